@@ -274,6 +274,8 @@ class TrialConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    extra: dict[str, bool | int | float | str] = field(default_factory=dict)
+    """Free settings of a trainer of your own; the shipped trainer takes none."""
 
     def __post_init__(self) -> None:
         problems = check(self)
@@ -338,6 +340,10 @@ def _admits(hint: Any, value: Any) -> bool:
         return any(value == one and type(value) is type(one) for one in arguments)
     if origin is tuple:
         return isinstance(value, tuple) and all(_admits(arguments[0], one) for one in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            isinstance(key, str) and _admits(arguments[1], one) for key, one in value.items()
+        )
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
@@ -356,6 +362,8 @@ def _describe(hint: Any) -> str:
         return "one of " + ", ".join(map(str, arguments))
     if origin is tuple:
         return f"a list of {_describe(arguments[0])}"
+    if origin is dict:
+        return f"a mapping of names to {_describe(arguments[1])}"
     return {type(None): "null", int: "an integer", float: "a number", bool: "true or false"}.get(
         hint, getattr(hint, "__name__", str(hint))
     )
