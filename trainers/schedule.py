@@ -1,0 +1,147 @@
+"""Progressive stages and learning-rate curves as pure functions; no torch, so anybody may import them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from trainers.api import Progressive, TrainConfig
+
+ONECYCLE_RISE = 0.3
+"""Share of a one-cycle run spent rising when no warm-up is given (torch's `pct_start`)."""
+ONECYCLE_START = 1 / 25
+"""First over peak learning rate of one-cycle (torch's 1 / `div_factor`)."""
+ONECYCLE_END = ONECYCLE_START / 1e4
+"""Final over peak learning rate of one-cycle (torch's 1 / (`div_factor` * `final_div_factor`))."""
+WARMUP_START = 0.01
+"""First over peak learning rate of a linear warm-up; a first step at 0 would be wasted."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of progressive learning: a run of epochs at one image size and strength."""
+
+    index: int
+    """From 0."""
+    first_epoch: int
+    """From 1."""
+    last_epoch: int
+    """Inclusive."""
+    size: int
+    """Training image size, pixels."""
+    randaugment: float
+    """Canonical magnitude."""
+    dropout: float
+    mixup: float
+    """Alpha of the Beta distribution; 0 is off."""
+
+
+def stages(progressive: Progressive, epochs: int) -> tuple[Stage, ...]:
+    """The stages of a training of `epochs` epochs, which they cut as equally as whole epochs allow.
+
+    `paper` interpolates linearly from start to end over the stages (arXiv 2104.00298, Algorithm 1), sizes
+    rounded to whole pixels. `google` follows google/automl's efficientnetv2 (main.py): its first size is
+    already one step above the start, and its dropout is constant. A single stage has the end values.
+
+    Raises:
+        ValueError: `epochs` is smaller than the number of stages.
+    """
+    count = progressive.stages
+    if epochs < count:
+        raise ValueError(f"{count} stages need at least as many epochs, got {epochs}")
+    return tuple(
+        Stage(
+            index=index,
+            first_epoch=index * epochs // count + 1,
+            last_epoch=(index + 1) * epochs // count,
+            size=_size(progressive, index),
+            randaugment=_ramp(progressive.randaugment.start, progressive.randaugment.end, index, count),
+            dropout=_dropout(progressive, index),
+            mixup=_ramp(progressive.mixup.start, progressive.mixup.end, index, count),
+        )
+        for index in range(count)
+    )
+
+
+def stage_of(plan: tuple[Stage, ...], epoch: int) -> Stage:
+    """The stage that `epoch` (from 1) belongs to."""
+    return next(stage for stage in plan if stage.first_epoch <= epoch <= stage.last_epoch)
+
+
+def compute(plan: tuple[Stage, ...], epoch: int) -> float:
+    """Images x px^2 spent by the end of `epoch`, in units of one epoch at the largest size."""
+    largest = max(stage.size for stage in plan)
+    pixels = sum(stage_of(plan, done).size ** 2 for done in range(1, epoch + 1))
+    return pixels / largest**2
+
+
+def batch_size(base: int, size: int, last_size: int) -> int:
+    """`base` images of `last_size` px, grown to as many images of `size` px as have the same pixels."""
+    return max(base, int(base * (last_size / size) ** 2))
+
+
+def batch_lr_factor(ratio: float, optimizer: str) -> float:
+    """Learning-rate factor for a batch `ratio` times as large.
+
+    Linear for SGD and RMSprop (arXiv 1706.02677), the square root for adaptive, sign-like or normalised
+    updates (arXiv 2205.10287; LAMB, arXiv 1904.00962).
+    """
+    return ratio if optimizer in ("sgd", "rmsprop") else math.sqrt(ratio)
+
+
+def lr_factor(train: TrainConfig, progress: float) -> float:
+    """Learning rate over its peak at `progress` epochs (0 to `train.epochs`, fractions welcome)."""
+    return curve(
+        train.schedule, progress, train.epochs, warmup=train.warmup_epochs, min_ratio=train.min_lr_ratio
+    )
+
+
+def curve(
+    schedule: Literal["cosine", "onecycle", "constant"],
+    step: float,
+    total: float,
+    *,
+    warmup: float = 0.0,
+    min_ratio: float = 0.0,
+) -> float:
+    """Learning rate over its peak after `step` of `total`; `step`, `total` and `warmup` share any one unit.
+
+    `cosine` falls from 1 to `min_ratio`; `constant` stays at 1; both after a linear rise over `warmup`.
+    `onecycle` (arXiv 1708.07120, torch's defaults, momentum not cycled) rises along a cosine over `warmup`,
+    or over the first 30 % when that is 0, and falls along a cosine to nearly 0.
+    """
+    if schedule == "onecycle":
+        rise = warmup or ONECYCLE_RISE * total
+        if step < rise:
+            return _anneal(ONECYCLE_START, 1.0, step / rise)
+        return _anneal(1.0, ONECYCLE_END, (step - rise) / (total - rise))
+    if step < warmup:
+        return WARMUP_START + (1 - WARMUP_START) * step / warmup
+    if schedule == "constant":
+        return 1.0
+    return _anneal(1.0, min_ratio, (step - warmup) / (total - warmup))
+
+
+def _anneal(start: float, end: float, share: float) -> float:
+    """Half a cosine from `start` to `end`."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+
+
+def _ramp(start: float, end: float, index: int, count: int) -> float:
+    return end if count == 1 else start + (end - start) * index / (count - 1)
+
+
+def _size(progressive: Progressive, index: int) -> int:
+    if progressive.sizes is not None:
+        return progressive.sizes[index]
+    start, end, count = progressive.size.start, progressive.size.end, progressive.stages
+    if progressive.form == "google":
+        return int(start + (end - start) * (index + 1) / count)
+    return round(_ramp(start, end, index, count))
+
+
+def _dropout(progressive: Progressive, index: int) -> float:
+    if progressive.form == "google":
+        return progressive.dropout.end
+    return _ramp(progressive.dropout.start, progressive.dropout.end, index, progressive.stages)
