@@ -84,8 +84,9 @@ class Range:
         return schema
 
 
-FORBID_EXTRA = {"extra": "forbid"}
-"""Read by pydantic where a dataclass names it `__pydantic_config__`: unknown keys are errors."""
+FORBID_EXTRA = {"extra": "forbid", "use_attribute_docstrings": True}
+"""Read by pydantic where a dataclass names it `__pydantic_config__`: unknown keys are errors, and the text
+under a field is its description in the JSON Schema."""
 
 
 # ---------------------------------------------------------------------------------------- configuration
@@ -134,7 +135,9 @@ class SizeRamp:
     __pydantic_config__ = FORBID_EXTRA
 
     start: Annotated[int, Range(ge=16, le=1024)] = 128
+    """First stage, pixels."""
     end: Annotated[int, Range(ge=16, le=1024)] = 300
+    """Last stage, pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +147,9 @@ class MagnitudeRamp:
     __pydantic_config__ = FORBID_EXTRA
 
     start: Annotated[float, Range(ge=0, le=30)] = 5.0
+    """First stage."""
     end: Annotated[float, Range(ge=0, le=30)] = 15.0
+    """Last stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +159,9 @@ class RateRamp:
     __pydantic_config__ = FORBID_EXTRA
 
     start: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    """First stage."""
     end: Annotated[float, Range(ge=0, lt=1)] = 0.0
+    """Last stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,14 +177,19 @@ class Progressive:
     __pydantic_config__ = FORBID_EXTRA
 
     form: Literal["paper", "google"] = "paper"
+    """Which of the two formulas."""
     stages: Annotated[int, Range(ge=1, le=16)] = 4
     """Number of stages M, each an equal share of the epochs."""
     size: SizeRamp = field(default_factory=SizeRamp)
+    """Training image size."""
     sizes: tuple[Annotated[int, Range(ge=16, le=1024)], ...] | None = None
     """Explicit image size of every stage instead of `size`; as many as `stages`, never shrinking."""
     randaugment: MagnitudeRamp = field(default_factory=MagnitudeRamp)
+    """RandAugment magnitude."""
     dropout: RateRamp = field(default_factory=lambda: RateRamp(start=0.1, end=0.3))
+    """Dropout rate before the classifier."""
     mixup: RateRamp = field(default_factory=RateRamp)
+    """Mixup alpha; 0 is off."""
     grow_batch: bool = False
     """Enlarge the batch of stages with smaller images to the pixels of the last stage's batch (lr scaled
     by the square root of the ratio for Adam-like optimisers, linearly for SGD and RMSprop)."""
@@ -216,6 +228,7 @@ class Ema:
     decay: Annotated[float, Range(ge=0, lt=1)] = 0.0
     """0 is off. With warm-up the decay at step t is min(decay, (1 + t) / (10 + t))."""
     warmup: bool = True
+    """Start with a small decay, so that early averages forget the initial weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,12 +244,15 @@ class TrainConfig:
     accumulate: Annotated[int, Range(ge=1)] = 1
     """Micro-batches summed per optimiser step."""
     optimizer: Literal["adamw", "sgd", "rmsprop", "lamb", "muon"] = "adamw"
+    """timm's optimisers of these names."""
     lr: Annotated[float, Range(gt=0)] = 1e-3
     """Peak learning rate."""
     min_lr_ratio: Annotated[float, Range(ge=0, le=1)] = 0.01
     """Final over peak learning rate of the cosine schedule."""
     schedule: Literal["cosine", "onecycle", "constant"] = "cosine"
+    """How the learning rate falls over all of `epochs`, after the warm-up."""
     warmup_epochs: Annotated[float, Range(ge=0)] = 0.0
+    """Epochs of linear warm-up, less than `epochs`."""
     weight_decay: Annotated[float, Range(ge=0)] = 0.05
     """Never applied to norms and biases."""
     momentum: Annotated[float, Range(ge=0, lt=1)] = 0.9
@@ -248,21 +264,27 @@ class TrainConfig:
     clip_grad: Annotated[float, Range(ge=0)] = 1.0
     """Greatest norm of the gradient; 0 is off."""
     label_smoothing: Annotated[float, Range(ge=0, lt=1)] = 0.1
+    """Probability mass spread over the other classes."""
     ema: Ema = field(default_factory=Ema)
+    """Averaged weights."""
     score: Literal["raw", "ema"] = "raw"
     """Which weights `val_accuracy` is measured on; both are reported when EMA is on."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     """`auto`: bf16 autocast on CUDA where supported, fp32 on the CPU."""
     channels_last: bool = True
+    """Memory layout of images and convolutions; faster on tensor cores and CPUs."""
     compile: bool = False
     """torch.compile, one graph per image size."""
     eval_size: Annotated[int, Range(ge=16, le=1024)] | None = None
     """Fixed image size of every evaluation; None: the last stage's."""
     eval_batch_size: Annotated[int, Range(ge=1)] = 256
+    """Images per evaluation step."""
     checkpoint_every: Annotated[int, Range(ge=1)] = 1
     """Epochs between checkpoints; the last epoch is always saved."""
     augment: Augment = field(default_factory=Augment)
+    """Augmentation apart from the ramps."""
     progressive: Progressive = field(default_factory=Progressive)
+    """Image size and regularisation by stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,8 +294,11 @@ class TrialConfig:
     __pydantic_config__ = FORBID_EXTRA
 
     data: DataConfig = field(default_factory=DataConfig)
+    """Which images, and how they are split."""
     model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
     train: TrainConfig = field(default_factory=TrainConfig)
+    """The training settings."""
     extra: dict[str, bool | int | float | str] = field(default_factory=dict)
     """Free settings of a trainer of your own; the shipped trainer takes none."""
 
@@ -302,7 +327,7 @@ def cross_checks(config: TrialConfig) -> Iterator[tuple[str, str]]:
     if progressive.stages > config.train.epochs:
         yield (
             "train.progressive.stages",
-            f"{progressive.stages} stages need at least as many epochs, train.epochs is {config.train.epochs}",
+            f"{progressive.stages} stages need as many epochs, train.epochs is {config.train.epochs}",
         )
     if config.train.warmup_epochs >= config.train.epochs:
         yield (
