@@ -1,0 +1,277 @@
+"""YAML text to plain data with line numbers, and back. YAML 1.2, and deliberately less than all of it.
+
+The parser's events are read directly instead of constructing objects, because that keeps the line of every
+key, shows both of two equal keys, and refuses what only hostile files need: tags, anchors, aliases, deep
+nesting, infinities, integers beyond 64 bits.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+from ruamel.yaml.representer import SafeRepresenter
+
+from hpo.errors import Problem
+
+Path: TypeAlias = "tuple[str | int, ...]"
+MAX_BYTES = 128 * 1024
+MAX_DEPTH = 20
+
+# Core schema of YAML 1.2.2, section 10.3.2; everything else that is not quoted is text.
+_NULL = re.compile(r"null|Null|NULL|~|")
+_TRUE = re.compile(r"true|True|TRUE")
+_FALSE = re.compile(r"false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+")
+_OCTAL = re.compile(r"0o[0-7]+")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+@dataclass
+class Document:
+    """Plain data (mappings, lists, scalars) and where each part of it stands."""
+
+    data: Any
+    lines: dict[Path, int] = field(default_factory=dict)
+    """Line of each key or list item, from 1."""
+    problems: list[Problem] = field(default_factory=list)
+    """What is wrong with the text as YAML."""
+    broken: set[Path] = field(default_factory=set)
+    """Paths already reported, whose values are missing from `data`."""
+    overridden: set[Path] = field(default_factory=set)
+    """Paths that the command line set; they have no line."""
+
+    def line(self, path: Path) -> int | None:
+        """Line of `path` or of the nearest part around it; None where the command line set it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.overridden:
+                return None
+            if path[:length] in self.lines:
+                return self.lines[path[:length]]
+        return 1
+
+    def get(self, path: Path) -> Any:
+        """The value at `path`; None where there is none."""
+        value = self.data
+        for key in path:
+            try:
+                value = value[key]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
+
+def dotted(path: Path) -> str:
+    """`("enqueue", 0, "train.lr")` as `enqueue[0].train.lr`."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return text.removeprefix(".")
+
+
+def read(text: str) -> Document:
+    """Parse one document. What is wrong is in the result's `problems`, as far as parsing came."""
+    document = Document(data=None)
+    try:
+        _Reader(document, _events(text)).read()
+    except _Stop as stop:
+        line, rule = stop.args
+        document.problems.append(Problem(line, "", None, rule))
+    return document
+
+
+def _events(text: str) -> Iterator[Any]:
+    try:
+        text.encode()  # lone surrogates are no text
+        yield from YAML(typ="safe", pure=True).parse(io.StringIO(text))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _Stop(mark.line + 1 if mark else 1, f"is not YAML: {error.problem or error.context}") from error
+    except Exception as error:
+        # The parser meets strange text with exceptions of many kinds, e.g. OverflowError for "\UFFFFFFFF".
+        raise _Stop(1, f"is not YAML: {shorten(str(error).partition(chr(10))[0])}") from error
+
+
+class _Skip(Exception):
+    """The value cannot be used; the problem is recorded."""
+
+
+class _Stop(Exception):
+    """Nothing after this is worth reading: (line, rule)."""
+
+
+class _Reader:
+    def __init__(self, document: Document, events: Iterator[Any]) -> None:
+        self.document = document
+        self.events = events
+
+    def read(self) -> None:
+        documents = 0
+        for event in self.events:
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self.report(event, (), None, "holds a second YAML document; a file is one document")
+                    return
+                try:
+                    self.document.data = self.value(next(self.events), ())
+                except _Skip:
+                    return
+
+    def report(self, event: Any, path: Path, value: Any, rule: str, hint: str | None = None) -> None:
+        self.document.problems.append(Problem(event.start_mark.line + 1, dotted(path), value, rule, hint))
+        self.document.broken.add(path)
+
+    def value(self, event: Any, path: Path) -> Any:
+        if isinstance(event, AliasEvent):
+            self.report(event, path, f"*{event.anchor}", "aliases are not allowed", "write the value out")
+            raise _Skip
+        if event.anchor is not None:
+            self.report(
+                event, path, f"&{event.anchor}", "anchors are not allowed", "write the value out each time"
+            )
+        if event.tag is not None:
+            self.report(event, path, str(event.tag), "tags are not allowed", "remove the tag")
+        if len(path) > MAX_DEPTH:
+            raise _Stop(event.start_mark.line + 1, f"is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(event, MappingStartEvent):
+            return self.mapping(path)
+        if isinstance(event, SequenceStartEvent):
+            return self.sequence(path)
+        return self.scalar(event, path)
+
+    def mapping(self, path: Path) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        while not _closes(event := next(self.events)):
+            key, usable = self.key(event, path)
+            here = (*path, key)
+            if usable and here in self.document.lines:
+                first = self.document.lines[here]
+                self.report(event, here, None, f"is given twice; the first is on line {first}", "remove one")
+                usable = False
+            self.document.lines.setdefault(here, event.start_mark.line + 1)
+            try:
+                value = self.value(next(self.events), here)
+            except _Skip:
+                continue
+            if usable:
+                result[key] = value
+        return result
+
+    def key(self, event: Any, path: Path) -> tuple[str, bool]:
+        """The key's text, and whether it is fit for one."""
+        if isinstance(event, MappingStartEvent | SequenceStartEvent):
+            raise _Stop(event.start_mark.line + 1, "a key is a collection; keys are plain text")
+        if (
+            isinstance(event, ScalarEvent)
+            and event.anchor is None
+            and event.tag is None
+            and _is_text(event.value)
+        ):
+            value = event.value if event.style else resolve(event.value)
+            if isinstance(value, str):
+                return value, True
+        shown = ascii(getattr(event, "value", event.anchor))[1:-1]
+        self.report(event, (*path, shown), shown, "keys are plain text", "put the key in quotes")
+        return shown, False
+
+    def sequence(self, path: Path) -> list[Any]:
+        result: list[Any] = []
+        while not _closes(event := next(self.events)):
+            here = (*path, len(result))
+            self.document.lines[here] = event.start_mark.line + 1
+            try:
+                result.append(self.value(event, here))
+            except _Skip:
+                result.append(None)  # keeps the numbers of the items that follow
+        return result
+
+    def scalar(self, event: Any, path: Path) -> Any:
+        if not _is_text(event.value):
+            self.report(event, path, event.value, "holds half of a surrogate pair, which is no character")
+            raise _Skip
+        if event.style:  # quoted or block text
+            return str(event.value)
+        value = resolve(event.value)
+        if isinstance(value, float) and not math.isfinite(value):
+            self.report(event, path, event.value, "must be a finite number")
+            raise _Skip
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            self.report(event, path, shorten(event.value), "must fit 64 bits")
+            raise _Skip
+        return value
+
+
+def _closes(event: Any) -> bool:
+    return isinstance(event, MappingEndEvent | SequenceEndEvent)
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def shorten(text: str, width: int = 60) -> str:
+    """At most `width` characters of `text`, with an ellipsis where it was longer."""
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def resolve(text: str) -> Any:
+    """The value of an unquoted scalar."""
+    if _INT.fullmatch(text):
+        return int(text) if len(text) < 40 else 2**64  # the exact value matters to nobody; int() refuses some
+    if _OCTAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text):
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _NOT_FINITE.fullmatch(text):
+        return float(text.replace(".", ""))
+    for pattern, value in ((_NULL, None), (_TRUE, True), (_FALSE, False)):
+        if pattern.fullmatch(text):
+            return value
+    return text
+
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./@+-]*( [A-Za-z0-9_./@+-]+)*")
+_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}  # YAML 1.1 reads "yes" as a boolean
+
+
+def dump(data: dict[str, Any]) -> str:
+    """Plain data as YAML in block style, keys in order; `read` gives equal data back."""
+    yaml: Any = YAML(typ="safe", pure=True)  # its attributes are typed by their defaults, None
+    yaml.default_flow_style = False
+    yaml.allow_unicode = True
+    yaml.width = 110
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.Representer = _Representer
+    stream = io.StringIO()
+    yaml.dump(data, stream)
+    return stream.getvalue()
+
+
+class _Representer(SafeRepresenter):
+    def ignore_aliases(self, data: Any) -> bool:
+        """Equal objects are written out each time: `read` refuses aliases."""
+        return True
+
+    def represent_text(self, text: str) -> Any:
+        """Everything but plain ASCII words that are text to every YAML version is quoted."""
+        plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_Representer.add_representer(str, _Representer.represent_text)
