@@ -1,0 +1,96 @@
+"""CIFAR-10 and CIFAR-100 from their official Python files, through torchvision's loaders and MD5 lists."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainers.api import DataConfig, DataError
+
+
+def verify(config: DataConfig) -> None:
+    """Check every official file's MD5; fetch missing ones first where `download` says so.
+
+    Raises:
+        DataError: names the first missing or wrong file and what to do.
+    """
+    source, root = _source(config.name), _root(config)
+    if config.download:
+        _download(source, root)
+    for path, md5 in _files(source, root):
+        problem = _problem(path, md5)
+        if problem:
+            raise DataError(f"{config.name}: {path} {problem}. {_remedy(source, root)}")
+
+
+def load(config: DataConfig, *, train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    """Images (N, 3, 32, 32) uint8, labels (N,) int64 and class names, after `verify`.
+
+    The official files are pickles; torchvision opens them only once their MD5 is the published one.
+
+    Raises:
+        DataError: as `verify`.
+    """
+    verify(config)
+    dataset = _source(config.name)(root=str(_root(config)), train=train, download=False)
+    images = np.ascontiguousarray(dataset.data.transpose(0, 3, 1, 2))
+    return images, np.asarray(dataset.targets, dtype=np.int64), tuple(dataset.classes)
+
+
+def content_hash(name: str) -> str:
+    """SHA-256 over the published MD5s: names the content without reading it."""
+    listed = _files(_source(name), Path())
+    return hashlib.sha256("".join(md5 for _, md5 in listed).encode()).hexdigest()
+
+
+def _source(name: str) -> Any:
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    return {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+
+
+def _root(config: DataConfig) -> Path:
+    return Path(config.root).expanduser()
+
+
+def _files(source: Any, root: Path) -> list[tuple[Path, str]]:
+    folder = root / source.base_folder
+    listed = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
+    return [(folder / name, md5) for name, md5 in listed]
+
+
+def _problem(path: Path, expected: str) -> str:
+    if not path.is_file():
+        return "is missing"
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    if digest.hexdigest() == expected:
+        return ""
+    size = path.stat().st_size
+    return f"is truncated or altered ({size} bytes, MD5 {digest.hexdigest()}, published {expected})"
+
+
+def _remedy(source: Any, root: Path) -> str:
+    return (
+        f"Set data.root to the folder that holds {source.base_folder}; or set data.download=true; or fetch "
+        f"{source.url} yourself and unpack it in {root}"
+    )
+
+
+def _download(source: Any, root: Path) -> None:
+    try:
+        # torchvision reports its progress on stdout, which belongs to the program's results.
+        with contextlib.redirect_stdout(sys.stderr):
+            source(root=str(root), train=True, download=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"could not download {source.url} to {root}: {error}. {_remedy(source, root)}"
+        ) from error
