@@ -1,0 +1,247 @@
+"""The command line. Commands are thin: they parse, call one function and print. Heavy imports wait inside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from hpo.errors import HpoError
+
+app = typer.Typer(
+    name="hpo",
+    help="Search hyperparameters for fine-tuning EfficientNetV2: run a study, browse it in MLflow, export and retrain the best.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+HomeOption = Annotated[
+    Optional[Path], typer.Option("--home", help="Folder for everything studies write.", envvar="HPO_HOME", show_default="./runs")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's own output too.")]
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or the name of a shipped search space.")]
+OverridesArgument = Annotated[
+    Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. budget.trials=20.")
+]
+StudyArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a study.")]
+
+
+def main() -> None:
+    """Entry point: runs a command and turns errors into messages and exit codes."""
+    sys.exit(_main())
+
+
+def _main() -> int:
+    import click
+
+    from trainers.api import TrainerError
+
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except HpoError as error:
+        return _say(error)
+    except TrainerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _say(error: HpoError) -> int:
+    from hpo.redact import redact
+    from hpo.signals import Interrupted
+
+    if isinstance(error, Interrupted):
+        print(redact(str(error)), file=sys.stderr)
+        return error.status
+    print(f"error: {redact(str(error))}", file=sys.stderr)
+    return error.exit_code
+
+
+# ----------------------------------------------------------------------------------------------- studies
+
+
+@app.command()
+def run(
+    spec: SpecArgument, overrides: OverridesArgument = None, home: HomeOption = None, verbose: VerboseOption = False
+) -> None:
+    """Run a new study."""
+    from hpo import launch
+    from hpo.config import load_spec
+    from hpo.home import Home
+    from hpo.view import PlainView
+
+    loaded = load_spec(spec, overrides or [])
+    place = Home.at(home)
+    _finish(loaded.study, home, lambda: launch.run(
+        loaded, place, listener=PlainView(loaded.train.epochs), verbose=verbose
+    ))
+
+
+@app.command()
+def resume(
+    name: StudyArgument, overrides: OverridesArgument = None, home: HomeOption = None, verbose: VerboseOption = False
+) -> None:
+    """Go on with an interrupted study, or extend a finished one (budget.trials=N)."""
+    from hpo import launch
+    from hpo.changes import revise
+    from hpo.home import Home
+    from hpo.view import PlainView
+
+    place = Home.at(home)
+    _finish(name, home, lambda: launch.resume(
+        name, place, listener=PlainView, changes=lambda recorded: revise(recorded, overrides or []), verbose=verbose
+    ))
+
+
+def _finish(name: str, home: Path | None, work: Any) -> None:
+    from hpo.errors import InfrastructureError
+    from hpo.signals import Interrupted
+    from hpo.view import closing
+
+    option = f" --home {home}" if home and "HPO_HOME" not in os.environ else ""
+    try:
+        study = work()
+    except (Interrupted, InfrastructureError) as error:
+        code = _say(error)
+        print(f"Go on with: hpo resume {name}{option}", file=sys.stderr)
+        raise typer.Exit(code) from None
+    print(closing(study, option))
+
+
+@app.command()
+def status(name: Annotated[Optional[str], typer.Argument(metavar="[NAME]")] = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show a study's trials, or the newest study's."""
+    from hpo.status import newest, show_study
+    from hpo.home import Home
+
+    place = Home.at(home)
+    show_study(place, name or newest(place), as_json)
+
+
+@app.command()
+def ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the studies of a home folder."""
+    from hpo.home import Home
+    from hpo.status import show_studies
+
+    show_studies(Home.at(home), as_json)
+
+
+@app.command()
+def export(
+    name: StudyArgument,
+    trial: Annotated[Optional[int], typer.Option(help="A certain trial instead of the best.")] = None,
+    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="File to write; - for standard output.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the best configuration as YAML."""
+    from hpo.export import training, write_atomically
+    from hpo.home import Home
+    from hpo.ledger import load_study
+    from hpo.storage import open_existing
+
+    place = Home.at(home)
+    chosen = training(load_study(open_existing(place, name), name), trial)
+    if output == Path("-"):
+        print(chosen.to_yaml(), end="")
+        return
+    path = output or place.exports(name) / "best.yaml"
+    write_atomically(path, chosen.to_yaml())
+    print(json.dumps({"file": str(path), "training": chosen.model_dump(mode="json")}) if as_json else path)
+
+
+@app.command()
+def retrain(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="An exported YAML file, or the name of a shipped recipe.")],
+    overrides: OverridesArgument = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and deviation.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Folder for weights and metrics.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a configuration on train + validation and evaluate the test set once."""
+    from hpo.config import load_training
+    from hpo.home import Home
+    from hpo.retraining import retrain as train_again
+    from hpo.retraining import summary
+    from hpo.summary import percent
+
+    training = load_training(file, overrides or [])
+    place = Home.at(home).create()
+    folder = output or place.path / "retrained" / Path(file).stem
+    repeats = train_again(
+        training,
+        place,
+        folder,
+        seeds=range(seed, seed + seeds),
+        device=device,
+        on_epoch=lambda which, metrics: print(
+            f"seed {which} epoch {metrics.epoch}/{training.train.epochs}  train loss {metrics.train_loss:.4f}", file=sys.stderr
+        ),
+    )
+    if as_json:
+        print(json.dumps(summary(training, repeats)))
+        return
+    deviation = f" ± {100 * repeats.deviation:.2f} (standard deviation of {seeds} seeds)" if repeats.deviation is not None else ""
+    print(f"test accuracy {percent(repeats.mean)}{deviation}\nweights, config.json and metrics: {folder}")
+
+
+# ------------------------------------------------------------------------------------------------- tools
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
+    name: Annotated[Optional[str], typer.Argument(metavar="[NAME]", help="Print this study's page.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Serve the MLflow UI of a home folder on 127.0.0.1."""
+    from hpo.home import Home
+    from hpo.ui import serve
+
+    raise typer.Exit(serve(Home.at(home), name, port))
+
+
+@app.command()
+def validate(spec: SpecArgument, overrides: OverridesArgument = None) -> None:
+    """Check a specification and print every error in it."""
+    from hpo.config import load_spec
+
+    loaded = load_spec(spec, overrides or [])
+    print(f"{spec}: valid. Study {loaded.study}: {len(loaded.space)} searched parameters, {loaded.budget.trials} trials.")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of specifications, for editors."""
+    from hpo.config import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def doctor(
+    name: Annotated[Optional[str], typer.Argument(metavar="[NAME]", help="Compare this study's ledger with MLflow too.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Check this machine and say what to do about each failure."""
+    from hpo.doctor import examine
+    from hpo.home import Home
+
+    raise typer.Exit(examine(Home.at(home), name))

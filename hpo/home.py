@@ -1,0 +1,91 @@
+"""The home folder: everything a study writes, and where."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpo.errors import UsageError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""Names of studies. Without dots and slashes none can lead out of the home folder."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below one home folder (`--home`, `HPO_HOME`, else `./runs`)."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: Path | None = None) -> Home:
+        """The home folder asked for; not created yet."""
+        chosen = path or Path(os.environ.get("HPO_HOME") or "runs")
+        return cls(chosen.expanduser().resolve())
+
+    def create(self) -> Home:
+        """Make the folder, for its owner only.
+
+        Raises:
+            UsageError: it cannot be made or written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+        except OSError as error:
+            raise UsageError(f"the home folder {self.path} cannot be used: {error.strerror}; choose one by --home") from error
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise UsageError(f"the home folder {self.path} is not writable; choose one by --home")
+        return self
+
+    @property
+    def ledger_url(self) -> str:
+        """The default ledger."""
+        return f"sqlite:///{self.path / 'optuna.db'}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """The default MLflow store (a database of its own: both keep a table `alembic_version`)."""
+        return f"sqlite:///{self.path / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts."""
+        return self.path / "mlartifacts"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded data sets and compiled graphs; may be deleted at any time."""
+        return self.path / "cache"
+
+    def study(self, name: str) -> Path:
+        """A study's own folder.
+
+        Raises:
+            UsageError: the name is not on the allow-list.
+        """
+        if not NAME.fullmatch(name):
+            raise UsageError(f"{name!r} is no study name: letters, digits, '-' and '_', at most 64, no leading '-'")
+        return self.path / "studies" / name
+
+    def ledger_of(self, name: str) -> str:
+        """The URL of the ledger that holds the study: the one it was created with, else the home's own."""
+        pointer = self.study(name) / "ledger.url"
+        return pointer.read_text().strip() if pointer.is_file() else self.ledger_url
+
+    def remember_ledger(self, name: str, url: str | None) -> None:
+        """Note where a study is kept if that is not the home's own ledger; readable by the owner only."""
+        if url is not None:
+            pointer = self.study(name) / "ledger.url"
+            pointer.touch(mode=0o600)
+            pointer.write_text(url)
+
+    def checkpoints(self, name: str) -> Path:
+        """The default place of a study's checkpoints."""
+        return self.study(name) / "checkpoints"
+
+    def exports(self, name: str) -> Path:
+        """A study's exported configurations and retrained models."""
+        return self.study(name) / "exports"

@@ -1,0 +1,269 @@
+"""Where a study is wired together: ledger, conductor, Ray, tracking. The only place that knows them all."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hpo import space
+from hpo.conductor import Conductor, Event
+from hpo.specification import Spec
+from hpo.errors import InfrastructureError, NoTrialSucceeded, UsageError
+from hpo.home import Home
+from hpo.ledger import Ledger, load_study, refuse_existing
+from hpo.lock import study_lock
+from hpo.provenance import provenance
+from hpo.records import StudyRecord
+from hpo.sampler import make_sampler
+from hpo.signals import Interrupted, SignalGuard
+from hpo.storage import open_storage
+from hpo.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What one trial gets and how many run at once."""
+
+    cpus: float
+    gpus: float
+    device: str
+    concurrency: int
+
+
+Listener = Callable[[Event], None]
+
+
+def run(spec: Spec, home: Home, *, listener: Listener, verbose: bool = False) -> StudyRecord:
+    """Create a study and run it to its end.
+
+    Raises:
+        UsageError: it exists, is being run, or asks for more than the machine has.
+        DataError, WeightsError: what it trains on or from cannot be had; nothing was recorded.
+        NoTrialSucceeded, InfrastructureError, Interrupted: see `_drive`.
+    """
+    home.create()
+    with study_lock(home.study(spec.study)):
+        storage = open_storage(spec.storage.ledger or home.ledger_url)
+        refuse_existing(storage, spec.study)
+        info = provenance() | _preflight(spec, home)
+        with _ray(spec, home, verbose):
+            slots = plan_slots(spec)
+            ledger = Ledger.create(storage, spec, info, _sampler(spec))
+            home.remember_ledger(spec.study, spec.storage.ledger)
+            return _drive(ledger, home, slots, listener, verbose)
+
+
+def resume(name: str, home: Home, *, listener: Listener, changes: Callable[[Spec], Spec], verbose: bool = False) -> StudyRecord:
+    """Go on with a study: unfinished trials first, from their last checkpoints.
+
+    Args:
+        changes: the specification to go on with, given the recorded one.
+
+    Raises:
+        As `run`; UsageError also when there is no such study.
+    """
+    with study_lock(home.study(name)):
+        storage = open_storage(home.ledger_of(name))
+        spec = changes(load_study(storage, name).spec)
+        _preflight(spec, home)
+        with _ray(spec, home, verbose):
+            slots = plan_slots(spec)
+            ledger = Ledger.open(storage, name, _sampler(spec))
+            ledger.respecify(spec)
+            return _drive(ledger, home, slots, listener, verbose)
+
+
+def _preflight(spec: Spec, home: Home) -> dict[str, Any]:
+    """Everything that can be known to fail is made to fail here, in the driver, once."""
+    if spec.trainer != Spec.model_fields["trainer"].default:
+        return {}
+    from trainers import data, model
+
+    info = data.prepare(spec.data, str(home.cache))
+    model.check(spec.model)
+    return {"data": info.summary()}
+
+
+def _sampler(spec: Spec) -> Any:
+    return make_sampler(
+        spec.search.policy,
+        seed=spec.seed,
+        horizon=spec.train.epochs,
+        startup_trials=spec.search.startup_trials,
+        random_share=spec.search.random_share,
+        distributions=space.distributions(spec.space),
+        active=lambda values: {name for name, one in spec.space.items() if space.is_active(one, values)},
+    )
+
+
+# ------------------------------------------------------------------------------------------------- Ray
+
+
+@contextmanager
+def _ray(spec: Spec, home: Home, verbose: bool) -> Iterator[None]:
+    """Ray: the cluster named by the specification or RAY_ADDRESS, else one on this machine for this study."""
+    os.environ.update(
+        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # MLflow and the ledger hold what those files would
+        TUNE_DISABLE_SIGINT_HANDLER="1",  # signals are ours: hpo.signals
+        TUNE_GLOBAL_CHECKPOINT_S=str(10**9),  # Ray's own state is never read back
+        TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
+        RAY_AIR_NEW_OUTPUT="0",
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    )
+    import ray
+
+    address = spec.ray.address or os.environ.get("RAY_ADDRESS")
+    try:
+        ray.init(
+            address=address,
+            include_dashboard=None if address else False,
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+            configure_logging=True,
+        )
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+        raise InfrastructureError(
+            f"Ray at {address or 'this machine'} cannot be reached: {error}. "
+            f"Leave ray.address and RAY_ADDRESS unset to start one here"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def plan_slots(spec: Spec) -> Slots:
+    """What a trial gets and how many fit, from the nodes Ray sees.
+
+    Raises:
+        UsageError: no single node has what one trial asks for.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
+    device = spec.resources.device
+    if device == "auto":
+        device = "cuda" if most_gpus and spec.resources.gpus != 0 else "cpu"
+    asked = spec.resources.gpus
+    gpus = (1.0 if device == "cuda" else 0.0) if asked == "auto" else float(asked)
+    cpus = spec.resources.cpus
+    fits = [_fit(node, cpus, gpus) for node in nodes]
+    if not sum(fits):
+        most_cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+        raise UsageError(
+            f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but no node has them "
+            f"(at most {most_cpus:g} CPUs and {most_gpus:g} GPUs on one); lower resources.cpus or resources.gpus"
+        )
+    wanted = spec.concurrency if spec.concurrency != "auto" else sum(fits)
+    return Slots(cpus, gpus, device, min(int(wanted), sum(fits)))
+
+
+def _fit(node: dict[str, float], cpus: float, gpus: float) -> int:
+    by_cpu = math.floor(node.get("CPU", 0.0) / cpus + 1e-9)
+    if not gpus:
+        return by_cpu
+    available = node.get("GPU", 0.0)
+    # A fraction must fit whole GPUs: 0.4 goes twice on each, not five times on two.
+    by_gpu = math.floor(available / gpus) if gpus >= 1 else int(available) * math.floor(1 / gpus + 1e-9)
+    return min(by_cpu, by_gpu)
+
+
+# ----------------------------------------------------------------------------------------------- drive
+
+
+def _drive(ledger: Ledger, home: Home, slots: Slots, listener: Listener, verbose: bool) -> StudyRecord:
+    """Run the open study until it ends.
+
+    Raises:
+        NoTrialSucceeded: every trial failed.
+        InfrastructureError: the ledger, the disk or Ray failed; resumable.
+        Interrupted: a signal; resumable.
+    """
+    tracker = Tracker.start(ledger.study, home) if ledger.spec.tracking.enabled else None
+
+    def heard(event: Event) -> None:
+        if tracker and event.trial is not None:
+            for number, run_id in tracker.linked():
+                ledger.link_run(number, run_id)
+            tracker.update(ledger.trial(event.trial.number))
+        listener(event)
+
+    conductor = Conductor(ledger, listener=heard)
+    with SignalGuard(conductor.stop) as signals:
+        try:
+            _tune(conductor, home, slots, verbose)
+        finally:
+            _close(conductor, tracker, listener)
+    if signals.received is not None:
+        raise Interrupted(signals.received)
+    study = ledger.study
+    if study.best is None:
+        raise NoTrialSucceeded(f"no trial of {study.name} succeeded: {_why_none(study)}")
+    return study
+
+
+def _why_none(study: StudyRecord) -> str:
+    ended = [trial for trial in study.trials if trial.outcome]
+    if not ended or ended[0].outcome is None:
+        return "none was trained within the budget"
+    return f"trial {ended[0].number} {ended[0].outcome.ending.value}: {ended[0].outcome.reason}"
+
+
+def _close(conductor: Conductor, tracker: Tracker | None, listener: Listener) -> None:
+    try:
+        conductor.close()
+    finally:
+        if tracker:
+            for trial in conductor.ledger.trials:
+                tracker.update(trial)
+            left = tracker.close(conductor.ledger.study)
+            for number, run_id in tracker.linked():
+                conductor.ledger.link_run(number, run_id)
+            if left:
+                listener(Event("notice", text=left))
+
+
+def _tune(conductor: Conductor, home: Home, slots: Slots, verbose: bool) -> None:
+    from ray import tune
+
+    from hpo.scheduler import StopAll, StudyScheduler
+    from hpo.searcher import StudySearcher
+    from hpo.worker import Worker
+
+    spec = conductor.spec
+    checkpoints = spec.storage.checkpoints or str(home.study(spec.study).parent)
+    worker = {
+        "trainer": spec.trainer,
+        "device": slots.device,
+        "threads": max(1, math.floor(slots.cpus)) if slots.device == "cpu" else None,
+        "cache_dir": str(home.cache),
+    }
+    with tempfile.TemporaryDirectory(prefix="hpo-ray-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(Worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
+            tune_config=tune.TuneConfig(
+                search_alg=StudySearcher(conductor, f"{checkpoints}/{spec.study}/checkpoints", worker),
+                scheduler=StudyScheduler(conductor),
+                num_samples=-1,
+                max_concurrent_trials=slots.concurrency,
+                reuse_actors=True,
+                trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
+                trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
+            ),
+            run_config=tune.RunConfig(
+                name=spec.study,
+                storage_path=scratch,
+                stop=StopAll(conductor),
+                failure_config=tune.FailureConfig(max_failures=spec.retries),
+                verbose=1 if verbose else 0,
+            ),
+        )
+        tuner.fit()

@@ -1,0 +1,323 @@
+"""The one writer of a study's ledger, the Optuna storage.
+
+Invariants:
+- A trial's record here is always at least as new as anything derived from it (MLflow, ASHA's rungs, a report).
+- Every method may be cut off at any point: `Ledger.open` finishes what a dead driver left half-written.
+- Only one driver has a study open at a time (`hpo.lock`), so the records held in memory are the truth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hpo import records
+from hpo.asha import RungDecision
+from hpo.specification import Spec
+from hpo.errors import InfrastructureError, UsageError
+from hpo.outcome import OPTUNA_STATE, Ending, Outcome, classify
+from hpo.records import Attempt, EpochRecord, Scalar, StudyRecord, TrialRecord
+from trainers.api import EpochMetrics
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+    from optuna.trial import Trial
+
+
+class Ledger:
+    """A study open for writing. Use `create` or `open`."""
+
+    def __init__(self, storage: BaseStorage, name: str, sampler: BaseSampler | None = None) -> None:
+        import optuna
+
+        self._storage = storage
+        self._study = optuna.load_study(
+            study_name=name, storage=storage, sampler=sampler, pruner=optuna.pruners.NopPruner()
+        )
+        self.name = name
+        self._spec = Spec.from_json(self._study.user_attrs[records.SPEC_KEY])
+        self._trials: dict[int, TrialRecord] = {}
+        self._ids: dict[int, int] = {}
+        self._session = time.time()
+        self._refresh()
+
+    # ------------------------------------------------------------------------------- open and close
+
+    @classmethod
+    def create(
+        cls, storage: BaseStorage, spec: Spec, info: Mapping[str, Any], sampler: BaseSampler | None = None
+    ) -> Ledger:
+        """Record a new study and its enqueued configurations.
+
+        Raises:
+            UsageError: a study of that name exists.
+        """
+        import optuna
+
+        refuse_existing(storage, spec.study)
+        study = optuna.create_study(
+            storage=storage, study_name=spec.study, direction="maximize", pruner=optuna.pruners.NopPruner()
+        )
+        for values in spec.enqueue:
+            study.enqueue_trial(dict(values), user_attrs={records.BASELINE_KEY: True})
+        study.set_user_attr(records.INFO_KEY, dict(info))
+        study.set_user_attr(records.SCHEMA_KEY, records.SCHEMA)
+        # Last, so that a study with a specification is a study that is whole.
+        study.set_user_attr(records.SPEC_KEY, spec.to_json())
+        return cls(storage, spec.study, sampler)
+
+    @classmethod
+    def open(cls, storage: BaseStorage, name: str, sampler: BaseSampler | None = None) -> Ledger:
+        """Open an existing study and settle what a dead driver left behind.
+
+        Raises:
+            UsageError: no study of that name.
+            InfrastructureError: written by a newer version of this tool, or its creation was cut off.
+        """
+        load_study(storage, name)  # the checks live there
+        ledger = cls(storage, name, sampler)
+        ledger._settle()
+        return ledger
+
+    def close(self) -> None:
+        """Leave no trial RUNNING: what is unfinished waits for `resume`."""
+        for trial in list(self._trials.values()):
+            if trial.started and trial.outcome is None:
+                self.finish(trial.number, classify(
+                    epochs=len(trial.epochs), horizon=self.spec.train.epochs, value=trial.value
+                ))
+        self.heartbeat()
+
+    # ---------------------------------------------------------------------------------------- reading
+
+    @property
+    def spec(self) -> Spec:
+        """The resolved specification."""
+        return self._spec
+
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """All trials by number."""
+        return tuple(self._trials[number] for number in sorted(self._trials))
+
+    def trial(self, number: int) -> TrialRecord:
+        """One trial."""
+        return self._trials[number]
+
+    @property
+    def study(self) -> StudyRecord:
+        """The whole study as it stands."""
+        attributes = self._study.user_attrs
+        return StudyRecord(
+            name=self.name,
+            spec=self.spec,
+            info=attributes.get(records.INFO_KEY, {}),
+            trials=self.trials,
+            sessions=tuple(map(tuple, attributes.get(records.SESSIONS_KEY, ()))),
+        )
+
+    def unfinished(self) -> tuple[int, ...]:
+        """Trials that began and have no final outcome: interrupted, or left by a dead driver."""
+        return tuple(
+            trial.number
+            for trial in self.trials
+            if trial.started and (trial.outcome is None or not trial.outcome.final)
+        )
+
+    # ---------------------------------------------------------------------------------------- writing
+
+    def ask(self, suggest: Callable[[Trial], Mapping[str, Scalar]], seed: Callable[[int], int]) -> TrialRecord:
+        """Begin a new trial: the next enqueued configuration, else one the sampler suggests."""
+        trial = self._study.ask()
+        self._ids[trial.number] = trial._trial_id
+        suggest(trial)
+        return self._begin(trial.number, seed(trial.number))
+
+    def resume(self, number: int) -> TrialRecord:
+        """Begin another attempt at an unfinished trial: the same Optuna trial, RUNNING again."""
+        from optuna.trial import TrialState
+
+        trial = self._trials[number]
+        if self._storage.get_trial(self._ids[number]).state is TrialState.WAITING:
+            self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
+        if trial.seed is None:
+            raise InfrastructureError(f"trial {number} of {self.name} has no recorded seed")
+        self._storage.set_trial_user_attr(self._ids[number], records.OUTCOME_KEY, None)
+        return self._begin(number, trial.seed)
+
+    def _begin(self, number: int, seed: int) -> TrialRecord:
+        known = self._read(number)
+        attempt = Attempt(started=time.time(), resumed_after=len(known.epochs))
+        return self._start(known, (*known.attempts, attempt), seed)
+
+    def retry(self, number: int, lost: str) -> TrialRecord:
+        """Record that an attempt lost its worker and another begins."""
+        trial = self._mark_lost(self._trials[number], lost)
+        attempt = Attempt(started=time.time(), resumed_after=len(trial.epochs))
+        return self._start(trial, (*trial.attempts, attempt), trial.seed or 0)
+
+    def place(self, number: int, host: str, device: str) -> None:
+        """Record where the current attempt runs."""
+        trial = self._trials[number]
+        current = dataclasses.replace(trial.attempts[-1], host=host, device=device)
+        if current != trial.attempts[-1]:
+            self._start(trial, (*trial.attempts[:-1], current), trial.seed or 0)
+
+    def _mark_lost(self, trial: TrialRecord, lost: str) -> TrialRecord:
+        current = dataclasses.replace(trial.attempts[-1], lost=lost)
+        return dataclasses.replace(trial, attempts=(*trial.attempts[:-1], current))
+
+    def _start(self, trial: TrialRecord, attempts: tuple[Attempt, ...], seed: int) -> TrialRecord:
+        stored = {"seed": seed, "attempts": [dataclasses.asdict(attempt) for attempt in attempts]}
+        self._storage.set_trial_user_attr(self._ids[trial.number], records.START_KEY, stored)
+        return self._keep(dataclasses.replace(trial, seed=seed, attempts=attempts, outcome=None))
+
+    def record(self, number: int, metrics: EpochMetrics, decision: RungDecision | None) -> TrialRecord:
+        """Record one epoch and the rung decision it led to. An epoch recorded before changes nothing."""
+        trial = self._trials[number]
+        if metrics.epoch <= len(trial.epochs):
+            return trial
+        epochs = (*trial.epochs, EpochRecord(metrics, time.time()))
+        rungs = trial.rungs if decision is None or decision in trial.rungs else (*trial.rungs, decision)
+        # One transaction holds the metrics and the decision; Optuna's own value follows, and `_settle` repeats it.
+        self._storage.set_trial_user_attr(
+            self._ids[number], records.PROGRESS_KEY, records.progress_to_json(epochs, rungs)
+        )
+        self._storage.set_trial_intermediate_value(self._ids[number], metrics.epoch, metrics.val_accuracy)
+        return self._keep(dataclasses.replace(trial, epochs=epochs, rungs=rungs))
+
+    def finish(self, number: int, outcome: Outcome) -> TrialRecord:
+        """Record how a trial ended (or that it was interrupted) and tell Optuna."""
+        from optuna.trial import TrialState
+
+        trial = self._trials[number]
+        stored = {"ending": outcome.ending.value, "reason": outcome.reason}
+        self._storage.set_trial_user_attr(self._ids[number], records.OUTCOME_KEY, stored)
+        state = TrialState[OPTUNA_STATE[outcome.ending]]
+        values = [trial.value] if outcome.ending in (Ending.COMPLETE, Ending.PRUNED) and trial.value is not None else None
+        self._storage.set_trial_state_values(self._ids[number], state, values)
+        finished = time.time() if outcome.final else None
+        return self._keep(dataclasses.replace(trial, outcome=outcome, finished=finished))
+
+    def link_run(self, number: int, run_id: str) -> TrialRecord:
+        """Record the MLflow run of a trial; Optuna seals ended trials, so theirs stands with the study."""
+        trial = self._trials[number]
+        if trial.outcome is not None and trial.outcome.final:
+            late = self._study.user_attrs.get(records.RUNS_KEY, {})
+            self._study.set_user_attr(records.RUNS_KEY, late | {str(number): run_id})
+        else:
+            self._storage.set_trial_user_attr(self._ids[number], records.RUN_KEY, run_id)
+        return self._keep(dataclasses.replace(trial, mlflow_run_id=run_id))
+
+    def respecify(self, spec: Spec) -> None:
+        """Go on with another specification; `hpo.changes` says which parts may differ."""
+        if spec != self._spec:
+            self._study.set_user_attr(records.SPEC_KEY, spec.to_json())
+            self._spec = spec
+
+    def note(self, key: str, value: Any) -> None:
+        """Add to the study's provenance."""
+        info = dict(self._study.user_attrs.get(records.INFO_KEY, {}))
+        self._study.set_user_attr(records.INFO_KEY, info | {key: value})
+
+    def heartbeat(self) -> None:
+        """Record that this driver is alive; the study's wall-clock is the sum over its drivers."""
+        earlier = [tuple(one) for one in self._study.user_attrs.get(records.SESSIONS_KEY, ()) if one[0] != self._session]
+        self._study.set_user_attr(records.SESSIONS_KEY, [*earlier, (self._session, time.time())])
+
+    # --------------------------------------------------------------------------------------- recovery
+
+    def _settle(self) -> None:
+        """Finish half-written records: values Optuna lacks, and ends that were decided but not told."""
+        for number in self.unfinished():
+            trial = self._trials[number]
+            told = self._storage.get_trial(self._ids[number]).intermediate_values
+            for epoch in trial.epochs:
+                if epoch.metrics.epoch not in told:
+                    self._storage.set_trial_intermediate_value(
+                        self._ids[number], epoch.metrics.epoch, epoch.metrics.val_accuracy
+                    )
+            stopped = next((rung.rung for rung in trial.rungs if not rung.keep), None)
+            outcome = classify(
+                epochs=len(trial.epochs), horizon=self.spec.train.epochs, value=trial.value, pruned_at=stopped
+            )
+            if trial.outcome != outcome:
+                self.finish(number, outcome)
+
+    def _refresh(self) -> None:
+        late = self._study.user_attrs.get(records.RUNS_KEY, {})
+        for frozen in self._study.get_trials(deepcopy=False):
+            self._ids[frozen.number] = frozen._trial_id
+            self._keep(records.trial_from_frozen(frozen, late))
+
+    def _read(self, number: int) -> TrialRecord:
+        return records.trial_from_frozen(self._storage.get_trial(self._ids[number]))
+
+    def _keep(self, trial: TrialRecord) -> TrialRecord:
+        self._trials[trial.number] = trial
+        return trial
+
+
+# ----------------------------------------------------------------------------------------- read only
+
+
+def load_study(storage: BaseStorage, name: str) -> StudyRecord:
+    """The study's record, read without opening it for writing.
+
+    Raises:
+        UsageError: no study of that name.
+        InfrastructureError: its creation was cut off, or a newer version of this tool wrote it.
+    """
+    import optuna
+
+    names = optuna.get_all_study_names(storage)
+    if name not in names:
+        known = ", ".join(sorted(names)) or "none yet"
+        raise UsageError(f"there is no study named {name!r} here; known: {known}")
+    study = optuna.load_study(study_name=name, storage=storage)
+    attributes = study.user_attrs
+    if records.SPEC_KEY not in attributes:
+        raise InfrastructureError(
+            f"the study {name!r} was not created by this tool, or its creation was cut off before any trial; "
+            f"remove it by `optuna delete-study --study-name {name}` or choose another name"
+        )
+    if attributes.get(records.SCHEMA_KEY, 0) > records.SCHEMA:
+        raise InfrastructureError(
+            f"the study {name!r} was written by a newer version of hpo (ledger schema "
+            f"{attributes[records.SCHEMA_KEY]}, this one reads {records.SCHEMA}); upgrade hpo to open it"
+        )
+    return StudyRecord(
+        name=name,
+        spec=Spec.from_json(attributes[records.SPEC_KEY]),
+        info=attributes.get(records.INFO_KEY, {}),
+        trials=tuple(
+            records.trial_from_frozen(trial, attributes.get(records.RUNS_KEY, {}))
+            for trial in study.get_trials(deepcopy=False)
+        ),
+        sessions=tuple(map(tuple, attributes.get(records.SESSIONS_KEY, ()))),
+    )
+
+
+def refuse_existing(storage: BaseStorage, name: str) -> None:
+    """Raises UsageError where a study of that name exists: two of one name must never merge."""
+    if name in study_names(storage):
+        raise UsageError(
+            f"a study named {name!r} exists already; go on with it by `hpo resume {name}`, "
+            f"or choose another name: study=NAME"
+        )
+
+
+def study_names(storage: BaseStorage) -> Sequence[str]:
+    """All studies in the storage, sorted."""
+    import optuna
+
+    return sorted(optuna.get_all_study_names(storage))
+
+
+def dump(study: StudyRecord) -> str:
+    """The study as JSON, for `--json` and for tests that compare."""
+    return json.dumps(dataclasses.asdict(study), default=str)

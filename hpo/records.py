@@ -1,0 +1,207 @@
+"""The study as recorded: typed, read-only views of what the ledger (the Optuna storage) holds.
+
+Status, reports, exports and the MLflow tracker all read these; only `hpo.ledger` writes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from hpo.asha import RungDecision
+from hpo.specification import Spec
+from hpo.outcome import Ending, Outcome
+from trainers.api import EpochMetrics
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+SCHEMA = 1
+"""Version of the attributes below; a ledger of a newer version is refused with advice, never misread."""
+
+# Names of the attributes in the Optuna storage. Study:
+SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
+RUNS_KEY = "hpo:mlflow_runs"
+# Trial:
+START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", "mlflow_run_id"
+BASELINE_KEY = "enqueued"
+
+Scalar = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One go at a trial: the first, or after its worker, its node or the driver died."""
+
+    started: float
+    """Seconds since the epoch."""
+    resumed_after: int = 0
+    """Epochs already recorded when it began."""
+    host: str | None = None
+    device: str | None = None
+    lost: str | None = None
+    """Why it ended without an outcome, once known."""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One finished epoch as reported."""
+
+    metrics: EpochMetrics
+    recorded: float
+    """Seconds since the epoch when the driver recorded it."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial. `values` are its searched parameters by dotted path."""
+
+    number: int
+    values: Mapping[str, Scalar] = field(default_factory=dict)
+    seed: int | None = None
+    enqueued: bool = False
+    """Whether a person chose the configuration (the published recipe) rather than the sampler."""
+    attempts: tuple[Attempt, ...] = ()
+    epochs: tuple[EpochRecord, ...] = ()
+    rungs: tuple[RungDecision, ...] = ()
+    outcome: Outcome | None = None
+    """None while it trains or waits for its first epoch."""
+    mlflow_run_id: str | None = None
+    finished: float | None = None
+
+    @property
+    def last(self) -> EpochMetrics | None:
+        """The newest epoch's metrics."""
+        return self.epochs[-1].metrics if self.epochs else None
+
+    @property
+    def value(self) -> float | None:
+        """The newest objective value (validation accuracy, 0 to 1)."""
+        return self.last.val_accuracy if self.last else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it trained for all its epochs: only such trials compete for the best configuration."""
+        return self.outcome is not None and self.outcome.ending is Ending.COMPLETE
+
+    @property
+    def started(self) -> bool:
+        """Whether any attempt has begun."""
+        return bool(self.attempts)
+
+    @property
+    def seconds(self) -> float:
+        """Worker seconds of the recorded epochs."""
+        return sum(epoch.metrics.seconds or 0.0 for epoch in self.epochs)
+
+    @property
+    def status(self) -> str:
+        """`waiting`, `running`, or how it ended."""
+        if self.outcome is not None:
+            return self.outcome.ending.value
+        return "running" if self.started else "waiting"
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A whole study."""
+
+    name: str
+    spec: Spec
+    info: Mapping[str, Any]
+    """Provenance: `versions`, `git_commit`, `host`, `created`, `data` (split hash, counts), `identity`."""
+    trials: tuple[TrialRecord, ...] = ()
+    sessions: tuple[tuple[float, float], ...] = ()
+    """(start, last sign of life) of every driver that worked on it, seconds since the epoch."""
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The complete trial with the greatest final validation accuracy; ties go to the earlier one."""
+        complete = [trial for trial in self.trials if trial.complete]
+        return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+
+    @property
+    def incumbent(self) -> TrialRecord | None:
+        """`best`, or while no trial is complete the one ahead at the deepest epoch reached."""
+        reported = [trial for trial in self.trials if trial.epochs and not _failed(trial)]
+        return self.best or max(reported, key=lambda trial: (len(trial.epochs), trial.value or 0.0), default=None)
+
+    @property
+    def baseline(self) -> TrialRecord | None:
+        """The published recipe's trial: the first enqueued one."""
+        return next((trial for trial in self.trials if trial.enqueued), None)
+
+    def count(self, status: str) -> int:
+        """How many trials have that status."""
+        return sum(trial.status == status for trial in self.trials)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock of all its drivers."""
+        return sum(end - start for start, end in self.sessions)
+
+
+def _failed(trial: TrialRecord) -> bool:
+    return trial.outcome is not None and trial.outcome.ending is Ending.FAILED
+
+
+# ------------------------------------------------------------------------------ the stored form
+
+
+def progress_to_json(epochs: tuple[EpochRecord, ...], rungs: tuple[RungDecision, ...]) -> dict[str, Any]:
+    """The form of the `progress` attribute; fields that are None are left out."""
+    return {
+        "epochs": [
+            {"recorded": epoch.recorded}
+            | {key: value for key, value in dataclasses.asdict(epoch.metrics).items() if value is not None}
+            for epoch in epochs
+        ],
+        "rungs": [dataclasses.asdict(rung) for rung in rungs],
+    }
+
+
+def progress_from_json(stored: Mapping[str, Any]) -> tuple[tuple[EpochRecord, ...], tuple[RungDecision, ...]]:
+    """The inverse of `progress_to_json`."""
+    epochs = tuple(
+        EpochRecord(
+            metrics=EpochMetrics(**{key: value for key, value in epoch.items() if key != "recorded"}),
+            recorded=epoch["recorded"],
+        )
+        for epoch in stored.get("epochs", ())
+    )
+    return epochs, tuple(RungDecision(**rung) for rung in stored.get("rungs", ()))
+
+
+def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = MappingProxyType({})) -> TrialRecord:
+    """The record of one trial as Optuna stores it; `late_runs` are MLflow runs known only after it was sealed."""
+    attributes = trial.user_attrs
+    start = attributes.get(START_KEY, {})
+    epochs, rungs = progress_from_json(attributes.get(PROGRESS_KEY, {}))
+    stored = attributes.get(OUTCOME_KEY)
+    fixed = trial.system_attrs.get("fixed_params", {})
+    return TrialRecord(
+        number=trial.number,
+        values=dict(trial.params) or dict(fixed),
+        seed=start.get("seed"),
+        enqueued=bool(attributes.get(BASELINE_KEY, False)),
+        attempts=tuple(Attempt(**attempt) for attempt in start.get("attempts", ())),
+        epochs=epochs,
+        rungs=rungs,
+        outcome=Outcome(Ending(stored["ending"]), stored["reason"]) if stored else None,
+        mlflow_run_id=attributes.get(RUN_KEY) or late_runs.get(str(trial.number)),
+        finished=timestamp(trial.datetime_complete),
+    )
+
+
+def timestamp(moment: datetime | None) -> float | None:
+    """Seconds since the epoch of a datetime as Optuna stores it (naive means local time)."""
+    return moment.timestamp() if moment is not None else None
+
+
+def iso(seconds: float | None) -> str | None:
+    """ISO 8601 in UTC, to the second."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")

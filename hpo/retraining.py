@@ -1,0 +1,109 @@
+"""`hpo retrain`: an exported configuration trained on train + validation, the test set evaluated once per run."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo.errors import UsageError
+from hpo.export import write_atomically
+from hpo.home import Home
+from hpo.provenance import git_commit, versions
+from hpo.specification import Spec
+from hpo.training import Training
+from trainers.api import Context, EpochMetrics
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Test accuracies of one configuration over seeds."""
+
+    seeds: tuple[int, ...]
+    accuracies: tuple[float, ...]
+    output: Path
+
+    @property
+    def mean(self) -> float:
+        """Mean test accuracy, 0 to 1."""
+        return statistics.fmean(self.accuracies)
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation; None for a single seed."""
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+
+def retrain(
+    training: Training,
+    home: Home,
+    output: Path,
+    *,
+    seeds: Sequence[int],
+    device: str,
+    on_epoch: Callable[[int, EpochMetrics], None],
+) -> Repeats:
+    """Train once per seed and save weights, `config.json` and metrics below `output`.
+
+    Raises:
+        UsageError: the configuration belongs to another trainer, or the device is not there.
+        TrainerError: data or weights cannot be had, or the training failed.
+    """
+    from trainers import retrain as engine
+    from trainers.checkpoint import DirectoryStore
+
+    trainer = training.provenance.trainer if training.provenance else Spec.model_fields["trainer"].default
+    if trainer != Spec.model_fields["trainer"].default:
+        raise UsageError(f"this configuration was trained by {trainer}; retrain knows only the shipped trainer")
+    accuracies = []
+    for seed in seeds:
+        folder = output / f"seed-{seed}" if len(seeds) > 1 else output
+        context = Context(
+            seed=seed,
+            checkpoints=DirectoryStore(str(folder / "checkpoints")),
+            device=resolve_device(device),
+            cache_dir=str(home.cache),
+        )
+        result = engine.retrain(
+            training.config(),
+            context,
+            seed=seed,
+            output_dir=folder,
+            on_epoch=lambda metrics, seed=seed: on_epoch(seed, metrics),
+        )
+        accuracies.append(result.test_accuracy)
+        write_atomically(folder / "training.yaml", training.to_yaml())
+    repeats = Repeats(tuple(seeds), tuple(accuracies), output)
+    write_atomically(output / "summary.json", json.dumps(summary(training, repeats), indent=2) + "\n")
+    return repeats
+
+
+def summary(training: Training, repeats: Repeats) -> dict[str, Any]:
+    """What a retraining found, for `summary.json` and `--json`."""
+    return {
+        "test_accuracy": repeats.mean,
+        "test_accuracy_std": repeats.deviation,
+        "seeds": list(repeats.seeds),
+        "test_accuracies": list(repeats.accuracies),
+        "val_accuracy_of_the_trial": training.provenance.val_accuracy if training.provenance else None,
+        "output": str(repeats.output),
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes what the machine has.
+
+    Raises:
+        UsageError: CUDA is asked for and not there.
+    """
+    import torch  # noqa: PLC0415
+
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    return ("cuda" if available else "cpu") if device == "auto" else device

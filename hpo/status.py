@@ -1,0 +1,153 @@
+"""`hpo status` and `hpo ls`: studies as tables or JSON, from the ledger alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hpo.errors import UsageError
+from hpo.home import Home
+from hpo.ledger import load_study, study_names
+from hpo.records import StudyRecord, TrialRecord, iso
+from hpo.storage import open_existing
+from hpo.summary import configuration, counts, percent
+
+
+def newest(home: Home) -> str:
+    """The study created last.
+
+    Raises:
+        UsageError: there is none.
+    """
+    studies = _all_studies(home)
+    if not studies:
+        raise UsageError(f"no study was run in {home.path}; name another home folder by --home")
+    return max(studies, key=lambda study: float(study.info.get("created", 0.0))).name
+
+
+def show_study(home: Home, name: str, as_json: bool) -> None:
+    """Print one study."""
+    study = load_study(open_existing(home, name), name)
+    if as_json:
+        print(json.dumps(study_json(study, home)))
+        return
+    console = Console()
+    console.print(f"[bold]{escape(study.name)}[/bold]  {counts(study)}, {study.seconds / 60:.1f} minutes, "
+                  f"checkpoints {_size(folder_bytes(home.checkpoints(name)))}")
+    if study.best:
+        console.print(f"best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
+    console.print(_trials(study))
+
+
+def _trials(study: StudyRecord) -> Table:
+    names = list(study.spec.space)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("trial", justify="right")
+    table.add_column("status")
+    table.add_column("epochs", justify="right")
+    table.add_column("val acc", justify="right")
+    for name in names:
+        table.add_column(name.rpartition(".")[2] if _unique(name, names) else name, justify="right", overflow="fold")
+    table.add_column("reason", overflow="ellipsis", no_wrap=True)
+    for trial in study.trials:
+        table.add_row(*_row(trial, names, study), style="bold" if trial is study.best else None)
+    return table
+
+
+def _unique(name: str, names: list[str]) -> bool:
+    tail = name.rpartition(".")[2]
+    return sum(other.rpartition(".")[2] == tail for other in names) == 1
+
+
+def _row(trial: TrialRecord, names: list[str], study: StudyRecord) -> list[str]:
+    values = configuration(trial)
+    failed = trial.outcome is not None and trial.outcome.ending.value == "failed"
+    reason = trial.outcome.reason.splitlines()[0] if failed and trial.outcome else ""
+    return [
+        str(trial.number),
+        trial.status,
+        f"{len(trial.epochs)}/{study.spec.train.epochs}",
+        percent(trial.value),
+        *(values.get(name, "–") for name in names),
+        escape(reason),
+    ]
+
+
+def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
+    """A study for programs."""
+    return {
+        "study": study.name,
+        "created": iso(study.info.get("created")),
+        "seconds": study.seconds,
+        "best": study.best.number if study.best else None,
+        "best_val_accuracy": study.best.value if study.best else None,
+        "checkpoint_bytes": folder_bytes(home.checkpoints(study.name)),
+        "trials": [trial_json(trial) for trial in study.trials],
+    }
+
+
+def trial_json(trial: TrialRecord) -> dict[str, Any]:
+    """A trial for programs."""
+    return {
+        "number": trial.number,
+        "status": trial.status,
+        "reason": trial.outcome.reason if trial.outcome else None,
+        "values": dict(trial.values),
+        "val_accuracy": trial.value,
+        "history": [epoch.metrics.val_accuracy for epoch in trial.epochs],
+        "attempts": len(trial.attempts),
+        "seconds": trial.seconds,
+        "mlflow_run_id": trial.mlflow_run_id,
+    }
+
+
+def show_studies(home: Home, as_json: bool) -> None:
+    """Print all studies."""
+    studies = _all_studies(home)
+    if as_json:
+        print(json.dumps([
+            {"study": one.name, "created": iso(one.info.get("created")), "trials": len(one.trials),
+             "best_val_accuracy": one.best.value if one.best else None} for one in studies
+        ]))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("study", "created", "trials", "best val acc", "data", "model"):
+        table.add_column(column)
+    for one in studies:
+        created = (iso(one.info.get("created")) or "").replace("T", " ")[:16]
+        table.add_row(one.name, created, counts(one), percent(one.best.value if one.best else None), one.spec.data.name, one.spec.model.name)
+    Console().print(table if studies else f"no study in {home.path}")
+
+
+def _all_studies(home: Home) -> list[StudyRecord]:
+    found = []
+    if (home.path / "optuna.db").is_file():
+        storage = open_existing(home)
+        found += [load_study(storage, name) for name in study_names(storage)]
+    pointers = (home.path / "studies").glob("*/ledger.url")
+    found += [load_study(open_existing(home, path.parent.name), path.parent.name) for path in sorted(pointers)]
+    return found
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder; a file that goes meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,76 @@
+"""`hpo ui`: MLflow's own UI on the home folder's store, for this machine only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+from hpo.errors import InfrastructureError, UsageError
+from hpo.home import Home
+from hpo.tracking import study_page
+
+START_TIMEOUT_S = 120
+
+
+def serve(home: Home, name: str | None, port: int) -> int:
+    """Serve until a signal; returns the exit code.
+
+    Raises:
+        UsageError: nothing was tracked in this home folder, or the port is taken.
+        InfrastructureError: the server did not start.
+    """
+    if not (home.path / "mlflow.db").is_file():
+        raise UsageError(f"no study was tracked in {home.path}; run one first, or name another home folder by --home")
+    chosen = _free_port(port)
+    address = f"http://127.0.0.1:{chosen}"
+    page = study_page(home, name)
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(chosen), "--workers", "1",
+        "--backend-store-uri", home.mlflow_url, "--default-artifact-root", home.artifacts.as_uri(), "--serve-artifacts",
+    ]  # fmt: skip
+    environment = os.environ | {"MLFLOW_TRACKING_URI": ""}
+    # A session of its own, so that Ctrl-C reaches this process alone and the server is ended once, in order.
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, start_new_session=True
+    )
+    try:
+        _wait(process, address)
+        print(f"{address}{page}", flush=True)
+        print("Ctrl-C ends it.", file=sys.stderr)
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(10)
+
+
+def _free_port(port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(f"port {port} on 127.0.0.1 is taken ({error.strerror}); choose another by --port, 0 for any") from error
+        return int(probe.getsockname()[1])
+
+
+def _wait(process: subprocess.Popen[bytes], address: str) -> None:
+    limit = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < limit:
+        if process.poll() is not None:
+            said = process.stderr.read().decode(errors="replace")[-2000:] if process.stderr else ""
+            raise InfrastructureError(f"the MLflow server ended at once:\n{said}")
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise InfrastructureError(f"the MLflow server did not answer within {START_TIMEOUT_S} s")
