@@ -1,4 +1,16 @@
-"""Augmentation of whole batches on the device: uint8 images in, normalised images and soft targets out."""
+"""Augmentation of whole batches on the device: uint8 images in, normalised images and soft targets out.
+
+Order, and what it changes against the published one (crop, resize, flip, then RandAugment on the result):
+1. RandAugment's colour operations, in the order drawn, at the images' own resolution. Histograms and means
+   are of the whole image, not of the crop, and never see the gray of an earlier shift; sharpness works on
+   source pixels, so a small image is sharpened more coarsely than after enlarging it.
+2. Crop, flip, RandAugment's geometric operations in the order drawn, and the resize: one bilinear sampling.
+   Published code resamples, and loses sharpness, at each; here two shifts that cancel bring back what the
+   first moved out.
+3. Everything outside the crop, cutouts and erased rectangles become the data's mean (0 once normalised).
+   Google fills with 128, which its normalisation takes to 0.004, and cutout when fine-tuning with noise.
+4. mixup or CutMix, label smoothing.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.api import Augment
+from trainers.augment import erase, geometry, mix, randaugment
 
 __all__ = ["Augmenter", "prepare"]
 
@@ -17,17 +30,18 @@ def prepare(images: Tensor, *, size: int, mean: Sequence[float], std: Sequence[f
     """Resize and normalise for evaluation.
 
     `images` uint8 (B, 3, H, W); returns float32 (B, 3, size, size), channels last. Bilinear, antialiased
-    when it shrinks, as PIL's; `mean` and `std` refer to pixel values from 0 to 1.
+    when it shrinks, as Pillow's; `mean` and `std` refer to pixel values from 0 to 1.
     """
-    with torch.autocast(images.device.type, enabled=False):
-        pixels = images.to(torch.float32, memory_format=torch.channels_last)
-        if images.shape[-1] != size or images.shape[-2] != size:
-            pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-        return _normalise(pixels, mean, std).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(images.device.type, enabled=False), torch.no_grad():
+        pixels = _normalise(images.float(), mean, std).contiguous(memory_format=torch.channels_last)
+        return pixels if _is_square(pixels, size) else _resize(pixels, size)
 
 
 class Augmenter:
-    """Augments one batch per call. Holds no state but its settings: all chance is in the generator."""
+    """Augments one batch per call. Holds its settings and no state: all chance is in the generator.
+
+    Nothing waits for the device, and shapes depend on the arguments alone.
+    """
 
     def __init__(
         self,
@@ -53,29 +67,90 @@ class Augmenter:
         mixup: float,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Augment `images` uint8 (B, 3, H, W) with `labels` int64 (B,).
+        """Augment `images`, uint8 (B, 3, H, H), with `labels`, int64 (B,), drawing from `generator` on
+        their device.
 
-        Returns normalised float32 (B, 3, size, size) and soft targets float32 (B, num_classes).
+        `size` in pixels; `magnitude` canonical, 0 switches RandAugment off; `mixup` is the alpha, 0 is off.
+        Returns float32 images (B, 3, size, size), normalised, channels last, and soft targets (B,
+        num_classes).
         """
-        batch, _, height, width = images.shape
-        device = images.device
-        draws = torch.rand(batch, 3, generator=generator, device=device)
-        if self.augment.crop == "pad":
-            margin = height // 8
-            padded = F.pad(images.float(), (margin, margin, margin, margin), mode="reflect")
-            shift = (draws[:, :2] * (2 * margin + 1)).long()
-            rows = shift[:, 0, None] + torch.arange(height, device=device)
-            columns = shift[:, 1, None] + torch.arange(width, device=device)
-            index = torch.arange(batch, device=device)[:, None, None]
-            images = padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(
-                0, 3, 1, 2
-            )
+        with torch.autocast(images.device.type, enabled=False), torch.no_grad():
+            pixels = self._distort(images, size, magnitude, generator)
+            targets = mix.smooth_targets(labels, self.num_classes, self.label_smoothing)
+            weight = self._partner_weight(pixels, mixup, generator)
+            if weight is not None:
+                pixels, targets = mix.blend(pixels, targets, weight)
+            return pixels.contiguous(memory_format=torch.channels_last), targets
+
+    def _distort(self, images: Tensor, size: int, magnitude: float, generator: torch.Generator) -> Tensor:
+        settings, batch = self.augment, len(images)
         pixels = images.float()
-        if self.augment.flip:
-            pixels = torch.where((draws[:, 2] < 0.5)[:, None, None, None], pixels.flip(-1), pixels)
-        one_hot = (labels[:, None] == torch.arange(self.num_classes, device=device)).float()
-        targets = one_hot * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
-        return prepare(pixels, size=size, mean=self.mean, std=self.std), targets
+        matrix: Tensor | None = None
+        holes: list[Tensor] = []
+        if settings.randaugment_layers and magnitude > 0:
+            plan = randaugment.draw(
+                batch, settings.randaugment_layers, magnitude, generator=generator, device=images.device
+            )
+            pixels, matrix, holes = randaugment.apply(pixels, plan)
+        pixels = _normalise(pixels, self.mean, self.std)
+        if size < pixels.shape[-1]:
+            pixels = _resize(pixels, size)  # a bilinear grid alone would alias
+        pixels, inside = self._sample(pixels, size, matrix, generator)
+        holes += self._holes(batch, generator, images.device)
+        if inside is None and not holes:
+            return pixels
+        keep = torch.ones((), dtype=torch.bool, device=images.device) if inside is None else inside
+        for hole in holes:
+            keep = keep & ~erase.covered(hole, size)
+        return pixels.mul_(keep.float())
+
+    def _sample(
+        self, pixels: Tensor, size: int, matrix: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        settings, batch, side = self.augment, len(pixels), pixels.shape[-1]
+        draws = torch.rand(batch, 2 * geometry.ATTEMPTS + 3, generator=generator, device=pixels.device)
+        scales, centres = torch.ones_like(draws[:, :2]), torch.zeros_like(draws[:, :2])
+        if settings.crop == "pad":
+            margin = side // 8
+            pixels = F.pad(pixels, [margin] * 4, mode="reflect")
+            scales, centres = geometry.pad_windows(draws[:, 1:3], side, margin)
+        elif settings.crop == "resized":
+            scales, centres = geometry.resized_windows(draws[:, 1:], settings.crop_scale)
+        if settings.flip:
+            scales = scales * geometry.flips(draws[:, 0] < 0.5)
+        return geometry.sample(pixels, size, matrix, scales, centres)
+
+    def _holes(self, batch: int, generator: torch.Generator, device: torch.device) -> list[Tensor]:
+        holes = []
+        if self.augment.cutout > 0:
+            centres = torch.rand(batch, 2, generator=generator, device=device)
+            holes.append(erase.squares(centres, self.augment.cutout / 2))
+        if self.augment.erase > 0:
+            draws = torch.rand(batch, 2 * geometry.ATTEMPTS + 3, generator=generator, device=device)
+            holes.append(erase.random_rectangles(draws, self.augment.erase))
+        return holes
+
+    def _partner_weight(self, pixels: Tensor, mixup: float, generator: torch.Generator) -> Tensor | None:
+        """The share of each image's partner in every pixel; None without mixing."""
+        batch, size, device = len(pixels), pixels.shape[-1], pixels.device
+        blended = boxed = None
+        if mixup > 0:
+            blended = mix.mixup_shares(mixup, batch, generator=generator, device=device)[:, None, None, None]
+        if self.augment.cutmix > 0:
+            boxes = mix.cutmix_boxes(self.augment.cutmix, batch, generator=generator, device=device)
+            boxed = erase.covered(boxes, size).float()
+        if blended is None or boxed is None:
+            return boxed if blended is None else blended
+        heads = torch.rand((), generator=generator, device=device) < 0.5
+        return torch.where(heads, blended, boxed)
+
+
+def _is_square(pixels: Tensor, size: int) -> bool:
+    return pixels.shape[-2:] == (size, size)
+
+
+def _resize(pixels: Tensor, size: int) -> Tensor:
+    return F.interpolate(pixels, (size, size), mode="bilinear", antialias=pixels.shape[-1] > size)
 
 
 def _normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

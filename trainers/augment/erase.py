@@ -1,0 +1,39 @@
+"""Rectangles to erase: cutout and random erasing. A rectangle is (left, top, right, bottom) in shares of
+the side."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainers.augment.geometry import ATTEMPTS, first_fitting
+
+
+def squares(centres: Tensor, half_side: Tensor | float) -> Tensor:
+    """(B, 4) squares about `centres` (B, 2), reaching over the edge where they lie close to it.
+
+    Cutout (arXiv 1708.04552): the centre is uniform over the image, so that squares at the edge are cut off.
+    """
+    half = torch.as_tensor(half_side, device=centres.device).expand(len(centres))[:, None]
+    return torch.cat([centres - half, centres + half], 1)
+
+
+def random_rectangles(draws: Tensor, probability: float) -> Tensor:
+    """(B, 4) rectangles of random erasing (arXiv 1708.04896), empty for the share 1 - `probability` of the
+    images.
+
+    `draws` (B, 2 * ATTEMPTS + 3) from 0 to 1. Area 0.02 to 1/3 of the image, aspect ratio log-uniform from
+    0.3 to 3.3, wholly inside; the ranges are torchvision's and timm's, which draw up to ten shapes, as
+    here.
+    """
+    sides = first_fitting(draws[:, : 2 * ATTEMPTS], (0.02, 1 / 3), (0.3, 3.3), fallback=0.0)
+    corner = draws[:, -3:-1] * (1 - sides)
+    return torch.cat([corner, corner + torch.where(draws[:, -1:] < probability, sides, 0.0)], 1)
+
+
+def covered(rectangles: Tensor, size: int) -> Tensor:
+    """bool (B, 1, size, size): the pixels whose centre lies in the image's rectangle (B, 4)."""
+    centres = (torch.arange(size, device=rectangles.device) + 0.5) / size
+    left, top, right, bottom = rectangles[:, :, None].unbind(1)
+    columns, rows = (centres >= left) & (centres < right), (centres >= top) & (centres < bottom)
+    return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)

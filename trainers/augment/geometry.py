@@ -1,0 +1,125 @@
+"""Geometric operations as affine maps, folded into one sampling of each image.
+
+Coordinates run from -1 to 1 between the outer edges of a frame (`align_corners=False`). A map takes a point
+of the result to the point of the source that it shows, so the map of "first f, then g" is f's map after
+g's: F @ G. Against Pillow's bilinear `Image.transform` and torchvision's crops the result is within 1/255
+where both sample inside (tests/unit/test_augment_geometry.py). Google samples the nearest pixel, timm at
+random bilinearly or bicubically, torchvision by default the nearest: the choice here is bilinear
+throughout.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainers.augment import magnitude as scale
+
+GEOMETRIC_OPERATIONS = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+ATTEMPTS = 10
+"""Draws of a rectangle's shape before the fallback, as in torchvision."""
+
+
+def maps(level: Tensor, chosen: dict[str, Tensor]) -> Tensor:
+    """(B, 3, 3) maps of the geometric operation chosen for each image, identity where there is none.
+
+    `level` (B,) signed canonical magnitudes; `chosen` maps each name in `GEOMETRIC_OPERATIONS` to a bool
+    mask (B,).
+    """
+    zero, one = torch.zeros_like(level), torch.ones_like(level)
+    angle = torch.where(chosen["rotate"], scale.rotation(level), zero)
+    slant, share = scale.shear(level), 2 * scale.translation(level)
+    shear_x, shear_y = (torch.where(chosen[name], slant, zero) for name in ("shear_x", "shear_y"))
+    move_x, move_y = (torch.where(chosen[name], share, zero) for name in ("translate_x", "translate_y"))
+    cosine, sine = angle.cos(), angle.sin()
+    # A shear leaves the top left corner, (-1, -1), in its place: hence the slant once more as an offset.
+    entries = [
+        cosine,
+        shear_x - sine,
+        shear_x + move_x,
+        shear_y + sine,
+        cosine,
+        shear_y + move_y,
+        zero,
+        zero,
+        one,
+    ]
+    return torch.stack(entries, 1).view(-1, 3, 3)
+
+
+def flips(flip: Tensor) -> Tensor:
+    """(B, 2) scales per axis, x first: -1 where the image is mirrored."""
+    return torch.stack([1 - 2 * flip.float(), torch.ones_like(flip, dtype=torch.float32)], 1)
+
+
+def pad_windows(draws: Tensor, side: int, margin: int) -> tuple[Tensor, Tensor]:
+    """Scales and centres, (B, 2) each, of side x side windows at whole pixels of an image padded by `margin`.
+
+    `draws` (B, 2) from 0 to 1, x first.
+    """
+    padded = side + 2 * margin
+    offset = (draws * (2 * margin + 1)).floor()
+    return torch.full_like(draws, side / padded), (2 * offset + side) / padded - 1
+
+
+def resized_windows(draws: Tensor, least_area: float) -> tuple[Tensor, Tensor]:
+    """Scales and centres, (B, 2) each, of RandomResizedCrop's windows of a square image.
+
+    `draws` (B, 2 * ATTEMPTS + 2) from 0 to 1. Area uniform from `least_area` to 1, aspect ratio log-uniform
+    from 3/4 to 4/3; the first of ten shapes that fits is taken, else the whole image, as torchvision does.
+    Sides and offsets are not rounded to whole pixels, which torchvision does.
+    """
+    sides = first_fitting(draws[:, :-2], (least_area, 1.0), (3 / 4, 4 / 3), fallback=1.0)
+    return sides, (draws[:, -2:] * 2 - 1) * (1 - sides)
+
+
+def first_fitting(
+    draws: Tensor, areas: tuple[float, float], ratios: tuple[float, float], fallback: float
+) -> Tensor:
+    """(B, 2) width and height, shares of the side, of the first rectangle that fits into the unit square.
+
+    `draws` (B, 2 * ATTEMPTS) from 0 to 1. Area uniform in `areas`, width / height log-uniform in `ratios`;
+    both sides are `fallback` where no attempt fits. All attempts are drawn, whichever is taken: constant
+    shapes.
+    """
+    first, second = draws.view(-1, 2, ATTEMPTS).unbind(1)
+    area = areas[0] + first * (areas[1] - areas[0])
+    ratio = torch.exp(math.log(ratios[0]) + second * math.log(ratios[1] / ratios[0]))
+    sides = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 2)
+    fits = (sides <= 1).all(2)
+    first_fit = fits.int().argmax(1)[:, None, None].expand(-1, 1, 2)
+    return torch.where(fits.any(1, keepdim=True), sides.gather(1, first_fit)[:, 0], fallback)
+
+
+def sample(
+    pixels: Tensor, size: int, matrix: Tensor | None, scales: Tensor, centres: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Show each image through its map and window at size x size pixels.
+
+    `pixels` float (B, 3, H, W); `matrix` (B, 3, 3) from the result to the window's frame, None for
+    identity; `scales` and `centres` (B, 2), x first, place the window in the image. Returns the images and
+    a bool (B, 1, size, size) that is true inside the window, None without a matrix; outside, the border's
+    pixels are repeated.
+    """
+    steps = (torch.arange(size, device=pixels.device, dtype=pixels.dtype) * 2 + 1) / size - 1
+    placed = torch.eye(3, device=pixels.device).expand(len(pixels), 3, 3) if matrix is None else matrix
+    across, down, offset = placed[:, :2, :, None].unbind(2)
+    columns, rows = across * steps + offset, down * steps
+    inside = None
+    if matrix is not None:
+        distance = torch.maximum(
+            _outer_sum(columns[:, 0], rows[:, 0]).abs_(), _outer_sum(columns[:, 1], rows[:, 1]).abs_()
+        )
+        inside = (distance < 1).unsqueeze(1)
+    columns, rows = columns * scales[:, :, None] + centres[:, :, None], rows * scales[:, :, None]
+    # x + iy: the sums of both coordinates come out interleaved, as a grid wants them, in one pass.
+    grid = torch.view_as_real(_outer_sum(torch.complex(*columns.unbind(1)), torch.complex(*rows.unbind(1))))
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False), inside
+
+
+def _outer_sum(columns: Tensor, rows: Tensor) -> Tensor:
+    """(B, rows, columns) from (B, columns) and (B, rows)."""
+    return columns[:, None, :] + rows[:, :, None]

@@ -1,0 +1,70 @@
+"""RandAugment (arXiv 1909.13719) as google/automl runs it for EfficientNetV2: which operations an image
+gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainers.augment import color, geometry
+from trainers.augment import magnitude as scale
+from trainers.augment.erase import squares
+
+OPERATIONS = (*color.TABLE_OPERATIONS, *color.MIXING_OPERATIONS, *geometry.GEOMETRIC_OPERATIONS, "cutout")
+"""The sixteen operations, drawn with equal chance and with replacement."""
+
+MAGNITUDE_STD = 0.5
+"""Standard deviation of an operation's magnitude around the stage's. timm's `mstd0.5`, which its
+EfficientNetV2 recipes use; google/automl has 0, so that an image draws its operations and signs only."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was drawn for a batch of B images and N layers."""
+
+    operation: Tensor
+    """int64 (B, N), an index into `OPERATIONS`."""
+    level: Tensor
+    """float32 (B, N), canonical magnitude, never negative."""
+    sign: Tensor
+    """float32 (B, N), -1 or 1: the direction of a geometric operation."""
+    centre: Tensor
+    """float32 (B, N, 2), 0 to 1, x first: where a cutout is."""
+
+    def chosen(self, layer: int) -> dict[str, Tensor]:
+        """For each operation the bool mask (B,) of the images that drew it in `layer`."""
+        index = torch.arange(len(OPERATIONS), device=self.operation.device)[:, None]
+        return dict(zip(OPERATIONS, (self.operation[:, layer] == index).unbind(), strict=True))
+
+
+def draw(
+    batch: int, layers: int, magnitude: float, *, generator: torch.Generator, device: torch.device
+) -> Plan:
+    """Draw every image's operations, magnitudes and signs."""
+    uniform = torch.rand(batch, layers, 4, generator=generator, device=device)
+    noise = torch.randn(batch, layers, generator=generator, device=device)
+    return Plan(
+        operation=(uniform[..., 0] * len(OPERATIONS)).long().clamp_(max=len(OPERATIONS) - 1),
+        level=(noise * MAGNITUDE_STD + magnitude).clamp_(min=0),
+        sign=torch.where(uniform[..., 1] < 0.5, -1.0, 1.0),
+        centre=uniform[..., 2:],
+    )
+
+
+def apply(pixels: Tensor, plan: Plan) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Carry out the colour operations; return what is left to do when the images are sampled.
+
+    `pixels` float32 (B, 3, H, W), whole numbers 0 to 255. Returns the distorted pixels, the maps (B, 3, 3)
+    of all geometric operations together, and the cutout rectangles (B, 4) of each layer.
+    """
+    matrix = torch.eye(3, device=pixels.device).expand(len(pixels), 3, 3)
+    holes = []
+    for layer in range(plan.operation.shape[1]):
+        level, chosen = plan.level[:, layer], plan.chosen(layer)
+        pixels = color.distort(pixels, level, chosen)
+        matrix = matrix @ geometry.maps(level * plan.sign[:, layer], chosen)
+        half = torch.where(chosen["cutout"], scale.cutout_half_side(level), 0.0)
+        holes.append(squares(plan.centre[:, layer], half))
+    return pixels, matrix, holes
