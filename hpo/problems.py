@@ -34,9 +34,13 @@ def format_problems(problems: Sequence[Problem], source: str) -> str:
 def _format(problem: Problem, source: str) -> str:
     where = f"{source}:{problem.line}" if problem.line else "override" if problem.path else source
     path = f" {printable(problem.path)}:" if problem.path else ""
-    value = f" (is {show(problem.value)})" if problem.value is not None else ""
+    value = f" (is {show(problem.value)})" if _worth_showing(problem.value) else ""
     hint = f"\n    {printable(problem.hint)}" if problem.hint else ""
     return f"  {where}:{path} {printable(problem.rule)}{value}{hint}"
+
+
+def _worth_showing(value: Any) -> bool:
+    return value is not None and not (isinstance(value, dict) and value)
 
 
 def show(value: Any) -> str:

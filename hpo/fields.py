@@ -1,0 +1,97 @@
+"""What may be written where: the keys of every section and the settings that a space can search.
+
+Everything is read from the models' own annotations, so a new field is searchable and suggested without a
+change here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from typing import Annotated, Any, Union
+
+from pydantic import BaseModel, TypeAdapter
+
+from trainers.api import TrialConfig
+
+EXTRA = "extra."
+
+
+@functools.lru_cache(maxsize=1)
+def settings() -> dict[str, Any]:
+    """Annotation of every single setting of `TrialConfig` by dotted path; `extra` has none of its own."""
+    return dict(_leaves(TrialConfig, ""))
+
+
+def _leaves(section: type, prefix: str) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, hint in _members(section).items():
+        path = f"{prefix}{name}"
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            found += _leaves(hint, f"{path}.")
+        elif typing.get_origin(hint) is not dict:
+            found.append((path, hint))
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def adapter(path: str) -> TypeAdapter[Any]:
+    """Validates one value of a setting. Raises KeyError where `path` is none."""
+    hint: Any = bool | int | float | str if path.startswith(EXTRA) else settings()[path]
+    return TypeAdapter(hint)
+
+
+def known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    """Keys that `model` knows in the mapping at `path`; none where keys are free."""
+    kinds = [model]
+    for part in path:
+        kinds = [below for kind in kinds for below in _below(kind, part)]
+    return sorted({key for kind in kinds for key in _members(kind)})
+
+
+@functools.lru_cache(maxsize=8)
+def all_paths(model: type[BaseModel]) -> frozenset[str]:
+    """Dotted path of every key of `model` and of the sections in it."""
+    return frozenset(_paths(model, ""))
+
+
+def _paths(kind: Any, prefix: str) -> list[str]:
+    found: list[str] = []
+    for name, hint in _members(kind).items():
+        found.append(f"{prefix}{name}")
+        for below in _plain(hint):
+            found += _paths(below, f"{prefix}{name}.")
+    return found
+
+
+def _members(kind: Any) -> dict[str, Any]:
+    """Keys and annotations of a model or dataclass; empty for everything else."""
+    if not isinstance(kind, type):
+        return {}
+    if issubclass(kind, BaseModel):
+        return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind, include_extras=True)
+        return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return {}
+
+
+def _below(kind: Any, part: str | int) -> list[Any]:
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is dict:
+        return _plain(arguments[1])
+    if typing.get_origin(kind) is tuple:
+        return _plain(arguments[0])
+    return _plain(_members(kind)[part]) if part in _members(kind) else []
+
+
+def _plain(hint: Any) -> list[Any]:
+    """The types that an annotation admits, without wrappers."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _plain(arguments[0])
+    if origin in (Union, types.UnionType):
+        return [plain for one in arguments for plain in _plain(one)]
+    return [hint]
