@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -14,20 +14,23 @@ from hpo.errors import HpoError
 
 app = typer.Typer(
     name="hpo",
-    help="Search hyperparameters for fine-tuning EfficientNetV2: run a study, browse it in MLflow, export and retrain the best.",
+    help="Search hyperparameters for EfficientNetV2: run a study, browse it in MLflow, export and retrain the best.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 HomeOption = Annotated[
-    Optional[Path], typer.Option("--home", help="Folder for everything studies write.", envvar="HPO_HOME", show_default="./runs")
+    Path | None,
+    typer.Option("--home", help="Folder for everything studies write.", envvar="HPO_HOME", show_default="./runs"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's own output too.")]
-SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file, or the name of a shipped search space.")]
+SpecArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A YAML file, or the name of a shipped search space.")
+]
 OverridesArgument = Annotated[
-    Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. budget.trials=20.")
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. budget.trials=20.")
 ]
 StudyArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a study.")]
 
@@ -75,7 +78,10 @@ def _say(error: HpoError) -> int:
 
 @app.command()
 def run(
-    spec: SpecArgument, overrides: OverridesArgument = None, home: HomeOption = None, verbose: VerboseOption = False
+    spec: SpecArgument,
+    overrides: OverridesArgument = None,
+    home: HomeOption = None,
+    verbose: VerboseOption = False,
 ) -> None:
     """Run a new study."""
     from hpo import launch
@@ -85,14 +91,19 @@ def run(
 
     loaded = load_spec(spec, overrides or [])
     place = Home.at(home)
-    _finish(loaded.study, home, lambda: launch.run(
-        loaded, place, listener=PlainView(loaded.train.epochs), verbose=verbose
-    ))
+    _finish(
+        loaded.study,
+        home,
+        lambda: launch.run(loaded, place, view=PlainView, verbose=verbose),
+    )
 
 
 @app.command()
 def resume(
-    name: StudyArgument, overrides: OverridesArgument = None, home: HomeOption = None, verbose: VerboseOption = False
+    name: StudyArgument,
+    overrides: OverridesArgument = None,
+    home: HomeOption = None,
+    verbose: VerboseOption = False,
 ) -> None:
     """Go on with an interrupted study, or extend a finished one (budget.trials=N)."""
     from hpo import launch
@@ -101,9 +112,17 @@ def resume(
     from hpo.view import PlainView
 
     place = Home.at(home)
-    _finish(name, home, lambda: launch.resume(
-        name, place, listener=PlainView, changes=lambda recorded: revise(recorded, overrides or []), verbose=verbose
-    ))
+    _finish(
+        name,
+        home,
+        lambda: launch.resume(
+            name,
+            place,
+            view=PlainView,
+            changes=lambda recorded: revise(recorded, overrides or []),
+            verbose=verbose,
+        ),
+    )
 
 
 def _finish(name: str, home: Path | None, work: Any) -> None:
@@ -122,10 +141,14 @@ def _finish(name: str, home: Path | None, work: Any) -> None:
 
 
 @app.command()
-def status(name: Annotated[Optional[str], typer.Argument(metavar="[NAME]")] = None, home: HomeOption = None, as_json: JsonOption = False) -> None:
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show a study's trials, or the newest study's."""
-    from hpo.status import newest, show_study
     from hpo.home import Home
+    from hpo.status import newest, show_study
 
     place = Home.at(home)
     show_study(place, name or newest(place), as_json)
@@ -143,8 +166,8 @@ def ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
 @app.command()
 def export(
     name: StudyArgument,
-    trial: Annotated[Optional[int], typer.Option(help="A certain trial instead of the best.")] = None,
-    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="File to write; - for standard output.")] = None,
+    trial: Annotated[int | None, typer.Option(help="A certain trial instead of the best.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; - for standard output.")] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -166,11 +189,13 @@ def export(
 
 @app.command()
 def retrain(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="An exported YAML file, or the name of a shipped recipe.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="An exported YAML file, or the name of a shipped recipe.")
+    ],
     overrides: OverridesArgument = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and deviation.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
-    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Folder for weights and metrics.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for weights and metrics.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -192,13 +217,18 @@ def retrain(
         seeds=range(seed, seed + seeds),
         device=device,
         on_epoch=lambda which, metrics: print(
-            f"seed {which} epoch {metrics.epoch}/{training.train.epochs}  train loss {metrics.train_loss:.4f}", file=sys.stderr
+            f"seed {which} epoch {metrics.epoch}/{training.train.epochs}  train loss {metrics.train_loss:.4f}",
+            file=sys.stderr,
         ),
     )
     if as_json:
         print(json.dumps(summary(training, repeats)))
         return
-    deviation = f" ± {100 * repeats.deviation:.2f} (standard deviation of {seeds} seeds)" if repeats.deviation is not None else ""
+    deviation = (
+        f" ± {100 * repeats.deviation:.2f} (standard deviation of {seeds} seeds)"
+        if repeats.deviation is not None
+        else ""
+    )
     print(f"test accuracy {percent(repeats.mean)}{deviation}\nweights, config.json and metrics: {folder}")
 
 
@@ -208,7 +238,7 @@ def retrain(
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
-    name: Annotated[Optional[str], typer.Argument(metavar="[NAME]", help="Print this study's page.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this study's page.")] = None,
     home: HomeOption = None,
 ) -> None:
     """Serve the MLflow UI of a home folder on 127.0.0.1."""
@@ -224,7 +254,9 @@ def validate(spec: SpecArgument, overrides: OverridesArgument = None) -> None:
     from hpo.config import load_spec
 
     loaded = load_spec(spec, overrides or [])
-    print(f"{spec}: valid. Study {loaded.study}: {len(loaded.space)} searched parameters, {loaded.budget.trials} trials.")
+    print(
+        f"{spec}: valid. Study {loaded.study}: {len(loaded.space)} searched parameters, {loaded.budget.trials} trials."
+    )
 
 
 @app.command()
@@ -237,7 +269,9 @@ def schema() -> None:
 
 @app.command()
 def doctor(
-    name: Annotated[Optional[str], typer.Argument(metavar="[NAME]", help="Compare this study's ledger with MLflow too.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Compare this study's ledger with MLflow too.")
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Check this machine and say what to do about each failure."""

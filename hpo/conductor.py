@@ -16,11 +16,11 @@ from typing import Literal
 
 from hpo import space
 from hpo.asha import Asha, RungDecision, rung_levels
-from hpo.specification import Spec
 from hpo.errors import InfrastructureError
 from hpo.ledger import Ledger
 from hpo.outcome import classify
 from hpo.records import TrialRecord
+from hpo.specification import Spec
 from trainers.api import EpochMetrics, TrialConfig
 
 HEARTBEAT_S = 30.0
@@ -131,7 +131,8 @@ class Conductor:
                 return True  # repeated after a resume; what followed from it is recorded already
             if metrics.epoch != len(known.epochs) + 1:
                 self._finish(
-                    number, failure=f"the trainer reported epoch {metrics.epoch} after epoch {len(known.epochs)}"
+                    number,
+                    failure=f"the trainer reported epoch {metrics.epoch} after epoch {len(known.epochs)}",
                 )
                 return False
             if not math.isfinite(metrics.val_accuracy):
@@ -140,8 +141,8 @@ class Conductor:
             decision = self._decide(number, metrics)
             trial = self.ledger.record(number, metrics, decision)
             self._tell("epoch", trial)
-            if decision is not None and not decision.keep:
-                self._finish(number, pruned_at=decision.rung)
+            if trial.pruned_at is not None:
+                self._finish(number, pruned_at=trial.pruned_at)
             elif metrics.epoch >= self.spec.train.epochs or self.stopping is not None:
                 self._finish(number)
             return self.ledger.trial(number).outcome is None
@@ -168,7 +169,8 @@ class Conductor:
     def on_retry(self, number: int) -> None:
         """A lost trial begins again from its last checkpoint."""
         with self._guarded():
-            self._tell("lost", self.ledger.retry(number, self._failures.get(number, "worker died")))
+            if self.ledger.trial(number).outcome is None:
+                self._tell("lost", self.ledger.retry(number, self._failures.get(number, "worker died")))
 
     def on_given_up(self, number: int) -> None:
         """A lost trial is not retried any more."""
@@ -176,10 +178,11 @@ class Conductor:
         lost = self._failures.get(number, "worker died")
         self.on_failure(number, f"lost its worker {attempts} times; the last time: {lost}")
 
-    def on_placed(self, number: int, host: str, device: str) -> None:
+    def on_placed(self, number: int, host: str, device: str, pid: int) -> None:
         """Where a trial runs, once known."""
         with self._guarded():
-            self.ledger.place(number, host, device)
+            if self.ledger.trial(number).outcome is None:
+                self.ledger.place(number, host, device, pid)
 
     def close(self) -> None:
         """End of this driver: no trial stays RUNNING.

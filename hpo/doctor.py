@@ -65,7 +65,11 @@ def _import(package: str) -> Callable[[], Finding]:
         try:
             module = importlib.import_module(package)
         except Exception as error:  # noqa: BLE001 - a broken build raises anything, and that is the finding
-            return Finding("failed", package, f"cannot be imported: {error}. Install it again: pip install --force-reinstall")
+            return Finding(
+                "failed",
+                package,
+                f"cannot be imported: {error}. Install it again: pip install --force-reinstall",
+            )
         root = sys.modules[package.partition(".")[0]]
         return Finding("ok", package, str(getattr(module, "__version__", getattr(root, "__version__", ""))))
 
@@ -85,14 +89,20 @@ def _home(home: Home) -> Finding:
     if not home.path.exists():
         return Finding("ok", "home", f"{home.path} (made by the first study)")
     usable = os.access(home.path, os.W_OK | os.X_OK)
-    return Finding("ok" if usable else "failed", "home", f"{home.path}{'' if usable else ' is not writable; use --home'}")
+    return Finding(
+        "ok" if usable else "failed", "home", f"{home.path}{'' if usable else ' is not writable; use --home'}"
+    )
 
 
 def _disk(home: Home) -> Finding:
     folder = next(parent for parent in (home.path, *home.path.parents) if parent.exists())
     free = shutil.disk_usage(folder).free
     text = f"{free / 1e9:.1f} GB free at {folder}"
-    return Finding("ok", "disk", text) if free > LOW_DISK_BYTES else Finding("warning", "disk", f"{text}; checkpoints may not fit")
+    return (
+        Finding("ok", "disk", text)
+        if free > LOW_DISK_BYTES
+        else Finding("warning", "disk", f"{text}; checkpoints may not fit")
+    )
 
 
 def _ledger(home: Home) -> Finding:

@@ -35,7 +35,9 @@ class Home:
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
         except OSError as error:
-            raise UsageError(f"the home folder {self.path} cannot be used: {error.strerror}; choose one by --home") from error
+            raise UsageError(
+                f"the home folder {self.path} cannot be used: {error.strerror}; choose one by --home"
+            ) from error
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise UsageError(f"the home folder {self.path} is not writable; choose one by --home")
         return self

@@ -13,15 +13,14 @@ from typing import Any
 
 from hpo import space
 from hpo.conductor import Conductor, Event
-from hpo.specification import Spec
 from hpo.errors import InfrastructureError, NoTrialSucceeded, UsageError
 from hpo.home import Home
 from hpo.ledger import Ledger, load_study, refuse_existing
 from hpo.lock import study_lock
 from hpo.provenance import provenance
 from hpo.records import StudyRecord
-from hpo.sampler import make_sampler
 from hpo.signals import Interrupted, SignalGuard
+from hpo.specification import Spec
 from hpo.storage import open_storage
 from hpo.tracking import Tracker
 
@@ -36,10 +35,11 @@ class Slots:
     concurrency: int
 
 
-Listener = Callable[[Event], None]
+View = Callable[[Spec], Callable[[Event], None]]
+"""Makes what is shown of a study as it runs."""
 
 
-def run(spec: Spec, home: Home, *, listener: Listener, verbose: bool = False) -> StudyRecord:
+def run(spec: Spec, home: Home, *, view: View, verbose: bool = False) -> StudyRecord:
     """Create a study and run it to its end.
 
     Raises:
@@ -56,10 +56,10 @@ def run(spec: Spec, home: Home, *, listener: Listener, verbose: bool = False) ->
             slots = plan_slots(spec)
             ledger = Ledger.create(storage, spec, info, _sampler(spec))
             home.remember_ledger(spec.study, spec.storage.ledger)
-            return _drive(ledger, home, slots, listener, verbose)
+            return _drive(ledger, home, slots, view(spec), verbose)
 
 
-def resume(name: str, home: Home, *, listener: Listener, changes: Callable[[Spec], Spec], verbose: bool = False) -> StudyRecord:
+def resume(name: str, home: Home, *, view: View, changes: Callable[[Spec], Spec], verbose: bool = False) -> StudyRecord:
     """Go on with a study: unfinished trials first, from their last checkpoints.
 
     Args:
@@ -76,7 +76,7 @@ def resume(name: str, home: Home, *, listener: Listener, changes: Callable[[Spec
             slots = plan_slots(spec)
             ledger = Ledger.open(storage, name, _sampler(spec))
             ledger.respecify(spec)
-            return _drive(ledger, home, slots, listener, verbose)
+            return _drive(ledger, home, slots, view(spec), verbose)
 
 
 def _preflight(spec: Spec, home: Home) -> dict[str, Any]:
@@ -91,6 +91,8 @@ def _preflight(spec: Spec, home: Home) -> dict[str, Any]:
 
 
 def _sampler(spec: Spec) -> Any:
+    from hpo.sampler import make_sampler
+
     return make_sampler(
         spec.search.policy,
         seed=spec.seed,
@@ -119,6 +121,9 @@ def _ray(spec: Spec, home: Home, verbose: bool) -> Iterator[None]:
     )
     import ray
 
+    if ray.is_initialized():  # a program that started Ray itself keeps it
+        yield
+        return
     address = spec.ray.address or os.environ.get("RAY_ADDRESS")
     try:
         ray.init(
@@ -179,7 +184,7 @@ def _fit(node: dict[str, float], cpus: float, gpus: float) -> int:
 # ----------------------------------------------------------------------------------------------- drive
 
 
-def _drive(ledger: Ledger, home: Home, slots: Slots, listener: Listener, verbose: bool) -> StudyRecord:
+def _drive(ledger: Ledger, home: Home, slots: Slots, listener: Callable[[Event], None], verbose: bool) -> StudyRecord:
     """Run the open study until it ends.
 
     Raises:
@@ -217,7 +222,7 @@ def _why_none(study: StudyRecord) -> str:
     return f"trial {ended[0].number} {ended[0].outcome.ending.value}: {ended[0].outcome.reason}"
 
 
-def _close(conductor: Conductor, tracker: Tracker | None, listener: Listener) -> None:
+def _close(conductor: Conductor, tracker: Tracker | None, listener: Callable[[Event], None]) -> None:
     try:
         conductor.close()
     finally:
@@ -263,6 +268,7 @@ def _tune(conductor: Conductor, home: Home, slots: Slots, verbose: bool) -> None
                 storage_path=scratch,
                 stop=StopAll(conductor),
                 failure_config=tune.FailureConfig(max_failures=spec.retries),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trainers keep their own
                 verbose=1 if verbose else 0,
             ),
         )

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from hpo import records
 from hpo.asha import RungDecision
-from hpo.specification import Spec
 from hpo.errors import InfrastructureError, UsageError
 from hpo.outcome import OPTUNA_STATE, Ending, Outcome, classify
 from hpo.records import Attempt, EpochRecord, Scalar, StudyRecord, TrialRecord
+from hpo.specification import Spec
 from trainers.api import EpochMetrics
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ class Ledger:
         """Leave no trial RUNNING: what is unfinished waits for `resume`."""
         for trial in list(self._trials.values()):
             if trial.started and trial.outcome is None:
-                self.finish(trial.number, classify(
-                    epochs=len(trial.epochs), horizon=self.spec.train.epochs, value=trial.value
-                ))
+                self.finish(
+                    trial.number,
+                    classify(epochs=len(trial.epochs), horizon=self.spec.train.epochs, value=trial.value),
+                )
         self.heartbeat()
 
     # ---------------------------------------------------------------------------------------- reading
@@ -135,7 +136,10 @@ class Ledger:
         trial = self._study.ask()
         self._ids[trial.number] = trial._trial_id
         suggest(trial)
-        return self._begin(trial.number, seed(trial.number))
+        known = self._read(trial.number)
+        first = not any(other.enqueued for other in self._trials.values() if other.number < trial.number)
+        known = dataclasses.replace(known, seed=seed(trial.number), control=known.enqueued and first)
+        return self._begin(known)
 
     def resume(self, number: int) -> TrialRecord:
         """Begin another attempt at an unfinished trial: the same Optuna trial, RUNNING again."""
@@ -144,37 +148,36 @@ class Ledger:
         trial = self._trials[number]
         if self._storage.get_trial(self._ids[number]).state is TrialState.WAITING:
             self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
-        if trial.seed is None:
-            raise InfrastructureError(f"trial {number} of {self.name} has no recorded seed")
         self._storage.set_trial_user_attr(self._ids[number], records.OUTCOME_KEY, None)
-        return self._begin(number, trial.seed)
+        return self._begin(dataclasses.replace(trial, outcome=None))
 
-    def _begin(self, number: int, seed: int) -> TrialRecord:
-        known = self._read(number)
-        attempt = Attempt(started=time.time(), resumed_after=len(known.epochs))
-        return self._start(known, (*known.attempts, attempt), seed)
+    def _begin(self, trial: TrialRecord) -> TrialRecord:
+        attempt = Attempt(started=time.time(), resumed_after=len(trial.epochs))
+        return self._start(dataclasses.replace(trial, attempts=(*trial.attempts, attempt)))
 
     def retry(self, number: int, lost: str) -> TrialRecord:
         """Record that an attempt lost its worker and another begins."""
-        trial = self._mark_lost(self._trials[number], lost)
-        attempt = Attempt(started=time.time(), resumed_after=len(trial.epochs))
-        return self._start(trial, (*trial.attempts, attempt), trial.seed or 0)
+        return self._begin(self._with_attempt(self._trials[number], lost=lost))
 
-    def place(self, number: int, host: str, device: str) -> None:
+    def place(self, number: int, host: str, device: str, pid: int) -> None:
         """Record where the current attempt runs."""
         trial = self._trials[number]
-        current = dataclasses.replace(trial.attempts[-1], host=host, device=device)
-        if current != trial.attempts[-1]:
-            self._start(trial, (*trial.attempts[:-1], current), trial.seed or 0)
+        placed = self._with_attempt(trial, host=host, device=device, pid=pid)
+        if placed != trial:
+            self._start(placed)
 
-    def _mark_lost(self, trial: TrialRecord, lost: str) -> TrialRecord:
-        current = dataclasses.replace(trial.attempts[-1], lost=lost)
+    def _with_attempt(self, trial: TrialRecord, **changes: Any) -> TrialRecord:
+        current = dataclasses.replace(trial.attempts[-1], **changes)
         return dataclasses.replace(trial, attempts=(*trial.attempts[:-1], current))
 
-    def _start(self, trial: TrialRecord, attempts: tuple[Attempt, ...], seed: int) -> TrialRecord:
-        stored = {"seed": seed, "attempts": [dataclasses.asdict(attempt) for attempt in attempts]}
+    def _start(self, trial: TrialRecord) -> TrialRecord:
+        stored = {
+            "seed": trial.seed,
+            "control": trial.control,
+            "attempts": [dataclasses.asdict(attempt) for attempt in trial.attempts],
+        }
         self._storage.set_trial_user_attr(self._ids[trial.number], records.START_KEY, stored)
-        return self._keep(dataclasses.replace(trial, seed=seed, attempts=attempts, outcome=None))
+        return self._keep(trial)
 
     def record(self, number: int, metrics: EpochMetrics, decision: RungDecision | None) -> TrialRecord:
         """Record one epoch and the rung decision it led to. An epoch recorded before changes nothing."""
@@ -198,7 +201,9 @@ class Ledger:
         stored = {"ending": outcome.ending.value, "reason": outcome.reason}
         self._storage.set_trial_user_attr(self._ids[number], records.OUTCOME_KEY, stored)
         state = TrialState[OPTUNA_STATE[outcome.ending]]
-        values = [trial.value] if outcome.ending in (Ending.COMPLETE, Ending.PRUNED) and trial.value is not None else None
+        values = (
+            [trial.value] if outcome.ending in (Ending.COMPLETE, Ending.PRUNED) and trial.value is not None else None
+        )
         self._storage.set_trial_state_values(self._ids[number], state, values)
         finished = time.time() if outcome.final else None
         return self._keep(dataclasses.replace(trial, outcome=outcome, finished=finished))
@@ -226,7 +231,9 @@ class Ledger:
 
     def heartbeat(self) -> None:
         """Record that this driver is alive; the study's wall-clock is the sum over its drivers."""
-        earlier = [tuple(one) for one in self._study.user_attrs.get(records.SESSIONS_KEY, ()) if one[0] != self._session]
+        earlier = [
+            tuple(one) for one in self._study.user_attrs.get(records.SESSIONS_KEY, ()) if one[0] != self._session
+        ]
         self._study.set_user_attr(records.SESSIONS_KEY, [*earlier, (self._session, time.time())])
 
     # --------------------------------------------------------------------------------------- recovery
@@ -241,9 +248,11 @@ class Ledger:
                     self._storage.set_trial_intermediate_value(
                         self._ids[number], epoch.metrics.epoch, epoch.metrics.val_accuracy
                     )
-            stopped = next((rung.rung for rung in trial.rungs if not rung.keep), None)
             outcome = classify(
-                epochs=len(trial.epochs), horizon=self.spec.train.epochs, value=trial.value, pruned_at=stopped
+                epochs=len(trial.epochs),
+                horizon=self.spec.train.epochs,
+                value=trial.value,
+                pruned_at=trial.pruned_at,
             )
             if trial.outcome != outcome:
                 self.finish(number, outcome)

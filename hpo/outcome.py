@@ -52,7 +52,12 @@ MLFLOW_STATUS = {
 
 
 def classify(
-    *, epochs: int, horizon: int, value: float | None, failure: str | None = None, pruned_at: float | None = None
+    *,
+    epochs: int,
+    horizon: int,
+    value: float | None,
+    failure: str | None = None,
+    pruned_at: float | None = None,
 ) -> Outcome:
     """The outcome of a trial that is no longer training.
 

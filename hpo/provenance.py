@@ -10,7 +10,17 @@ import uuid
 from importlib import metadata
 from typing import Any
 
-PACKAGES = ("hpo-efficientnetv2", "torch", "torchvision", "timm", "optuna", "ray", "mlflow", "sqlalchemy", "numpy")
+PACKAGES = (
+    "hpo-efficientnetv2",
+    "torch",
+    "torchvision",
+    "timm",
+    "optuna",
+    "ray",
+    "mlflow",
+    "sqlalchemy",
+    "numpy",
+)
 
 
 def versions() -> dict[str, str]:

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hpo.asha import RungDecision
-from hpo.specification import Spec
 from hpo.outcome import Ending, Outcome
+from hpo.specification import Spec
 from trainers.api import EpochMetrics
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Attempt:
     """Epochs already recorded when it began."""
     host: str | None = None
     device: str | None = None
+    pid: int | None = None
+    """The worker's process."""
     lost: str | None = None
     """Why it ended without an outcome, once known."""
 
@@ -65,6 +67,9 @@ class TrialRecord:
     seed: int | None = None
     enqueued: bool = False
     """Whether a person chose the configuration (the published recipe) rather than the sampler."""
+    control: bool = False
+    """Whether ASHA's verdict on it is recorded but not carried out: the baseline, so that the recipe that all
+    others are compared with has a full-length result."""
     attempts: tuple[Attempt, ...] = ()
     epochs: tuple[EpochRecord, ...] = ()
     rungs: tuple[RungDecision, ...] = ()
@@ -92,6 +97,11 @@ class TrialRecord:
     def started(self) -> bool:
         """Whether any attempt has begun."""
         return bool(self.attempts)
+
+    @property
+    def pruned_at(self) -> float | None:
+        """The rung that stopped it, if one did."""
+        return None if self.control else next((rung.rung for rung in self.rungs if not rung.keep), None)
 
     @property
     def seconds(self) -> float:
@@ -188,6 +198,7 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
         values=dict(trial.params) or dict(fixed),
         seed=start.get("seed"),
         enqueued=bool(attributes.get(BASELINE_KEY, False)),
+        control=bool(start.get("control", False)),
         attempts=tuple(Attempt(**attempt) for attempt in start.get("attempts", ())),
         epochs=epochs,
         rungs=rungs,

@@ -101,7 +101,7 @@ def resolve_device(device: str) -> str:
     Raises:
         UsageError: CUDA is asked for and not there.
     """
-    import torch  # noqa: PLC0415
+    import torch
 
     available = torch.cuda.is_available()
     if device == "cuda" and not available:

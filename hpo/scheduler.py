@@ -35,11 +35,9 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):  # type: ignore[misc]
         if result.get("failure"):
             self._conductor.on_failure(number, result["failure"])
             return str(self.STOP)
-        self._conductor.on_placed(number, result["host"], result["device"])
+        self._conductor.on_placed(number, result["host"], result["device"], result["pid"])
         prefix = "metrics/"
-        metrics = EpochMetrics(
-            **{key[len(prefix) :]: value for key, value in result.items() if key.startswith(prefix)}
-        )
+        metrics = EpochMetrics(**{key[len(prefix) :]: value for key, value in result.items() if key.startswith(prefix)})
         return str(self.CONTINUE if self._conductor.on_epoch(number, metrics) else self.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:

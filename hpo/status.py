@@ -37,8 +37,10 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         print(json.dumps(study_json(study, home)))
         return
     console = Console()
-    console.print(f"[bold]{escape(study.name)}[/bold]  {counts(study)}, {study.seconds / 60:.1f} minutes, "
-                  f"checkpoints {_size(folder_bytes(home.checkpoints(name)))}")
+    console.print(
+        f"[bold]{escape(study.name)}[/bold]  {counts(study)}, {study.seconds / 60:.1f} minutes, "
+        f"checkpoints {_size(folder_bytes(home.checkpoints(name)))}"
+    )
     if study.best:
         console.print(f"best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
     console.print(_trials(study))
@@ -110,17 +112,33 @@ def show_studies(home: Home, as_json: bool) -> None:
     """Print all studies."""
     studies = _all_studies(home)
     if as_json:
-        print(json.dumps([
-            {"study": one.name, "created": iso(one.info.get("created")), "trials": len(one.trials),
-             "best_val_accuracy": one.best.value if one.best else None} for one in studies
-        ]))
+        print(
+            json.dumps(
+                [
+                    {
+                        "study": one.name,
+                        "created": iso(one.info.get("created")),
+                        "trials": len(one.trials),
+                        "best_val_accuracy": one.best.value if one.best else None,
+                    }
+                    for one in studies
+                ]
+            )
+        )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("study", "created", "trials", "best val acc", "data", "model"):
         table.add_column(column)
     for one in studies:
         created = (iso(one.info.get("created")) or "").replace("T", " ")[:16]
-        table.add_row(one.name, created, counts(one), percent(one.best.value if one.best else None), one.spec.data.name, one.spec.model.name)
+        table.add_row(
+            one.name,
+            created,
+            counts(one),
+            percent(one.best.value if one.best else None),
+            one.spec.data.name,
+            one.spec.model.name,
+        )
     Console().print(table if studies else f"no study in {home.path}")
 
 

@@ -28,7 +28,12 @@ def open_storage(url: str) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=_engine_arguments(url))
-    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError, ModuleNotFoundError, ImportError) as error:
+    except (
+        sqlalchemy.exc.ArgumentError,
+        sqlalchemy.exc.NoSuchModuleError,
+        ModuleNotFoundError,
+        ImportError,
+    ) as error:
         raise UsageError(f"storage.ledger: {redact(url)} cannot be used: {redact(str(error))}") from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise InfrastructureError(

@@ -38,7 +38,11 @@ def description(study: StudyRecord) -> str:
         f"- {counts(study)}",
     ]
     if study.best:
-        lines += ["", f"Best so far: trial {study.best.number}, validation accuracy {percent(study.best.value)}", ""]
+        lines += [
+            "",
+            f"Best so far: trial {study.best.number}, validation accuracy {percent(study.best.value)}",
+            "",
+        ]
         lines += [f"| {path} | {value} |" for path, value in configuration(study.best).items()]
         lines[-len(study.best.values) : -len(study.best.values)] = ["| parameter | value |", "|---|---|"]
     return redact("\n".join(lines))

@@ -7,6 +7,7 @@ waits: the driver leaves its newest record of a trial here and goes on.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -68,6 +69,8 @@ class Mirror:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
         from mlflow import MlflowClient
 
         self._study = study
@@ -186,7 +189,11 @@ class Mirror:
         self._client.set_tag(self.parent, "mlflow.note.content", description(study))
         if study.best is not None and study.best.value is not None:
             self._client.log_metric(
-                self.parent, "best_val_accuracy", study.best.value, _ms(study.best.finished), study.best.number
+                self.parent,
+                "best_val_accuracy",
+                study.best.value,
+                _ms(study.best.finished),
+                study.best.number,
             )
             self._client.set_tag(self.parent, "hpo.best_trial", str(study.best.number))
         waiting = study.count("interrupted") + study.count("running")

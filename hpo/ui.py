@@ -58,7 +58,9 @@ def _free_port(port: int) -> int:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise UsageError(f"port {port} on 127.0.0.1 is taken ({error.strerror}); choose another by --port, 0 for any") from error
+            raise UsageError(
+                f"port {port} on 127.0.0.1 is taken ({error.strerror}); choose another by --port, 0 for any"
+            ) from error
         return int(probe.getsockname()[1])
 
 

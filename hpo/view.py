@@ -8,14 +8,15 @@ from typing import TextIO
 
 from hpo.conductor import Event
 from hpo.records import StudyRecord, TrialRecord
+from hpo.specification import Spec
 from hpo.summary import configuration, counts, percent
 
 
 class PlainView:
     """Prints events as they come. The best value so far stands on every line that changes it."""
 
-    def __init__(self, horizon: int, stream: TextIO | None = None) -> None:
-        self._horizon = horizon
+    def __init__(self, spec: Spec, stream: TextIO | None = None) -> None:
+        self._horizon = spec.train.epochs
         self._stream = stream or sys.stderr
         self._best = -1.0
         self._began = time.monotonic()

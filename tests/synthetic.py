@@ -33,7 +33,14 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
             raise ValueError("a crash on demand")
         value = math.nan if epoch == extra.get("nan_at", 0) else curve(extra, epoch, config.train.epochs)
         metrics = EpochMetrics(epoch=epoch, val_accuracy=value, train_loss=1.0 - 0.01 * epoch, seconds=0.01)
-        state = {"metrics": {"epoch": epoch, "val_accuracy": value, "train_loss": 1.0 - 0.01 * epoch, "seconds": 0.01}}
+        state = {
+            "metrics": {
+                "epoch": epoch,
+                "val_accuracy": value,
+                "train_loss": 1.0 - 0.01 * epoch,
+                "seconds": 0.01,
+            }
+        }
         context.checkpoints.save(epoch, {"weight": torch.full((4,), float(epoch))}, state)
         yield metrics
 
