@@ -15,6 +15,7 @@ Order, and what it changes against the published one (crop, resize, flip, then R
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,8 @@ def prepare(images: Tensor, *, size: int, mean: Sequence[float], std: Sequence[f
 class Augmenter:
     """Augments one batch per call. Holds its settings and no state: all chance is in the generator.
 
-    Nothing waits for the device, and shapes depend on the arguments alone.
+    Nothing waits for the device (which is why nothing here hands `torch.where` a bare number: on CUDA that
+    copies it there and waits), and shapes depend on the arguments alone.
     """
 
     def __init__(
@@ -154,6 +156,13 @@ def _resize(pixels: Tensor, size: int) -> Tensor:
 
 
 def _normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    shift = torch.tensor(mean, device=pixels.device).view(3, 1, 1) * 255
-    scale = torch.tensor(std, device=pixels.device).view(3, 1, 1) * 255
+    shift, scale = _statistics(tuple(mean), tuple(std), pixels.device)
     return (pixels - shift) / scale
+
+
+@lru_cache(maxsize=32)
+def _statistics(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Both as (3, 1, 1) in pixel values. Kept, because moving numbers to a GPU waits for it."""
+    with torch.inference_mode(False):
+        shift, scale = (torch.tensor(numbers, device=device).view(3, 1, 1) * 255 for numbers in (mean, std))
+        return shift, scale

@@ -69,7 +69,8 @@ def _tables(pixels: Tensor, index: Tensor, level: Tensor, chosen: dict[str, Tens
 
 def _mix(pixels: Tensor, level: Tensor, chosen: dict[str, Tensor]) -> Tensor:
     color, sharpness = (chosen[name][:, None, None, None] for name in MIXING_OPERATIONS)
-    factor = torch.where(color | sharpness, scale.enhancement(level)[:, None, None, None], 1.0)
+    strength = scale.enhancement(level)[:, None, None, None]
+    factor = torch.where(color | sharpness, strength, torch.ones_like(strength))
     return _blend(torch.where(color, _gray(pixels), _smooth(pixels)), pixels, factor)
 
 
@@ -107,7 +108,8 @@ def _posterize(value: Tensor, bits: Tensor) -> Tensor:
 def _autocontrast(pixels: Tensor, value: Tensor) -> Tensor:
     """Stretch each channel to 0..255. Double precision, or truncation takes 1 off where Pillow does not."""
     low, high = pixels.amin((2, 3)).double()[:, :, None], pixels.amax((2, 3)).double()[:, :, None]
-    stretch = 255 / (high - low).clamp(min=1)
+    # A number over a tensor would be computed as its reciprocal times the number, which rounds twice.
+    stretch = torch.full_like(low, 255) / (high - low).clamp(min=1)
     table = (value.double() * stretch + -low * stretch).clamp(0, 255).floor().float()
     return torch.where(high > low, table, value)
 

@@ -12,10 +12,11 @@ from trainers.augment.geometry import ATTEMPTS, first_fitting
 def squares(centres: Tensor, half_side: Tensor | float) -> Tensor:
     """(B, 4) squares about `centres` (B, 2), reaching over the edge where they lie close to it.
 
+    `half_side` is one share of the side for all, or (B, 1).
+
     Cutout (arXiv 1708.04552): the centre is uniform over the image, so that squares at the edge are cut off.
     """
-    half = torch.as_tensor(half_side, device=centres.device).expand(len(centres))[:, None]
-    return torch.cat([centres - half, centres + half], 1)
+    return torch.cat([centres - half_side, centres + half_side], 1)
 
 
 def random_rectangles(draws: Tensor, probability: float) -> Tensor:
@@ -28,7 +29,7 @@ def random_rectangles(draws: Tensor, probability: float) -> Tensor:
     """
     sides = first_fitting(draws[:, : 2 * ATTEMPTS], (0.02, 1 / 3), (0.3, 3.3), fallback=0.0)
     corner = draws[:, -3:-1] * (1 - sides)
-    return torch.cat([corner, corner + torch.where(draws[:, -1:] < probability, sides, 0.0)], 1)
+    return torch.cat([corner, corner + sides * (draws[:, -1:] < probability)], 1)
 
 
 def covered(rectangles: Tensor, size: int) -> Tensor:

@@ -61,7 +61,7 @@ def pad_windows(draws: Tensor, side: int, margin: int) -> tuple[Tensor, Tensor]:
     `draws` (B, 2) from 0 to 1, x first.
     """
     padded = side + 2 * margin
-    offset = (draws * (2 * margin + 1)).floor()
+    offset = (draws * (2 * margin + 1)).floor().clamp(max=2 * margin)
     return torch.full_like(draws, side / padded), (2 * offset + side) / padded - 1
 
 
@@ -76,9 +76,7 @@ def resized_windows(draws: Tensor, least_area: float) -> tuple[Tensor, Tensor]:
     return sides, (draws[:, -2:] * 2 - 1) * (1 - sides)
 
 
-def first_fitting(
-    draws: Tensor, areas: tuple[float, float], ratios: tuple[float, float], fallback: float
-) -> Tensor:
+def first_fitting(draws: Tensor, areas: tuple[float, float], ratios: tuple[float, float], fallback: float) -> Tensor:
     """(B, 2) width and height, shares of the side, of the first rectangle that fits into the unit square.
 
     `draws` (B, 2 * ATTEMPTS) from 0 to 1. Area uniform in `areas`, width / height log-uniform in `ratios`;
@@ -91,7 +89,8 @@ def first_fitting(
     sides = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 2)
     fits = (sides <= 1).all(2)
     first_fit = fits.int().argmax(1)[:, None, None].expand(-1, 1, 2)
-    return torch.where(fits.any(1, keepdim=True), sides.gather(1, first_fit)[:, 0], fallback)
+    taken = sides.gather(1, first_fit)[:, 0]
+    return torch.where(fits.any(1, keepdim=True), taken, torch.full_like(taken, fallback))
 
 
 def sample(

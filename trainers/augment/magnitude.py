@@ -11,8 +11,8 @@ at bin 3M of 0 to 30:
   pixels whatever the size, 0.0446M at its default 224.
 - posterize: keeps int(0.4M) bits, so it weakens as M grows; here 1 to 8. timm alike, 0 bits too;
   timm's `inc1` 4 - int(0.4M); torchvision 8 - round(0.4M), both stronger as M grows.
-- solarize: inverts from int(25.6M) on, so it weakens as M grows. timm alike; `inc1` 256 less that; torchvision
-  from 255 - 25.5M on, both stronger as M grows.
+- solarize: inverts from int(25.6M) on, so it weakens as M grows. timm alike; `inc1` 256 less that;
+  torchvision from 255 - 25.5M on, both stronger as M grows.
 - solarize_add: adds int(11M) to values below 128. timm alike, at most 128; torchvision has none.
 - color, contrast, brightness, sharpness: factor 0.1 + 0.18M, so M = 5 changes nothing. timm alike; `inc1`
   1 +- 0.09M, at least 0.1; torchvision 1 +- 0.09M.
@@ -56,9 +56,7 @@ def to_torchvision(magnitude: float) -> int:
     One bin is a third of a canonical step; raises ValueError above 10, where torchvision has no bins.
     """
     if not 0 <= magnitude <= 10:
-        raise ValueError(
-            f"magnitude {magnitude:g} is not within 0 to 10: torchvision's bins end at 30, which is 10"
-        )
+        raise ValueError(f"magnitude {magnitude:g} is not within 0 to 10: torchvision's bins end at 30, which is 10")
     return _nearest(3 * magnitude)
 
 

@@ -39,16 +39,14 @@ class Plan:
         return dict(zip(OPERATIONS, (self.operation[:, layer] == index).unbind(), strict=True))
 
 
-def draw(
-    batch: int, layers: int, magnitude: float, *, generator: torch.Generator, device: torch.device
-) -> Plan:
+def draw(batch: int, layers: int, magnitude: float, *, generator: torch.Generator, device: torch.device) -> Plan:
     """Draw every image's operations, magnitudes and signs."""
     uniform = torch.rand(batch, layers, 4, generator=generator, device=device)
     noise = torch.randn(batch, layers, generator=generator, device=device)
     return Plan(
         operation=(uniform[..., 0] * len(OPERATIONS)).long().clamp_(max=len(OPERATIONS) - 1),
         level=(noise * MAGNITUDE_STD + magnitude).clamp_(min=0),
-        sign=torch.where(uniform[..., 1] < 0.5, -1.0, 1.0),
+        sign=1 - 2 * (uniform[..., 1] < 0.5).float(),
         centre=uniform[..., 2:],
     )
 
@@ -65,6 +63,6 @@ def apply(pixels: Tensor, plan: Plan) -> tuple[Tensor, Tensor, list[Tensor]]:
         level, chosen = plan.level[:, layer], plan.chosen(layer)
         pixels = color.distort(pixels, level, chosen)
         matrix = matrix @ geometry.maps(level * plan.sign[:, layer], chosen)
-        half = torch.where(chosen["cutout"], scale.cutout_half_side(level), 0.0)
-        holes.append(squares(plan.centre[:, layer], half))
+        half = scale.cutout_half_side(level) * chosen["cutout"]
+        holes.append(squares(plan.centre[:, layer], half[:, None]))
     return pixels, matrix, holes

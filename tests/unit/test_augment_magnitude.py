@@ -1,0 +1,92 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from timm.data import auto_augment
+from torchvision.transforms import RandAugment
+
+from trainers.augment import magnitude as scale
+
+HPARAMS = {"translate_pct": 0.45}
+ARGUMENTS = {
+    "Rotate": lambda level: torch.rad2deg(scale.rotation(level)),
+    "ShearX": scale.shear,
+    "TranslateXRel": scale.translation,
+    "Solarize": scale.solarize_threshold,
+    "SolarizeAdd": scale.solarize_addition,
+    "Color": scale.enhancement,
+    "Contrast": scale.enhancement,
+    "Brightness": scale.enhancement,
+    "Sharpness": scale.enhancement,
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize("level", [1, 2, 3, 5, 7, 9, 10])
+def test_a_canonical_magnitude_means_what_it_means_in_timm(name: str, level: int) -> None:
+    (expected,) = auto_augment.LEVEL_TO_ARG[name](level, HPARAMS)
+    ours = ARGUMENTS[name](torch.tensor(float(level)))
+    assert ours.item() == pytest.approx(abs(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("level", [3, 5, 7, 9, 10, 15, 20, 25])
+def test_posterize_keeps_as_many_bits_as_in_timm_and_never_none(level: int) -> None:
+    (expected,) = auto_augment.LEVEL_TO_ARG["Posterize"](level, HPARAMS)
+    assert scale.posterize_bits(torch.tensor(float(level))).item() == min(max(expected, 1), 8)
+    assert scale.posterize_bits(torch.tensor(0.0)).item() == 1
+
+
+def test_arguments_go_on_linearly_above_ten() -> None:
+    for argument in (scale.rotation, scale.shear, scale.translation):
+        ten, twenty = argument(torch.tensor([10.0, 20.0]))
+        assert twenty == pytest.approx(2 * ten.item())
+    assert scale.enhancement(torch.tensor(20.0)).item() == pytest.approx(3.7)
+    assert scale.cutout_half_side(torch.tensor(10.0)).item() * 224 == pytest.approx(40)
+
+
+@pytest.mark.parametrize("magnitude", [0, 4.6, 9, 10, 15.2, 30])
+def test_timms_string_builds_the_operations_at_that_magnitude(magnitude: float) -> None:
+    transform = auto_augment.rand_augment_transform(scale.to_timm(magnitude, layers=3, std=0.5), {})
+    assert transform.num_layers == 3
+    for operation in transform.ops:
+        assert operation.magnitude == round(magnitude)
+        assert operation.prob == 1.0
+        assert operation.magnitude_std == 0.5
+        assert operation.magnitude_max >= magnitude  # else timm clips it
+
+
+@given(st.integers(0, 30))
+def test_torchvisions_bins_convert_there_and_back(index: int) -> None:
+    assert scale.to_torchvision(scale.from_torchvision(index)) == index
+
+
+@pytest.mark.parametrize("magnitude", [0, 1, 5, 9, 10])
+def test_torchvisions_bin_moves_pixels_as_far(magnitude: int) -> None:
+    space = RandAugment(num_magnitude_bins=31)._augmentation_space(31, (331, 331))
+    index = scale.to_torchvision(magnitude)
+    level = torch.tensor(float(magnitude))
+    assert space["Rotate"][0][index].item() == pytest.approx(torch.rad2deg(scale.rotation(level)).item(), abs=1e-4)
+    assert space["ShearX"][0][index].item() == pytest.approx(scale.shear(level).item(), abs=1e-6)
+    assert space["TranslateX"][0][index].item() == pytest.approx(331 * scale.translation(level).item(), rel=0.01)
+
+
+def test_the_scales_differ_where_the_documentation_says_so() -> None:
+    space = RandAugment(num_magnitude_bins=31)._augmentation_space(31, (331, 331))
+    ten, level = scale.to_torchvision(10), torch.tensor(10.0)
+    assert space["Solarize"][0][ten].item() == 0  # all pixels inverted
+    assert scale.solarize_threshold(level).item() == 256  # none
+    assert 1 + space["Color"][0][ten].item() == pytest.approx(scale.enhancement(level).item())
+    assert scale.enhancement(torch.tensor(5.0)).item() == pytest.approx(1)
+    assert space["Color"][0][scale.to_torchvision(5)].item() == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize("magnitude", [-0.1, 10.1, float("nan")])
+def test_a_magnitude_without_a_bin_is_an_error(magnitude: float) -> None:
+    with pytest.raises(ValueError, match="magnitude"):
+        scale.to_torchvision(magnitude)
+
+
+def test_a_magnitude_timm_would_clip_is_an_error() -> None:
+    with pytest.raises(ValueError, match="30"):
+        scale.to_timm(31, layers=2)
+    assert scale.from_timm(9) == 9
