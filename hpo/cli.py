@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,29 +38,19 @@ StudyArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a st
 
 def main() -> None:
     """Entry point: runs a command and turns errors into messages and exit codes."""
-    sys.exit(_main())
-
-
-def _main() -> int:
-    import click
-
     from trainers.api import TrainerError
 
+    signal.signal(signal.SIGINT, lambda number, frame: sys.exit(130))  # until a study's own guard takes over
     try:
-        return int(app(standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return 130
+        app()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        sys.exit(141)
     except HpoError as error:
-        return _say(error)
+        sys.exit(_say(error))
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        sys.exit(2)
 
 
 def _say(error: HpoError) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import os
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo import space
+from hpo.anchor import anchor
 from hpo.conductor import Conductor, Event
 from hpo.errors import InfrastructureError, NoTrialSucceeded, UsageError
 from hpo.home import Home
@@ -48,6 +50,7 @@ def run(spec: Spec, home: Home, *, view: View, verbose: bool = False) -> StudyRe
         NoTrialSucceeded, InfrastructureError, Interrupted: see `_drive`.
     """
     home.create()
+    spec = anchor(spec)
     with study_lock(home.study(spec.study)):
         storage = open_storage(spec.storage.ledger or home.ledger_url)
         refuse_existing(storage, spec.study)
@@ -83,11 +86,11 @@ def _preflight(spec: Spec, home: Home) -> dict[str, Any]:
     """Everything that can be known to fail is made to fail here, in the driver, once."""
     if spec.trainer != Spec.model_fields["trainer"].default:
         return {}
-    from trainers import data, model
+    from trainers import data, weights
 
     info = data.prepare(spec.data, str(home.cache))
-    model.check(spec.model)
-    return {"data": info.summary()}
+    weights.check(spec.model)
+    return {"data": dataclasses.asdict(info)}
 
 
 def _sampler(spec: Spec) -> Any:
@@ -116,6 +119,7 @@ def _ray(spec: Spec, home: Home, verbose: bool) -> Iterator[None]:
         TUNE_GLOBAL_CHECKPOINT_S=str(10**9),  # Ray's own state is never read back
         TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
         RAY_AIR_NEW_OUTPUT="0",
+        RAY_CHDIR_TO_TRIAL_DIR="0",
         RAY_USAGE_STATS_ENABLED="0",
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
     )

@@ -1,0 +1,39 @@
+"""Relative paths of a specification belong to the folder it is launched from; workers and resumes run elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from hpo.specification import Spec
+
+SQLITE = "sqlite:///"
+
+
+def anchor(spec: Spec) -> Spec:
+    """`spec` with every local path absolute: data, weights file, checkpoints, an SQLite ledger."""
+    model = spec.model
+    if isinstance(model.pretrained, str):
+        model = dataclasses.replace(model, pretrained=_absolute(model.pretrained))
+    storage = spec.storage.model_copy(
+        update={
+            "checkpoints": _place(spec.storage.checkpoints),
+            "ledger": _database(spec.storage.ledger),
+        }
+    )
+    data = dataclasses.replace(spec.data, root=_absolute(spec.data.root))
+    return spec.model_copy(update={"data": data, "model": model, "storage": storage})
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def _place(place: str | None) -> str | None:
+    return place if place is None or "://" in place else _absolute(place)
+
+
+def _database(url: str | None) -> str | None:
+    if url is None or not url.startswith(SQLITE) or ":memory:" in url:
+        return url
+    return SQLITE + _absolute(url[len(SQLITE) :])
