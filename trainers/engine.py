@@ -1,0 +1,202 @@
+"""The training loop: epochs of forward, backward and optimiser step on data that is already on the device.
+
+Nothing inside an epoch waits for the device. Every epoch draws from its own random streams, so an epoch
+repeated after a resume is the same epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainers import model as models
+from trainers import optim, rng, schedule
+from trainers.api import Context, Diverged, TrialConfig
+from trainers.augment import Augmenter
+from trainers.data import Images
+from trainers.ema import WeightAverage
+from trainers.evaluate import Score, evaluate
+from trainers.runtime import Numerics, memory_errors
+from trainers.schedule import Stage
+from trainers.seeds import derive
+
+
+@dataclass(frozen=True)
+class TrainedEpoch:
+    """What one epoch of training did."""
+
+    epoch: int
+    """From 1."""
+    stage: Stage
+    batch_size: int
+    train_loss: float
+    learning_rate: float
+    """At the end of the epoch, the batch's factor included."""
+    images: int
+    seconds: float
+
+
+class Engine:
+    """One training: model, optimiser, average and schedules, advanced by whole epochs."""
+
+    def __init__(self, config: TrialConfig, context: Context, numerics: Numerics, images: Images) -> None:
+        train = config.train
+        self.config, self.numerics, self.images = config, numerics, images
+        self.seed, self.device = context.seed, context.device
+        self.plan = schedule.stages(train.progressive, train.epochs)
+        self.eval_size = train.eval_size or self.plan[-1].size
+        self.model = models.build(
+            config.model,
+            len(images.classes),
+            seed=context.seed,
+            device=context.device,
+            channels_last=train.channels_last,
+        )
+        models.freeze(self.model, train.freeze_blocks)
+        self.optimizer = optim.create(train, self.model.net, context.device)
+        self.scaler = torch.amp.GradScaler(torch.device(context.device).type, enabled=numerics.scaled)
+        self.average = WeightAverage(train.ema, self.model.net) if train.ema.decay else None
+        self.augmenter = Augmenter(
+            train.augment,
+            mean=self.model.mean,
+            std=self.model.std,
+            num_classes=len(images.classes),
+            label_smoothing=train.label_smoothing,
+        )
+        self.forward: Callable[[Tensor], Tensor] = self.model.net
+        self.batch_size = train.batch_size if isinstance(train.batch_size, int) else 128
+
+    def batch_of(self, stage: Stage) -> int:
+        """Images per optimiser step of a stage; never more than there are."""
+        batch = self.batch_size
+        if self.config.train.progressive.grow_batch:
+            batch = schedule.batch_size(batch, stage.size, self.plan[-1].size)
+        return min(batch, len(self.images))
+
+    def run_epoch(self, epoch: int) -> TrainedEpoch:
+        """Train one epoch (from 1): every image at most once, an incomplete last batch left out.
+
+        Raises:
+            Diverged: the mean loss is NaN or infinite.
+            OutOfMemory: names stage, size and batch.
+        """
+        stage = schedule.stage_of(self.plan, epoch)
+        batch = self.batch_of(stage)
+        started = time.perf_counter()
+        with memory_errors(
+            f"training stage {stage.index} at {stage.size} px with batches of {batch} "
+            f"({self.config.train.accumulate} micro-batches)"
+        ):
+            total, steps = self._steps(epoch, stage, batch)
+            loss = total.item() / steps
+        if not math.isfinite(loss):
+            raise Diverged(f"the training loss became {loss} in epoch {epoch}")
+        return TrainedEpoch(
+            epoch=epoch,
+            stage=stage,
+            batch_size=batch,
+            train_loss=loss,
+            learning_rate=self._lr(epoch, batch),
+            images=steps * batch,
+            seconds=time.perf_counter() - started,
+        )
+
+    def score(self, images: Images) -> Score:
+        """Evaluate the present weights at the one size of every evaluation."""
+        train = self.config.train
+        with memory_errors(f"evaluating at {self.eval_size} px with batches of {train.eval_batch_size}"):
+            return evaluate(
+                self.model,
+                images,
+                size=self.eval_size,
+                batch_size=train.eval_batch_size,
+                numerics=self.numerics,
+                forward=self.forward,
+            )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights, and their averages under `ema.`."""
+        tensors = {f"model.{name}": value for name, value in self.model.net.state_dict().items()}
+        if self.average:
+            tensors.update({f"ema.{name}": value for name, value in self.average.state().items()})
+        return tensors
+
+    def state(self) -> dict[str, Any]:
+        """The rest of what `load` needs. Random streams are not in it: they follow from seed and epoch."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "ema_steps": self.average.steps if self.average else 0,
+            "batch_size": self.batch_size,
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Go on from `tensors()` and `state()` of another engine of the same configuration and seed."""
+        weights = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("model.")}
+        self.model.net.load_state_dict(weights)
+        if self.average:
+            averages = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("ema.")}
+            self.average.load(averages, state["ema_steps"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.batch_size = state["batch_size"]
+
+    def close(self) -> None:
+        """Free what the next trial on this worker has no use for."""
+        self.model.net.zero_grad(set_to_none=True)
+
+    def _steps(self, epoch: int, stage: Stage, batch: int) -> tuple[Tensor, int]:
+        """All optimiser steps of an epoch; returns the sum of the steps' mean losses, still on the device."""
+        order = torch.randperm(len(self.images), generator=rng.generator(derive(self.seed, "order", epoch)))
+        order = order[: len(order) // batch * batch].to(self.device)
+        batches = torch.split(self.images.indices[order], batch)
+        chance = rng.generator(derive(self.seed, "augment", epoch), self.device)
+        total = torch.zeros((), device=self.device)
+        self.model.train()
+        self.model.dropout.set(stage.dropout)
+        with rng.isolated(derive(self.seed, "dropout", epoch), self.device):
+            for step, positions in enumerate(batches):
+                optim.set_lr(self.optimizer, self._lr(epoch - 1 + step / len(batches), batch))
+                total += self._step(positions, stage, chance)
+        return total, len(batches)
+
+    def _step(self, positions: Tensor, stage: Stage, chance: torch.Generator) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for part in positions.tensor_split(self.config.train.accumulate):
+            pixels, targets = self.augmenter(
+                self.images.images[part],
+                self.images.labels[part],
+                size=stage.size,
+                magnitude=stage.randaugment,
+                mixup=stage.mixup,
+                generator=chance,
+            )
+            with self.numerics.autocast():
+                logits = self.forward(pixels.contiguous(memory_format=self.numerics.memory_format))
+            loss = F.cross_entropy(logits.float(), targets) * (len(part) / len(positions))
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        self._update()
+        return total
+
+    def _update(self) -> None:
+        if self.config.train.clip_grad:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.net.parameters(), self.config.train.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update()
+
+    def _lr(self, progress: float, batch: int) -> float:
+        train = self.config.train
+        factor = schedule.batch_lr_factor(batch / min(self.batch_size, len(self.images)), train.optimizer)
+        return train.lr * factor * schedule.lr_factor(train, progress)

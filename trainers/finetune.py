@@ -1,0 +1,121 @@
+"""The shipped trainer: fine-tune a timm classifier with progressive learning, one item per epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from trainers import data, runtime
+from trainers.api import CheckpointError, Context, Diverged, EpochMetrics, TrialConfig
+from trainers.engine import Engine, TrainedEpoch
+from trainers.evaluate import Score
+from trainers.schedule import compute
+
+
+def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
+    """Train from the newest checkpoint on, or from the start; see `trainers.api.Trainer`.
+
+    torch's process-wide settings (threads, precision) hold only while an epoch runs, never while the
+    receiver has the item.
+
+    Raises:
+        DataError, WeightsError: before the first epoch.
+        Diverged, OutOfMemory: from the epoch where it happens.
+        CheckpointError: the store's checkpoint is of another configuration or seed.
+    """
+    numerics = runtime.numerics(config.train, context.device)
+    with runtime.session(context, numerics):
+        images, validation = data.train_and_validation(config.data, context.cache_dir, context.device)
+        engine = Engine(config, context, numerics, images)
+        resumed = resume(engine, context, identity(config, context.seed))
+    try:
+        if resumed:
+            yield resumed
+        for epoch in range(resumed.epoch + 1 if resumed else 1, config.train.epochs + 1):
+            with runtime.session(context, numerics):
+                metrics = _epoch(engine, epoch, validation, context)
+            yield metrics
+    finally:
+        engine.close()
+
+
+def identity(config: TrialConfig, seed: int, part: str = "train") -> str:
+    """SHA-256 of what a checkpoint belongs to; where the data lies is no part of it."""
+    placeless = dataclasses.replace(config.data, root="", download=False)
+    text = repr((dataclasses.replace(config, data=placeless), seed, part))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def resume(engine: Engine, context: Context, identity: str) -> EpochMetrics | None:
+    """Load the newest intact checkpoint into `engine`; its epoch's metrics, or None if there is none.
+
+    Raises:
+        CheckpointError: it is of another configuration or seed.
+    """
+    loaded = context.checkpoints.load()
+    if loaded is None:
+        return None
+    epoch, tensors, state = loaded
+    if state.get("identity") != identity:
+        raise CheckpointError(f"the checkpoint of epoch {epoch} is of another configuration or seed")
+    engine.load(tensors, state)
+    return EpochMetrics(**{**state["metrics"], "checkpoint": state.get("checkpoint")})
+
+
+def save(engine: Engine, context: Context, identity: str, metrics: EpochMetrics) -> str:
+    """Store everything `resume` needs; returns the checkpoint's SHA-256."""
+    state: dict[str, Any] = {
+        **engine.state(),
+        "identity": identity,
+        "metrics": dataclasses.asdict(metrics),
+    }
+    return context.checkpoints.save(metrics.epoch, engine.tensors(), state)
+
+
+def _epoch(engine: Engine, epoch: int, validation: data.Images, context: Context) -> EpochMetrics:
+    started = time.perf_counter()
+    trained = engine.run_epoch(epoch)
+    scoring = time.perf_counter()
+    raw = engine.score(validation)
+    averaged = None
+    if engine.average:
+        with engine.average.applied():
+            averaged = engine.score(validation)
+    scored = averaged if averaged and engine.config.train.score == "ema" else raw
+    if not math.isfinite(scored.loss):
+        raise Diverged(f"the validation loss became {scored.loss} in epoch {epoch}")
+    now = time.perf_counter()
+    metrics = dataclasses.replace(
+        _metrics(engine, trained, scored, raw, averaged), eval_seconds=now - scoring, seconds=now - started
+    )
+    train = engine.config.train
+    if epoch % train.checkpoint_every and epoch != train.epochs:
+        return metrics
+    digest = save(engine, context, identity(engine.config, context.seed), metrics)
+    return dataclasses.replace(metrics, checkpoint=digest, seconds=time.perf_counter() - started)
+
+
+def _metrics(engine: Engine, trained: TrainedEpoch, scored: Score, raw: Score, averaged: Score | None) -> EpochMetrics:
+    stage = trained.stage
+    return EpochMetrics(
+        epoch=trained.epoch,
+        val_accuracy=scored.accuracy,
+        val_loss=scored.loss,
+        train_loss=trained.train_loss,
+        val_accuracy_raw=raw.accuracy,
+        val_accuracy_ema=averaged.accuracy if averaged else None,
+        stage=stage.index,
+        image_size=stage.size,
+        batch_size=trained.batch_size,
+        randaugment=stage.randaugment,
+        dropout=stage.dropout,
+        mixup=stage.mixup,
+        learning_rate=trained.learning_rate,
+        images_per_second=trained.images / trained.seconds,
+        train_seconds=trained.seconds,
+        compute=compute(engine.plan, trained.epoch),
+    )

@@ -1,0 +1,92 @@
+"""Process-wide settings of torch, set around a piece of work and put back; memory errors in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainers.api import Context, OutOfMemory, TrainConfig
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How one training computes."""
+
+    device: str
+    autocast_dtype: torch.dtype | None
+    """bf16 or fp16 autocast; None computes in float32."""
+    tf32: bool
+    memory_format: torch.memory_format
+
+    @property
+    def scaled(self) -> bool:
+        """Whether gradients need a loss scaler: fp16's range is too small for them."""
+        return self.autocast_dtype is torch.float16
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Autocast as asked for, or nothing."""
+        enabled = self.autocast_dtype is not None
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, dtype=self.autocast_dtype or torch.bfloat16, enabled=enabled)
+
+
+def numerics(train: TrainConfig, device: str) -> Numerics:
+    """Resolve `precision: auto`: bf16 on CUDA devices that have it, float32 elsewhere."""
+    precision = train.precision
+    if precision == "auto":
+        bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if bf16 else "fp32"
+    return Numerics(
+        device=device,
+        autocast_dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision),
+        tf32=precision == "tf32",
+        memory_format=torch.channels_last if train.channels_last else torch.contiguous_format,
+    )
+
+
+@contextmanager
+def session(context: Context, settings: Numerics) -> Iterator[None]:
+    """Threads, float32 precision and cuDNN's choice of kernels as this training wants them, then as before."""
+    cudnn: Any = torch.backends.cudnn
+    matmul, conv = torch.backends.cuda.matmul, cudnn.conv
+    before = (torch.get_num_threads(), matmul.fp32_precision, conv.fp32_precision, cudnn.benchmark)
+    if context.threads is not None:
+        torch.set_num_threads(context.threads)
+    matmul.fp32_precision = conv.fp32_precision = "tf32" if settings.tf32 else "ieee"
+    cudnn.benchmark = True  # batches of one stage all have one shape
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        matmul.fp32_precision, conv.fp32_precision, cudnn.benchmark = before[1:]
+
+
+@contextmanager
+def memory_errors(doing: str) -> Iterator[None]:
+    """Turn running out of device or host memory into an `OutOfMemory` that says what was going on."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(f"out of device memory {doing}: {_first_line(error)}") from error
+    except MemoryError as error:
+        raise OutOfMemory(f"out of memory {doing}") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemory(f"out of memory {doing}: {_first_line(error)}") from error
+
+
+def share_compiled_graphs(cache_dir: str) -> None:
+    """Have inductor keep its kernels in `cache_dir`, where every process of the machine finds them."""
+    folder = Path(cache_dir).absolute() / "inductor"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
