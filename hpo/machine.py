@@ -37,25 +37,19 @@ def training_machine_problems(found: Draft[Training], training: Training) -> Ite
         yield from _model_problems(found, training.model, here=True)
 
 
-def _model_problems(
-    found: Draft[Spec] | Draft[Training], model: ModelConfig, here: bool
-) -> Iterator[Problem]:
+def _model_problems(found: Draft[Spec] | Draft[Training], model: ModelConfig, here: bool) -> Iterator[Problem]:
     if found.intact("model.name"):
         yield from _name_problems(found, ("model", "name"), model.name)
     weights = model.pretrained
     if here and isinstance(weights, str) and not os.path.isfile(os.path.expanduser(weights)):
         hint = "true takes timm's weights, false none; a path is relative to the working directory"
-        yield found.problem(
-            ("model", "pretrained"), "must be true, false or a file of weights that exists", hint
-        )
+        yield found.problem(("model", "pretrained"), "must be true, false or a file of weights that exists", hint)
 
 
 def _name_problems(found: Draft[Spec] | Draft[Training], path: Path, name: str) -> Iterator[Problem]:
     if not catalogue.known_model(name):
         near = catalogue.close_models(name)
-        yield found.problem(
-            path, "is no model of timm", f"did you mean {' or '.join(near)}?" if near else None
-        )
+        yield found.problem(path, "is no model of timm", f"did you mean {' or '.join(near)}?" if near else None)
 
 
 def _resource_problems(found: Draft[Spec], spec: Spec) -> Iterator[Problem]:

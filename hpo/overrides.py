@@ -44,7 +44,10 @@ def _apply_one(document: Document, key: str, text: str) -> Problem | None:
         path = (*path, part)
         if not keys:
             break
-        holder = holder.setdefault(part, {}) if isinstance(holder, dict) else holder[part]
+        if isinstance(holder, dict) and part not in holder:
+            holder[part] = {}
+            document.overridden.add(path)
+        holder = holder[part]
         if not isinstance(holder, dict | list):
             return Problem(None, key, text, f"cannot be set: {dotted(path)} holds no keys")
         if isinstance(holder, list) and keys[0] not in map(str, range(len(holder))):

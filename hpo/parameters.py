@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
@@ -57,9 +58,7 @@ class Condition(Section):
     @model_serializer
     def tests(self) -> dict[str, Any]:
         """The tests that were given, by their YAML names."""
-        given = {name: getattr(self, name) for name in ("ge", "gt", "le", "lt", "eq", "ne")} | {
-            "in": self.in_
-        }
+        given = {name: getattr(self, name) for name in ("ge", "gt", "le", "lt", "eq", "ne")} | {"in": self.in_}
         return {name: value for name, value in given.items() if value is not None}
 
     def holds(self, value: Choice) -> bool:
@@ -67,7 +66,7 @@ class Condition(Section):
         return all(_TESTS[name](value, wanted) for name, wanted in self.tests().items())
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[Number]:
     """Whether `value` is an int or a float; booleans are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -77,14 +76,21 @@ def same(a: object, b: object) -> bool:
     return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
+def close_to(a: Choice, b: Choice) -> bool:
+    """`same`, but with room for rounding: three steps of 0.1 count as 0.3."""
+    if is_number(a) and is_number(b):
+        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+    return same(a, b)
+
+
 _TESTS: dict[str, Callable[[Any, Any], bool]] = {
-    "ge": lambda value, bound: is_number(value) and value >= bound,
-    "gt": lambda value, bound: is_number(value) and value > bound,
-    "le": lambda value, bound: is_number(value) and value <= bound,
-    "lt": lambda value, bound: is_number(value) and value < bound,
-    "eq": same,
-    "ne": lambda value, other: not same(value, other),
-    "in": lambda value, members: any(same(value, one) for one in members),
+    "ge": lambda value, bound: is_number(value) and (value > bound or close_to(value, bound)),
+    "gt": lambda value, bound: is_number(value) and value > bound and not close_to(value, bound),
+    "le": lambda value, bound: is_number(value) and (value < bound or close_to(value, bound)),
+    "lt": lambda value, bound: is_number(value) and value < bound and not close_to(value, bound),
+    "eq": close_to,
+    "ne": lambda value, other: not close_to(value, other),
+    "in": lambda value, members: any(close_to(value, one) for one in members),
 }
 
 
@@ -114,11 +120,7 @@ class FloatParameter(_Parameter):
 
     def contains(self, value: object) -> bool:
         """Whether a trial may take `value`: a number within the bounds and on the grid."""
-        if (
-            not isinstance(value, int | float)
-            or isinstance(value, bool)
-            or not self.low <= value <= self.high
-        ):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not self.low <= value <= self.high:
             return False
         steps = 0.0 if self.step is None else (value - self.low) / self.step
         return abs(steps - round(steps)) < GRID_TOLERANCE
@@ -174,7 +176,5 @@ def first_values(space: Mapping[str, Parameter]) -> dict[str, Choice]:
     values: dict[str, Choice] = {}
     for name, parameter in space.items():
         if parameter.is_active(values):
-            values[name] = (
-                parameter.choices[0] if isinstance(parameter, CategoricalParameter) else parameter.low
-            )
+            values[name] = parameter.choices[0] if isinstance(parameter, CategoricalParameter) else parameter.low
     return values

@@ -41,9 +41,7 @@ def telling_values(parameter: Parameter, conditions: Iterable[Condition]) -> Seq
         middles = [(a + b) / 2 for a, b in pairwise(points)] if inside else []
         return sorted({*points, *middles})
     step, low = parameter.step, parameter.low
-    near = {
-        low + step * (math.floor((number - low) / step) + by) for number in inside for by in (-1, 0, 1, 2)
-    }
+    near = {low + step * (math.floor((number - low) / step) + by) for number in inside for by in (-1, 0, 1, 2)}
     snapped = {number for number in inside if parameter.contains(number)}
     return sorted(number for number in ends | near | snapped if parameter.contains(number))
 
@@ -76,9 +74,7 @@ def corners(space: Mapping[str, Parameter]) -> list[dict[str, Choice]]:
 def describe(parameter: Parameter) -> str:
     """The values of a parameter in words, e.g. `a number from 0.1 to 0.4 in steps of 0.1`."""
     if isinstance(parameter, CategoricalParameter):
-        return "one of " + ", ".join(
-            "null" if choice is None else str(choice) for choice in parameter.choices
-        )
+        return "one of " + ", ".join("null" if choice is None else str(choice) for choice in parameter.choices)
     kind = "a number" if isinstance(parameter, FloatParameter) else "a whole number"
     steps = f" in steps of {parameter.step:g}" if parameter.step not in (None, 1) else ""
     return f"{kind} from {parameter.low:g} to {parameter.high:g}{steps}"

@@ -50,9 +50,7 @@ def training_problems(found: Draft[Training], training: Training) -> list[Proble
     return [found.problem(tuple(path.split(".")), rule) for path, rule in cross_checks(parts)]
 
 
-def _combination_problems(
-    found: Draft[Spec], spec: Spec, baseline: Mapping[str, Choice]
-) -> Iterator[Problem]:
+def _combination_problems(found: Draft[Spec], spec: Spec, baseline: Mapping[str, Choice]) -> Iterator[Problem]:
     """Rules between settings, at every corner of the space that can be reached; each one reported once."""
     fixed = {"train": spec.train, "extra": spec.extra, "data": spec.data, "model": spec.model}
     base = assign(fixed, baseline)
@@ -86,9 +84,9 @@ def _enqueue_problems(found: Draft[Spec], spec: Spec, sound: Mapping[str, Parame
             if name not in spec.space and found.knows_parameter(name):
                 yield found.problem((*path, name), "is no parameter of the space", close(name, spec.space))
         values: dict[str, Choice] = {}
-        unsure = set(spec.space) - sound.keys()
+        unsure: set[str] = set()
         for name, parameter in sound.items():
-            if unsure & parameter.when.keys():
+            if any(other in unsure or other not in sound for other in parameter.when):
                 unsure.add(name)
             elif not parameter.is_active(values):
                 if name in entry:

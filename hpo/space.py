@@ -36,9 +36,7 @@ def _draw(trial: BaseTrial, name: str, parameter: Parameter) -> Choice:
         choice: Choice = trial.suggest_categorical(name, parameter.choices)
         return choice
     if isinstance(parameter, FloatParameter):
-        return trial.suggest_float(
-            name, parameter.low, parameter.high, step=parameter.step, log=parameter.log
-        )
+        return trial.suggest_float(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
     return trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
 
 

@@ -51,9 +51,7 @@ def _place_rule(name: str) -> str | None:
         if name.startswith(start) and (name in settings()):
             return f"cannot be searched: {reason}"
     if name.startswith(EXTRA):
-        return (
-            None if name.removeprefix(EXTRA).isidentifier() else "must be extra.NAME, the name an identifier"
-        )
+        return None if name.removeprefix(EXTRA).isidentifier() else "must be extra.NAME, the name an identifier"
     if name == "train.progressive.sizes":
         return "cannot be searched: it is a list; search train.progressive.size.start and .end"
     if name in settings():
@@ -103,9 +101,7 @@ def _choice_problems(found: Draft[Spec], path: Path, parameter: CategoricalParam
             yield found.problem((*path, "choices", index), "is given twice in choices")
 
 
-def _range_problems(
-    found: Draft[Spec], path: Path, parameter: FloatParameter | IntParameter
-) -> Iterator[Problem]:
+def _range_problems(found: Draft[Spec], path: Path, parameter: FloatParameter | IntParameter) -> Iterator[Problem]:
     low, high, step = parameter.low, parameter.high, parameter.step
     if low > high:
         swap = f"did you mean low: {high:g} and high: {low:g}?"
@@ -114,9 +110,7 @@ def _range_problems(
         yield found.problem((*path, "low"), "must be > 0 for a logarithmic search", "drop log, or raise low")
     has_grid = step is not None and not (isinstance(parameter, IntParameter) and step == 1)
     if parameter.log and has_grid:
-        yield found.problem(
-            (*path, "step"), "excludes log: a grid cannot be logarithmic", "drop one of the two"
-        )
+        yield found.problem((*path, "step"), "excludes log: a grid cannot be logarithmic", "drop one of the two")
     elif has_grid and step is not None and low <= high:
         count = (high - low) / step
         if not math.isfinite(count) or abs(count - round(count)) > GRID_TOLERANCE:

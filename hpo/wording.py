@@ -37,9 +37,7 @@ _PHRASES = {
 }
 
 
-def rule_and_hint(
-    model: type[BaseModel], path: Path, value: Any, errors: Sequence[Any]
-) -> tuple[str, str | None]:
+def rule_and_hint(model: type[BaseModel], path: Path, value: Any, errors: Sequence[Any]) -> tuple[str, str | None]:
     """The rule that the value at `path` breaks, in words, and a remedy; `errors` are pydantic's for it."""
     kind = errors[0]["type"]
     if kind == "missing":

@@ -142,9 +142,7 @@ class _Reader:
             self.report(event, path, f"*{event.anchor}", "aliases are not allowed", "write the value out")
             raise _Skip
         if event.anchor is not None:
-            self.report(
-                event, path, f"&{event.anchor}", "anchors are not allowed", "write the value out each time"
-            )
+            self.report(event, path, f"&{event.anchor}", "anchors are not allowed", "write the value out each time")
         if event.tag is not None:
             self.report(event, path, str(event.tag), "tags are not allowed", "remove the tag")
         if len(path) > MAX_DEPTH:
@@ -162,7 +160,11 @@ class _Reader:
             here = (*path, key)
             if usable and here in self.document.lines:
                 first = self.document.lines[here]
-                self.report(event, here, None, f"is given twice; the first is on line {first}", "remove one")
+                rule = f"is given twice; the first is on line {first}"
+                # The first one stays in use, so `here` is not broken.
+                self.document.problems.append(
+                    Problem(event.start_mark.line + 1, dotted(here), None, rule, "remove one")
+                )
                 usable = False
             self.document.lines.setdefault(here, event.start_mark.line + 1)
             try:
@@ -177,12 +179,7 @@ class _Reader:
         """The key's text, and whether it is fit for one."""
         if isinstance(event, MappingStartEvent | SequenceStartEvent):
             raise _Stop(event.start_mark.line + 1, "a key is a collection; keys are plain text")
-        if (
-            isinstance(event, ScalarEvent)
-            and event.anchor is None
-            and event.tag is None
-            and _is_text(event.value)
-        ):
+        if isinstance(event, ScalarEvent) and event.anchor is None and event.tag is None and _is_text(event.value):
             value = event.value if event.style else resolve(event.value)
             if isinstance(value, str):
                 return value, True

@@ -1,0 +1,111 @@
+"""Who may import whom, read from the source so that lazy imports count too."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("hpo", "trainers", "reports", "search_spaces")
+
+ALLOWED = {
+    "ray": ["hpo/launch*.py", "hpo/worker.py", "hpo/searcher.py", "hpo/scheduler.py", "reports/benchmarks/*"],
+    "optuna": [
+        "hpo/space.py",
+        "hpo/searcher.py",
+        "hpo/ledger.py",
+        "hpo/storage.py",
+        "hpo/records.py",
+        "hpo/sampler*.py",
+        "reports/benchmarks/*",
+    ],
+    "mlflow": ["hpo/tracking*.py"],
+    "torch": ["trainers/*", "reports/benchmarks/*"],
+    "torchvision": ["trainers/*", "reports/benchmarks/*"],
+    "timm": ["trainers/*", "reports/benchmarks/*"],
+    "pydantic": ["hpo/*"],
+    "hpo": ["hpo/*", "reports/*"],
+    "reports": ["reports/*", "hpo/cli.py"],
+}
+"""Files in which a package may be named; packages that are not listed are free."""
+
+
+def modules_imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def violations(path: str, source: str) -> list[str]:
+    found = set()
+    for module in modules_imported(ast.parse(source)):
+        package = module.partition(".")[0]
+        if not any(fnmatch(path, pattern) for pattern in ALLOWED.get(package, ["*"])):
+            found.add(f"{path} imports {package}")
+        # A report reads records and nothing else of a study; benchmarks drive the parts themselves.
+        inside_report = path.startswith("reports/") and not path.startswith("reports/benchmarks/")
+        if inside_report and package == "hpo" and module != "hpo" and not module.startswith("hpo.records"):
+            found.add(f"{path} imports {module}, not hpo.records")
+    return sorted(found)
+
+
+def test_every_file_keeps_the_import_rules() -> None:
+    files = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    assert len(files) > 20
+    found = [
+        line
+        for path in files
+        for line in violations(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("trainers/x.py", "import hpo"),
+        ("trainers/x.py", "from hpo.space import suggest"),
+        ("trainers/x.py", "def f():\n    import ray.tune"),
+        ("trainers/augment/x.py", "import pydantic"),
+        ("hpo/config.py", "from optuna import trial"),
+        ("hpo/tracker.py", "import mlflow"),
+        ("hpo/x.py", "import torch.nn as nn"),
+        ("reports/page.py", "from hpo.ledger import Ledger"),
+        ("reports/page.py", "from hpo import ledger"),
+    ],
+)
+def test_a_forbidden_import_is_found(path: str, source: str) -> None:
+    assert violations(path, source)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("trainers/x.py", "import torch, timm"),
+        ("hpo/sampler_gp.py", "import optuna"),
+        ("reports/page.py", "from hpo.records import read"),
+        ("reports/page.py", "from hpo import records"),
+        ("reports/benchmarks/search.py", "from hpo.asha import Asha\nimport optuna"),
+    ],
+)
+def test_an_allowed_import_is_not(path: str, source: str) -> None:
+    assert violations(path, source) == []
+
+
+@pytest.mark.parametrize("module", ["hpo", "hpo.cli", "hpo.config", "hpo.space", "trainers.api", "search_spaces"])
+def test_start_up_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert module.partition(".")[0] in loaded
+    assert loaded & {"torch", "timm", "ray", "optuna", "mlflow", "sqlalchemy"} == set()
+    assert "pydantic" not in loaded or module in ("hpo.config", "hpo.space")
