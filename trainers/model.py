@@ -74,8 +74,8 @@ _kept: dict[tuple[Any, ...], Model] = {}
 def build(config: ModelConfig, num_classes: int, *, seed: int, device: str, channels_last: bool) -> Model:
     """The model in its initial state for `seed`, warm if this process has had the same architecture.
 
-    Pretrained weights get a fresh classifier (torch's default initialisation) unless theirs has as many
-    classes. The model is this process's one copy: the next `build` of the same architecture resets it.
+    A classifier that comes with no weights, or with those of another number of classes, is drawn afresh. The
+    model is this process's one copy: the next `build` of the same architecture resets it.
 
     Raises:
         WeightsError: unknown model, or weights that cannot be had or do not fit.
@@ -134,13 +134,18 @@ def _wrap(net: nn.Module, device: str, channels_last: bool) -> Model:
 
 def _initial_state(net: nn.Module, config: ModelConfig, num_classes: int, seed: int) -> dict[str, Tensor]:
     """Every tensor of the model as a trial with this seed starts, on the CPU."""
-    if config.pretrained is False:
-        return dict(_create(config, num_classes, seed).state_dict())
-    state = weights.pretrained_state(config, net)
-    return {**_fresh_head(net, config, num_classes, seed), **state}
+    if config.pretrained is not False:
+        return {**_fresh_head(net, config, num_classes, seed), **weights.pretrained_state(config, net)}
+    created = _create(config, num_classes, seed)
+    return {**created.state_dict(), **_fresh_head(created, config, num_classes, seed)}
 
 
 def _fresh_head(net: nn.Module, config: ModelConfig, num_classes: int, seed: int) -> dict[str, Tensor]:
+    """The classifier in torch's default initialisation.
+
+    timm draws an EfficientNet's classifier from +-1 / sqrt(classes), as TensorFlow's did for 1,000 classes;
+    with 10 classes that starts at twice the loss of guessing.
+    """
     heads = weights.classifiers(net)
     if not all(isinstance(head, nn.Linear | nn.Conv2d) for head in heads):
         created = _create(config, num_classes, seed)
@@ -150,7 +155,7 @@ def _fresh_head(net: nn.Module, config: ModelConfig, num_classes: int, seed: int
     with isolated(derive(seed, "head")):
         for head in heads:
             # Drawn on the CPU, so that a trial starts from the same weights on every device.
-            fresh = copy.deepcopy(head).cpu()
+            fresh: Any = copy.deepcopy(head).cpu()
             fresh.reset_parameters()
             state.update({f"{names[id(head)]}.{key}": value for key, value in fresh.state_dict().items()})
     return state
