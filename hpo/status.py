@@ -13,9 +13,10 @@ from rich.table import Table
 from hpo.errors import UsageError
 from hpo.home import Home
 from hpo.ledger import load_study, study_names
+from hpo.outcome import Ending
 from hpo.records import StudyRecord, TrialRecord, iso
 from hpo.storage import open_existing
-from hpo.summary import configuration, counts, percent
+from hpo.summary import configuration, counts, percent, short_names
 
 
 def newest(home: Home) -> str:
@@ -44,39 +45,34 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     if study.best:
         console.print(f"best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
     console.print(_trials(study))
+    for line in _failures(study):
+        console.print(escape(line), highlight=False)
 
 
 def _trials(study: StudyRecord) -> Table:
     names = list(study.spec.space)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("trial", justify="right")
-    table.add_column("status")
-    table.add_column("epochs", justify="right")
-    table.add_column("val acc", justify="right")
-    for name in names:
-        table.add_column(name.rpartition(".")[2] if _unique(name, names) else name, justify="right", overflow="fold")
-    table.add_column("reason", overflow="ellipsis", no_wrap=True)
+    for title in ("trial", "status", "epochs", "val acc"):
+        table.add_column(title, justify="left" if title == "status" else "right", no_wrap=True)
+    for title in short_names(names):
+        # A long path wraps at its dots, so that five parameters fit into 80 columns.
+        table.add_column(escape(title.replace(".", "\n.")), justify="right", no_wrap=True)
     for trial in study.trials:
         table.add_row(*_row(trial, names, study), style="bold" if trial is study.best else None)
     return table
 
 
-def _unique(name: str, names: list[str]) -> bool:
-    tail = name.rpartition(".")[2]
-    return sum(other.rpartition(".")[2] == tail for other in names) == 1
-
-
 def _row(trial: TrialRecord, names: list[str], study: StudyRecord) -> list[str]:
-    values = configuration(trial)
-    failed = trial.outcome is not None and trial.outcome.ending.value == "failed"
-    reason = trial.outcome.reason.splitlines()[0] if failed and trial.outcome else ""
+    values = configuration(trial, digits=3)
+    epochs = f"{len(trial.epochs)}/{study.spec.train.epochs}"
+    return [str(trial.number), trial.status, epochs, percent(trial.value), *(values.get(name, "-") for name in names)]
+
+
+def _failures(study: StudyRecord) -> list[str]:
     return [
-        str(trial.number),
-        trial.status,
-        f"{len(trial.epochs)}/{study.spec.train.epochs}",
-        percent(trial.value),
-        *(values.get(name, "–") for name in names),
-        escape(reason),
+        f"trial {trial.number} failed: {trial.outcome.reason.splitlines()[0]}"
+        for trial in study.trials
+        if trial.outcome is not None and trial.outcome.ending is Ending.FAILED
     ]
 
 
@@ -127,14 +123,15 @@ def show_studies(home: Home, as_json: bool) -> None:
         )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("study", "created", "trials", "best val acc", "data", "model"):
-        table.add_column(column)
+    for column in ("study", "created", "trials", "complete", "best val acc", "data", "model"):
+        table.add_column(column, justify="right" if column in ("trials", "complete", "best val acc") else "left")
     for one in studies:
         created = (iso(one.info.get("created")) or "").replace("T", " ")[:16]
         table.add_row(
             one.name,
             created,
-            counts(one),
+            str(len(one.trials)),
+            str(one.count("complete")),
             percent(one.best.value if one.best else None),
             one.spec.data.name,
             one.spec.model.name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hpo.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 
@@ -18,11 +20,27 @@ def counts(study: StudyRecord) -> str:
     return f"{len(study.trials)} trials: {', '.join(parts)}" if parts else "no trial yet"
 
 
-def configuration(trial: TrialRecord) -> dict[str, str]:
-    """A trial's searched parameters, numbers to four digits."""
+def configuration(trial: TrialRecord, digits: int = 4) -> dict[str, str]:
+    """A trial's searched parameters by dotted path, numbers to so many significant digits."""
     return {
-        path: f"{value:.4g}" if isinstance(value, float) else str(value) for path, value in sorted(trial.values.items())
+        path: f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+        for path, value in sorted(trial.values.items())
     }
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """The shortest endings of dotted paths that still tell them apart; `start` and `end` keep what they belong to."""
+    return [_shortest(path, paths) for path in paths]
+
+
+def _shortest(path: str, paths: Sequence[str]) -> str:
+    parts = path.split(".")
+    least = 2 if parts[-1] in ("start", "end") else 1
+    for count in range(least, len(parts)):
+        ending = "." + ".".join(parts[-count:])
+        if sum(f".{other}".endswith(ending) for other in paths) == 1:
+            return ending[1:]
+    return path
 
 
 def description(study: StudyRecord) -> str:

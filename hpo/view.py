@@ -9,7 +9,7 @@ from typing import TextIO
 from hpo.conductor import Event
 from hpo.records import StudyRecord, TrialRecord
 from hpo.specification import Spec
-from hpo.summary import configuration, counts, percent
+from hpo.summary import configuration, counts, percent, short_names
 
 
 class PlainView:
@@ -27,7 +27,10 @@ class PlainView:
             self._line(event.text)
         elif event.kind in ("started", "resumed"):
             again = f" after epoch {len(event.trial.epochs)}" if event.kind == "resumed" else ""
-            settings = " ".join(f"{path}={value}" for path, value in configuration(event.trial).items())
+            values = configuration(event.trial)
+            settings = " ".join(
+                f"{name}={value}" for name, value in zip(short_names(list(values)), values.values(), strict=True)
+            )
             self._line(f"trial {event.trial.number} {event.kind}{again}: {settings}")
         elif event.kind == "epoch":
             self._line(self._epoch(event.trial))
@@ -69,14 +72,14 @@ def closing(study: StudyRecord, home_option: str) -> str:
     if study.best and baseline and baseline.complete and baseline.value is not None and study.best.value is not None:
         gain = 100 * (study.best.value - baseline.value)
         lines.append(f"Published recipe (trial {baseline.number}): {percent(baseline.value)}; gain {gain:+.2f} points")
-    lines += [
-        "Next:",
-        f"  hpo ui{home_option}                     browse the trials in MLflow",
-        f"  hpo export {study.name}{home_option}    write the best configuration",
-        f"  hpo retrain {_best_file(study)}{home_option}    train it on all training data, test it once",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "Next:", *_next_steps(study.name, home_option)])
 
 
-def _best_file(study: StudyRecord) -> str:
-    return f"{study.name}.yaml"
+def _next_steps(name: str, home_option: str) -> list[str]:
+    steps = {
+        f"hpo ui{home_option}": "browse the trials in MLflow",
+        f"hpo export {name}{home_option} -o best.yaml": "write the best configuration",
+        "hpo retrain best.yaml": "train it on all training data and test it once",
+    }
+    width = max(map(len, steps))
+    return [f"  {command:{width}}   {purpose}" for command, purpose in steps.items()]
