@@ -91,6 +91,4 @@ def _download(source: Any, root: Path) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             source(root=str(root), train=True, download=True)
     except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"could not download {source.url} to {root}: {error}. {_remedy(source, root)}"
-        ) from error
+        raise DataError(f"could not download {source.url} to {root}: {error}. {_remedy(source, root)}") from error

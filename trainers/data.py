@@ -6,6 +6,7 @@ them; on CUDA each process keeps one uint8 tensor per data set on the device.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -78,10 +79,18 @@ def train_and_validation(config: DataConfig, cache_dir: str, device: str) -> tup
     """
     images, classes, labels = _on_device(config, cache_dir, device, train=True)
     split = _split(config, labels.cpu().numpy())
-    train, validation = (
-        Images(images, labels, _to(part, device), classes) for part in (split.train, split.validation)
-    )
+    train, validation = (Images(images, labels, _to(part, device), classes) for part in (split.train, split.validation))
     return train, validation
+
+
+def all_training_images(config: DataConfig, cache_dir: str, device: str) -> Images:
+    """Train and validation part together, limits included: what a final training uses."""
+    train, validation = train_and_validation(config, cache_dir, device)
+    import torch
+
+    # Sorted, so that the order of an epoch does not depend on how the parts were cut.
+    both = torch.cat([train.indices, validation.indices]).sort().values
+    return dataclasses.replace(train, indices=both)
 
 
 def test_images(config: DataConfig, cache_dir: str, device: str) -> Images:

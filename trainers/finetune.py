@@ -90,7 +90,7 @@ def _epoch(engine: Engine, epoch: int, validation: data.Images, context: Context
         raise Diverged(f"the validation loss became {scored.loss} in epoch {epoch}")
     now = time.perf_counter()
     metrics = dataclasses.replace(
-        _metrics(engine, trained, scored, raw, averaged), eval_seconds=now - scoring, seconds=now - started
+        describe(engine, trained, scored, raw, averaged), eval_seconds=now - scoring, seconds=now - started
     )
     train = engine.config.train
     if epoch % train.checkpoint_every and epoch != train.epochs:
@@ -99,14 +99,17 @@ def _epoch(engine: Engine, epoch: int, validation: data.Images, context: Context
     return dataclasses.replace(metrics, checkpoint=digest, seconds=time.perf_counter() - started)
 
 
-def _metrics(engine: Engine, trained: TrainedEpoch, scored: Score, raw: Score, averaged: Score | None) -> EpochMetrics:
+def describe(
+    engine: Engine, trained: TrainedEpoch, scored: Score, raw: Score | None = None, averaged: Score | None = None
+) -> EpochMetrics:
+    """What an epoch is reported as; `scored` is the score that counts."""
     stage = trained.stage
     return EpochMetrics(
         epoch=trained.epoch,
         val_accuracy=scored.accuracy,
         val_loss=scored.loss,
         train_loss=trained.train_loss,
-        val_accuracy_raw=raw.accuracy,
+        val_accuracy_raw=raw.accuracy if raw else None,
         val_accuracy_ema=averaged.accuracy if averaged else None,
         stage=stage.index,
         image_size=stage.size,

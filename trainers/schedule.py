@@ -92,9 +92,7 @@ def batch_lr_factor(ratio: float, optimizer: str) -> float:
 
 def lr_factor(train: TrainConfig, progress: float) -> float:
     """Learning rate over its peak at `progress` epochs (0 to `train.epochs`, fractions welcome)."""
-    return curve(
-        train.schedule, progress, train.epochs, warmup=train.warmup_epochs, min_ratio=train.min_lr_ratio
-    )
+    return curve(train.schedule, progress, train.epochs, warmup=train.warmup_epochs, min_ratio=train.min_lr_ratio)
 
 
 def curve(

@@ -52,9 +52,7 @@ def _draw(labels: NDArray[np.int64], random: np.random.RandomState) -> NDArray[n
     mask = mask[:, None]
     ink = foreground[:, :, None, None] + 0.5 * _shading(count, random)
     canvas = _occlude(canvas * (1 - mask) + ink * mask, second, random)
-    canvas = canvas + random.normal(0, 1, canvas.shape).astype(np.float32) * _uniform(
-        random, (count, 1, 1, 1), 4, 26
-    )
+    canvas = canvas + random.normal(0, 1, canvas.shape).astype(np.float32) * _uniform(random, (count, 1, 1, 1), 4, 26)
     return canvas.clip(0, 255).astype(np.uint8)
 
 

@@ -1,0 +1,177 @@
+"""The final training: on train and validation images together, then one look at the test split."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from trainers import data, finetune, runtime
+from trainers.api import Context, EpochMetrics, TrialConfig
+from trainers.engine import Engine
+from trainers.evaluate import Score
+
+NO_SCORE = Score(accuracy=math.nan, loss=math.nan)
+"""Epochs of a retraining have no validation images to be scored on."""
+
+
+@dataclass(frozen=True)
+class RetrainResult:
+    """The finished model and how it did on the test split."""
+
+    test_accuracy: float
+    """Share of correct test images, 0 to 1, of the weights that were saved."""
+    test_loss: float
+    epochs: int
+    train_loss: float
+    """Of the last epoch."""
+    train_images: int
+    test_images: int
+    seconds: float
+    """Wall-clock of this call; earlier epochs of a resumed training are not in it."""
+    weights: Path
+    """`model.safetensors`; `timm.create_model("local-dir:FOLDER", pretrained=True)` loads its folder."""
+
+
+def retrain(
+    config: TrialConfig,
+    context: Context,
+    *,
+    seed: int,
+    output_dir: str | os.PathLike[str],
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+) -> RetrainResult:
+    """Train `config.train.epochs` epochs on train + validation, evaluate the test split once, save everything.
+
+    Goes on from `context.checkpoints` after an interruption; each seed needs a store of its own. `on_epoch`
+    gets every epoch's metrics, `val_accuracy` being NaN. Writes `model.safetensors` (the averaged weights
+    where `train.score` is `ema`), `config.json` (timm's hub format) and `metrics.json` to `output_dir`.
+
+    Raises:
+        As `trainers.finetune.train`.
+    """
+    context = dataclasses.replace(context, seed=seed)
+    numerics = runtime.numerics(config.train, context.device)
+    started = time.perf_counter()
+    with runtime.session(context, numerics):
+        images = data.all_training_images(config.data, context.cache_dir, context.device)
+        engine = Engine(config, context, numerics, images)
+        history = []
+        for metrics in _epochs(engine, context):
+            history.append(metrics)
+            if on_epoch:
+                on_epoch(metrics)
+        averaged = engine.average.applied() if engine.average and config.train.score == "ema" else nullcontext()
+        with averaged:
+            test = data.test_images(config.data, context.cache_dir, context.device)
+            score = engine.score(test)
+            result = RetrainResult(
+                test_accuracy=score.accuracy,
+                test_loss=score.loss,
+                epochs=config.train.epochs,
+                train_loss=history[-1].train_loss or math.nan,
+                train_images=len(images),
+                test_images=len(test),
+                seconds=time.perf_counter() - started,
+                weights=Path(output_dir) / "model.safetensors",
+            )
+            _write(result, engine.model.net, config, engine.eval_size, images.classes, history)
+        engine.close()
+    return result
+
+
+def _epochs(engine: Engine, context: Context) -> Iterator[EpochMetrics]:
+    train = engine.config.train
+    identity = finetune.identity(engine.config, context.seed, part="train+validation")
+    resumed = finetune.resume(engine, context, identity)
+    if resumed:
+        yield resumed
+    for epoch in range(resumed.epoch + 1 if resumed else 1, train.epochs + 1):
+        started = time.perf_counter()
+        metrics = finetune.describe(engine, engine.run_epoch(epoch), NO_SCORE)
+        if epoch % train.checkpoint_every == 0 or epoch == train.epochs:
+            metrics = dataclasses.replace(metrics, checkpoint=finetune.save(engine, context, identity, metrics))
+        yield dataclasses.replace(metrics, seconds=time.perf_counter() - started)
+
+
+def _write(
+    result: RetrainResult,
+    net: nn.Module,
+    config: TrialConfig,
+    eval_size: int,
+    classes: tuple[str, ...],
+    history: list[EpochMetrics],
+) -> None:
+    folder = result.weights.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
+    _replace(result.weights, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    metrics = {
+        **dataclasses.asdict(result),
+        "weights": result.weights.name,
+        "versions": {"torch": torch.__version__, "timm": timm.__version__},
+        "history": [_finite(dataclasses.asdict(one)) for one in history],
+    }
+    for name, content in (("config.json", _hub_config(net, eval_size, classes)), ("metrics.json", metrics)):
+        _replace(folder / name, partial(_write_json, content))
+
+
+def _hub_config(net: Any, eval_size: int, classes: tuple[str, ...]) -> dict[str, Any]:
+    """timm's hub format, with the evaluation that the accuracy belongs to."""
+    return {
+        "architecture": net.pretrained_cfg["architecture"],
+        "num_classes": len(classes),
+        "num_features": net.num_features,
+        "label_names": list(classes),
+        "pretrained_cfg": {
+            "input_size": [3, eval_size, eval_size],
+            "fixed_input_size": False,
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "crop_mode": "squash",
+            "mean": list(net.pretrained_cfg["mean"]),
+            "std": list(net.pretrained_cfg["std"]),
+            "num_classes": len(classes),
+            "first_conv": net.pretrained_cfg["first_conv"],
+            "classifier": net.pretrained_cfg["classifier"],
+        },
+    }
+
+
+def _write_json(content: dict[str, Any], path: str) -> None:
+    Path(path).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Without what JSON cannot say."""
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
+    }
+
+
+def _replace(path: Path, write: Callable[[str], Any]) -> None:
+    """Write to a temporary file in the same folder, then rename: all or nothing."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(handle)
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
