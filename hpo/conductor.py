@@ -21,6 +21,7 @@ from hpo.ledger import Ledger
 from hpo.outcome import classify
 from hpo.records import TrialRecord
 from hpo.specification import Spec
+from hpo.storage import storage_errors
 from trainers.api import EpochMetrics, TrialConfig
 
 HEARTBEAT_S = 30.0
@@ -222,11 +223,8 @@ class Conductor:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        import optuna.exceptions
-        import sqlalchemy.exc
-
         try:
             yield
-        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
+        except storage_errors() as error:
             self.fatal = self.fatal or error
             self.stop(f"the ledger or the disk failed: {error}")

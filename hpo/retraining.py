@@ -101,9 +101,9 @@ def resolve_device(device: str) -> str:
     Raises:
         UsageError: CUDA is asked for and not there.
     """
-    import torch
+    from trainers.catalogue import gpu_count
 
-    available = torch.cuda.is_available()
+    available = gpu_count() > 0
     if device == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
     return ("cuda" if available else "cpu") if device == "auto" else device

@@ -46,6 +46,14 @@ def open_storage(url: str) -> RDBStorage:
         ) from error
 
 
+def storage_errors() -> tuple[type[Exception], ...]:
+    """What a failing database or disk raises under Optuna."""
+    import optuna.exceptions
+    import sqlalchemy.exc
+
+    return (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
+
+
 def _engine_arguments(url: str) -> dict[str, Any]:
     if not url.startswith("sqlite"):
         return {"pool_pre_ping": True}  # a restarted server costs a ping, not a trial
