@@ -126,6 +126,9 @@ class ModelConfig:
     """True: timm's weights; False: random initialisation; a path: a safetensors or state-dict file."""
     drop_path: Annotated[float, Range(ge=0, lt=1)] = 0.0
     """Stochastic depth rate of the last block."""
+    bn_momentum: Annotated[float, Range(gt=0, le=1)] | None = None
+    """Share of each batch in the running batch-norm statistics; null: the model's own. The `tf_` models' 0.01 is
+    made for long trainings; in a short one validation runs on statistics of the first steps."""
 
 
 @dataclass(frozen=True, kw_only=True)

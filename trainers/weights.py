@@ -49,6 +49,10 @@ def create(config: ModelConfig, num_classes: int) -> nn.Module:
         if not catalogue.known_model(config.name):
             raise WeightsError(_unknown(config.name)) from error
         raise
+    if config.bn_momentum is not None:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = config.bn_momentum
     return model
 
 
