@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -54,6 +54,13 @@ class WeightAverage:
             for name, average in zip(self._names, self._average, strict=True):
                 average.copy_(state[name])
         self.steps = steps
+
+    @torch.no_grad()
+    def adopt(self, names: Collection[str]) -> None:
+        """Forget the averages of `names` and start from the model's values, e.g. after a re-estimation."""
+        for name, live, average in zip(self._names, self._live, self._average, strict=True):
+            if name in names:
+                average.copy_(live)
 
     @torch.no_grad()
     def _swap(self) -> None:

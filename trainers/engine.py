@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainers import batchnorm, batchsize, compiling, optim, rng, schedule
 from trainers import model as models
-from trainers import optim, rng, schedule
 from trainers.api import Context, Diverged, TrialConfig
 from trainers.augment import Augmenter
 from trainers.data import Images
@@ -71,7 +72,9 @@ class Engine:
             label_smoothing=train.label_smoothing,
         )
         self.forward: Callable[[Tensor], Tensor] = self.model.net
-        self.batch_size = train.batch_size if isinstance(train.batch_size, int) else 128
+        if train.compile:
+            self.forward = compiling.compiled(self.model, context.cache_dir)
+        self.batch_size = self._fitting_batch() if train.batch_size == "auto" else train.batch_size
 
     def batch_of(self, stage: Stage) -> int:
         """Images per optimiser step of a stage; never more than there are."""
@@ -90,10 +93,12 @@ class Engine:
         stage = schedule.stage_of(self.plan, epoch)
         batch = self.batch_of(stage)
         started = time.perf_counter()
-        with memory_errors(
-            f"training stage {stage.index} at {stage.size} px with batches of {batch} "
-            f"({self.config.train.accumulate} micro-batches)"
-        ):
+        doing = f"training stage {stage.index} at {stage.size} px with batches of {batch}"
+        if self.config.train.accumulate > 1:
+            doing += f" in {self.config.train.accumulate} parts"
+        with memory_errors(doing), self._compiling("train", stage.size, batch):
+            if self._size_changed(epoch, stage):
+                self._reestimate(epoch, stage, batch)
             total, steps = self._steps(epoch, stage, batch)
             loss = total.item() / steps
         if not math.isfinite(loss):
@@ -111,7 +116,11 @@ class Engine:
     def score(self, images: Images) -> Score:
         """Evaluate the present weights at the one size of every evaluation."""
         train = self.config.train
-        with memory_errors(f"evaluating at {self.eval_size} px with batches of {train.eval_batch_size}"):
+        batch = min(train.eval_batch_size, len(images))
+        with (
+            memory_errors(f"evaluating at {self.eval_size} px with batches of {batch}"),
+            self._compiling("evaluate", self.eval_size, batch, len(images)),
+        ):
             return evaluate(
                 self.model,
                 images,
@@ -167,23 +176,30 @@ class Engine:
                 total += self._step(positions, stage, chance)
         return total, len(batches)
 
+    def _forward_backward(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
+        """Add the gradient of `share` times the mean loss; returns that loss."""
+        with self.numerics.autocast():
+            logits = self.forward(pixels.contiguous(memory_format=self.numerics.memory_format))
+        loss = F.cross_entropy(logits.float(), targets) * share
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _augmented(self, positions: Tensor, stage: Stage, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+        return self.augmenter(
+            self.images.images[positions],
+            self.images.labels[positions],
+            size=stage.size,
+            magnitude=stage.randaugment,
+            mixup=stage.mixup,
+            generator=chance,
+        )
+
     def _step(self, positions: Tensor, stage: Stage, chance: torch.Generator) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for part in positions.tensor_split(self.config.train.accumulate):
-            pixels, targets = self.augmenter(
-                self.images.images[part],
-                self.images.labels[part],
-                size=stage.size,
-                magnitude=stage.randaugment,
-                mixup=stage.mixup,
-                generator=chance,
-            )
-            with self.numerics.autocast():
-                logits = self.forward(pixels.contiguous(memory_format=self.numerics.memory_format))
-            loss = F.cross_entropy(logits.float(), targets) * (len(part) / len(positions))
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+            pixels, targets = self._augmented(part, stage, chance)
+            total += self._forward_backward(pixels, targets, len(part) / len(positions))
         self._update()
         return total
 
@@ -200,3 +216,55 @@ class Engine:
         train = self.config.train
         factor = schedule.batch_lr_factor(batch / min(self.batch_size, len(self.images)), train.optimizer)
         return train.lr * factor * schedule.lr_factor(train, progress)
+
+    def _compiling(self, *shape: Any) -> AbstractContextManager[None]:
+        if not self.config.train.compile:
+            return nullcontext()
+        train = self.config.train
+        return compiling.one_graph(self.config.model, train.freeze_blocks, train.accumulate, *shape)
+
+    def _size_changed(self, epoch: int, stage: Stage) -> bool:
+        asked = self.config.train.progressive.reset_batchnorm and stage.index > 0
+        return asked and epoch == stage.first_epoch and stage.size != self.plan[stage.index - 1].size
+
+    def _reestimate(self, epoch: int, stage: Stage, batch: int) -> None:
+        chance = rng.generator(derive(self.seed, "batchnorm", epoch), self.device)
+        order = torch.randperm(len(self.images), generator=rng.generator(derive(self.seed, "statistics", epoch)))
+        part = -(-batch // self.config.train.accumulate)
+        order = order[: batchnorm.BATCHES * part].to(self.device)
+        batches = torch.split(self.images.indices[order], part)
+
+        def forward(pixels: Tensor) -> None:
+            with self.numerics.autocast():
+                self.model.net(pixels.contiguous(memory_format=self.numerics.memory_format))
+
+        self.model.train()
+        with rng.isolated(derive(self.seed, "batchnorm dropout", epoch), self.device):
+            changed = batchnorm.reestimate(
+                self.model.net, forward, (self._augmented(positions, stage, chance)[0] for positions in batches)
+            )
+        if self.average:
+            self.average.adopt(set(changed))
+
+    def _fitting_batch(self) -> int:
+        """`batch_size: auto` for the last stage; the model is left as it was."""
+        net, size = self.model.net, self.plan[-1].size
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+
+        def step(count: int) -> None:
+            self.model.train()
+            pixels = torch.zeros((count, 3, size, size), device=self.device)
+            targets = torch.full((count, len(self.images.classes)), 0.1, device=self.device)
+            with rng.isolated(0, self.device):
+                self._forward_backward(pixels, targets, 1.0)
+
+        batch = batchsize.largest(
+            step,
+            device=self.device,
+            reserve=2 * sum(parameter.nbytes for parameter in parameters),
+            accumulate=self.config.train.accumulate,
+        )
+        net.load_state_dict(before)
+        net.zero_grad(set_to_none=True)
+        return min(batch, len(self.images))

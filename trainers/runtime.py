@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,12 +78,6 @@ def memory_errors(doing: str) -> Iterator[None]:
         if "can't allocate memory" not in str(error):
             raise
         raise OutOfMemory(f"out of memory {doing}: {_first_line(error)}") from error
-
-
-def share_compiled_graphs(cache_dir: str) -> None:
-    """Have inductor keep its kernels in `cache_dir`, where every process of the machine finds them."""
-    folder = Path(cache_dir).absolute() / "inductor"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,255 @@
+"""The shipped trainer on real parts: resumable to the bit, leaving no trace, refusing in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import resource
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training import TINY, context
+from trainers import finetune, runtime
+from trainers import model as models
+from trainers.api import (
+    Augment,
+    CheckpointError,
+    Diverged,
+    Ema,
+    EpochMetrics,
+    OutOfMemory,
+    TrainerError,
+    TrialConfig,
+)
+from trainers.checkpoint import DirectoryStore
+
+
+def changed(config: TrialConfig = TINY, /, **train: Any) -> TrialConfig:
+    return replace(config, train=replace(config.train, **train))
+
+
+def run(config: TrialConfig, cache: str, folder: Path, *, epochs: int = 99, seed: int = 0) -> list[EpochMetrics]:
+    """At most `epochs` items, then the generator is closed as an orchestrator's would be."""
+    stream = finetune.train(config, context(cache, folder, seed))
+    items = []
+    for metrics in stream:
+        items.append(metrics)
+        if len(items) == epochs:
+            break
+    stream.close()
+    return items
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    loaded = DirectoryStore(str(folder)).load()
+    assert loaded is not None
+    return loaded[1]
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def comparable(metrics: EpochMetrics) -> dict[str, Any]:
+    timed = ("seconds", "train_seconds", "eval_seconds", "images_per_second", "checkpoint")
+    return {name: value for name, value in dataclasses.asdict(metrics).items() if name not in timed}
+
+
+@pytest.fixture(scope="module")
+def whole(cache: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EpochMetrics]]:
+    """An uninterrupted training on what is as good as a fresh worker."""
+    models._kept.clear()
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(TINY, cache, folder)
+
+
+def test_it_reports_every_epoch_with_its_stage(whole: tuple) -> None:
+    _, items = whole
+    assert [(m.epoch, m.stage, m.image_size, m.batch_size) for m in items] == [
+        (1, 0, 32, 40),
+        (2, 0, 32, 40),
+        (3, 1, 48, 40),
+        (4, 1, 48, 40),
+    ]
+    assert [(m.randaugment, m.dropout, m.mixup) for m in items[1:3]] == [(3, 0.1, 0.1), (6, 0.3, 0.3)]
+    assert items[-1].compute == pytest.approx(2 * (32 / 48) ** 2 + 2)
+    assert items[-1].learning_rate == pytest.approx(TINY.train.lr * TINY.train.min_lr_ratio)
+    for metrics in items:
+        assert metrics.val_accuracy == metrics.val_accuracy_ema
+        assert metrics.val_accuracy_raw is not None
+        assert metrics.checkpoint
+        assert metrics.train_seconds + metrics.eval_seconds < metrics.seconds
+        assert metrics.images_per_second == pytest.approx(160 / metrics.train_seconds)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_an_interrupted_training_goes_on_to_the_same_weights(
+    whole: tuple, cut: int, cache: str, tmp_path: Path
+) -> None:
+    folder, items = whole
+    first = run(TINY, cache, tmp_path, epochs=cut)
+    second = run(TINY, cache, tmp_path)
+    assert comparable(second[0]) == comparable(first[-1])
+    assert second[0].checkpoint == first[-1].checkpoint
+    assert [comparable(m) for m in first + second[1:]] == [comparable(m) for m in items]
+    assert_equal(weights(tmp_path), weights(folder))
+
+
+def test_a_trial_after_another_is_the_trial_on_a_fresh_worker(whole: tuple, cache: str, tmp_path: Path) -> None:
+    folder, _ = whole
+    other = changed(freeze_blocks=1, optimizer="sgd", lr=0.1, ema=Ema(), score="raw")
+    run(other, cache, tmp_path / "other", epochs=1, seed=5)
+    run(TINY, cache, tmp_path / "again")
+    assert_equal(weights(tmp_path / "again"), weights(folder))
+
+
+def test_another_seed_trains_other_weights(whole: tuple, cache: str, tmp_path: Path) -> None:
+    run(TINY, cache, tmp_path, seed=1)
+    assert not torch.equal(weights(tmp_path)["model.conv_stem.weight"], weights(whole[0])["model.conv_stem.weight"])
+
+
+def test_nothing_global_changes(cache: str, tmp_path: Path) -> None:
+    torch.manual_seed(11)
+    threads, state = torch.get_num_threads(), torch.random.get_rng_state()
+    stream = finetune.train(TINY, replace(context(cache, tmp_path), threads=2 if threads == 1 else 1))
+    next(stream)
+    assert torch.get_num_threads() == threads
+    next(stream)
+    stream.close()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.backends.cudnn.benchmark is False
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(cache: str, tmp_path: Path) -> None:
+    run(TINY, cache, tmp_path, epochs=1)
+    with pytest.raises(CheckpointError, match="another configuration or seed"):
+        run(changed(lr=1e-3), cache, tmp_path)
+    with pytest.raises(CheckpointError, match="another configuration or seed"):
+        run(TINY, cache, tmp_path, seed=1)
+
+
+def test_the_place_of_the_data_is_no_part_of_a_configuration() -> None:
+    moved = replace(TINY, data=replace(TINY.data, root="/elsewhere", download=True))
+    assert finetune.identity(moved, 0) == finetune.identity(TINY, 0)
+    assert finetune.identity(TINY, 0) != finetune.identity(TINY, 0, part="train+validation")
+
+
+def test_checkpoints_come_as_often_as_asked_and_at_the_end(cache: str, tmp_path: Path) -> None:
+    items = run(changed(checkpoint_every=3), cache, tmp_path)
+    assert [metrics.checkpoint is not None for metrics in items] == [False, False, True, True]
+    assert DirectoryStore(str(tmp_path)).epochs() == [3, 4]
+
+
+def test_a_diverging_training_ends_with_a_reason(cache: str, tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="loss became"):
+        run(changed(lr=1e30, clip_grad=0.0, optimizer="sgd", warmup_epochs=0.0), cache, tmp_path)
+    assert DirectoryStore(str(tmp_path)).epochs() == []
+
+
+def test_running_out_of_memory_names_stage_size_and_batch(cache: str, tmp_path: Path) -> None:
+    sizes = replace(TINY.train.progressive, stages=1, sizes=(1024,))
+    config = changed(progressive=sizes, batch_size=160, epochs=1, warmup_epochs=0.0)
+    run(changed(epochs=2, ema=Ema(), score="raw"), cache, tmp_path / "warm", epochs=1)  # lazy libraries are loaded
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, hard))
+    try:
+        with pytest.raises(OutOfMemory, match=r"training stage 0 at 1024 px with batches of 160"):
+            run(config, cache, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop", "lamb", "muon"])
+def test_every_optimizer_resumes_to_the_same_weights(optimizer: str, cache: str, tmp_path: Path) -> None:
+    progressive = replace(TINY.train.progressive, stages=1, sizes=(32,))
+    config = changed(
+        optimizer=optimizer, epochs=2, lr=1e-3, layer_decay=0.8, progressive=progressive, schedule="onecycle"
+    )
+    config = replace(config, data=replace(config.data, train_limit=80, validation_limit=20))
+    run(config, cache, tmp_path / "whole")
+    run(config, cache, tmp_path / "cut", epochs=1)
+    run(config, cache, tmp_path / "cut")
+    assert_equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+
+
+def test_half_precision_with_its_scaler_resumes_too(cache: str, tmp_path: Path) -> None:
+    config = changed(precision="fp16", epochs=2, progressive=replace(TINY.train.progressive, stages=1, sizes=(32,)))
+    config = replace(config, data=replace(config.data, train_limit=40, validation_limit=20))
+    run(config, cache, tmp_path / "whole")
+    run(config, cache, tmp_path / "cut", epochs=1)
+    run(config, cache, tmp_path / "cut")
+    assert_equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+
+
+def test_micro_batches_sum_to_the_batch(cache: str, tmp_path: Path) -> None:
+    """Without batch norm's coupling and any chance, three parts of 40 images are one batch of 40."""
+    plain = replace(
+        changed(
+            epochs=1,
+            warmup_epochs=0.0,
+            ema=Ema(),
+            score="raw",
+            optimizer="sgd",
+            label_smoothing=0.0,
+            augment=Augment(flip=False, crop="none", randaugment_layers=0),
+            progressive=replace(
+                TINY.train.progressive,
+                stages=1,
+                sizes=(32,),
+                dropout=replace(TINY.train.progressive.dropout, start=0, end=0),
+                mixup=replace(TINY.train.progressive.mixup, start=0, end=0),
+            ),
+        ),
+        model=replace(TINY.model, name="test_efficientnet_ln", drop_path=0.0),
+    )
+    run(plain, cache, tmp_path / "one")
+    run(changed(plain, accumulate=3), cache, tmp_path / "three")
+    one, three = weights(tmp_path / "one"), weights(tmp_path / "three")
+    for name in one:
+        torch.testing.assert_close(three[name], one[name], rtol=1e-4, atol=1e-5)
+
+
+def test_growing_batches_and_reset_statistics(cache: str, tmp_path: Path) -> None:
+    progressive = replace(TINY.train.progressive, grow_batch=True, reset_batchnorm=True)
+    items = run(changed(progressive=progressive), cache, tmp_path / "whole")
+    assert [m.batch_size for m in items] == [90, 90, 40, 40]
+    ratio = math.sqrt(90 / 40)
+    plain = run(TINY, cache, tmp_path / "plain", epochs=3)
+    assert items[1].learning_rate == pytest.approx(plain[1].learning_rate * ratio)
+    assert items[2].learning_rate == pytest.approx(plain[2].learning_rate)
+    run(changed(progressive=progressive), cache, tmp_path / "cut", epochs=2)
+    run(changed(progressive=progressive), cache, tmp_path / "cut")
+    assert_equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+
+
+def test_frozen_blocks_keep_weights_and_statistics(cache: str, tmp_path: Path) -> None:
+    config = changed(freeze_blocks=2, weight_decay=0.5)
+    start = models.build(config.model, 10, seed=0, device="cpu", channels_last=True).net.state_dict()
+    start = {name: value.clone() for name, value in start.items()}
+    run(config, cache, tmp_path, epochs=1)
+    after = {name.removeprefix("model."): value for name, value in weights(tmp_path).items() if name[:2] == "mo"}
+    moved = {name for name in start if not torch.equal(start[name], after[name])}
+    still = {name for name in start if name not in moved}
+    assert {name for name in start if name.startswith(("conv_stem", "bn1", "blocks.0", "blocks.1"))} <= still
+    assert {name for name in start if name.startswith(("blocks.2", "classifier"))} <= moved
+
+
+def test_freezing_everything_is_refused(cache: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match=r"train\.freeze_blocks.*the most is"):
+        run(changed(freeze_blocks=50), cache, tmp_path)
+
+
+def test_precision_is_resolved_and_set_back() -> None:
+    numerics = runtime.numerics(replace(TINY.train, precision="tf32"), "cpu")
+    before = torch.backends.cuda.matmul.fp32_precision
+    with runtime.session(context("x", Path("x")), numerics):
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    assert torch.backends.cuda.matmul.fp32_precision == before
+    assert runtime.numerics(TINY.train, "cpu").autocast_dtype is None
+    assert runtime.numerics(replace(TINY.train, precision="bf16"), "cpu").autocast_dtype is torch.bfloat16

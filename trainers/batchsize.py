@@ -1,0 +1,45 @@
+"""`batch_size: auto`: the largest batch whose training step fits the device's free memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+CPU_BATCH = 128
+"""On the CPU, where larger batches are no faster."""
+LARGEST = 1024
+"""Beyond it the recipes' learning rates stop carrying over."""
+MULTIPLE = 8
+HEADROOM = 0.9
+"""Share of the free memory that may be planned with; the rest is fragmentation and kernels' workspace."""
+PROBES = (8, 32)
+
+
+def largest(step: Callable[[int], None], *, device: str, reserve: int, accumulate: int) -> int:
+    """Images per optimiser step, from the memory that two small steps took (it grows linearly in between).
+
+    `step(n)` runs forward and backward on n images of the last stage's size; `reserve` is the bytes that
+    training takes later (optimiser state). Other programs' use of the device counts as of now, so trials
+    that share a device and start together should be given a number instead.
+    """
+    if not device.startswith("cuda"):
+        return CPU_BATCH
+    step(PROBES[0])  # kernels' one-off workspaces
+    peaks = []
+    for count in PROBES:
+        torch.cuda.reset_peak_memory_stats(device)
+        step(count)
+        peaks.append(torch.cuda.max_memory_allocated(device))
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(device)
+    available = int(HEADROOM * (free + torch.cuda.memory_allocated(device))) - reserve
+    return accumulate * fitting(peaks[0], peaks[1], available)
+
+
+def fitting(first: int, second: int, available: int) -> int:
+    """The largest multiple of 8 up to 1024 (at least 8) whose peak, extrapolated, is within `available` bytes."""
+    per_image = max((second - first) / (PROBES[1] - PROBES[0]), 1)
+    fixed = first - PROBES[0] * per_image
+    count = int((available - fixed) / per_image)
+    return min(max(count // MULTIPLE * MULTIPLE, MULTIPLE), LARGEST)
