@@ -1,0 +1,230 @@
+"""How fast the training engine is: against the bare steps of the model, and against timm's own loader and loop.
+
+    python -m reports.benchmarks.training --json reports/benchmarks/training.json
+
+Contenders take turns, one epoch each per repeat, in an order that rotates; the first round is thrown away. A
+table of medians goes to the terminal and, with everything measured, into the JSON file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+from reports.benchmarks import training_turnaround
+from reports.benchmarks.memory import peak
+from reports.benchmarks.training_contenders import Case, Contender, engine, limit, peer
+from reports.benchmarks.training_turnaround import Turnaround
+from trainers.api import DataConfig
+
+CASES = {
+    "cpu": (("tf_efficientnetv2_b0", 64), ("tf_efficientnetv2_b0", 128)),
+    "cuda": (
+        *(("tf_efficientnetv2_b0", size) for size in (64, 128, 192)),
+        *(("tf_efficientnetv2_s", size) for size in (128, 224, 300)),
+    ),
+}
+DEFAULTS = {"cpu": {"batch": 64, "steps": 12}, "cuda": {"batch": 256, "steps": 30}}
+CONTENDERS = ("limit", "engine", "engine, EMA", "peer")
+LEAST_REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case, measured `repeats` times by every contender."""
+
+    case: Case
+    images_per_second: dict[str, list[float]]
+    """By contender, in the order measured."""
+    peak_memory: dict[str, int | None]
+    """Greatest of all repeats, bytes; None where it could not be measured."""
+
+    def median(self, contender: str) -> float:
+        """Images per second."""
+        return statistics.median(self.images_per_second[contender])
+
+    def ratio(self, contender: str, base: str) -> float:
+        """Median over repeats of the ratio within one repeat: what slows both does not count."""
+        pairs = zip(self.images_per_second[contender], self.images_per_second[base], strict=True)
+        return statistics.median(one / other for one, other in pairs)
+
+
+def measure(case: Case, repeats: int) -> Row:
+    """Let all contenders run `repeats` + 1 times in turn."""
+    contenders: dict[str, Contender] = {
+        "limit": limit(case),
+        "engine": engine(case, ema=False),
+        "engine, EMA": engine(case, ema=True),
+        "peer": peer(case),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    memory: dict[str, int | None] = dict.fromkeys(CONTENDERS)
+    for round_ in range(repeats + 1):
+        shift = round_ % len(CONTENDERS)
+        for name in CONTENDERS[shift:] + CONTENDERS[:shift]:
+            with peak(case.device) as bytes_used:
+                rate = contenders[name]()
+            print(f"{case.model} {case.size} px, round {round_}, {name}: {rate:.1f} images/s", file=sys.stderr)
+            if round_:
+                rates[name].append(rate)
+                used = bytes_used()
+                memory[name] = max(used, memory[name] or 0) if used is not None else None
+    return Row(case, rates, memory)
+
+
+def table(rows: Sequence[Row], turnaround: Turnaround | None, missing: Sequence[tuple[str, str, int]]) -> str:
+    """Markdown: medians in images per second, ratios, peak memory."""
+    lines = [
+        "| device | model | px | contender | images/s | least to most | of the limit | of the peer | peak memory |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        for name in CONTENDERS:
+            rates, used = row.images_per_second[name], row.peak_memory[name]
+            cells = [
+                row.case.device,
+                row.case.model,
+                str(row.case.size),
+                name,
+                f"{row.median(name):.1f}",
+                f"{min(rates):.1f} to {max(rates):.1f}",
+                f"{row.ratio(name, 'limit'):.3f}",
+                f"{row.ratio(name, 'peer'):.2f}",
+                f"{used / 2**20:,.0f} MiB" if used is not None else "not measured",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += [f"| {device} | {model} | {size} | not measured | | | | | |" for device, model, size in missing]
+    if turnaround:
+        lines += ["", *_turnaround_lines(turnaround)]
+    return "\n".join(lines)
+
+
+def _turnaround_lines(measured: Turnaround) -> list[str]:
+    warm, ending, fresh = (statistics.median(times) for times in (measured.warm, measured.ending, measured.fresh))
+    return [
+        "| from a trial's last step to the next trial's first | median |",
+        "|---|---|",
+        f"| on a warm process | {warm:.2f} s |",
+        f"| evaluation (10 images) and checkpoint of the ending trial, on top | {ending:.2f} s |",
+        f"| with a fresh process for the next trial | {fresh:.2f} s ({fresh / warm:.0f} times the warm one) |",
+    ]
+
+
+def environment() -> dict[str, Any]:
+    """What the figures depend on."""
+    cuda = torch.cuda.is_available()
+    return {
+        "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "load_average_before": os.getloadavg(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, write."""
+    options = _options(arguments)
+    kind = options.device.partition(":")[0]
+    conditions, rows = environment(), []
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = options.cache_dir or scratch
+        shown = [(options.model, size) for size in options.sizes] if options.sizes else CASES[kind]
+        for model, size in shown:
+            case = Case(
+                model=model,
+                size=size,
+                device=options.device,
+                batch=options.batch or DEFAULTS[kind]["batch"],
+                steps=options.steps or DEFAULTS[kind]["steps"],
+                threads=options.threads,
+                workers=options.workers,
+                source=DataConfig(name=options.data, root=options.root),
+                cache_dir=cache,
+            )
+            rows.append(measure(case, options.repeats))
+        turnaround = None
+        if not options.no_turnaround:
+            turnaround = training_turnaround.measure(
+                CASES["cpu"][0][0],
+                size=64,
+                device=options.device,
+                threads=options.threads,
+                cache_dir=cache,
+                repeats=options.repeats,
+            )
+    missing = [("cuda", *case) for case in CASES["cuda"]] if kind == "cpu" else []
+    text = table(rows, turnaround, missing)
+    print(text)
+    if options.json:
+        report = {
+            "environment": conditions,
+            "rows": [
+                {
+                    **asdict(row),
+                    "median": {name: row.median(name) for name in CONTENDERS},
+                    "of_the_limit": {name: row.ratio(name, "limit") for name in CONTENDERS},
+                    "of_the_peer": {name: row.ratio(name, "peer") for name in CONTENDERS},
+                }
+                for row in rows
+            ],
+            "turnaround_seconds": asdict(turnaround) if turnaround else None,
+            "not_measured": missing,
+        }
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        options.json.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.benchmarks.training", description=__doc__.split("\n")[0] if __doc__ else None
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--repeats", type=int, default=LEAST_REPEATS, help="measurements per contender (5)")
+    parser.add_argument("--sizes", type=int, nargs="+", help="image sizes of --model instead of the usual cases")
+    parser.add_argument("--model", default=CASES["cpu"][0][0], help="timm model for --sizes")
+    parser.add_argument("--batch", type=int, help="images per step (64; 256 on a GPU)")
+    parser.add_argument("--steps", type=int, help="steps per measurement (12; 30 on a GPU)")
+    parser.add_argument("--threads", type=int, default=cores, help="torch threads (all cores)")
+    parser.add_argument("--workers", type=int, default=cores, help="loader processes of the peer (all cores)")
+    parser.add_argument("--device", default=device, help="cpu, cuda or cuda:N (cuda where there is one)")
+    parser.add_argument("--data", choices=("shapes", "cifar10"), default="shapes", help="the images (shapes)")
+    parser.add_argument("--root", default="data", help="folder of the CIFAR files")
+    parser.add_argument("--cache-dir", help="where decoded images are kept (a temporary folder)")
+    parser.add_argument("--json", type=Path, help="write all figures here, and the table beside it as .md")
+    parser.add_argument("--no-turnaround", action="store_true", help="leave out the time between trials")
+    options = parser.parse_args(arguments)
+    if options.repeats < LEAST_REPEATS:
+        print(f"fewer than {LEAST_REPEATS} repeats: these figures are a trial run", file=sys.stderr)
+    return options
+
+
+if __name__ == "__main__":
+    main()
