@@ -1,0 +1,169 @@
+"""Who suggests configurations: the search policies as Optuna samplers.
+
+All randomness derives from (seed, trial number), none is kept between suggestions: the same seed and the same
+outcomes give the same suggestions, in a new process after a resume too.
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial
+from scipy.stats import qmc
+
+from hpo.sampler_gp import propose
+from hpo.sampler_space import Active, Array, Space
+
+Policy = Literal["random", "tpe", "gp"]
+
+
+def make_sampler(
+    policy: Policy,
+    *,
+    seed: int,
+    horizon: int,
+    startup_trials: int = 8,
+    random_share: float = 0.2,
+    distributions: Mapping[str, BaseDistribution] | None = None,
+    active: Active | None = None,
+) -> BaseSampler:
+    """The sampler of a policy, for studies whose intermediate values are keyed by epoch.
+
+    Args:
+        policy: `gp`, a Gaussian process over configuration and epoch; `tpe`, Optuna's estimator; `random`.
+        seed: of the study, 0 or above.
+        horizon: epochs of a full training.
+        startup_trials: first trials, spread evenly over the space (scrambled Sobol points).
+        random_share: share of the later trials that are spread likewise, 0 to 1.
+        distributions: the whole space, conditional parameters included; None: the union of what trials used.
+        active: which names are in force beside given values; None: all that `distributions` names.
+
+    Raises:
+        ValueError: no such policy, or a number out of its range.
+    """
+    if seed < 0 or horizon < 1 or startup_trials < 0 or not 0 <= random_share <= 1:
+        raise ValueError(f"{seed=}, {horizon=}, {startup_trials=} or {random_share=} is out of range")
+    space = None if distributions is None else dict(distributions)
+    if policy == "random":
+        return RandomSampler(seed, 0, 0.0, space, active)
+    if policy == "tpe":
+        return PrunedTPESampler(seed, startup_trials, random_share, space, active)
+    if policy == "gp":
+        return CurveGPSampler(seed, startup_trials, random_share, space, active, horizon)
+    raise ValueError(f"there is no policy {policy!r}; policies are random, tpe and gp")
+
+
+class SeededSampler(BaseSampler):
+    """Evenly spread trials first and now and then; what lies between is the policy's own, `_propose`."""
+
+    def __init__(
+        self,
+        seed: int,
+        startup_trials: int,
+        random_share: float,
+        distributions: dict[str, BaseDistribution] | None,
+        active: Active | None,
+    ) -> None:
+        self._seed, self._startup_trials, self._random_share = seed, startup_trials, random_share
+        self._distributions, self._active = distributions, active
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The space as given, else the union of what the trials so far have used."""
+        if self._distributions is not None:
+            return dict(self._distributions)
+        union: dict[str, BaseDistribution] = {}
+        for other in study.get_trials(deepcopy=False):
+            union.update(other.distributions)
+        return union
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Values of all active parameters of the space."""
+        if not search_space:
+            return {}
+        space, rng = Space(search_space, self._active), np.random.default_rng((self._seed, trial.number))
+        if trial.number >= self._startup_trials and rng.random() >= self._random_share:
+            proposal = self._propose(study, trial, space, rng)
+            if proposal is not None:
+                return proposal
+        return space.decode(space.settle(self._spread(len(space), trial.number)))[0]
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A uniform draw, for a parameter nobody announced."""
+        rng = np.random.default_rng((self._seed, trial.number, zlib.crc32(param_name.encode())))
+        space = Space({param_name: param_distribution})
+        return space.decode(space.settle(rng.random((1, 1))))[0][param_name]
+
+    def _spread(self, dimensions: int, number: int) -> Array:
+        """Point `number` of the study's scrambled Sobol sequence, (1, dimensions)."""
+        sequence = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng((self._seed, 0, 1)))
+        if number:
+            sequence.fast_forward(number)
+        return np.asarray(sequence.random(1))
+
+    @abstractmethod
+    def _propose(
+        self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator
+    ) -> dict[str, Any] | None:
+        """A configuration learned from the study, or None where there is too little to learn from."""
+
+
+class RandomSampler(SeededSampler):
+    """Independent uniform draws: the control every other policy is compared with."""
+
+    def _propose(self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator) -> dict[str, Any]:
+        return space.decode(space.settle(rng.random((1, len(space)))))[0]
+
+
+class PrunedTPESampler(SeededSampler):
+    """Optuna's multivariate TPE, which ranks pruned trials by (last epoch, value there).
+
+    Parameters that not every trial has are drawn independently of the others, as Optuna does by default.
+    """
+
+    def _propose(self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator) -> dict[str, Any]:
+        tpe = TPESampler(
+            seed=int(rng.integers(2**32)),
+            n_startup_trials=self._startup_trials,
+            multivariate=True,
+            constant_liar=True,
+        )
+        values = tpe.sample_relative(study, trial, tpe.infer_relative_search_space(study, trial))
+        for name, distribution in space.distributions.items():
+            if name not in values:
+                values[name] = tpe.sample_independent(study, trial, name, distribution)
+        return values
+
+
+class CurveGPSampler(SeededSampler):
+    """A Gaussian process over configuration and epoch: see `hpo.sampler_gp`."""
+
+    def __init__(
+        self,
+        seed: int,
+        startup_trials: int,
+        random_share: float,
+        distributions: dict[str, BaseDistribution] | None,
+        active: Active | None,
+        horizon: int,
+    ) -> None:
+        super().__init__(seed, startup_trials, random_share, distributions, active)
+        self._horizon = horizon
+
+    def _propose(
+        self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator
+    ) -> dict[str, Any] | None:
+        others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params]
+        sign = -1.0 if study.directions[0] == StudyDirection.MINIMIZE else 1.0
+        point = propose(space, others, horizon=self._horizon, sign=sign, rng=rng)
+        return None if point is None else space.decode(point[None])[0]
