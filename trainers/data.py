@@ -93,7 +93,7 @@ def all_training_images(config: DataConfig, cache_dir: str, device: str) -> Imag
     return dataclasses.replace(train, indices=both)
 
 
-def test_images(config: DataConfig, cache_dir: str, device: str) -> Images:
+def open_test_split(config: DataConfig, cache_dir: str, device: str) -> Images:
     """The official test split. The only way to it; only `trainers.retrain` may call this."""
     images, classes, labels = _on_device(config, cache_dir, device, train=False)
     return Images(images, labels, _to(np.arange(len(labels)), device), classes)

@@ -77,7 +77,7 @@ def retrain(
                 on_epoch(metrics)
         averaged = engine.average.applied() if engine.average and config.train.score == "ema" else nullcontext()
         with averaged:
-            test = data.test_images(config.data, context.cache_dir, context.device)
+            test = data.open_test_split(config.data, context.cache_dir, context.device)
             score = engine.score(test)
             result = RetrainResult(
                 test_accuracy=score.accuracy,

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.training import TINY, context
-from trainers import finetune, runtime
+from trainers import finetune
 from trainers import model as models
 from trainers.api import (
     Augment,
@@ -243,13 +243,3 @@ def test_frozen_blocks_keep_weights_and_statistics(cache: str, tmp_path: Path) -
 def test_freezing_everything_is_refused(cache: str, tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match=r"train\.freeze_blocks.*the most is"):
         run(changed(freeze_blocks=50), cache, tmp_path)
-
-
-def test_precision_is_resolved_and_set_back() -> None:
-    numerics = runtime.numerics(replace(TINY.train, precision="tf32"), "cpu")
-    before = torch.backends.cuda.matmul.fp32_precision
-    with runtime.session(context("x", Path("x")), numerics):
-        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
-    assert torch.backends.cuda.matmul.fp32_precision == before
-    assert runtime.numerics(TINY.train, "cpu").autocast_dtype is None
-    assert runtime.numerics(replace(TINY.train, precision="bf16"), "cpu").autocast_dtype is torch.bfloat16

@@ -39,7 +39,7 @@ def test_timm_loads_what_it_wrote_and_scores_the_same(result: tuple, cache: str)
     net = timm.create_model(f"local-dir:{finished.weights.parent}", pretrained=True).eval()
     settings = timm.data.resolve_model_data_config(net)
     assert tuple(settings["input_size"]) == (3, 48, 48)
-    test = data.test_images(TINY.data, cache, "cpu")
+    test = data.open_test_split(TINY.data, cache, "cpu")
     pixels = prepare(test.images, size=48, mean=settings["mean"], std=settings["std"])
     with torch.inference_mode():
         logits = torch.cat([net(batch) for batch in pixels.split(500)])
