@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,8 +61,8 @@ def make_asha(spec: Spec) -> Asha | None:
 class Conductor:
     """Drives one open ledger.
 
-    Infrastructure that breaks under a call (the database, the disk) is kept in `fatal` and stops the study:
-    an exception thrown through Ray's event loop would be taken for the trial's own failure.
+    Whatever breaks under a call (the database, the disk, a sampler) is kept in `fatal` and stops the study: an
+    exception thrown through Ray's event loop would be taken for the trial's own failure.
     """
 
     def __init__(
@@ -85,8 +84,9 @@ class Conductor:
         self._spent = ledger.study.seconds
         self._began = clock()
         self._base = self.spec.base()
-        self._failures: dict[int, str] = {}
         self._queue = list(ledger.unfinished())
+        self._running: set[int] = set()
+        self._noticed: set[tuple[int, int]] = set()
         for trial in ledger.trials:
             for decision in trial.rungs:
                 if self.asha:
@@ -95,14 +95,15 @@ class Conductor:
     # ---------------------------------------------------------------------------------------- admission
 
     def next_trial(self) -> Assignment | None:
-        """The next trial to train, unfinished ones first; None when no more will come."""
+        """The next trial to train, unfinished ones first; None when there is none now: see `exhausted`."""
         with self._guarded():
             self._check_clock()
             if self.stopping is not None:
                 return None
             if self._queue:
                 trial = self.ledger.resume(self._queue.pop(0))
-                self._tell("resumed", trial)
+                again = len(trial.attempts) > 1 and trial.attempts[-2].lost is not None
+                self._tell("lost" if again else "resumed", trial)
             elif sum(trial.started for trial in self.ledger.trials) < self.spec.budget.trials:
                 trial = self.ledger.ask(
                     lambda asked: space.suggest(asked, self.spec.space),
@@ -111,8 +112,14 @@ class Conductor:
                 self._tell("started", trial)
             else:
                 return None
+            self._running.add(trial.number)
             return Assignment(trial.number, trial.seed or 0, space.configure(self._base, trial.values))
         return None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no trial will come any more. While one is running it may lose its worker and come again."""
+        return self.stopping is not None or not (self._running or self._queue)
 
     def stop(self, reason: str) -> None:
         """Admit nothing more and interrupt running trials after their current epoch. Safe in a signal handler."""
@@ -129,6 +136,7 @@ class Conductor:
             if known.outcome is not None:
                 return False
             if metrics.epoch <= len(known.epochs):
+                self._notice_loss(known, metrics.epoch)
                 return True  # repeated after a resume; what followed from it is recorded already
             if metrics.epoch != len(known.epochs) + 1:
                 self._finish(
@@ -149,6 +157,13 @@ class Conductor:
             return self.ledger.trial(number).outcome is None
         return False
 
+    def _notice_loss(self, trial: TrialRecord, epoch: int) -> None:
+        """Tell when a trial goes back further than to its last epoch, which it repeats after every resume."""
+        if epoch < trial.attempts[-1].resumed_after and (trial.number, len(trial.attempts)) not in self._noticed:
+            self._noticed.add((trial.number, len(trial.attempts)))
+            text = f"trial {trial.number}: later checkpoints are lost or damaged; it goes on from epoch {epoch}"
+            self._listener(Event("notice", text=f"warning: {text}"))
+
     def _decide(self, number: int, metrics: EpochMetrics) -> RungDecision | None:
         if self.asha is None or metrics.epoch >= self.spec.train.epochs:
             return None
@@ -164,20 +179,27 @@ class Conductor:
                 self._finish(number, failure=reason)
 
     def on_lost(self, number: int, reason: str) -> None:
-        """The trial's worker or node died; `on_retry` or `on_given_up` follows."""
-        self._failures[number] = reason
-
-    def on_retry(self, number: int) -> None:
-        """A lost trial begins again from its last checkpoint."""
+        """The trial's worker or node died: it comes again from its last checkpoint, unless that has happened more
+        than `retries` times, in this driver and those before it."""
         with self._guarded():
-            if self.ledger.trial(number).outcome is None:
-                self._tell("lost", self.ledger.retry(number, self._failures.get(number, "worker died")))
+            if self.ledger.trial(number).outcome is not None:
+                return
+            trial = self.ledger.lose(number, reason)
+            self._running.discard(number)
+            losses = sum(attempt.lost is not None for attempt in trial.attempts)
+            if losses > self.spec.retries:
+                self._finish(number, failure=f"lost its worker {losses} times; the last time: {reason}")
+            else:
+                self._queue.insert(0, number)
 
-    def on_given_up(self, number: int) -> None:
-        """A lost trial is not retried any more."""
-        attempts = len(self.ledger.trial(number).attempts)
-        lost = self._failures.get(number, "worker died")
-        self.on_failure(number, f"lost its worker {attempts} times; the last time: {lost}")
+    def on_broken(self, reason: str) -> None:
+        """A worker met something that no trial is to blame for, such as a full disk: the study stops, resumable."""
+        self.fail(InfrastructureError(reason))
+
+    def on_warning(self, number: int, text: str) -> None:
+        """Something a person should know of a trial that goes on."""
+        with self._guarded():
+            self._listener(Event("notice", text=f"warning: trial {number}: {text}"))
 
     def on_placed(self, number: int, host: str, device: str, pid: int) -> None:
         """Where a trial runs, once known."""
@@ -185,16 +207,30 @@ class Conductor:
             if self.ledger.trial(number).outcome is None:
                 self.ledger.place(number, host, device, pid)
 
+    def tick(self) -> None:
+        """To be called every second or so: gives signs of life and keeps the time budget during long epochs."""
+        with self._guarded():
+            self._check_clock()
+
+    def fail(self, error: Exception) -> None:
+        """Stop the study because of `error`; `close` raises it. The first one counts."""
+        self.fatal = self.fatal or error
+        self.stop(f"{type(error).__name__}: {error}")
+
     def close(self) -> None:
         """End of this driver: no trial stays RUNNING.
 
         Raises:
-            InfrastructureError: the ledger or the disk failed during the study or now.
+            InfrastructureError: the ledger, the disk or Ray failed during the study or now.
+            Exception: whatever else broke, which is a mistake in this program or in a sampler.
         """
         with self._guarded():
             self.ledger.close()
-        if self.fatal is not None:
-            raise InfrastructureError(f"the study stopped: {self.fatal}") from self.fatal
+        if self.fatal is None:
+            return
+        if isinstance(self.fatal, (*storage_errors(), InfrastructureError)):
+            raise InfrastructureError(f"the study stopped: {_cause(self.fatal)}") from self.fatal
+        raise self.fatal
 
     # ------------------------------------------------------------------------------------------ helpers
 
@@ -207,6 +243,7 @@ class Conductor:
             failure=failure,
             pruned_at=pruned_at,
         )
+        self._running.discard(number)
         self._tell("finished", self.ledger.finish(number, outcome))
 
     def _check_clock(self) -> None:
@@ -221,10 +258,26 @@ class Conductor:
     def _tell(self, kind: Literal["started", "resumed", "epoch", "finished", "lost"], trial: TrialRecord) -> None:
         self._listener(Event(kind, trial))
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except storage_errors() as error:
-            self.fatal = self.fatal or error
-            self.stop(f"the ledger or the disk failed: {error}")
+    def _guarded(self) -> _Guard:
+        return _Guard(self.fail)
+
+
+class _Guard:
+    """Passes an exception of its block on and swallows it here; `Conductor.close` raises it again."""
+
+    def __init__(self, fail: Callable[[Exception], None]) -> None:
+        self._fail = fail
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Exception):
+            self._fail(error)
+        return isinstance(error, Exception)
+
+
+def _cause(error: Exception) -> str:
+    """The database's own words instead of Optuna's guess at a cause, in one line."""
+    original = getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error
+    return str(original).strip().partition("\n")[0] or type(original).__name__

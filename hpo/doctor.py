@@ -6,7 +6,7 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,13 +21,14 @@ LOW_DISK_BYTES = 5e9
 class Finding:
     """The result of one check."""
 
-    state: Literal["ok", "warning", "failed"]
+    state: Literal["ok", "differs", "warning", "failed"]
     subject: str
     text: str
 
 
 def examine(home: Home, name: str | None) -> int:
-    """Print every finding; 1 if any failed. With a study's name its MLflow runs are brought in line as well."""
+    """Print every finding; 1 if any failed. With a study's name MLflow is compared with its ledger, and what
+    differs is shown and then repaired."""
     checks: list[Callable[[], Finding]] = [
         _python,
         *[_import(package) for package in ("torch", "torchvision", "timm", "ray.tune", "optuna", "mlflow")],
@@ -35,16 +36,20 @@ def examine(home: Home, name: str | None) -> int:
         lambda: _home(home),
         lambda: _disk(home),
         lambda: _ledger(home),
-        _tracking,
+        lambda: _tracking(home),
     ]
-    if name is not None:
-        checks.append(lambda: _mirror(home, name))
     worst = 0
     for check in checks:
-        finding = _run(check)
-        print(f"{finding.state:8} {finding.subject:14} {redact(finding.text)}")
-        worst = max(worst, int(finding.state == "failed"))
+        worst = max(worst, _show(_run(check)))
+    if name is not None:
+        for finding in _study(home, name):
+            worst = max(worst, _show(finding))
     return worst
+
+
+def _show(finding: Finding) -> int:
+    print(f"{finding.state:8} {finding.subject:14} {redact(finding.text)}")
+    return int(finding.state == "failed")
 
 
 def _run(check: Callable[[], Finding]) -> Finding:
@@ -107,27 +112,51 @@ def _disk(home: Home) -> Finding:
 
 def _ledger(home: Home) -> Finding:
     from hpo.ledger import study_names
-    from hpo.storage import open_existing
+    from hpo.storage import network_file_system, network_warning, open_existing
 
     if not (home.path / "optuna.db").is_file():
         return Finding("ok", "ledger", "no study yet")
-    return Finding("ok", "ledger", f"{len(study_names(open_existing(home)))} studies")
+    count = f"{len(study_names(open_existing(home)))} studies"
+    kind = network_file_system(home.ledger_url)
+    return Finding("warning", "ledger", f"{count}; {network_warning(kind)}") if kind else Finding("ok", "ledger", count)
 
 
-def _tracking() -> Finding:
-    from hpo.tracking import check_server
+def _tracking(home: Home) -> Finding:
+    from hpo.tracking import check_store
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri:
-        return Finding("ok", "tracking", "the home folder")
-    check_server(uri)
-    return Finding("ok", "tracking", uri)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or home.mlflow_url
+    check_store(uri)
+    return Finding("ok", "tracking", "the home folder" if uri == home.mlflow_url else uri)
 
 
-def _mirror(home: Home, name: str) -> Finding:
-    from hpo.ledger import load_study
+def _study(home: Home, name: str) -> Iterator[Finding]:
+    """Compare a study's MLflow runs with its ledger, show what differs, and repair it."""
+    from hpo.ledger import Ledger, load_study
+    from hpo.lock import Lease, study_lock
     from hpo.storage import open_existing
-    from hpo.tracking import synchronise
+    from hpo.tracking import Mirror, check_tracking
 
-    written = synchronise(load_study(open_existing(home, name), name), home)
-    return Finding("ok", "MLflow", f"{len(written)} trials of {name} agree with the ledger")
+    try:
+        storage = open_existing(home, name)
+        spec = load_study(storage, name).spec
+        if not spec.tracking.enabled:
+            yield Finding("ok", "MLflow", f"{name} is not tracked (tracking.enabled is false)")
+            return
+        check_tracking(spec, home)
+        with study_lock(home.study(name)):
+            ledger = Ledger.open(storage, name, lease=Lease.here(str(home.study(name))))
+            mirror = Mirror(ledger.study, home)
+            differences = mirror.differences(ledger.study)
+            yield from (Finding("differs", "MLflow", line) for line in differences)
+            if differences:
+                mirror.repair(ledger.study)
+                for number, run in mirror.runs.items():
+                    if ledger.trial(number).mlflow_run_id != run:
+                        ledger.link_run(number, run)
+                left = Mirror(ledger.study, home).differences(ledger.study)
+                yield from (Finding("failed", "MLflow", f"could not be repaired: {line}") for line in left)
+            ledger.close()
+            repaired = f"; {len(differences)} differences repaired" if differences else ""
+            yield Finding("ok", "MLflow", f"{len(ledger.trials)} trials of {name} agree with the ledger{repaired}")
+    except HpoError as error:
+        yield Finding("failed", "study", str(error))

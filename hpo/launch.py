@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +20,13 @@ from hpo.conductor import Conductor, Event
 from hpo.errors import InfrastructureError, NoTrialSucceeded, UsageError
 from hpo.home import Home
 from hpo.ledger import Ledger, load_study, refuse_existing
-from hpo.lock import study_lock
+from hpo.lock import Lease, study_lock
 from hpo.provenance import provenance
-from hpo.records import StudyRecord
+from hpo.records import StudyRecord, TrialRecord
 from hpo.signals import Interrupted, SignalGuard
 from hpo.specification import Spec
-from hpo.storage import open_storage
-from hpo.tracking import Tracker
+from hpo.storage import network_file_system, network_warning, open_existing, open_storage, storage_errors
+from hpo.tracking import Tracker, check_tracking
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,16 @@ def run(spec: Spec, home: Home, *, view: View, verbose: bool = False) -> StudyRe
     """
     home.create()
     spec = anchor(spec)
-    with study_lock(home.study(spec.study)):
+    folder = home.study(spec.study)
+    with SignalGuard(_farewell(spec.study, home)) as signals, study_lock(folder):
         storage = open_storage(spec.storage.ledger or home.ledger_url)
         refuse_existing(storage, spec.study)
         info = provenance() | _preflight(spec, home)
         with _ray(spec, home, verbose):
             slots = plan_slots(spec)
-            ledger = Ledger.create(storage, spec, info, _sampler(spec))
             home.remember_ledger(spec.study, spec.storage.ledger)
-            return _drive(ledger, home, slots, view(spec), verbose)
+            ledger = Ledger.create(storage, spec, info, _sampler(spec), Lease.here(str(folder)))
+            return _drive(ledger, home, slots, view(spec), signals, verbose)
 
 
 def resume(name: str, home: Home, *, view: View, changes: Callable[[Spec], Spec], verbose: bool = False) -> StudyRecord:
@@ -71,19 +74,42 @@ def resume(name: str, home: Home, *, view: View, changes: Callable[[Spec], Spec]
     Raises:
         As `run`; UsageError also when there is no such study.
     """
-    with study_lock(home.study(name)):
+    folder = home.study(name)
+    load_study(open_existing(home, name), name)  # so that a wrong name leaves no trace
+    home.create()
+    with SignalGuard(_farewell(name, home)) as signals, study_lock(folder):
         storage = open_storage(home.ledger_of(name))
-        spec = changes(load_study(storage, name).spec)
-        _preflight(spec, home)
+        recorded = load_study(storage, name)
+        spec = changes(recorded.spec)
+        info = _preflight(spec, home)
+        _check_data(recorded, info)
         with _ray(spec, home, verbose):
             slots = plan_slots(spec)
-            ledger = Ledger.open(storage, name, _sampler(spec))
+            ledger = Ledger.open(storage, name, _sampler(spec), Lease.here(str(folder)))
             ledger.respecify(spec)
-            return _drive(ledger, home, slots, view(spec), verbose)
+            return _drive(ledger, home, slots, view(spec), signals, verbose)
+
+
+def _farewell(name: str, home: Home) -> str:
+    place = "" if "HPO_HOME" in os.environ or home == Home.at() else f" --home {home.path}"
+    return f"Go on with: hpo resume {name}{place}"
+
+
+def _check_data(recorded: StudyRecord, info: dict[str, Any]) -> None:
+    """Raises UsageError where the images are not those that the study's trials have been trained on."""
+    before, now = recorded.info.get("data", {}), json.loads(json.dumps(info.get("data", {})))
+    changed = [f"  {key}: {before[key]} -> {now.get(key)}" for key in before if before[key] != now.get(key)]
+    if changed:
+        raise UsageError(
+            f"the data set of {recorded.name} has changed since it began, so its trials could not be compared:\n"
+            + "\n".join(changed)
+        )
 
 
 def _preflight(spec: Spec, home: Home) -> dict[str, Any]:
     """Everything that can be known to fail is made to fail here, in the driver, once."""
+    if spec.tracking.enabled:
+        check_tracking(spec, home)
     if spec.trainer != Spec.model_fields["trainer"].default:
         return {}
     from trainers import data, weights
@@ -113,6 +139,12 @@ def _sampler(spec: Spec) -> Any:
 @contextmanager
 def _ray(spec: Spec, home: Home, verbose: bool) -> Iterator[None]:
     """Ray: the cluster named by the specification or RAY_ADDRESS, else one on this machine for this study."""
+    address = spec.ray.address or os.environ.get("RAY_ADDRESS")
+    if not address:
+        # Ray's ports are open to every account of this machine: only holders of this study's secret get in. (Newer
+        # versions do so by themselves, with one secret for all; on a cluster it is its owner's business.)
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.update(
         TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # MLflow and the ledger hold what those files would
         TUNE_DISABLE_SIGINT_HANDLER="1",  # signals are ours: hpo.signals
@@ -128,11 +160,10 @@ def _ray(spec: Spec, home: Home, verbose: bool) -> Iterator[None]:
     if ray.is_initialized():  # a program that started Ray itself keeps it
         yield
         return
-    address = spec.ray.address or os.environ.get("RAY_ADDRESS")
     try:
         ray.init(
             address=address,
-            include_dashboard=None if address else False,
+            include_dashboard=None if address else False,  # what it shows, `hpo ui` and `hpo status` show
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,
             configure_logging=True,
@@ -156,7 +187,7 @@ def plan_slots(spec: Spec) -> Slots:
     """
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
     device = spec.resources.device
     if device == "auto":
@@ -188,7 +219,14 @@ def _fit(node: dict[str, float], cpus: float, gpus: float) -> int:
 # ----------------------------------------------------------------------------------------------- drive
 
 
-def _drive(ledger: Ledger, home: Home, slots: Slots, listener: Callable[[Event], None], verbose: bool) -> StudyRecord:
+def _drive(
+    ledger: Ledger,
+    home: Home,
+    slots: Slots,
+    listener: Callable[[Event], None],
+    signals: SignalGuard,
+    verbose: bool,
+) -> StudyRecord:
     """Run the open study until it ends.
 
     Raises:
@@ -197,6 +235,7 @@ def _drive(ledger: Ledger, home: Home, slots: Slots, listener: Callable[[Event],
         Interrupted: a signal; resumable.
     """
     tracker = Tracker.start(ledger.study, home) if ledger.spec.tracking.enabled else None
+    checkpoints = checkpoint_root(ledger.spec, home)
 
     def heard(event: Event) -> None:
         if tracker and event.trial is not None:
@@ -204,19 +243,38 @@ def _drive(ledger: Ledger, home: Home, slots: Slots, listener: Callable[[Event],
                 ledger.link_run(number, run_id)
             tracker.update(ledger.trial(event.trial.number))
         listener(event)
+        if event.kind == "finished" and event.trial is not None:
+            _bound(event.trial, checkpoints)
 
     conductor = Conductor(ledger, listener=heard)
-    with SignalGuard(conductor.stop) as signals:
-        try:
-            _tune(conductor, home, slots, verbose)
-        finally:
-            _close(conductor, tracker, listener)
+    signals.watch(conductor.stop)
+    if kind := network_file_system(ledger.spec.storage.ledger or home.ledger_url):
+        listener(Event("notice", text=f"warning: {network_warning(kind)}"))
+    try:
+        for trial in ledger.trials:
+            _bound(trial, checkpoints)  # what a dead driver left undone
+        _tune(conductor, home, slots, checkpoints, verbose)
+    finally:
+        _close(conductor, tracker, listener)
     if signals.received is not None:
         raise Interrupted(signals.received)
     study = ledger.study
     if study.best is None:
         raise NoTrialSucceeded(f"no trial of {study.name} succeeded: {_why_none(study)}")
     return study
+
+
+def checkpoint_root(spec: Spec, home: Home) -> str:
+    """Folder or URI below which each trial of a study has a folder of its own for its checkpoints."""
+    return f"{spec.storage.checkpoints or home.study(spec.study).parent}/{spec.study}/checkpoints"
+
+
+def _bound(trial: TrialRecord, checkpoints: str) -> None:
+    """Of a trial that has ended only the last checkpoint is kept."""
+    if trial.outcome is not None and trial.outcome.final:
+        from trainers.checkpoint import DirectoryStore
+
+        DirectoryStore(f"{checkpoints}/{trial.number:05d}").drop(keep_last=True)
 
 
 def _why_none(study: StudyRecord) -> str:
@@ -227,20 +285,26 @@ def _why_none(study: StudyRecord) -> str:
 
 
 def _close(conductor: Conductor, tracker: Tracker | None, listener: Callable[[Event], None]) -> None:
+    """Leave the ledger in order, then let MLflow catch up, also where the study was broken off."""
+    ledger = conductor.ledger
     try:
         conductor.close()
     finally:
         if tracker:
-            for trial in conductor.ledger.trials:
+            for trial in ledger.trials:
                 tracker.update(trial)
-            left = tracker.close(conductor.ledger.study)
-            for number, run_id in tracker.linked():
-                conductor.ledger.link_run(number, run_id)
+            left = tracker.close(ledger.study)
             if left:
                 listener(Event("notice", text=left))
+    if tracker:
+        try:
+            for number, run_id in tracker.linked():
+                ledger.link_run(number, run_id)
+        except storage_errors() as error:
+            raise InfrastructureError(f"the ledger failed at the very end: {error}") from error
 
 
-def _tune(conductor: Conductor, home: Home, slots: Slots, verbose: bool) -> None:
+def _tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbose: bool) -> None:
     from ray import tune
 
     from hpo.scheduler import StopAll, StudyScheduler
@@ -248,32 +312,37 @@ def _tune(conductor: Conductor, home: Home, slots: Slots, verbose: bool) -> None
     from hpo.worker import Worker
 
     spec = conductor.spec
-    checkpoints = spec.storage.checkpoints or str(home.study(spec.study).parent)
+    scratch = home.study(spec.study) / "ray"  # one place, so that what a dead driver left there is removed
+    shutil.rmtree(scratch, ignore_errors=True)
     worker = {
         "trainer": spec.trainer,
         "device": slots.device,
         "threads": max(1, math.floor(slots.cpus)) if slots.device == "cpu" else None,
         "cache_dir": str(home.cache),
     }
-    with tempfile.TemporaryDirectory(prefix="hpo-ray-") as scratch:
-        tuner = tune.Tuner(
-            tune.with_resources(Worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
-            tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(conductor, f"{checkpoints}/{spec.study}/checkpoints", worker),
-                scheduler=StudyScheduler(conductor),
-                num_samples=-1,
-                max_concurrent_trials=slots.concurrency,
-                reuse_actors=True,
-                trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
-                trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
-            ),
-            run_config=tune.RunConfig(
-                name=spec.study,
-                storage_path=scratch,
-                stop=StopAll(conductor),
-                failure_config=tune.FailureConfig(max_failures=spec.retries),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trainers keep their own
-                verbose=1 if verbose else 0,
-            ),
-        )
+    tuner = tune.Tuner(
+        tune.with_resources(Worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=StudySearcher(conductor, checkpoints, worker),
+            scheduler=StudyScheduler(conductor),
+            num_samples=-1,
+            max_concurrent_trials=slots.concurrency,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(
+            name=spec.study,
+            storage_path=str(scratch),
+            stop=StopAll(conductor),
+            failure_config=tune.FailureConfig(max_failures=0),  # the conductor counts
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trainers keep their own
+            verbose=1 if verbose else 0,
+        ),
+    )
+    try:
         tuner.fit()
+    except Exception as error:  # noqa: BLE001 - `conductor.close` raises it, once the ledger is in order
+        conductor.fail(InfrastructureError(f"Ray failed: {type(error).__name__}: {error}"))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

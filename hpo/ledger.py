@@ -2,24 +2,27 @@
 
 Invariants:
 - A trial's record here is always at least as new as anything derived from it (MLflow, ASHA's rungs, a report).
-- Every method may be cut off at any point: `Ledger.open` finishes what a dead driver left half-written.
+- Every method may be cut off at any point: `Ledger.open` finishes what a dead driver left half-written, and
+  calling the method again does what is still undone. So a write that a restarting server refused is repeated.
 - Only one driver has a study open at a time (`hpo.lock`), so the records held in memory are the truth.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from hpo import records
 from hpo.asha import RungDecision
 from hpo.errors import InfrastructureError, UsageError
+from hpo.lock import Lease
 from hpo.outcome import OPTUNA_STATE, Ending, Outcome, classify
 from hpo.records import Attempt, EpochRecord, Scalar, StudyRecord, TrialRecord
 from hpo.specification import Spec
+from hpo.storage import patiently
 from trainers.api import EpochMetrics
 
 if TYPE_CHECKING:
@@ -28,10 +31,27 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 
+DISTRIBUTION = "hpo-efficientnetv2"
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _repeated(write: Callable[Concatenate[Ledger, P], R]) -> Callable[Concatenate[Ledger, P], R]:
+    """Has a method called again while its database server is restarting."""
+
+    def patient(self: Ledger, /, *arguments: P.args, **options: P.kwargs) -> R:
+        return patiently(self._storage, lambda: write(self, *arguments, **options))
+
+    functools.update_wrapper(patient, write)
+    return patient
+
+
 class Ledger:
     """A study open for writing. Use `create` or `open`."""
 
-    def __init__(self, storage: BaseStorage, name: str, sampler: BaseSampler | None = None) -> None:
+    def __init__(
+        self, storage: BaseStorage, name: str, sampler: BaseSampler | None = None, lease: Lease | None = None
+    ) -> None:
         import optuna
 
         self._storage = storage
@@ -39,17 +59,26 @@ class Ledger:
             study_name=name, storage=storage, sampler=sampler, pruner=optuna.pruners.NopPruner()
         )
         self.name = name
-        self._spec = Spec.from_json(self._study.user_attrs[records.SPEC_KEY])
+        attributes = self._study.user_attrs
+        self._spec = Spec.from_json(attributes[records.SPEC_KEY])
+        self._info: Mapping[str, Any] = attributes.get(records.INFO_KEY, {})
+        self._sessions: tuple[tuple[float, float], ...] = tuple(map(tuple, attributes.get(records.SESSIONS_KEY, ())))
         self._trials: dict[int, TrialRecord] = {}
         self._ids: dict[int, int] = {}
         self._session = time.time()
+        self._lease = lease or Lease.here("")
         self._refresh()
 
     # ------------------------------------------------------------------------------- open and close
 
     @classmethod
     def create(
-        cls, storage: BaseStorage, spec: Spec, info: Mapping[str, Any], sampler: BaseSampler | None = None
+        cls,
+        storage: BaseStorage,
+        spec: Spec,
+        info: Mapping[str, Any],
+        sampler: BaseSampler | None = None,
+        lease: Lease | None = None,
     ) -> Ledger:
         """Record a new study and its enqueued configurations.
 
@@ -59,27 +88,36 @@ class Ledger:
         import optuna
 
         refuse_existing(storage, spec.study)
+        if spec.study in optuna.get_all_study_names(storage):  # one whose creation was cut off
+            optuna.delete_study(study_name=spec.study, storage=storage)
         study = optuna.create_study(
             storage=storage, study_name=spec.study, direction="maximize", pruner=optuna.pruners.NopPruner()
         )
+        study.set_user_attr(records.SCHEMA_KEY, records.SCHEMA)
         for values in spec.enqueue:
             study.enqueue_trial(dict(values), user_attrs={records.BASELINE_KEY: True})
         study.set_user_attr(records.INFO_KEY, dict(info))
-        study.set_user_attr(records.SCHEMA_KEY, records.SCHEMA)
         # Last, so that a study with a specification is a study that is whole.
         study.set_user_attr(records.SPEC_KEY, spec.to_json())
-        return cls(storage, spec.study, sampler)
+        ledger = cls(storage, spec.study, sampler, lease)
+        ledger.heartbeat()
+        return ledger
 
     @classmethod
-    def open(cls, storage: BaseStorage, name: str, sampler: BaseSampler | None = None) -> Ledger:
+    def open(
+        cls, storage: BaseStorage, name: str, sampler: BaseSampler | None = None, lease: Lease | None = None
+    ) -> Ledger:
         """Open an existing study and settle what a dead driver left behind.
 
         Raises:
-            UsageError: no study of that name.
-            InfrastructureError: written by a newer version of this tool, or its creation was cut off.
+            UsageError: no study of that name, or another driver that is alive holds it.
+            InfrastructureError: written by another version of this tool.
         """
         load_study(storage, name)  # the checks live there
-        ledger = cls(storage, name, sampler)
+        ledger = cls(storage, name, sampler, lease)
+        ledger._lease.refuse_other(name, ledger._study.user_attrs.get(records.HOLDER_KEY))
+        ledger._study.set_user_attr(records.HOLDER_KEY, ledger._lease.stored(time.time()))
+        ledger.heartbeat()
         ledger._settle()
         return ledger
 
@@ -92,6 +130,7 @@ class Ledger:
                     classify(epochs=len(trial.epochs), horizon=self.spec.train.epochs, value=trial.value),
                 )
         self.heartbeat()
+        self._study.set_user_attr(records.HOLDER_KEY, None)
 
     # ---------------------------------------------------------------------------------------- reading
 
@@ -111,15 +150,8 @@ class Ledger:
 
     @property
     def study(self) -> StudyRecord:
-        """The whole study as it stands."""
-        attributes = self._study.user_attrs
-        return StudyRecord(
-            name=self.name,
-            spec=self.spec,
-            info=attributes.get(records.INFO_KEY, {}),
-            trials=self.trials,
-            sessions=tuple(map(tuple, attributes.get(records.SESSIONS_KEY, ()))),
-        )
+        """The whole study as it stands; reads nothing, so it is to be had when the database has failed."""
+        return StudyRecord(self.name, self.spec, self._info, self.trials, self._sessions)
 
     def unfinished(self) -> tuple[int, ...]:
         """Trials that began and have no final outcome: interrupted, or left by a dead driver."""
@@ -131,8 +163,10 @@ class Ledger:
 
     # ---------------------------------------------------------------------------------------- writing
 
+    @_repeated
     def ask(self, suggest: Callable[[Trial], Mapping[str, Scalar]], seed: Callable[[int], int]) -> TrialRecord:
         """Begin a new trial: the next enqueued configuration, else one the sampler suggests."""
+        self._requeue_half_asked()
         trial = self._study.ask()
         self._ids[trial.number] = trial._trial_id
         suggest(trial)
@@ -141,6 +175,7 @@ class Ledger:
         known = dataclasses.replace(known, seed=seed(trial.number), control=known.enqueued and first)
         return self._begin(known)
 
+    @_repeated
     def resume(self, number: int) -> TrialRecord:
         """Begin another attempt at an unfinished trial: the same Optuna trial, RUNNING again."""
         from optuna.trial import TrialState
@@ -155,10 +190,12 @@ class Ledger:
         attempt = Attempt(started=time.time(), resumed_after=len(trial.epochs))
         return self._start(dataclasses.replace(trial, attempts=(*trial.attempts, attempt)))
 
-    def retry(self, number: int, lost: str) -> TrialRecord:
-        """Record that an attempt lost its worker and another begins."""
-        return self._begin(self._with_attempt(self._trials[number], lost=lost))
+    @_repeated
+    def lose(self, number: int, reason: str) -> TrialRecord:
+        """Record that the current attempt lost its worker; `resume` begins the next one."""
+        return self._start(self._with_attempt(self._trials[number], lost=reason))
 
+    @_repeated
     def place(self, number: int, host: str, device: str, pid: int) -> None:
         """Record where the current attempt runs."""
         trial = self._trials[number]
@@ -179,6 +216,7 @@ class Ledger:
         self._storage.set_trial_user_attr(self._ids[trial.number], records.START_KEY, stored)
         return self._keep(trial)
 
+    @_repeated
     def record(self, number: int, metrics: EpochMetrics, decision: RungDecision | None) -> TrialRecord:
         """Record one epoch and the rung decision it led to. An epoch recorded before changes nothing."""
         trial = self._trials[number]
@@ -193,11 +231,14 @@ class Ledger:
         self._storage.set_trial_intermediate_value(self._ids[number], metrics.epoch, metrics.val_accuracy)
         return self._keep(dataclasses.replace(trial, epochs=epochs, rungs=rungs))
 
+    @_repeated
     def finish(self, number: int, outcome: Outcome) -> TrialRecord:
         """Record how a trial ended (or that it was interrupted) and tell Optuna."""
         from optuna.trial import TrialState
 
         trial = self._trials[number]
+        if self._storage.get_trial(self._ids[number]).state.is_finished():  # repeated after a lost answer
+            return self._keep(self._read(number))
         stored = {"ending": outcome.ending.value, "reason": outcome.reason}
         self._storage.set_trial_user_attr(self._ids[number], records.OUTCOME_KEY, stored)
         state = TrialState[OPTUNA_STATE[outcome.ending]]
@@ -208,6 +249,7 @@ class Ledger:
         finished = time.time() if outcome.final else None
         return self._keep(dataclasses.replace(trial, outcome=outcome, finished=finished))
 
+    @_repeated
     def link_run(self, number: int, run_id: str) -> TrialRecord:
         """Record the MLflow run of a trial; Optuna seals ended trials, so theirs stands with the study."""
         trial = self._trials[number]
@@ -218,44 +260,64 @@ class Ledger:
             self._storage.set_trial_user_attr(self._ids[number], records.RUN_KEY, run_id)
         return self._keep(dataclasses.replace(trial, mlflow_run_id=run_id))
 
+    @_repeated
     def respecify(self, spec: Spec) -> None:
         """Go on with another specification; `hpo.changes` says which parts may differ."""
         if spec != self._spec:
             self._study.set_user_attr(records.SPEC_KEY, spec.to_json())
             self._spec = spec
 
-    def note(self, key: str, value: Any) -> None:
-        """Add to the study's provenance."""
-        info = dict(self._study.user_attrs.get(records.INFO_KEY, {}))
-        self._study.set_user_attr(records.INFO_KEY, info | {key: value})
-
+    @_repeated
     def heartbeat(self) -> None:
-        """Record that this driver is alive; the study's wall-clock is the sum over its drivers."""
-        earlier = [
-            tuple(one) for one in self._study.user_attrs.get(records.SESSIONS_KEY, ()) if one[0] != self._session
-        ]
-        self._study.set_user_attr(records.SESSIONS_KEY, [*earlier, (self._session, time.time())])
+        """Record that this driver is alive; the study's wall-clock is the sum over its drivers.
+
+        Raises:
+            InfrastructureError: another driver took the study over while this one gave no sign of life.
+        """
+        now = time.time()
+        attributes = self._study.user_attrs
+        self._lease.check(self.name, attributes.get(records.HOLDER_KEY))
+        self._study.set_user_attr(records.HOLDER_KEY, self._lease.stored(now))
+        earlier = tuple(one for one in self._sessions if one[0] != self._session)
+        self._sessions = (*earlier, (self._session, now))
+        self._study.set_user_attr(records.SESSIONS_KEY, self._sessions)
 
     # --------------------------------------------------------------------------------------- recovery
 
+    @_repeated
     def _settle(self) -> None:
-        """Finish half-written records: values Optuna lacks, and ends that were decided but not told."""
-        for number in self.unfinished():
-            trial = self._trials[number]
-            told = self._storage.get_trial(self._ids[number]).intermediate_values
+        """Finish half-written records: values Optuna lacks, ends that were decided but not told to it, and trials
+        that a dead driver left RUNNING."""
+        self._requeue_half_asked()
+        for frozen in self._study.get_trials(deepcopy=False):
+            trial = self._trials[frozen.number]
+            if not trial.started or frozen.state.is_finished():
+                continue
             for epoch in trial.epochs:
-                if epoch.metrics.epoch not in told:
+                if epoch.metrics.epoch not in frozen.intermediate_values:
                     self._storage.set_trial_intermediate_value(
-                        self._ids[number], epoch.metrics.epoch, epoch.metrics.val_accuracy
+                        frozen._trial_id, epoch.metrics.epoch, epoch.metrics.val_accuracy
                     )
-            outcome = classify(
-                epochs=len(trial.epochs),
-                horizon=self.spec.train.epochs,
-                value=trial.value,
-                pruned_at=trial.pruned_at,
-            )
-            if trial.outcome != outcome:
-                self.finish(number, outcome)
+            outcome = trial.outcome
+            if outcome is None or not outcome.final:
+                outcome = classify(
+                    epochs=len(trial.epochs),
+                    horizon=self.spec.train.epochs,
+                    value=trial.value,
+                    pruned_at=trial.pruned_at,
+                )
+            if trial.outcome != outcome or frozen.state.name != OPTUNA_STATE[outcome.ending]:
+                self.finish(trial.number, outcome)
+
+    def _requeue_half_asked(self) -> None:
+        """Put trials back that Optuna has begun but nobody has: `ask` was cut off. Their number and whatever
+        parameters they have are kept, so the study has neither a gap nor an extra trial."""
+        from optuna.trial import TrialState
+
+        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            known = self._trials.get(frozen.number)
+            if not frozen.user_attrs.get(records.START_KEY) and (known is None or not known.started):
+                self._storage.set_trial_state_values(frozen._trial_id, TrialState.WAITING)
 
     def _refresh(self) -> None:
         late = self._study.user_attrs.get(records.RUNS_KEY, {})
@@ -278,30 +340,25 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
     """The study's record, read without opening it for writing.
 
     Raises:
-        UsageError: no study of that name.
-        InfrastructureError: its creation was cut off, or a newer version of this tool wrote it.
+        UsageError: no study of that name, or its creation was cut off.
+        InfrastructureError: another version of this tool wrote it.
     """
     import optuna
 
-    names = optuna.get_all_study_names(storage)
-    if name not in names:
-        known = ", ".join(sorted(names)) or "none yet"
+    if name not in optuna.get_all_study_names(storage):
+        known = ", ".join(study_names(storage)) or "none yet"
         raise UsageError(f"there is no study named {name!r} here; known: {known}")
     study = optuna.load_study(study_name=name, storage=storage)
     attributes = study.user_attrs
     if records.SPEC_KEY not in attributes:
-        raise InfrastructureError(
+        raise UsageError(
             f"the study {name!r} was not created by this tool, or its creation was cut off before any trial; "
-            f"remove it by `optuna delete-study --study-name {name}` or choose another name"
+            f"in the latter case start it again by `hpo run`, else choose another name"
         )
-    if attributes.get(records.SCHEMA_KEY, 0) > records.SCHEMA:
-        raise InfrastructureError(
-            f"the study {name!r} was written by a newer version of hpo (ledger schema "
-            f"{attributes[records.SCHEMA_KEY]}, this one reads {records.SCHEMA}); upgrade hpo to open it"
-        )
+    _check_schema(name, attributes)
     return StudyRecord(
         name=name,
-        spec=Spec.from_json(attributes[records.SPEC_KEY]),
+        spec=_specification(name, attributes),
         info=attributes.get(records.INFO_KEY, {}),
         trials=tuple(
             records.trial_from_frozen(trial, attributes.get(records.RUNS_KEY, {}))
@@ -311,22 +368,56 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
     )
 
 
-def refuse_existing(storage: BaseStorage, name: str) -> None:
-    """Raises UsageError where a study of that name exists: two of one name must never merge."""
-    if name in study_names(storage):
-        raise UsageError(
-            f"a study named {name!r} exists already; go on with it by `hpo resume {name}`, "
-            f"or choose another name: study=NAME"
+def _check_schema(name: str, attributes: Mapping[str, Any]) -> None:
+    schema = attributes.get(records.SCHEMA_KEY, 0)
+    version = _version(attributes)
+    if schema > records.SCHEMA:
+        raise InfrastructureError(
+            f"the study {name!r} was written by a newer version of this tool (ledger schema {schema}, this one "
+            f"reads {records.SCHEMA}); upgrade: pip install --upgrade '{DISTRIBUTION}>={version}'"
+        )
+    if schema < records.SCHEMA:
+        raise InfrastructureError(
+            f"the study {name!r} was written by an older version of this tool (ledger schema {schema}, this one "
+            f"reads {records.SCHEMA}); go on with that version: pip install '{DISTRIBUTION}=={version}'"
         )
 
 
-def study_names(storage: BaseStorage) -> Sequence[str]:
-    """All studies in the storage, sorted."""
+def _specification(name: str, attributes: Mapping[str, Any]) -> Spec:
+    try:
+        return Spec.from_json(attributes[records.SPEC_KEY])
+    except ValueError as error:  # pydantic's: settings have come or gone since
+        raise InfrastructureError(
+            f"the specification of {name!r} was written by another version of this tool and cannot be read: {error}; "
+            f"go on with that version: pip install '{DISTRIBUTION}=={_version(attributes)}'"
+        ) from error
+
+
+def _version(attributes: Mapping[str, Any]) -> str:
+    return str(attributes.get(records.INFO_KEY, {}).get("versions", {}).get(DISTRIBUTION, "unknown"))
+
+
+def refuse_existing(storage: BaseStorage, name: str) -> None:
+    """Raises UsageError where a study of that name exists: two of one name must never merge. One whose creation
+    was cut off (ours, without a specification) or that is empty counts as none."""
     import optuna
 
-    return sorted(optuna.get_all_study_names(storage))
+    if name not in optuna.get_all_study_names(storage):
+        return
+    study = optuna.load_study(study_name=name, storage=storage)
+    attributes = study.user_attrs
+    ours = records.SCHEMA_KEY in attributes and records.SPEC_KEY not in attributes
+    if ours or (not attributes and not study.get_trials(deepcopy=False)):
+        return
+    raise UsageError(
+        f"a study named {name!r} exists already; go on with it by `hpo resume {name}`, "
+        f"or choose another name: study=NAME"
+    )
 
 
-def dump(study: StudyRecord) -> str:
-    """The study as JSON, for `--json` and for tests that compare."""
-    return json.dumps(dataclasses.asdict(study), default=str)
+def study_names(storage: BaseStorage) -> Sequence[str]:
+    """All studies of this tool in the storage that are whole, sorted."""
+    import optuna
+
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    return sorted(one.study_name for one in summaries if records.SPEC_KEY in one.user_attrs)

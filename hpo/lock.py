@@ -1,17 +1,24 @@
-"""One driver per study: an advisory lock that dies with its holder."""
+"""One driver per study: an advisory lock in the home folder, and a lease in the ledger for drivers elsewhere."""
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from hpo.errors import UsageError
+from hpo.errors import InfrastructureError, UsageError
+
+LEASE_S = 120.0
+"""A driver that gave no sign of life for so long is taken for dead; it gives one every 30 s."""
 
 
 @contextmanager
@@ -22,17 +29,19 @@ def study_lock(folder: Path) -> Iterator[None]:
 
     Raises:
         UsageError: another live driver holds it; the text says who.
+        InfrastructureError: the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a+")
+    except OSError as error:
+        raise InfrastructureError(f"the study's folder {folder} cannot be used: {error.strerror}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise UsageError(
-                f"the study {folder.name!r} is being run by {_holder(file.read())}; "
-                f"watch it by `hpo status {folder.name}`, or end that process first"
-            ) from None
+            raise UsageError(_refusal(folder.name, _holder(file.read()))) from None
         file.seek(0)
         file.truncate()
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T")}, file)
@@ -46,3 +55,53 @@ def _holder(text: str) -> str:
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return "another process"
+
+
+def _refusal(name: str, holder: str) -> str:
+    return f"the study {name!r} is being run by {holder}; watch it by `hpo status {name}`, or end that process first"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who has a study open, as the ledger tells drivers that do not share this one's home folder.
+
+    The stored form is a mapping with these fields and `alive`, the time of the last sign of life.
+    """
+
+    token: str
+    """Unique to one driver."""
+    host: str
+    pid: int
+    folder: str
+    """The study's folder, where the flock is."""
+
+    @classmethod
+    def here(cls, folder: str) -> Lease:
+        """A lease of this process, whose flock is in `folder`."""
+        return cls(uuid.uuid4().hex, socket.gethostname(), os.getpid(), folder)
+
+    def stored(self, now: float) -> dict[str, Any]:
+        """What to record at `now`, seconds since the epoch."""
+        return dataclasses.asdict(self) | {"alive": now}
+
+    def refuse_other(self, name: str, holder: Mapping[str, Any] | None) -> None:
+        """Raises UsageError where the recorded holder may be alive.
+
+        One with the same folder on the same host is dead: this process has its flock.
+        """
+        if not holder or (holder["host"], holder["folder"]) == (self.host, self.folder):
+            return
+        silent = time.time() - holder["alive"]
+        if silent < LEASE_S:
+            raise UsageError(
+                _refusal(name, f"process {holder['pid']} on {holder['host']} (last sign of life {silent:.0f} s ago)")
+                + f"; if it is dead, try again in {LEASE_S - silent:.0f} s"
+            )
+
+    def check(self, name: str, holder: Mapping[str, Any] | None) -> None:
+        """Raises InfrastructureError where another driver has become the holder."""
+        if holder and holder["token"] != self.token:
+            raise InfrastructureError(
+                f"process {holder['pid']} on {holder['host']} took the study {name!r} over, because this process "
+                f"had given no sign of life for {LEASE_S:.0f} s"
+            )

@@ -25,7 +25,7 @@ SCHEMA = 1
 
 # Names of the attributes in the Optuna storage. Study:
 SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
-RUNS_KEY = "hpo:mlflow_runs"
+RUNS_KEY, HOLDER_KEY = "hpo:mlflow_runs", "hpo:holder"
 # Trial:
 START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", "mlflow_run_id"
 BASELINE_KEY = "enqueued"
@@ -203,7 +203,7 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
         epochs=epochs,
         rungs=rungs,
         outcome=Outcome(Ending(stored["ending"]), stored["reason"]) if stored else None,
-        mlflow_run_id=attributes.get(RUN_KEY) or late_runs.get(str(trial.number)),
+        mlflow_run_id=late_runs.get(str(trial.number)) or attributes.get(RUN_KEY),
         finished=timestamp(trial.datetime_complete),
     )
 

@@ -10,13 +10,12 @@ from hpo.conductor import Conductor
 from trainers.api import EpochMetrics
 
 
-class StudyScheduler(tune.schedulers.FIFOScheduler):  # type: ignore[misc]
+class StudyScheduler(tune.schedulers.FIFOScheduler):
     """The first to see a report, hence where reports are recorded; the conductor's ASHA decides."""
 
     def __init__(self, conductor: Conductor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._conductor = conductor
-        self._known: set[str] = set()
 
     @property
     def supports_buffered_results(self) -> bool:
@@ -24,14 +23,16 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):  # type: ignore[misc]
         return False
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A trial is queued; the second time it is being retried after its worker died."""
-        if trial.trial_id in self._known:
-            self._conductor.on_retry(trial.config["number"])
-        self._known.add(trial.trial_id)
+        """Nothing to do: the conductor handed it out."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record the report; stop what failed, finished or fell below a rung's cutoff."""
         number = result["number"]
+        for text in result.get("warnings", ()):
+            self._conductor.on_warning(number, text)
+        if result.get("broken"):
+            self._conductor.on_broken(result["broken"])
+            return str(self.STOP)
         if result.get("failure"):
             self._conductor.on_failure(number, result["failure"])
             return str(self.STOP)
@@ -41,7 +42,8 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):  # type: ignore[misc]
         return str(self.CONTINUE if self._conductor.on_epoch(number, metrics) else self.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """The worker or its node died (a trainer's own exceptions arrive as reports)."""
+        """The worker or its node died (a trainer's own exceptions arrive as reports). Ray gives the trial up; the
+        conductor counts the losses over all drivers of the study and hands it out again as a new one of Ray's."""
         error = trial.get_error()
         self._conductor.on_lost(trial.config["number"], _first_line(error))
 
@@ -55,7 +57,7 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):  # type: ignore[misc]
         return {}
 
 
-class StopAll(tune.Stopper):  # type: ignore[misc]
+class StopAll(tune.Stopper):
     """Ends Ray's loop as soon as the conductor stops: what is left of an epoch is not worth waiting for."""
 
     def __init__(self, conductor: Conductor) -> None:
@@ -65,6 +67,7 @@ class StopAll(tune.Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
+        self._conductor.tick()
         return self._conductor.stopping is not None
 
     def __getstate__(self) -> dict[str, Any]:

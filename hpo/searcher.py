@@ -10,7 +10,7 @@ from ray import tune
 from hpo.conductor import Assignment, Conductor
 
 
-class StudySearcher(tune.search.Searcher):  # type: ignore[misc]
+class StudySearcher(tune.search.Searcher):
     """Asks the conductor for trials. Values and outcomes reach the ledger through the scheduler, which sees
     every report; Ray hides a stopped trial's last one from its searchers."""
 
@@ -19,20 +19,16 @@ class StudySearcher(tune.search.Searcher):  # type: ignore[misc]
         self._conductor = conductor
         self._checkpoints = checkpoints
         self._worker = worker
-        self._numbers: dict[str, int] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The configuration of Ray's trial `trial_id`, or FINISHED."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """The configuration of Ray's trial `trial_id`, None while there is nothing to do, or FINISHED."""
         assignment = self._conductor.next_trial()
         if assignment is None:
-            return str(tune.search.Searcher.FINISHED)
-        self._numbers[trial_id] = assignment.number
+            return str(tune.search.Searcher.FINISHED) if self._conductor.exhausted else None
         return self._worker | _job(assignment, self._checkpoints)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Ray gives a trial up: its worker died too often."""
-        if error and trial_id in self._numbers:
-            self._conductor.on_given_up(self._numbers[trial_id])
+        """Nothing to do: the scheduler saw how it ended."""
 
     # Ray's pickled state is never read back: a study resumes from its ledger.
 

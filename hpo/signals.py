@@ -20,14 +20,17 @@ class Interrupted(HpoError):
 
 
 class SignalGuard:
-    """While active, the first SIGINT or SIGTERM calls `stop` and a second one leaves the process.
+    """While active, the first SIGINT or SIGTERM ends the study in order and a second one leaves the process.
 
-    Leaving is by `os._exit`: Ray's reaper process then ends everything Ray started on this machine.
+    Until `watch` is called there is no trial to wait for, and the first one raises `Interrupted` on the spot.
+    Leaving is by `os._exit`: Ray's reaper process then ends everything that Ray started on this machine.
     """
 
-    def __init__(self, stop: Callable[[str], None]) -> None:
+    def __init__(self, farewell: str) -> None:
+        """`farewell` is printed by a second signal: how to go on."""
         self.received: int | None = None
-        self._stop = stop
+        self._farewell = farewell
+        self._stop: Callable[[str], None] | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> SignalGuard:
@@ -41,8 +44,20 @@ class SignalGuard:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def watch(self, stop: Callable[[str], None]) -> None:
+        """From now on the first signal calls `stop`. Handlers are set again: `ray.init` takes SIGTERM for itself."""
+        self._stop = stop
+        for number in self._before:
+            signal.signal(number, self._handle)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        # Written past Python's buffers: the interrupted frame may be inside one of them.
         if self.received is not None:
+            os.write(2, f"{name} again: left at once\n{self._farewell}\n".encode())
             os._exit(128 + number)
         self.received = number
-        self._stop(f"interrupted by {signal.Signals(number).name}")
+        if self._stop is None:
+            raise Interrupted(number)
+        os.write(2, f"{name}: stopping; once more leaves at once\n".encode())
+        self._stop(f"interrupted by {name}")

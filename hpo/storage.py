@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
 from hpo.redact import redact
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
+    from optuna.storages import BaseStorage, RDBStorage
 
 LOCK_TIMEOUT_S = 60
 """How long a statement waits for another process that holds SQLite's lock."""
+PATIENCE_S = 120.0
+"""How long a write waits for a database server that is restarting."""
+NETWORK_FILE_SYSTEMS = re.compile(
+    r"9p|afs|beegfs|ceph|cifs|coda|fuse\.(glusterfs|s3fs|sshfs|rclone)|gfs2|glusterfs|gpfs|lustre|nfs4?|ocfs2|smb(2|3|fs)"
+)
+R = TypeVar("R")
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -40,9 +51,11 @@ def open_storage(url: str) -> RDBStorage:
             f"the ledger {redact(url)} cannot be opened: {redact(str(error.__cause__ or error))}"
         ) from error
     except RuntimeError as error:  # Optuna's word for a schema of another version
+        newer = "pip install" in str(error)
+        remedy = "pip install --upgrade optuna" if newer else f"optuna storage upgrade --storage {redact(url)}"
         raise InfrastructureError(
-            f"the ledger {redact(url)} was written by another Optuna version: {error}. "
-            f"Back it up, then: optuna storage upgrade --storage {redact(url)}"
+            f"the ledger {redact(url)} has the schema of {'a newer' if newer else 'an older'} Optuna: "
+            f"{str(error).partition('. ')[0]}. Back it up, then: {remedy}"
         ) from error
 
 
@@ -61,17 +74,83 @@ def _engine_arguments(url: str) -> dict[str, Any]:
 
     import sqlalchemy.pool
 
-    class WalConnection(sqlite3.Connection):
-        """Readers (`hpo status`) never block the driver, and a commit is one fsync instead of three."""
+    # The write-ahead log is memory shared between processes, which a network file system does not have.
+    mode = "DELETE" if network_file_system(url) else "WAL"
+
+    class Connection(sqlite3.Connection):
+        """With WAL readers (`hpo status`) never block the driver, and a commit is one fsync instead of three."""
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
-            self.execute("PRAGMA journal_mode=WAL")
+            self.execute(f"PRAGMA journal_mode={mode}")
 
     return {
-        "connect_args": {"timeout": LOCK_TIMEOUT_S, "factory": WalConnection},
+        "connect_args": {"timeout": LOCK_TIMEOUT_S, "factory": Connection},
         "poolclass": sqlalchemy.pool.NullPool if ":memory:" in url else sqlalchemy.pool.QueuePool,
     }
+
+
+def patiently(storage: BaseStorage, call: Callable[[], R], patience: float = PATIENCE_S) -> R:
+    """The result of `call`, which writes to `storage`, called again while a database server does not answer.
+
+    SQLite has its own time-out for locks, and its other errors do not go away by waiting.
+
+    Raises:
+        What `call` raises: at once where waiting cannot help, else after `patience` seconds.
+    """
+    import optuna.exceptions
+    import sqlalchemy.exc
+
+    deadline, pause = time.monotonic() + patience, 0.1
+    while True:
+        try:
+            return call()
+        except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as error:
+            cause = error if isinstance(error, sqlalchemy.exc.DBAPIError) else error.__cause__
+            away = isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) or (
+                isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.connection_invalidated
+            )
+            if not away or not _has_server(storage) or time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 2.0)
+
+
+def _has_server(storage: BaseStorage) -> bool:
+    engine = getattr(storage, "engine", None)
+    return engine is not None and engine.dialect.name != "sqlite"
+
+
+def network_file_system(url: str, mounts: str | None = None) -> str | None:
+    """The type of the network file system that holds an SQLite database, None if it is on a local one.
+
+    SQLite's locks are not reliable there: two drivers can corrupt the file.
+
+    Args:
+        url: SQLAlchemy URL; any other database gives None.
+        mounts: text in the form of `/proc/self/mounts`; None reads that file, where there is one.
+    """
+    if not url.startswith("sqlite:///") or ":memory:" in url:
+        return None
+    if mounts is None:
+        table = Path("/proc/self/mounts")
+        mounts = table.read_text() if table.is_file() else ""
+    folder = os.path.realpath(os.path.dirname(url[len("sqlite:///") :].partition("?")[0]) or ".")
+    kind, longest = "", -1
+    for line in mounts.splitlines():
+        _, point, found, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        if (folder == point or folder.startswith(f"{point.rstrip('/')}/")) and len(point) >= longest:
+            kind, longest = found, len(point)
+    return kind if NETWORK_FILE_SYSTEMS.fullmatch(kind) else None
+
+
+def network_warning(kind: str) -> str:
+    """What to say of a ledger on such a file system."""
+    return (
+        f"the ledger lies on a network file system ({kind}), where SQLite's locks are not reliable; use a local "
+        f"--home, or a database server by storage.ledger=postgresql://…"
+    )
 
 
 def open_existing(home: Home, name: str | None = None) -> RDBStorage:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import fcntl
 import importlib
 import os
 import socket
+import time
 import traceback
+import warnings
 from collections.abc import Iterator
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, TextIO, cast
 
 from pydantic import TypeAdapter
 from ray import tune
 
 from trainers.api import Context, EpochMetrics, Trainer, TrainerError, TrialConfig
 
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
+"""Errors of a disk: no trial is to blame, and the next one would meet them too."""
+PREDECESSOR_S = 60.0
+"""How long a trial waits for an earlier worker of its own to end; Ray ends those of a dead driver in seconds."""
 
-class Worker(tune.Trainable):  # type: ignore[misc]
+
+class Worker(tune.Trainable):
     """Runs a trainer and reports each epoch. With Ray's actor reuse the process, and with it every import, data
     set and model that the trainer's modules cache, serves one trial after another."""
 
@@ -24,6 +34,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         """Take a trial. Nothing that can fail happens here: an actor that dies in its set-up is retried."""
         self._job = config
         self._epochs: Iterator[EpochMetrics] | None = None
+        self._lock: TextIO | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial on the same process."""
@@ -33,6 +44,15 @@ class Worker(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """One epoch. A trainer's exception is a report, not a crash: it must not be retried."""
+        from trainers.checkpoint import CheckpointWarning
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", CheckpointWarning)
+            report = self._step()
+        texts = [str(one.message) for one in caught if issubclass(one.category, CheckpointWarning)]
+        return report | {"warnings": texts} if texts else report
+
+    def _step(self) -> dict[str, Any]:
         try:
             if self._epochs is None:
                 self._epochs = self._begin()
@@ -45,6 +65,8 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - whatever a trainer raises ends its trial, not the study
             trace = traceback.format_exc(limit=-6)
             self._close()
+            if isinstance(error, OSError) and error.errno in DISK:
+                return self._report(broken=f"{error.strerror} at {error.filename or self._job['checkpoints']}")
             return self._report(failure=f"{type(error).__name__}: {error}\n{trace}")
         return self._report(metrics={k: v for k, v in dataclasses.asdict(metrics).items() if v is not None})
 
@@ -56,6 +78,7 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         from trainers.checkpoint import DirectoryStore
 
         job = self._job
+        self._lock = _only_writer(job["checkpoints"])
         module, function = job["trainer"].split(":")
         train = cast(Trainer, getattr(importlib.import_module(module), function))
         config = TypeAdapter(TrialConfig).validate_python(job["training"])
@@ -76,3 +99,29 @@ class Worker(tune.Trainable):  # type: ignore[misc]
         if self._epochs is not None and hasattr(self._epochs, "close"):
             self._epochs.close()
         self._epochs = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _only_writer(checkpoints: str) -> TextIO | None:
+    """A lock on a trial's checkpoints, for the case that a worker of a dead driver still trains it.
+
+    Raises:
+        TimeoutError: the earlier worker does not end.
+    """
+    if "://" in checkpoints:
+        return None
+    path = Path(f"{checkpoints}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    deadline = time.monotonic() + PREDECESSOR_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.close()
+                raise TimeoutError(f"another process has been training this trial for {PREDECESSOR_S:.0f} s") from None
+            time.sleep(0.2)

@@ -31,6 +31,10 @@ _FORMAT = 1
 _MANIFEST = re.compile(r"(\d{6})\.json")
 
 
+class CheckpointWarning(UserWarning):
+    """A checkpoint is damaged and skipped."""
+
+
 class DirectoryStore:
     """A `trainers.api.CheckpointStore` over a local folder or an fsspec URI (`s3://bucket/path`, ...).
 
@@ -76,7 +80,9 @@ class DirectoryStore:
                 return self._load(epoch)
             except _Damaged as problem:
                 warnings.warn(
-                    f"checkpoint of epoch {epoch} in {self.url} is damaged and skipped: {problem}", stacklevel=2
+                    f"checkpoint of epoch {epoch} in {self.url} is damaged and skipped: {problem}",
+                    CheckpointWarning,
+                    stacklevel=2,
                 )
         return None
 
