@@ -31,12 +31,11 @@ def test_no_operation_waits_for_the_device() -> None:
 def test_operations_are_those_of_the_cpu() -> None:
     images = real_images(125).float()
     every = torch.full((len(images),), 9.0)
-    names = (*color.TABLE_OPERATIONS, *color.MIXING_OPERATIONS)
-    for name in names:
-        chosen = {one: torch.full((len(images),), one == name) for one in names}
-        expected = color.distort(images, every, chosen)
+    for name in color.OPERATIONS:
+        chosen = {one: torch.full((len(images),), one == name) for one in color.OPERATIONS}
+        expected = color.distort(images, color.settings(every, chosen))
         on_device = {one: mask.cuda() for one, mask in chosen.items()}
-        result = color.distort(images.cuda(), every.cuda(), on_device).cpu()
+        result = color.distort(images.cuda(), color.settings(every.cuda(), on_device)).cpu()
         assert (result - expected).abs().max() <= 1
     for name in geometry.GEOMETRIC_OPERATIONS:
         chosen = {one: torch.full((len(images),), one == name) for one in geometry.GEOMETRIC_OPERATIONS}

@@ -179,7 +179,7 @@ def test_one_operation_of_a_batch_leaves_the_other_images_alone() -> None:
     pixels, matrix, holes = randaugment.apply(images, plan)
     assert torch.equal(pixels, images)
     assert [index for index in range(16) if not torch.equal(matrix[index], torch.eye(3))] == [3]
-    assert erase.covered(holes[0], 32).flatten(1).any(1).tolist() == [index != 3 for index in range(16)]
+    assert erase.covered(holes, 32).flatten(1).any(1).tolist() == [index != 3 for index in range(16)]
 
 
 def test_half_of_the_images_are_flipped() -> None:

@@ -12,7 +12,7 @@ from tests.images import from_pillow, real_images, to_pillow
 from trainers.augment import color
 from trainers.augment import magnitude as scale
 
-OPERATIONS = (*color.TABLE_OPERATIONS, *color.MIXING_OPERATIONS)
+OPERATIONS = color.OPERATIONS
 ARGUMENT = {
     "posterize": lambda level: int(scale.posterize_bits(level)),
     "solarize": lambda level: int(scale.solarize_threshold(level)),
@@ -53,7 +53,7 @@ LEVELS = (0.0, 2.0, 4.3, 9.0, 15.0)
 def apply(name: str, images: torch.Tensor, level: float) -> torch.Tensor:
     every = torch.full((len(images),), level)
     chosen = {one: torch.full((len(images),), one == name) for one in OPERATIONS}
-    return color.distort(images.float(), every, chosen)
+    return color.distort(images.float(), color.settings(every, chosen))
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -88,7 +88,7 @@ def test_each_image_gets_its_own_operation_and_level() -> None:
     images = real_images(len(OPERATIONS) - 3)
     levels = torch.linspace(1, 12, len(images))
     chosen = {name: torch.arange(len(images)) == index for index, name in enumerate(OPERATIONS)}
-    together = color.distort(images.float(), levels, chosen)
+    together = color.distort(images.float(), color.settings(levels, chosen))
     for index, name in enumerate(OPERATIONS):
         alone = apply(name, images[index : index + 1], levels[index].item())
         assert torch.equal(together[index], alone[0]), name
@@ -97,4 +97,5 @@ def test_each_image_gets_its_own_operation_and_level() -> None:
 def test_an_image_without_an_operation_stays_as_it_is() -> None:
     images = real_images(8)
     nothing = {name: torch.zeros(len(images), dtype=torch.bool) for name in OPERATIONS}
-    assert torch.equal(color.distort(images.float(), torch.full((len(images),), 9.0), nothing), images.float())
+    neutral = color.settings(torch.full((len(images),), 9.0), nothing)
+    assert torch.equal(color.distort(images.float(), neutral), images.float())

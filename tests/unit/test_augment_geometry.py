@@ -169,7 +169,7 @@ def test_flips_mirror_the_image() -> None:
 
 def test_cutout_covers_its_square_and_no_more() -> None:
     middle_and_corner = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
-    covered = erase.covered(erase.squares(middle_and_corner, 0.25), 64)
+    covered = erase.covered(erase.squares(middle_and_corner, 0.25)[:, None], 64)
     assert covered[0].sum() == 32 * 32
     assert covered[0, 0, 16:48, 16:48].all()
     assert covered[1].sum() == 16 * 16
@@ -192,11 +192,11 @@ def test_random_erasing_draws_as_torchvision_does() -> None:
 
 def test_random_erasing_spares_its_share_of_the_images() -> None:
     draws = torch.rand(4000, 2 * geometry.ATTEMPTS + 3, generator=torch.Generator().manual_seed(6))
-    covered = erase.covered(erase.random_rectangles(draws, 0.25), 32).flatten(1).any(1)
+    covered = erase.covered(erase.random_rectangles(draws, 0.25)[:, None], 32).flatten(1).any(1)
     assert covered.float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
 def test_google_and_ours_agree_on_the_cutout_of_magnitude_ten() -> None:
     half = scale.cutout_half_side(torch.tensor([10.0]))[:, None]
-    covered = erase.covered(erase.squares(torch.tensor([[0.5, 0.5]]), half), 224)
+    covered = erase.covered(erase.squares(torch.tensor([[[0.5, 0.5]]]), half), 224)
     assert covered.sum() == 80 * 80

@@ -93,18 +93,17 @@ class Augmenter:
             plan = randaugment.draw(
                 batch, settings.randaugment_layers, magnitude, generator=generator, device=images.device
             )
-            pixels, matrix, holes = randaugment.apply(pixels, plan)
+            pixels, matrix, cutouts = randaugment.apply(pixels, plan)
+            holes.append(cutouts)
         pixels = _normalise(pixels, self.mean, self.std)
         if size < pixels.shape[-1]:
             pixels = _resize(pixels, size)  # a bilinear grid alone would alias
         pixels, inside = self._sample(pixels, size, matrix, generator)
         holes += self._holes(batch, generator, images.device)
-        if inside is None and not holes:
-            return pixels
-        keep = torch.ones((), dtype=torch.bool, device=images.device) if inside is None else inside
-        for hole in holes:
-            keep = keep & ~erase.covered(hole, size)
-        return pixels.mul_(keep.float())
+        if holes:
+            spared = ~erase.covered(torch.cat(holes, 1), size)
+            inside = spared if inside is None else inside & spared
+        return pixels if inside is None else pixels.mul_(inside.float())
 
     def _sample(
         self, pixels: Tensor, size: int, matrix: Tensor | None, generator: torch.Generator
@@ -123,13 +122,14 @@ class Augmenter:
         return geometry.sample(pixels, size, matrix, scales, centres)
 
     def _holes(self, batch: int, generator: torch.Generator, device: torch.device) -> list[Tensor]:
+        """What the settings erase, (B, 1, 4) each."""
         holes = []
         if self.augment.cutout > 0:
             centres = torch.rand(batch, 2, generator=generator, device=device)
-            holes.append(erase.squares(centres, self.augment.cutout / 2))
+            holes.append(erase.squares(centres, self.augment.cutout / 2)[:, None])
         if self.augment.erase > 0:
             draws = torch.rand(batch, 2 * geometry.ATTEMPTS + 3, generator=generator, device=device)
-            holes.append(erase.random_rectangles(draws, self.augment.erase))
+            holes.append(erase.random_rectangles(draws, self.augment.erase)[:, None])
         return holes
 
     def _partner_weight(self, pixels: Tensor, mixup: float, generator: torch.Generator) -> Tensor | None:
@@ -140,7 +140,7 @@ class Augmenter:
             blended = mix.mixup_shares(mixup, batch, generator=generator, device=device)[:, None, None, None]
         if self.augment.cutmix > 0:
             boxes = mix.cutmix_boxes(self.augment.cutmix, batch, generator=generator, device=device)
-            boxed = erase.covered(boxes, size).float()
+            boxed = erase.covered(boxes[:, None], size).float()
         if blended is None or boxed is None:
             return boxed if blended is None else blended
         heads = torch.rand((), generator=generator, device=device) < 0.5

@@ -10,13 +10,13 @@ from trainers.augment.geometry import ATTEMPTS, first_fitting
 
 
 def squares(centres: Tensor, half_side: Tensor | float) -> Tensor:
-    """(B, 4) squares about `centres` (B, 2), reaching over the edge where they lie close to it.
+    """(..., 4) squares about `centres` (..., 2), reaching over the edge where they lie close to it.
 
-    `half_side` is one share of the side for all, or (B, 1).
+    `half_side` is one share of the side for all, or (..., 1).
 
     Cutout (arXiv 1708.04552): the centre is uniform over the image, so that squares at the edge are cut off.
     """
-    return torch.cat([centres - half_side, centres + half_side], 1)
+    return torch.cat([centres - half_side, centres + half_side], -1)
 
 
 def random_rectangles(draws: Tensor, probability: float) -> Tensor:
@@ -33,8 +33,9 @@ def random_rectangles(draws: Tensor, probability: float) -> Tensor:
 
 
 def covered(rectangles: Tensor, size: int) -> Tensor:
-    """bool (B, 1, size, size): the pixels whose centre lies in the image's rectangle (B, 4)."""
+    """bool (B, 1, size, size): the pixels whose centre lies in one of the image's rectangles (B, R, 4)."""
     centres = (torch.arange(size, device=rectangles.device) + 0.5) / size
-    left, top, right, bottom = rectangles[:, :, None].unbind(1)
+    left, top, right, bottom = rectangles[..., None].unbind(2)
     columns, rows = (centres >= left) & (centres < right), (centres >= top) & (centres < bottom)
-    return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)
+    # How many rectangles: a sum of outer products is one kernel for any number of them.
+    return ((rows.float().mT @ columns.float()) > 0).unsqueeze(1)

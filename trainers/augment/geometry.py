@@ -24,30 +24,21 @@ ATTEMPTS = 10
 
 
 def maps(level: Tensor, chosen: dict[str, Tensor]) -> Tensor:
-    """(B, 3, 3) maps of the geometric operation chosen for each image, identity where there is none.
+    """(..., 3, 3) maps of the geometric operation chosen for each image, identity where there is none.
 
-    `level` (B,) signed canonical magnitudes; `chosen` maps each name in `GEOMETRIC_OPERATIONS` to a bool
-    mask (B,).
+    `level` (...) signed canonical magnitudes, of any shape; `chosen` maps each name in
+    `GEOMETRIC_OPERATIONS` to a bool mask of that shape.
     """
-    zero, one = torch.zeros_like(level), torch.ones_like(level)
-    angle = torch.where(chosen["rotate"], scale.rotation(level), zero)
+    angle = scale.rotation(level) * chosen["rotate"]
     slant, share = scale.shear(level), 2 * scale.translation(level)
-    shear_x, shear_y = (torch.where(chosen[name], slant, zero) for name in ("shear_x", "shear_y"))
-    move_x, move_y = (torch.where(chosen[name], share, zero) for name in ("translate_x", "translate_y"))
-    cosine, sine = angle.cos(), angle.sin()
+    shear_x, shear_y = slant * chosen["shear_x"], slant * chosen["shear_y"]
+    move_x, move_y = share * chosen["translate_x"], share * chosen["translate_y"]
+    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(level)
     # A shear leaves the top left corner, (-1, -1), in its place: hence the slant once more as an offset.
-    entries = [
-        cosine,
-        shear_x - sine,
-        shear_x + move_x,
-        shear_y + sine,
-        cosine,
-        shear_y + move_y,
-        zero,
-        zero,
-        one,
-    ]
-    return torch.stack(entries, 1).view(-1, 3, 3)
+    across = [cosine, shear_x - sine, shear_x + move_x]
+    down = [shear_y + sine, cosine, shear_y + move_y]
+    entries = [*across, *down, zero, zero, torch.ones_like(level)]
+    return torch.stack(entries, -1).view(*level.shape, 3, 3)
 
 
 def flips(flip: Tensor) -> Tensor:

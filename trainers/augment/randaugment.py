@@ -12,7 +12,7 @@ from trainers.augment import color, geometry
 from trainers.augment import magnitude as scale
 from trainers.augment.erase import squares
 
-OPERATIONS = (*color.TABLE_OPERATIONS, *color.MIXING_OPERATIONS, *geometry.GEOMETRIC_OPERATIONS, "cutout")
+OPERATIONS = (*color.OPERATIONS, *geometry.GEOMETRIC_OPERATIONS, "cutout")
 """The sixteen operations, drawn with equal chance and with replacement."""
 
 MAGNITUDE_STD = 0.5
@@ -33,10 +33,10 @@ class Plan:
     centre: Tensor
     """float32 (B, N, 2), 0 to 1, x first: where a cutout is."""
 
-    def chosen(self, layer: int) -> dict[str, Tensor]:
-        """For each operation the bool mask (B,) of the images that drew it in `layer`."""
-        index = torch.arange(len(OPERATIONS), device=self.operation.device)[:, None]
-        return dict(zip(OPERATIONS, (self.operation[:, layer] == index).unbind(), strict=True))
+    def chosen(self) -> dict[str, Tensor]:
+        """For each operation the bool mask (B, N) of where it was drawn."""
+        index = torch.arange(len(OPERATIONS), device=self.operation.device)[:, None, None]
+        return dict(zip(OPERATIONS, (self.operation == index).unbind(), strict=True))
 
 
 def draw(batch: int, layers: int, magnitude: float, *, generator: torch.Generator, device: torch.device) -> Plan:
@@ -51,18 +51,19 @@ def draw(batch: int, layers: int, magnitude: float, *, generator: torch.Generato
     )
 
 
-def apply(pixels: Tensor, plan: Plan) -> tuple[Tensor, Tensor, list[Tensor]]:
+def apply(pixels: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
     """Carry out the colour operations; return what is left to do when the images are sampled.
 
     `pixels` float32 (B, 3, H, W), whole numbers 0 to 255. Returns the distorted pixels, the maps (B, 3, 3)
-    of all geometric operations together, and the cutout rectangles (B, 4) of each layer.
+    of all geometric operations together, and the cutout rectangles (B, N, 4), empty ones included.
     """
-    matrix = torch.eye(3, device=pixels.device).expand(len(pixels), 3, 3)
-    holes = []
-    for layer in range(plan.operation.shape[1]):
-        level, chosen = plan.level[:, layer], plan.chosen(layer)
-        pixels = color.distort(pixels, level, chosen)
-        matrix = matrix @ geometry.maps(level * plan.sign[:, layer], chosen)
-        half = scale.cutout_half_side(level) * chosen["cutout"]
-        holes.append(squares(plan.centre[:, layer], half[:, None]))
-    return pixels, matrix, holes
+    chosen = plan.chosen()
+    settings = color.settings(plan.level, chosen)
+    maps = geometry.maps(plan.level * plan.sign, chosen)
+    matrix = maps[:, 0]
+    for layer in range(plan.level.shape[1]):
+        pixels = color.distort(pixels, settings.layer(layer))
+        if layer:
+            matrix = matrix @ maps[:, layer]
+    half = scale.cutout_half_side(plan.level) * chosen["cutout"]
+    return pixels, matrix, squares(plan.centre, half[..., None])
