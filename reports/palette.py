@@ -1,0 +1,62 @@
+"""Colours that people with any colour vision tell apart: after Okabe and Ito, without green beside red.
+
+All are of a middle lightness, so that one set serves a light and a dark page. Shape or dash always says the same
+thing as the colour.
+"""
+
+from __future__ import annotations
+
+from reports.plot import Dash, Symbol
+
+BLUE, ORANGE, GREY, VERMILION, PURPLE, SKY = "#2477b3", "#e69f00", "#8d939c", "#d55e00", "#b07aa1", "#56b4e9"
+
+STATUS_COLOR = {
+    "complete": BLUE,
+    "pruned": GREY,
+    "failed": VERMILION,
+    "interrupted": PURPLE,
+    "running": SKY,
+    "waiting": GREY,
+}
+STATUS_SYMBOL: dict[str, Symbol] = {
+    "complete": "circle",
+    "pruned": "diamond",
+    "failed": "x",
+    "interrupted": "square",
+    "running": "triangle-up",
+    "waiting": "circle",
+}
+BEST = ORANGE
+BASELINE = PURPLE
+
+STUDY_COLOR = (BLUE, ORANGE, PURPLE, GREY, SKY, VERMILION)
+STUDY_SYMBOL: tuple[Symbol, ...] = ("circle", "square", "diamond", "triangle-up", "x", "star")
+STUDY_DASH: tuple[Dash, ...] = ("solid", "dash", "dot")
+
+FIFTHS = ((BLUE, 0.95), ("#6a9fc5", 0.7), ("#8f9dab", 0.5), ("#9a9a9a", 0.4), ("#a8a29a", 0.35))
+"""(colour, opacity) from the best fifth to the worst: what is better stands out, on light and on dark."""
+DARK_INK, LIGHT_INK = "#1d2129", "#ffffff"
+
+
+def ink_on(color: str) -> str:
+    """The text colour that is legible on `color`."""
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    return DARK_INK if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else LIGHT_INK
+
+
+SEQUENTIAL = "cividis"
+
+
+def study_color(index: int) -> str:
+    """The colour of the study at this place of the comparison."""
+    return STUDY_COLOR[index % len(STUDY_COLOR)]
+
+
+def study_symbol(index: int) -> Symbol:
+    """The point shape of that study."""
+    return STUDY_SYMBOL[index % len(STUDY_SYMBOL)]
+
+
+def study_dash(index: int) -> Dash:
+    """The line style of that study; differs among studies that share a colour."""
+    return STUDY_DASH[index % len(STUDY_DASH)]

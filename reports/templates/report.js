@@ -1,0 +1,113 @@
+"use strict";
+// Figures: text and grid take the page's colours, so that they follow light, dark and print.
+const figures = JSON.parse(document.getElementById("figures").textContent);
+const plots = [...document.querySelectorAll(".plot")];
+const paper = { ink: "#000000", soft: "#444444", line: "#cccccc", raised: "#ffffff" };
+
+function screenColors() {
+  const style = getComputedStyle(document.documentElement);
+  const found = {};
+  for (const name of ["ink", "soft", "line", "raised"]) found[name] = style.getPropertyValue("--" + name).trim();
+  return found;
+}
+
+function template(colors) {
+  const axis = { gridcolor: colors.line, linecolor: colors.soft, tickcolor: colors.soft, showline: true, ticks: "outside", ticklen: 4 };
+  return {
+    layout: {
+      font: { family: 'system-ui, "Segoe UI", "Liberation Sans", sans-serif', size: 12.5, color: colors.ink },
+      xaxis: axis,
+      yaxis: axis,
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: colors.line, activecolor: colors.soft },
+      hoverlabel: { bgcolor: colors.raised, bordercolor: colors.soft, font: { color: colors.ink }, align: "left" },
+    },
+  };
+}
+
+const settings = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+
+async function drawAll() {
+  for (const place of plots) {
+    const figure = figures[place.dataset.plot];
+    await Plotly.newPlot(place, figure.data, { ...figure.layout, template: template(screenColors()) }, settings);
+  }
+  document.documentElement.dataset.drawn = "all";
+}
+
+function restyle(colors, size) {
+  for (const place of plots) {
+    Plotly.react(place, place.data, { ...place.layout, ...size, template: template(colors) }, settings);
+  }
+}
+
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => restyle(screenColors(), {}));
+addEventListener("beforeprint", () => restyle(paper, { width: 700, autosize: false }));
+addEventListener("afterprint", () => restyle(screenColors(), { width: undefined, autosize: true }));
+
+// Trials: sorting and filtering.
+const table = document.getElementById("table");
+
+function comparison(text) {
+  const parts = /^([^<>=]+)(<=|>=|<|>|=)(.+)$/.exec(text);
+  if (!parts) return null;
+  const column = [...table.tHead.rows[0].cells].findIndex((cell) => [cell.dataset.name, cell.title].includes(parts[1]));
+  const bound = Number(parts[3]);
+  if (column < 0 || (Number.isNaN(bound) && parts[2] !== "=")) return null;
+  return (row) => {
+    const cell = row.cells[column].textContent;
+    const value = parseFloat(cell);
+    switch (parts[2]) {
+      case "<": return value < bound;
+      case ">": return value > bound;
+      case "<=": return value <= bound;
+      case ">=": return value >= bound;
+      default: return Number.isNaN(bound) ? cell.toLowerCase() === parts[3].toLowerCase() : value === bound;
+    }
+  };
+}
+
+function filterRows() {
+  const words = document.getElementById("filter").value.trim().split(/\s+/).filter(Boolean);
+  const tests = words.map((word) => comparison(word) || ((row) => row.textContent.toLowerCase().includes(word.toLowerCase())));
+  const status = document.getElementById("status").value;
+  let shown = 0;
+  for (const row of table.tBodies[0].rows) {
+    row.hidden = (status && row.dataset.status !== status) || !tests.every((test) => test(row));
+    shown += row.hidden ? 0 : 1;
+  }
+  const total = table.tBodies[0].rows.length;
+  document.getElementById("count").textContent = shown === total ? `${total} trials` : `${shown} of ${total} trials`;
+}
+
+function sortBy(header) {
+  // The best first at the first click on a number, the alphabet at the first click on a word.
+  const numeric = header.hasAttribute("data-numeric");
+  const first = numeric && header.dataset.name !== "trial" ? "descending" : "ascending";
+  const second = first === "ascending" ? "descending" : "ascending";
+  const direction = header.getAttribute("aria-sort") === first ? second : first;
+  for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", direction);
+  const sign = direction === "ascending" ? 1 : -1;
+  const keyed = [...table.tBodies[0].rows].map((row) => {
+    const text = row.cells[header.cellIndex].textContent;
+    return { row, key: numeric ? parseFloat(text) : text.toLowerCase() };
+  });
+  const blank = (key) => Number.isNaN(key) || key === "–";
+  keyed.sort((a, b) => {
+    if (blank(a.key) || blank(b.key)) return Number(blank(a.key)) - Number(blank(b.key));
+    return sign * (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
+  });
+  table.tBodies[0].append(...keyed.map((one) => one.row));
+}
+
+if (table) {
+  const numeric = [...table.tHead.rows[0].cells].map((cell) => cell.hasAttribute("data-numeric"));
+  for (const row of table.tBodies[0].rows) {
+    numeric.forEach((is, index) => is && row.cells[index].classList.add("number"));
+  }
+  for (const header of table.tHead.rows[0].cells) header.firstElementChild.addEventListener("click", () => sortBy(header));
+  for (const id of ["filter", "status"]) document.getElementById(id).addEventListener("input", filterRows);
+  filterRows();
+}
+
+drawAll();
