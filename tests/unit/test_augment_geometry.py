@@ -78,8 +78,8 @@ def test_operations_follow_one_another_in_the_order_drawn() -> None:
     identity = whole(1)
     one, inside_one = geometry.sample(smooth[None].float(), 64, first, *identity)
     expected, inside_two = geometry.sample(one, 64, second, *identity)
-    result, inside = geometry.sample(smooth[None].float(), 64, first @ second, *identity)
-    swapped, _ = geometry.sample(smooth[None].float(), 64, second @ first, *identity)
+    result, inside = geometry.sample(smooth[None].float(), 64, geometry.compose(first, second), *identity)
+    swapped, _ = geometry.sample(smooth[None].float(), 64, geometry.compose(second, first), *identity)
     assert inside_one is not None
     assert inside_two is not None
     assert inside is not None

@@ -69,12 +69,11 @@ class Augmenter:
         mixup: float,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Augment `images`, uint8 (B, 3, H, H), with `labels`, int64 (B,), drawing from `generator` on
-        their device.
+        """Augment `images`, uint8 (B, 3, H, H), with `labels`, int64 (B,).
 
-        `size` in pixels; `magnitude` canonical, 0 switches RandAugment off; `mixup` is the alpha, 0 is off.
-        Returns float32 images (B, 3, size, size), normalised, channels last, and soft targets (B,
-        num_classes).
+        `size` in pixels; `magnitude` canonical, 0 switches RandAugment off; `mixup` is the alpha, 0 is off;
+        `generator` is of the images' device. Returns float32 images (B, 3, size, size), normalised, channels
+        last, and soft targets float32 (B, num_classes).
         """
         with torch.autocast(images.device.type, enabled=False), torch.no_grad():
             pixels = self._distort(images, size, magnitude, generator)

@@ -1,5 +1,4 @@
-"""Rectangles to erase: cutout and random erasing. A rectangle is (left, top, right, bottom) in shares of
-the side."""
+"""Rectangles to erase, for cutout and random erasing: (left, top, right, bottom), shares of the side."""
 
 from __future__ import annotations
 
@@ -12,20 +11,17 @@ from trainers.augment.geometry import ATTEMPTS, first_fitting
 def squares(centres: Tensor, half_side: Tensor | float) -> Tensor:
     """(..., 4) squares about `centres` (..., 2), reaching over the edge where they lie close to it.
 
-    `half_side` is one share of the side for all, or (..., 1).
-
-    Cutout (arXiv 1708.04552): the centre is uniform over the image, so that squares at the edge are cut off.
+    `half_side` is one share of the side for all, or (..., 1). Cutout (arXiv 1708.04552) draws the centre uniformly
+    over the image, so that squares at the edge are cut off.
     """
     return torch.cat([centres - half_side, centres + half_side], -1)
 
 
 def random_rectangles(draws: Tensor, probability: float) -> Tensor:
-    """(B, 4) rectangles of random erasing (arXiv 1708.04896), empty for the share 1 - `probability` of the
-    images.
+    """(B, 4) rectangles of random erasing (arXiv 1708.04896); empty but for a share `probability` of images.
 
     `draws` (B, 2 * ATTEMPTS + 3) from 0 to 1. Area 0.02 to 1/3 of the image, aspect ratio log-uniform from
-    0.3 to 3.3, wholly inside; the ranges are torchvision's and timm's, which draw up to ten shapes, as
-    here.
+    0.3 to 3.3, wholly inside; the ranges and the ten attempts are torchvision's and timm's.
     """
     sides = first_fitting(draws[:, : 2 * ATTEMPTS], (0.02, 1 / 3), (0.3, 3.3), fallback=0.0)
     corner = draws[:, -3:-1] * (1 - sides)

@@ -11,8 +11,7 @@ from torch import Tensor
 
 
 def smooth_targets(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
-    """float32 (B, num_classes): `smoothing` spread over all classes, the true one included (arXiv
-    1512.00567)."""
+    """float32 (B, num_classes): `smoothing` spread over all classes (arXiv 1512.00567)."""
     one_hot = (labels[:, None] == torch.arange(num_classes, device=labels.device)).float()
     return one_hot * (1 - smoothing) + smoothing / num_classes
 
@@ -47,8 +46,7 @@ def cutmix_boxes(alpha: float, batch: int, *, generator: torch.Generator, device
 
 
 def blend(images: Tensor, targets: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Give each image's partner the share `weight`, in place; float (B, 1, H, W) or (B, 1, 1, 1), in every
-    pixel.
+    """Give each image's partner its share of every pixel, in place: `weight`, (B, 1, H, W) or (B, 1, 1, 1).
 
     The targets (B, classes) get the mean share, so a box counts by the pixels it really covers.
     """

@@ -1,5 +1,4 @@
-"""RandAugment (arXiv 1909.13719) as google/automl runs it for EfficientNetV2: which operations an image
-gets."""
+"""RandAugment (arXiv 1909.13719), google/automl's way: which operations each image gets."""
 
 from __future__ import annotations
 
@@ -16,8 +15,8 @@ OPERATIONS = (*color.OPERATIONS, *geometry.GEOMETRIC_OPERATIONS, "cutout")
 """The sixteen operations, drawn with equal chance and with replacement."""
 
 MAGNITUDE_STD = 0.5
-"""Standard deviation of an operation's magnitude around the stage's. timm's `mstd0.5`, which its
-EfficientNetV2 recipes use; google/automl has 0, so that an image draws its operations and signs only."""
+"""Standard deviation of an operation's magnitude around the stage's: timm's `mstd0.5`, as in the commands of its
+documentation; google/automl has 0, so that an image draws its operations and signs only."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,6 @@ def apply(pixels: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
     for layer in range(plan.level.shape[1]):
         pixels = color.distort(pixels, settings.layer(layer))
         if layer:
-            matrix = matrix @ maps[:, layer]
+            matrix = geometry.compose(matrix, maps[:, layer])
     half = scale.cutout_half_side(plan.level) * chosen["cutout"]
     return pixels, matrix, squares(plan.centre, half[..., None])
