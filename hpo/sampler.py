@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -21,11 +21,9 @@ from scipy.stats import qmc
 from hpo.sampler_gp import propose
 from hpo.sampler_space import Active, Array, Space
 
-Policy = Literal["random", "tpe", "gp"]
-
 
 def make_sampler(
-    policy: Policy,
+    policy: str,
     *,
     seed: int,
     horizon: int,

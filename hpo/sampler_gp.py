@@ -25,6 +25,8 @@ MIN_TRIALS = 4
 """Fewer trials with a value teach nothing that even spreading does not do better."""
 MAX_OBSERVATIONS, MAX_FITTED = 256, 100
 """What the posterior and the fit of its kernel see at most; they bound the time of a suggestion."""
+SEPARATION = 0.05
+"""Least distance to running trials, in features; a twentieth of one parameter's range."""
 CANDIDATES, NEIGHBOURS, LEADERS, ROUNDS = 400, 30, 5, 6
 
 
@@ -54,12 +56,14 @@ def propose(
     best = float(final.max())
     pending = [i for i, one in enumerate(trials) if not one.state.is_finished()]
     if pending:
-        posterior = Posterior(posterior.kernel, np.vstack([x, ends[pending]]), np.append(y, final[pending]))
+        x, y = np.vstack([x, ends[pending]]), np.append(y, final[pending])
+        posterior = Posterior(posterior.kernel, x, y, exact=len(pending))
 
     def improvement(points: Array) -> Array:
         rows = space.features(points)
         mean, deviation = posterior.predict(_at(rows, np.full(len(rows), horizon), horizon))
-        return log_expected_improvement(mean, deviation, best)
+        value = log_expected_improvement(mean, deviation, best)
+        return np.where(distance(rows, features[pending]) < SEPARATION, -np.inf, value)
 
     leaders = cube[np.argsort(-final, kind="stable")[:LEADERS]]
     return maximise(improvement, space, leaders, rng)
@@ -108,6 +112,11 @@ def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Arra
     return np.asarray(np.where(z < 0, far, near) + np.log(deviation))
 
 
+def distance(a: Array, b: Array) -> Array:
+    """Distance of each row of `a` to the nearest row of `b`; infinite where there is none."""
+    return np.asarray(np.sqrt(((a[:, None] - b[None]) ** 2).sum(2)).min(axis=1, initial=np.inf))
+
+
 def maximise(value: Callable[[Array], Array], space: Space, leaders: Array, rng: np.random.Generator) -> Array:
     """Random search over the cube and around `leaders`, then ever smaller steps around the best points found.
 
@@ -147,12 +156,12 @@ def _at(features: Array, epoch: NDArray[np.intp], horizon: int) -> Array:
 
 
 def _curve(trial: FrozenTrial, horizon: int, sign: float) -> dict[int, float]:
-    """Values by epoch, larger is better; a failure is minus infinity where the next value would have been."""
+    """Values by epoch, larger is better; that of a failed trial at the horizon is minus infinity."""
     curve = {max(epoch, 1): sign * value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
     if not curve and trial.state == TrialState.COMPLETE and math.isfinite(trial.values[0]):
         curve[horizon] = sign * trial.values[0]
     if trial.state == TrialState.FAIL:
-        curve[min(max(curve, default=0) + 1, horizon)] = -math.inf
+        curve[horizon] = -math.inf
     return curve
 
 

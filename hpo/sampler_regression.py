@@ -45,12 +45,17 @@ class Kernel:
 
 
 class Posterior:
-    """A Gaussian process of zero prior mean, given observations `y` (n,) at features `x` (n, features)."""
+    """A Gaussian process of zero prior mean, given observations `y` (n,) at features `x` (n, features).
 
-    def __init__(self, kernel: Kernel, x: Array, y: Array) -> None:
+    The last `exact` of them are free of noise: nothing is left to learn there.
+    """
+
+    def __init__(self, kernel: Kernel, x: Array, y: Array, exact: int = 0) -> None:
         self.kernel = kernel
         self._x = x
-        self._factor = cholesky(kernel(x, x) + kernel.noise * np.eye(len(x)), lower=True)
+        noise = np.full(len(x), kernel.noise)
+        noise[len(x) - exact :] = MIN_NOISE
+        self._factor = cholesky(kernel(x, x) + np.diag(noise), lower=True)
         self._weights = cho_solve((self._factor, True), y)
 
     def predict(self, x: Array) -> tuple[Array, Array]:
