@@ -1,0 +1,107 @@
+"""The command line as a person uses it: real processes, real files, exit codes, stdout for data and stderr for the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.conftest import REPOSITORY
+
+TINY = """\
+study: way
+data: {name: shapes, train_limit: 64, validation_limit: 40}
+model: {name: tf_efficientnetv2_b0, pretrained: false}
+train:
+  epochs: 2
+  batch_size: 16
+  progressive: {stages: 2, size: {start: 16, end: 32}, randaugment: {start: 0, end: 5}}
+space:
+  train.lr: {type: float, low: 1e-4, high: 1e-2, log: true}
+enqueue:
+  - {train.lr: 1e-3}
+budget: {trials: 2}
+"""
+
+
+def hpo(*arguments: str, cwd: Path, check: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command and insist on its exit code; no command may ever show a traceback."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1", "COLUMNS": "120"}
+    run = subprocess.run(
+        [sys.executable, "-m", "hpo", *arguments], capture_output=True, text=True, cwd=cwd, env=environment, timeout=240
+    )
+    assert run.returncode == check, f"exit {run.returncode}\n{run.stdout}\n{run.stderr}"
+    assert "Traceback" not in run.stderr
+    return run
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    """`hpo --help` answers at once because torch, Ray, Optuna, MLflow and pydantic wait until they are needed."""
+    code = (
+        "import sys; sys.argv = ['hpo', '--help']\n"
+        "from hpo.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code in (0, None)\n"
+        "heavy = {'torch', 'timm', 'ray', 'optuna', 'mlflow', 'pydantic', 'numpy', 'sqlalchemy', 'plotly'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["status"], "no study was run"),
+        (["status", "absent"], "no study was run"),
+        (["export", "../../etc"], "is no study name"),
+        (["ui", "--port", "0"], "no study was tracked"),
+        (["validate", "absent.yaml"], "absent.yaml"),
+        (["run", "quickstart", "train.lrr=1"], "train.lrr"),
+        (["run", "quickstart", "resources.gpus=64"], "resources.gpus"),
+        (["retrain", "absent.yaml"], "absent.yaml"),
+        (["nonsense"], "No such command"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_writes_nothing(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """A clear error before anything is spent."""
+    run = hpo(*arguments, cwd=tmp_path, check=2)
+    assert said in run.stderr
+    assert run.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_from_run_to_retrain(tmp_path: Path) -> None:
+    """The whole way on the built-in data: run, ls, status, export, retrain over two seeds."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    run = hpo("run", "tiny.yaml", cwd=tmp_path)
+    assert "hpo export way" in run.stdout
+    assert "trial 0 complete" in run.stderr
+
+    (listed,) = json.loads(hpo("ls", "--json", cwd=tmp_path).stdout)
+    assert listed["study"] == "way"
+    shown = json.loads(hpo("status", "way", "--json", cwd=tmp_path).stdout)
+    assert [trial["status"] for trial in shown["trials"]][0] == "complete"
+    assert all(trial["status"] in ("complete", "pruned") for trial in shown["trials"])
+    assert shown["best_val_accuracy"] == max(t["val_accuracy"] for t in shown["trials"] if t["status"] == "complete")
+    assert "way" in hpo("status", cwd=tmp_path).stdout
+
+    exported = json.loads(hpo("export", "way", "--output", "best.yaml", "--json", cwd=tmp_path).stdout)
+    assert exported["training"]["provenance"]["trial"] == shown["best"]
+    hpo("run", "tiny.yaml", cwd=tmp_path, check=2)  # a second one of that name
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "best.yaml").rename(elsewhere / "best.yaml")
+    again = hpo("retrain", "best.yaml", "--seeds", "2", "-o", "final", "--json", cwd=elsewhere)
+    summary = json.loads(again.stdout)
+    assert len(summary["test_accuracies"]) == 2
+    assert summary["test_accuracy_std"] is not None
+    for seed in (0, 1):
+        folder = elsewhere / "final" / f"seed-{seed}"
+        assert load_file(folder / "model.safetensors")
+        assert json.loads((folder / "config.json").read_text())["architecture"] == "tf_efficientnetv2_b0"
+        assert json.loads((folder / "metrics.json").read_text())
