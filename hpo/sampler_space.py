@@ -33,8 +33,11 @@ class Space:
 
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> Array:
         """Parameters to the unit cube, (n, parameters); what a row lacks is NaN."""
-        cube = [[axis.encode(row[name]) if name in row else math.nan for name, axis in self._axes] for row in rows]
-        return np.array(cube, dtype=float).reshape(len(rows), len(self))
+        cube = np.full((len(rows), len(self)), math.nan)
+        for column, (name, axis) in enumerate(self._axes):
+            there = [index for index, row in enumerate(rows) if name in row]
+            cube[there, column] = axis.encode([rows[index][name] for index in there])
+        return cube
 
     def decode(self, cube: Array) -> list[dict[str, Any]]:
         """Rows of the unit cube to parameters; inactive ones are left out."""
@@ -92,9 +95,8 @@ class _Axis:
     log: bool = False
     integer: bool = False
 
-    def encode(self, value: Any) -> float:
-        internal = self.distribution.to_internal_repr(value)
-        return float(self._unit(np.array([internal]))[0])
+    def encode(self, values: Sequence[Any]) -> Array:
+        return self._unit(np.array([self.distribution.to_internal_repr(value) for value in values], dtype=float))
 
     def decode(self, column: Array) -> list[Any]:
         internal = self._internal(np.where(np.isnan(column), 0.5, column)).tolist()
