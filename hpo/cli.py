@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,14 +79,14 @@ def run(
     from hpo import launch
     from hpo.config import load_spec
     from hpo.home import Home
-    from hpo.view import PlainView
 
     loaded = load_spec(spec, overrides or [])
     place = Home.at(home)
     _finish(
         loaded.study,
         home,
-        lambda: launch.run(loaded, place, view=PlainView, verbose=verbose),
+        verbose,
+        lambda view: launch.run(loaded, place, view=view, verbose=verbose),
     )
 
 
@@ -100,30 +101,32 @@ def resume(
     from hpo import launch
     from hpo.changes import revise
     from hpo.home import Home
-    from hpo.view import PlainView
 
     place = Home.at(home)
     _finish(
         name,
         home,
-        lambda: launch.resume(
+        verbose,
+        lambda view: launch.resume(
             name,
             place,
-            view=PlainView,
+            view=view,
             changes=lambda recorded: revise(recorded, overrides or []),
             verbose=verbose,
         ),
     )
 
 
-def _finish(name: str, home: Path | None, work: Any) -> None:
+def _finish(name: str, home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> None:
     from hpo.errors import InfrastructureError
+    from hpo.home import Home
     from hpo.signals import Interrupted
-    from hpo.view import closing
+    from hpo.view import choose, closing
 
     option = f" --home {home}" if home and "HPO_HOME" not in os.environ else ""
     try:
-        study = work()
+        with choose(Home.at(home), verbose=verbose) as view:
+            study = work(view)
     except (Interrupted, InfrastructureError) as error:
         code = _say(error)
         print(f"Go on with: hpo resume {name}{option}", file=sys.stderr)
@@ -134,15 +137,23 @@ def _finish(name: str, home: Path | None, work: Any) -> None:
 @app.command()
 def status(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until it is over.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a study's trials, or the newest study's."""
+    from hpo.errors import UsageError
     from hpo.home import Home
     from hpo.status import newest, show_study
+    from hpo.watch import watch as follow
 
+    if watch and as_json:
+        raise UsageError("--watch shows a study to a person and --json to a program; leave one of them out")
     place = Home.at(home)
-    show_study(place, name or newest(place), as_json)
+    if watch:
+        follow(place, name or newest(place))
+    else:
+        show_study(place, name or newest(place), as_json)
 
 
 @app.command()

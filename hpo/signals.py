@@ -10,6 +10,9 @@ from typing import Any
 
 from hpo.errors import HpoError
 
+terminal = 2
+"""File descriptor of last words: another one while the live view keeps the standard error stream to itself."""
+
 
 class Interrupted(HpoError):
     """A signal ended the study in order. Resumable; the command exits with 128 + the signal's number."""
@@ -54,7 +57,7 @@ class SignalGuard:
         name = signal.Signals(number).name
         # Written past Python's buffers: the interrupted frame may be inside one of them.
         if self.received is not None:
-            os.write(2, f"{name} again: left at once\n{self._farewell}\n".encode())
+            os.write(terminal, f"{name} again: left at once\n{self._farewell}\n".encode())
             os._exit(128 + number)
         self.received = number
         if self._stop is None:

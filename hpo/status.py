@@ -16,7 +16,7 @@ from hpo.ledger import load_study, study_names
 from hpo.outcome import Ending
 from hpo.records import StudyRecord, TrialRecord, iso
 from hpo.storage import open_existing
-from hpo.summary import configuration, counts, percent, short_names
+from hpo.summary import configuration, counts, percent, short_names, size
 
 
 def newest(home: Home) -> str:
@@ -40,7 +40,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     console = Console()
     console.print(
         f"[bold]{escape(study.name)}[/bold]  {counts(study)}, {study.seconds / 60:.1f} minutes, "
-        f"checkpoints {_size(folder_bytes(home.checkpoints(name)))}"
+        f"checkpoints {size(folder_bytes(home.checkpoints(name)))}"
     )
     if study.best:
         console.print(f"best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
@@ -65,7 +65,13 @@ def _trials(study: StudyRecord) -> Table:
 def _row(trial: TrialRecord, names: list[str], study: StudyRecord) -> list[str]:
     values = configuration(trial, digits=3)
     epochs = f"{len(trial.epochs)}/{study.spec.train.epochs}"
-    return [str(trial.number), trial.status, epochs, percent(trial.value), *(values.get(name, "-") for name in names)]
+    return [
+        str(trial.number),
+        trial.status,
+        epochs,
+        percent(trial.value),
+        *(values.get(name, "-") for name in names),
+    ]
 
 
 def _failures(study: StudyRecord) -> list[str]:
@@ -158,11 +164,3 @@ def folder_bytes(folder: Path) -> int:
         except FileNotFoundError:
             continue
     return total
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -13,6 +13,21 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f} %"
 
 
+def duration(seconds: float) -> str:
+    """A span of time for people: `0:07:30`, `26:00:00`."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def size(count: float) -> str:
+    """Bytes for people: `1.5 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 def counts(study: StudyRecord) -> str:
     """`12 trials: 4 complete, 7 pruned, 1 failed`."""
     kinds = ("complete", "pruned", "failed", "interrupted", "running", "waiting")

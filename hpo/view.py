@@ -1,15 +1,44 @@
-"""What a person sees of a running study on stderr: one plain line per event, the same in a pipe and in CI."""
+"""What a person sees of a running study on stderr: a live view on a terminal, else one plain line per event."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TextIO
 
 from hpo.conductor import Event
+from hpo.home import Home
 from hpo.records import StudyRecord, TrialRecord
 from hpo.specification import Spec
 from hpo.summary import configuration, counts, percent, short_names
+
+Listener = Callable[[Event], None]
+
+
+@contextmanager
+def choose(home: Home, *, verbose: bool = False) -> Iterator[Callable[[Spec], Listener]]:
+    """Yields what makes the view of a study that has just been opened; the terminal is given back at the end.
+
+    The live view where stderr is a terminal that can be painted on. Plain lines in a pipe, in CI, with TERM=dumb,
+    and where the output of others was asked for (`verbose`), which a live view would keep off the terminal.
+    """
+    from hpo.painter import interactive
+
+    with ExitStack() as stack:
+
+        def view(spec: Spec) -> Listener:
+            if verbose or not interactive(sys.stderr):
+                return PlainView(spec)
+            from hpo.ledger import load_study
+            from hpo.live import LiveView
+            from hpo.storage import open_existing
+
+            study = load_study(open_existing(home, spec.study), spec.study)
+            return stack.enter_context(LiveView(study, home.study(spec.study) / "driver.log"))
+
+        yield view
 
 
 class PlainView:
@@ -23,43 +52,41 @@ class PlainView:
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
-        if event.trial is None:
-            self._line(event.text)
-        elif event.kind in ("started", "resumed"):
-            again = f" after epoch {len(event.trial.epochs)}" if event.kind == "resumed" else ""
-            values = configuration(event.trial)
-            settings = " ".join(
-                f"{name}={value}" for name, value in zip(short_names(list(values)), values.values(), strict=True)
-            )
-            self._line(f"trial {event.trial.number} {event.kind}{again}: {settings}")
-        elif event.kind == "epoch":
-            self._line(self._epoch(event.trial))
-        elif event.kind == "lost":
-            self._line(f"trial {event.trial.number} lost its worker ({event.trial.attempts[-2].lost}); tried again")
-        elif event.kind == "finished" and event.trial.outcome is not None:
-            self._finished(event.trial)
-
-    def _epoch(self, trial: TrialRecord) -> str:
-        last = trial.last
-        assert last is not None  # an epoch event follows an epoch
-        speed = f"  {last.images_per_second:,.0f} images/s" if last.images_per_second else ""
-        size = f"  {last.image_size} px" if last.image_size else ""
-        return (
-            f"trial {trial.number} epoch {last.epoch}/{self._horizon}  "
-            f"val accuracy {percent(last.val_accuracy)}{size}{speed}"
-        )
-
-    def _finished(self, trial: TrialRecord) -> None:
-        assert trial.outcome is not None
-        reason = trial.outcome.reason.splitlines()[0]
-        self._line(f"trial {trial.number} {trial.outcome.ending.value}: {reason}")
-        if trial.complete and trial.value is not None and trial.value > self._best:
-            self._best = trial.value
+        self._line(describe(event, self._horizon))
+        trial = event.trial
+        if event.kind == "finished" and trial and trial.complete and (trial.value or 0.0) > self._best:
+            self._best = trial.value or 0.0
             self._line(f"best so far: {percent(trial.value)} by trial {trial.number}")
 
     def _line(self, text: str) -> None:
         elapsed = int(time.monotonic() - self._began)
         print(f"{elapsed // 60:3d}:{elapsed % 60:02d}  {text}", file=self._stream, flush=True)
+
+
+def describe(event: Event, horizon: int) -> str:
+    """An event in one line; `horizon` is the full length of a trial in epochs."""
+    trial = event.trial
+    if trial is None:
+        return event.text
+    if event.kind == "epoch":
+        return _epoch(trial, horizon)
+    if event.kind == "lost":
+        lost = next((attempt.lost for attempt in reversed(trial.attempts) if attempt.lost), "it died")
+        return f"trial {trial.number} lost its worker ({lost}); tried again"
+    if event.kind == "finished" and trial.outcome is not None:
+        return f"trial {trial.number} {trial.outcome.ending.value}: {trial.outcome.reason.splitlines()[0]}"
+    again = f" after epoch {len(trial.epochs)}" if event.kind == "resumed" else ""
+    values = configuration(trial)
+    named = zip(short_names(list(values)), values.values(), strict=True)
+    return f"trial {trial.number} {event.kind}{again}: {' '.join(f'{name}={value}' for name, value in named)}"
+
+
+def _epoch(trial: TrialRecord, horizon: int) -> str:
+    last = trial.last
+    assert last is not None  # an epoch event follows an epoch
+    speed = f"  {last.images_per_second:,.0f} images/s" if last.images_per_second else ""
+    size = f"  {last.image_size} px" if last.image_size else ""
+    return f"trial {trial.number} epoch {last.epoch}/{horizon}  val accuracy {percent(last.val_accuracy)}{size}{speed}"
 
 
 def closing(study: StudyRecord, home_option: str) -> str:
@@ -78,8 +105,8 @@ def closing(study: StudyRecord, home_option: str) -> str:
 def _next_steps(name: str, home_option: str) -> list[str]:
     steps = {
         f"hpo ui{home_option}": "browse the trials in MLflow",
-        f"hpo export {name}{home_option} -o best.yaml": "write the best configuration",
-        "hpo retrain best.yaml": "train it on all training data and test it once",
+        f"hpo export {name}{home_option} -o best.yaml": "write down the best",
+        "hpo retrain best.yaml": "train it on all data, test it once",
     }
     width = max(map(len, steps))
     return [f"  {command:{width}}   {purpose}" for command, purpose in steps.items()]

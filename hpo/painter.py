@@ -1,0 +1,138 @@
+"""Keeps one renderable painted at the end of a terminal, and everything else off that terminal meanwhile."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.segment import Segment, Segments
+from rich.text import Text
+
+LEAST_INTERVAL_S = 0.25
+"""Between two paintings; at most four a second."""
+CLOCK_INTERVAL_S = 1.0
+"""Painted anew so often where nothing happens, so that times go on and a resized terminal is filled."""
+
+
+def interactive(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a person with a terminal that can be painted on is looking at `stream`."""
+    dumb = environment.get("TERM", "") in ("", "dumb", "unknown")
+    continuous_integration = environment.get("CI", "false").lower() not in ("", "0", "false")
+    return stream.isatty() and not dumb and not continuous_integration
+
+
+class Painter:
+    """Paints what `source` returns whenever `paint` is called, and once a second by a thread of its own.
+
+    An exception of `source`, or of rendering what it returned, is kept in `failure` for the caller, who must look:
+    in the thread nobody would see it, and in the driver it must not end the study. Nothing is painted after it.
+
+    The cursor stays visible and the normal screen is used, so that a process that is killed leaves a terminal that
+    is in order.
+    """
+
+    def __init__(self, source: Callable[[], RenderableType], stream: TextIO) -> None:
+        self.failure: Exception | None = None
+        self._source = source
+        self._stream = stream
+        self._console = Console(file=stream, force_terminal=True)
+        self._size = self._fit()
+        self._painted = 0.0
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._frame,
+            refresh_per_second=1 / CLOCK_INTERVAL_S,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
+
+    def __enter__(self) -> Painter:
+        self._live.start()
+        self._console.show_cursor(True)
+        self._live.refresh()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()  # paints a last time
+
+    def paint(self) -> None:
+        """Paint now, unless that was done a moment ago; then the thread does it."""
+        if time.monotonic() - self._painted >= LEAST_INTERVAL_S:
+            self._painted = time.monotonic()
+            self._live.refresh()
+
+    def say(self, text: str) -> None:
+        """Print a line that stays, above what is painted."""
+        self._console.print(Text(text))
+
+    def _frame(self) -> RenderableType:
+        if self.failure is not None:
+            return Text("")
+        try:
+            size = self._fit()
+            if size[0] != self._size[0]:
+                # The terminal has broken or joined the lines painted before, so they cannot be painted over.
+                self._stream.write("\x1b[2J\x1b[H")
+            self._size = size
+            options = self._console.options.update(highlight=False)
+            lines = self._console.render_lines(self._source(), options, pad=False, new_lines=True)
+            # The cursor rests on an empty line, where a terminal's echo of ^C cannot break a line that is full.
+            return Segments([*(segment for line in lines for segment in line), Segment(" ")])
+        except Exception as error:  # noqa: BLE001 - kept for the caller, who looks at it
+            self.failure = error
+            return Text("")
+
+    def _fit(self) -> tuple[int, int]:
+        """Take over the size of the very terminal that is painted on; stdin and stdout may be others."""
+        columns, rows = os.get_terminal_size(self._stream.fileno())
+        # Some terminals say 0 until they are ready.
+        self._console.size = size = (columns or 80, rows or 24)  # type: ignore[assignment]
+        return size
+
+
+@contextmanager
+def captured(path: Path) -> Iterator[TextIO]:
+    """Everything that this process and its libraries print goes to the end of a file; yields the terminal.
+
+    Libraries write to file descriptor 2 past Python's `sys.stderr`, so the descriptor itself is exchanged, and 1
+    too where it is the same terminal. Readable by the owner only.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    captured_descriptors = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+    saved = {descriptor: os.dup(descriptor) for descriptor in captured_descriptors}
+    terminal = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="replace")
+    for descriptor in saved:
+        os.dup2(log, descriptor)
+    os.close(log)
+    try:
+        yield terminal
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, before in saved.items():
+            os.dup2(before, descriptor)
+            os.close(before)
+        terminal.close()
+
+
+def last_line(path: Path, start: int) -> str:
+    """The last line that was written to a file after its byte `start`, `` if none was."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(start, end - 4096))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
