@@ -39,7 +39,7 @@ def evaluate(
     images that do not count. `forward` is the compiled model where there is one.
     """
     model.net.eval()
-    forward = forward or model.net
+    forward = model.net if forward is None else forward
     count = len(images)
     batches = -(-count // batch_size)
     width = -(-count // batches)

@@ -1,0 +1,112 @@
+"""The training engine on CUDA: no waiting inside an epoch, memory errors in words, batches that fit, compiled graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training import TINY, context
+from trainers import data, finetune, rng, runtime
+from trainers import model as models
+from trainers.api import Context, OutOfMemory, TrialConfig
+from trainers.engine import Engine
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def small_memory() -> Iterator[None]:
+    """A process that may use 2 GiB of the device."""
+    models._kept.clear()
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(2 * 2**30 / torch.cuda.mem_get_info()[1])
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    torch.cuda.empty_cache()
+
+
+def on_cuda(cache: str, folder: Path) -> Context:
+    return replace(context(cache, folder), device="cuda")
+
+
+def changed(**train: Any) -> TrialConfig:
+    return replace(TINY, train=replace(TINY.train, **train))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_no_step_waits_for_the_device(precision: str, optimizer: str, cache: str, tmp_path: Path) -> None:
+    config, where = changed(precision=precision, optimizer=optimizer, accumulate=2), on_cuda(cache, tmp_path)
+    numerics = runtime.numerics(config.train, "cuda")
+    images, _ = data.train_and_validation(config.data, cache, "cuda")
+    with runtime.session(where, numerics):
+        engine = Engine(config, where, numerics, images)
+        engine.model.train()
+        chance = rng.generator(0, "cuda")
+        positions = images.indices[:40]
+        for mode in ("default", "error"):
+            torch.cuda.set_sync_debug_mode(mode)
+            try:
+                for _ in range(3):
+                    loss = engine._step(positions, engine.plan[-1], chance)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+    assert loss.isfinite()
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp16", "fp32"])
+def test_training_lowers_the_loss_and_resumes(precision: str, cache: str, tmp_path: Path) -> None:
+    config = changed(precision=precision, epochs=6)
+    stream = finetune.train(config, on_cuda(cache, tmp_path))
+    first = [next(stream) for _ in range(3)]
+    stream.close()
+    rest = list(finetune.train(config, on_cuda(cache, tmp_path)))
+    assert [metrics.epoch for metrics in rest] == [3, 4, 5, 6]
+    assert rest[0].val_accuracy == first[-1].val_accuracy
+    assert rest[-1].train_loss < first[0].train_loss
+
+
+def test_images_live_on_the_device_once(cache: str) -> None:
+    one, _ = data.train_and_validation(TINY.data, cache, "cuda")
+    other, _ = data.train_and_validation(replace(TINY.data, split_seed=3), cache, "cuda")
+    assert one.images.is_cuda
+    assert one.images.dtype is torch.uint8
+    assert one.images.data_ptr() == other.images.data_ptr()
+
+
+def test_running_out_of_memory_ends_one_trial_only(small_memory: None, cache: str, tmp_path: Path) -> None:
+    progressive = replace(TINY.train.progressive, stages=1, sizes=(1024,))
+    big = changed(progressive=progressive, batch_size=160)
+    with pytest.raises(OutOfMemory, match="training stage 0 at 1024 px with batches of 160"):
+        list(finetune.train(big, on_cuda(cache, tmp_path / "big")))
+    assert len(list(finetune.train(TINY, on_cuda(cache, tmp_path / "next")))) == 4
+
+
+def test_automatic_batches_fit(small_memory: None, cache: str, tmp_path: Path) -> None:
+    config = replace(TINY, data=replace(TINY.data, train_limit=4000))
+    progressive = replace(TINY.train.progressive, stages=1, sizes=(256,))
+    config = replace(
+        config, train=replace(TINY.train, progressive=progressive, batch_size="auto", epochs=1, warmup_epochs=0.0)
+    )
+    (metrics,) = finetune.train(config, on_cuda(cache, tmp_path))
+    assert metrics.batch_size % 8 == 0
+    assert 8 <= metrics.batch_size <= 1024
+
+
+def test_compiled_training_is_the_eager_one(cache: str, tmp_path: Path) -> None:
+    losses = {}
+    for compile_it in (False, True):
+        config = changed(compile=compile_it, precision="fp32", epochs=2)
+        stream = finetune.train(config, on_cuda(cache, tmp_path / str(compile_it)))
+        losses[compile_it] = [metrics.val_loss for metrics in stream]
+    assert losses[True] == pytest.approx(losses[False], rel=0.05)
