@@ -61,7 +61,7 @@ def run(spec: Spec, home: Home, *, view: View, verbose: bool = False) -> StudyRe
         with _ray(spec, home, verbose):
             slots = plan_slots(spec)
             home.remember_ledger(spec.study, spec.storage.ledger)
-            ledger = Ledger.create(storage, spec, info, _sampler(spec), Lease.here(str(folder)))
+            ledger = Ledger.create(storage, spec, info, study_sampler(spec), Lease.here(str(folder)))
             return _drive(ledger, home, slots, view(spec), signals, verbose)
 
 
@@ -85,7 +85,7 @@ def resume(name: str, home: Home, *, view: View, changes: Callable[[Spec], Spec]
         _check_data(recorded, info)
         with _ray(spec, home, verbose):
             slots = plan_slots(spec)
-            ledger = Ledger.open(storage, name, _sampler(spec), Lease.here(str(folder)))
+            ledger = Ledger.open(storage, name, study_sampler(spec), Lease.here(str(folder)))
             ledger.respecify(spec)
             return _drive(ledger, home, slots, view(spec), signals, verbose)
 
@@ -119,7 +119,8 @@ def _preflight(spec: Spec, home: Home) -> dict[str, Any]:
     return {"data": dataclasses.asdict(info)}
 
 
-def _sampler(spec: Spec) -> Any:
+def study_sampler(spec: Spec) -> Any:
+    """The Optuna sampler that a specification asks for."""
     from hpo.sampler import make_sampler
 
     return make_sampler(
@@ -187,7 +188,25 @@ def plan_slots(spec: Spec) -> Slots:
     """
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return _slots_on([node["Resources"] for node in ray.nodes() if node["Alive"]], spec)  # type: ignore[no-untyped-call]
+
+
+def survey(spec: Spec, home: Home) -> Slots:
+    """As `plan_slots`, but without starting a Ray where none would be joined.
+
+    Raises:
+        UsageError: as `plan_slots`.
+        InfrastructureError: the cluster cannot be reached.
+    """
+    if (spec.ray.address or os.environ.get("RAY_ADDRESS") or "local") != "local":
+        with _ray(spec, home, verbose=False):
+            return plan_slots(spec)
+    from trainers.catalogue import gpu_count
+
+    return _slots_on([{"CPU": float(os.cpu_count() or 1), "GPU": float(gpu_count())}], spec)
+
+
+def _slots_on(nodes: list[dict[str, float]], spec: Spec) -> Slots:
     most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
     device = spec.resources.device
     if device == "auto":
