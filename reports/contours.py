@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.records import StudyRecord, TrialRecord
-from reports.palette import GREY
 from reports.parameters import NO_SHARED
 from reports.plot import ColorScale, Mark, Missing, Panel, Plot, Points, Surface
 from reports.scales import Scale
@@ -83,7 +82,7 @@ def _panel(study: StudyRecord, epoch: int, x: Scale, y: Scale, *, compared: bool
             "trials",
             [a for a, _, _ in dots],
             [b for _, b, _ in dots],
-            GREY,
+            "#ffffff",
             size=5,
             hover=[hover(study, trial, compared) for *_, trial in dots],
             legend=False,

@@ -33,7 +33,7 @@ def curves(studies: Sequence[StudyRecord]) -> Plot | Missing:
         marks += _of_study(study, kept, counts_compute, index if compared else None)
     if not compared:
         marks += _singled_out(studies[0], counts_compute)
-    changes = [mark for study in studies for mark in _changes(study, counts_compute, shown)]
+    changes = _changes(studies[0], counts_compute) if not compared and shown <= MOST_MARKED else []
     unit = "Compute (epochs at the largest image size)" if counts_compute else "Epoch"
     end = max((resource(t.epochs[-1], counts_compute) for s in studies for t in s.trials if t.epochs), default=1.0)
     span = (0.0, max(end, 1.0) * 1.03)
@@ -49,7 +49,7 @@ def curves(studies: Sequence[StudyRecord]) -> Plot | Missing:
 def _caption(studies: Sequence[StudyRecord], compared: bool, marked: bool) -> str:
     faded = "Faded curves were pruned. " if not compared else "Colours tell the studies apart; faded: pruned. "
     asha = "Dotted lines: ASHA's rungs. " if any(rungs(study) for study in studies) else ""
-    plan = next((_plan(study) for study in studies if _plan(study)), ())
+    plan = _common_plan(studies)
     stage = ""
     if len(plan) > 1:
         whose = "the best trial's" if studies[0].best else "the first trial's"
@@ -104,7 +104,7 @@ def _singled_out(study: StudyRecord, counts_compute: bool) -> list[Mark]:
     return marks
 
 
-def _changes(study: StudyRecord, counts_compute: bool, shown: int) -> list[Mark]:
+def _changes(study: StudyRecord, counts_compute: bool) -> list[Mark]:
     """The first epoch of every later stage, on each curve."""
     found = [
         (resource(epoch, counts_compute), points(epoch.metrics.val_accuracy), trial, epoch.metrics)
@@ -112,7 +112,7 @@ def _changes(study: StudyRecord, counts_compute: bool, shown: int) -> list[Mark]
         for before, epoch in zip(trial.epochs, trial.epochs[1:], strict=False)
         if epoch.metrics.stage != before.metrics.stage
     ]
-    if not found or shown > MOST_MARKED:
+    if not found:
         return []
     texts = [f"trial {trial.number}: stage {(m.stage or 0) + 1} begins, {m.image_size} px" for *_, trial, m in found]
     return [
@@ -139,9 +139,14 @@ def _plan(study: StudyRecord) -> tuple[Stage, ...]:
 def _rules(studies: Sequence[StudyRecord], counts_compute: bool) -> list[Rule]:
     levels = sorted({level for study in studies for level in rungs(study)})
     found = [Rule(level, f"rung {level:g}") for level in levels]
-    if len({_plan(study) for study in studies}) == 1:
-        plan = _plan(studies[0])
-        for before, stage in itertools.pairwise(plan):
-            at = compute(plan, before.last_epoch) if counts_compute else before.last_epoch
-            found.append(Rule(at, f"{before.size} → {stage.size} px", dash="dash", raised=True))
+    plan = _common_plan(studies)
+    for before, stage in itertools.pairwise(plan):
+        at = compute(plan, before.last_epoch) if counts_compute else before.last_epoch
+        found.append(Rule(at, f"{before.size} → {stage.size} px", dash="dash", raised=True))
     return found
+
+
+def _common_plan(studies: Sequence[StudyRecord]) -> tuple[Stage, ...]:
+    """The stages to draw: none where the studies' own differ."""
+    plans = {_plan(study) for study in studies}
+    return plans.pop() if len(plans) == 1 else ()

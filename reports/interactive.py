@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reports import palette
-from reports.plot import Axis, Bars, Lines, Plot, Points, Rule, Surface
+from reports.plot import Axis, Bars, ColorScale, Lines, Plot, Points, Rule, Surface
 
 MARGIN_BOTTOM = 64
 
@@ -63,15 +63,21 @@ def _layout(built: go.Figure, plot: Plot, height: int) -> None:
         bargap=0,
     )
     built.update_layout(legend_yanchor="bottom")
-    if plot.scale:
+    if plot.scale and any(
+        isinstance(mark, Points) and mark.values is not None for one in plot.panels for mark in one.marks
+    ):
         built.update_layout(
             coloraxis={
-                "colorscale": palette.SEQUENTIAL,
+                "colorscale": list(palette.SEQUENTIAL),
                 "cmin": plot.scale.low,
                 "cmax": plot.scale.high,
-                "colorbar": {"title": {"text": text(plot.scale.title), "side": "right"}, "thickness": 12},
+                "colorbar": _color_bar(plot.scale),
             }
         )
+
+
+def _color_bar(scale: ColorScale) -> dict[str, Any]:
+    return {"title": {"text": text(scale.title), "side": "right"}, "thickness": 12, "tickformat": ".2~f"}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
@@ -150,6 +156,7 @@ def _points(mark: Points, plot: Plot) -> go.Scatter:
 
 
 def _bars(mark: Bars, plot: Plot) -> go.Bar:
+    stacked = mark.starts is not None or not mark.horizontal  # no room outside
     ends = {"x": list(mark.lengths), "y": list(mark.positions)}
     if not mark.horizontal:
         ends = {"x": ends["y"], "y": ends["x"]}
@@ -161,12 +168,12 @@ def _bars(mark: Bars, plot: Plot) -> go.Bar:
         name=text(mark.name),
         legendgroup=mark.name,
         showlegend=mark.legend,
-        opacity=mark.opacity,
         marker={"color": mark.color, "line": {"width": 0}},
         text=[text(one) for one in mark.texts] or None,
-        textposition="auto" if mark.texts else None,
-        insidetextanchor="middle" if mark.starts is not None or not mark.horizontal else "end",
-        insidetextfont={"color": palette.ink_on(mark.color)} if mark.opacity == 1 else None,
+        textposition=("inside" if stacked else "auto") if mark.texts else None,
+        insidetextanchor="middle" if stacked else "end",
+        constraintext="none" if stacked else "both",
+        insidetextfont={"color": palette.ink_on(mark.color)},
         textangle=0 if mark.texts else None,
         hovertext=[text(one) for one in mark.hover] or None,
         hovertemplate="%{hovertext}<extra></extra>" if mark.hover else None,
@@ -174,24 +181,35 @@ def _bars(mark: Bars, plot: Plot) -> go.Bar:
 
 
 def _surface(mark: Surface, plot: Plot) -> go.Contour | go.Heatmap:
+    assert plot.scale is not None  # a surface without a scale has no meaning
+    low, high, levels = plot.scale.low, plot.scale.high, plot.scale.levels
+    # Contours and heat maps that share a colour axis draw two colour bars, so each has its own scale.
+    first = next(one for panel in plot.panels for one in panel.marks if isinstance(one, Surface))
+    colors: dict[str, Any] = {
+        "colorscale": list(palette.SEQUENTIAL),
+        "zmin": low,
+        "zmax": high,
+        "showscale": mark is first,
+        "colorbar": _color_bar(plot.scale),
+    }
     if mark.stepped:
         return go.Heatmap(
             x=list(mark.x),
             y=list(mark.y),
             z=[list(row) for row in mark.z],
-            coloraxis="coloraxis",
             hoverongaps=False,
             hovertemplate="%{z:.2f} %<extra></extra>",
+            **colors,
         )
     return go.Contour(
         x=list(mark.x),
         y=list(mark.y),
         z=[list(row) for row in mark.z],
-        coloraxis="coloraxis",
-        ncontours=14,
+        contours={"start": levels[0], "end": levels[-1], "size": levels[1] - levels[0]},
         line={"width": 0.4, "color": "#ffffff"},
         connectgaps=False,
         hovertemplate="%{z:.2f} %<extra></extra>",
+        **colors,
     )
 
 

@@ -33,18 +33,28 @@ STUDY_COLOR = (BLUE, ORANGE, PURPLE, GREY, SKY, VERMILION)
 STUDY_SYMBOL: tuple[Symbol, ...] = ("circle", "square", "diamond", "triangle-up", "x", "star")
 STUDY_DASH: tuple[Dash, ...] = ("solid", "dash", "dot")
 
-FIFTHS = ((BLUE, 0.95), ("#6a9fc5", 0.7), ("#8f9dab", 0.5), ("#9a9a9a", 0.4), ("#a8a29a", 0.35))
+FIFTHS = ((BLUE, 0.95), ("#6a9fc5", 0.75), ("#8f9dab", 0.65), ("#9a9a9a", 0.55), ("#a8a29a", 0.5))
 """(colour, opacity) from the best fifth to the worst: what is better stands out, on light and on dark."""
 DARK_INK, LIGHT_INK = "#1d2129", "#ffffff"
 
 
 def ink_on(color: str) -> str:
     """The text colour that is legible on `color`."""
-    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    red, green, blue = _channels(color)
     return DARK_INK if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else LIGHT_INK
 
 
-SEQUENTIAL = "cividis"
+def lighter(color: str) -> str:
+    """`color` mixed with white, for what is less important."""
+    return "#" + "".join(f"{255 - (255 - channel) * 2 // 5:02x}" for channel in _channels(color))
+
+
+def _channels(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
+SEQUENTIAL = ("#3f63a8", "#74809a", "#a39b82", "#d0b850", "#f5dc2e")
+"""Low to high, lightness rising throughout, as Cividis without its end that is lost on a dark page."""
 
 
 def study_color(index: int) -> str:

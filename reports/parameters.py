@@ -64,12 +64,12 @@ def importance_plot(studies: Sequence[StudyRecord], found: Sequence[Sequence[Imp
         bars.append(Bars(label, rows, shares, color, horizontal=True, thickness=width * 0.9, texts=texts))
     short = short_names(names)
     ticks = [(float(row), short[name]) for row, name in enumerate(names)]
-    methods = [f"{label}: {one.top_words}" for label, one in groups]
+    said = [f"{label}: {one.top_words}" if len(studies) > 1 else one.top_words for label, one in groups]
     return Plot(
         "importances",
         title,
         [Panel(Axis("Share of the importance (%)", (0.0, 100.0)), Axis("", (-0.6, len(names) - 0.4), ticks), bars)],
-        f"Method: {METHOD}. It asks what separates the best trials from all. {'; '.join(methods)}. "
+        f"Method: {METHOD}. It asks what separates the best trials from all: {'; '.join(said)}. "
         "With few trials these shares are rough.",
         height=150 + 26 * len(names) * len(groups),
     )
@@ -119,6 +119,7 @@ def _slice(
     ]
     if not placed:
         return []
+    winner = study.best
     texts = [hover(study, trial, index is not None) for _, trial in placed]
     cloud = Points(
         study.name if index is not None else "trials",
@@ -145,7 +146,7 @@ def _slice(
             legend=legend,
         )
         for (at, trial), text in zip(placed, texts, strict=True)
-        if trial is study.best
+        if trial is winner
     ]
     return [cloud, *best]
 

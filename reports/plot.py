@@ -6,6 +6,7 @@ own ticks. Texts are plain: `reports.interactive` escapes them, `reports.static`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -74,7 +75,6 @@ class Bars:
     starts: Numbers | None = None
     horizontal: bool = False
     thickness: float = 0.7
-    opacity: float = 1.0
     texts: Sequence[str] = ()
     """Written inside."""
     hover: Sequence[str] = ()
@@ -126,6 +126,15 @@ class ColorScale:
     title: str
     low: float
     high: float
+
+    @property
+    def levels(self) -> list[float]:
+        """About ten round values from `low` to `high`, for contour lines."""
+        rough = (self.high - self.low) / 10
+        decade = 10.0 ** math.floor(math.log10(rough))
+        step = next(one * decade for one in (1, 2, 5, 10) if one * decade >= rough * 0.999)
+        first = math.ceil(self.low / step)
+        return [index * step for index in range(first, math.floor(self.high / step) + 1)]
 
 
 @dataclass(frozen=True)

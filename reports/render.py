@@ -80,7 +80,7 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) 
     header, configurations = wording.configurations(answers)
     columns, rows = trial_table(studies)
     return {
-        "title": " and ".join(study.name for study in studies),
+        "title": ", ".join(study.name for study in studies),
         "compared": len(studies) > 1,
         "verdict": wording.verdict(answers) if len(studies) > 1 else "",
         "answers": [
@@ -95,7 +95,8 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) 
         ],
         "selection": wording.SELECTION if any(one.best for one in answers) else "",
         "configurations": (header, configurations) if any(one.best for one in answers) else None,
-        "figures": [{"plot": one, "drawn": isinstance(one, Plot)} for one in figures],
+        "figures": [one for one in figures if isinstance(one, Plot)],
+        "missing": [one for one in figures if isinstance(one, Missing)],
         "failures": failures(studies),
         "columns": columns,
         "rows": rows,

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from reports import palette
@@ -20,6 +20,7 @@ from reports.plot import Axis, Bars, Lines, Panel, Plot, Points, Rule, Surface
 WIDTH = 11.0
 """Inches; with the resolution below 1,210 pixels."""
 DPI = 110
+COLORS = LinearSegmentedColormap.from_list("sequential", palette.SEQUENTIAL)
 MARKER = {"circle": "o", "x": "X", "triangle-up": "^", "diamond": "D", "star": "*", "square": "s"}
 DASH = {"solid": "-", "dash": "--", "dot": ":"}
 STYLE: Any = {
@@ -51,7 +52,7 @@ def png(plot: Plot) -> bytes:
             ax.set_visible(False)
         if plot.scale:
             norm = Normalize(plot.scale.low, plot.scale.high)
-            figure.colorbar(ScalarMappable(norm, palette.SEQUENTIAL), ax=axes.tolist(), label=plot.scale.title)
+            figure.colorbar(ScalarMappable(norm, COLORS), ax=axes.tolist(), label=plot.scale.title)
         _legend(figure, axes.tolist())
         stream = io.BytesIO()
         figure.savefig(stream, format="png", metadata={"Software": None})
@@ -84,7 +85,7 @@ def _axis(ax: Axes, axis: Axis, which: str) -> None:
         ticks = [at for at, _ in axis.ticks]
         labels = [label for _, label in axis.ticks]
         (ax.set_xticks if which == "x" else ax.set_yticks)(ticks, labels)
-        if which == "x" and len(labels) > 6:
+        if which == "x" and sum(map(len, labels)) > 110:
             ax.tick_params(axis="x", labelrotation=20)
     if axis.span:
         (ax.set_xlim if which == "x" else ax.set_ylim)(*axis.span)
@@ -136,7 +137,7 @@ def _points(ax: Axes, mark: Points, plot: Plot) -> None:
     coloured: dict[str, Any] = {"color": mark.color}
     if mark.values is not None and plot.scale:
         norm = Normalize(plot.scale.low, plot.scale.high)
-        coloured = {"c": list(mark.values), "cmap": palette.SEQUENTIAL, "norm": norm}
+        coloured = {"c": list(mark.values), "cmap": COLORS, "norm": norm}
     ax.scatter(
         list(mark.x),
         list(mark.y),
@@ -155,7 +156,6 @@ def _bars(ax: Axes, mark: Bars, plot: Plot) -> None:
     starts = list(mark.starts) if mark.starts is not None else [0.0] * len(mark.lengths)
     shared: dict[str, Any] = {
         "color": mark.color,
-        "alpha": mark.opacity,
         "label": mark.name if mark.legend else "_nolegend_",
     }
     if mark.horizontal and not mark.texts:
@@ -167,9 +167,10 @@ def _bars(ax: Axes, mark: Bars, plot: Plot) -> None:
         drawn = ax.bar(list(mark.positions), list(mark.lengths), mark.thickness, starts, **shared)
     if mark.texts:
         inside = mark.starts is not None or not mark.horizontal
-        ax.bar_label(
-            drawn, list(mark.texts), label_type="center" if inside else "edge", fontsize=8, padding=0 if inside else 2
-        )
+        style: dict[str, Any] = {"label_type": "edge", "padding": 2}
+        if inside:
+            style = {"label_type": "center", "color": palette.ink_on(mark.color)}
+        ax.bar_label(drawn, list(mark.texts), fontsize=8, **style)
 
 
 def _strips(ax: Axes, mark: Bars, starts: list[float], shared: dict[str, Any]) -> None:
@@ -183,13 +184,12 @@ def _strips(ax: Axes, mark: Bars, starts: list[float], shared: dict[str, Any]) -
 
 def _surface(ax: Axes, mark: Surface, plot: Plot) -> None:
     assert plot.scale is not None  # a surface without a scale has no meaning
-    levels = np.linspace(plot.scale.low, plot.scale.high, 15)
     z = np.ma.masked_invalid([[np.nan if one is None else one for one in row] for row in mark.z])
     if mark.stepped:
         norm = Normalize(plot.scale.low, plot.scale.high)
-        ax.pcolormesh(mark.x, mark.y, z, shading="nearest", cmap=palette.SEQUENTIAL, norm=norm)
+        ax.pcolormesh(mark.x, mark.y, z, shading="nearest", cmap=COLORS, norm=norm)
         return
-    ax.contourf(mark.x, mark.y, z, levels, cmap=palette.SEQUENTIAL, extend="both")
+    ax.contourf(mark.x, mark.y, z, plot.scale.levels, cmap=COLORS, extend="both")
 
 
 _MARKS: dict[type, Callable[[Axes, Any, Plot], None]] = {

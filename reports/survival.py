@@ -63,8 +63,10 @@ def _bars(study: StudyRecord, found: list[Rung], at: list[float], width: float, 
     color = palette.BLUE if index is None else palette.study_color(index)
     passed, stopped = [float(rung.passed) for rung in found], [float(rung.stopped) for rung in found]
 
+    legible = 0.035 * max(map(sum, zip(passed, stopped, strict=True)))
+
     def texts(counts: list[float]) -> list[str]:
-        return [f"{count:,.0f}" if count else "" for count in counts]
+        return [f"{count:,.0f}" if count > legible else "" for count in counts]
 
     return [
         Bars(f"{prefix}went on", at, passed, color, thickness=width * 0.92, texts=texts(passed)),
@@ -72,10 +74,9 @@ def _bars(study: StudyRecord, found: list[Rung], at: list[float], width: float, 
             f"{prefix}stopped",
             at,
             stopped,
-            palette.GREY if index is None else color,
+            palette.GREY if index is None else palette.lighter(color),
             passed,
             thickness=width * 0.92,
-            opacity=1.0 if index is None else 0.35,
             texts=texts(stopped),
         ),
     ]

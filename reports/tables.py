@@ -68,6 +68,7 @@ def _numeric(studies: Sequence[StudyRecord], name: str) -> bool:
 
 def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[TrialRow]:
     seconds: dict[int, float] = {}
+    best, baseline = study.best, study.baseline
     for span in spans(study):
         seconds[span.trial] = seconds.get(span.trial, 0.0) + span.seconds
     return [
@@ -81,7 +82,7 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
                 percent(trial.value).removesuffix(" %"),
                 f"{seconds.get(trial.number, 0.0) / 60:.1f}",
                 *(word(trial.values[name]) if name in trial.values else "–" for name in names),
-                _note(study, trial),
+                _note(trial, is_best=trial is best, is_baseline=trial is baseline),
             ),
             (trial.value or 0.0) + (1.0 if trial.complete else 0.0),
         )
@@ -89,11 +90,11 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
     ]
 
 
-def _note(study: StudyRecord, trial: TrialRecord) -> str:
+def _note(trial: TrialRecord, *, is_best: bool, is_baseline: bool) -> str:
     parts = []
-    if trial is study.best:
+    if is_best:
         parts.append("best")
-    if trial is study.baseline:
+    if is_baseline:
         parts.append("default recipe")
     if len(trial.attempts) > 1:
         parts.append(f"{len(trial.attempts)} attempts")
@@ -119,8 +120,12 @@ def failures(studies: Sequence[StudyRecord]) -> list[Failure]:
                 if attempt.lost:
                     found.append(_failure(study, trial, f"attempt {number}, tried again", attempt.lost))
             if trial.status == "failed" and trial.outcome is not None:
-                found.append(_failure(study, trial, f"after {len(trial.epochs)} epochs", trial.outcome.reason))
+                found.append(_failure(study, trial, _after(len(trial.epochs)), trial.outcome.reason))
     return found
+
+
+def _after(epochs: int) -> str:
+    return f"after {epochs} epoch{'' if epochs == 1 else 's'}" if epochs else "before its first report"
 
 
 def _failure(study: StudyRecord, trial: TrialRecord, when: str, reason: str) -> Failure:

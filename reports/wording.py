@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpo.records import StudyRecord, TrialRecord
+from hpo.redact import redact
 from hpo.summary import counts, percent
 from reports.answer import Answer
 from reports.scales import scales, short_names, word
@@ -43,7 +44,8 @@ def headline(found: Answer) -> str:
     if found.best is None:
         failed = study.count("failed")
         if failed and failed == sum(trial.started for trial in study.trials):
-            return f"No result: {'the only trial' if failed == 1 else f'all {failed} trials'} failed."
+            who = "the only trial failed" if failed == 1 else f"all {failed} trials failed, the first of them"
+            return f"No result: {who} with: {_first_reason(study)}"
         return f"No trial is complete yet ({counts(study)})."
     text = f"Trial {found.best.number} is best: {percent(found.best.value)} validation accuracy"
     if found.best is found.baseline:
@@ -54,6 +56,11 @@ def headline(found: Answer) -> str:
         return f"{text}."
     sure = " (the interval includes zero)" if found.gain and not found.gain.significant else ""
     return f"{text}, {abs(points):.2f} points {'above' if points >= 0 else 'below'} the default recipe{sure}."
+
+
+def _first_reason(study: StudyRecord) -> str:
+    reasons = [trial.outcome.reason for trial in study.trials if trial.status == "failed" and trial.outcome]
+    return redact(next(iter(reasons[0].splitlines()), ""))[:200]
 
 
 def state(study: StudyRecord) -> str:
@@ -89,19 +96,21 @@ def _test(found: Answer) -> Card:
     if test is None:
         return Card(label, "–", "not measured yet: export and retrain, see below")
     spread = f" ± {100 * test.deviation:.2f}" if test.deviation is not None else ""
+    value = f"{100 * test.accuracy:.2f}{spread} %"
     seeds = f"mean ± standard deviation of {test.seeds} seeds" if test.deviation is not None else "one seed"
     whose = f"trial {test.trial}" if test.trial is not None else "an exported configuration"
     gap = ""
     if found.best is not None and found.best.value is not None and test.trial == found.best.number:
         gap = f"; {signed(test.accuracy - found.best.value)} points against validation"
-    return Card(label, f"{percent(test.accuracy)}{spread}", f"{whose} retrained, {seeds}{gap}")
+    return Card(label, value, f"{whose} retrained, {seeds}{gap}")
 
 
 def _gain(found: Answer) -> Card:
     label = "Gain over the default recipe"
     baseline, points = found.baseline, found.gain_points
     if baseline is None:
-        return Card(label, "–", "the study has no default recipe: nothing is enqueued")
+        why = "it has not begun" if found.study.spec.enqueue else "the study has none: nothing is enqueued"
+        return Card(label, "–", why)
     if points is None:
         return Card(label, "–", f"the default recipe (trial {baseline.number}) or the best is not complete")
     if found.best is baseline:
@@ -121,8 +130,8 @@ def _cost(found: Answer) -> Card:
     return Card(
         "Cost in worker time",
         duration(cost.time.busy),
-        f"{gpu}{cost.started:,} trials, {cost.epochs:,} epochs; {duration(cost.time.wall)} by the clock, "
-        f"at most {cost.time.slots} at once",
+        f"{gpu}{plural(cost.started, 'trial')}, {plural(cost.epochs, 'epoch')}; "
+        f"{duration(cost.time.wall)} by the clock, at most {cost.time.slots} at once",
     )
 
 
@@ -137,6 +146,11 @@ def _saved(found: Answer) -> Card:
         f"about {duration(cost.saved_seconds)} of worker time: {cost.saved_epochs:,} epochs that {pruned:,} pruned "
         "trials did not train, at their own speed and later image sizes",
     )
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def signed(share: float) -> str:

@@ -35,7 +35,9 @@ def totals(studies: Sequence[StudyRecord]) -> Plot | Missing:
     for kind in (*KINDS, "idle"):
         lengths = [_of(time, kind) / seconds for time in times]
         if any(lengths):
-            shares = [length * seconds / ((time.busy + time.idle) or 1.0) for length, time in zip(lengths, times, strict=True)]
+            shares = [
+                length * seconds / ((time.busy + time.idle) or 1.0) for length, time in zip(lengths, times, strict=True)
+            ]
             texts = [f"{100 * share:.0f} %" if share >= 0.04 else "" for share in shares]
             hover = [f"{kind}\n{length:.3g} {unit}" for length in lengths]
             bars.append(Bars(kind, rows, lengths, COLOR[kind], list(starts), True, 0.6, texts=texts, hover=hover))
