@@ -13,6 +13,8 @@ from trainers import schedule
 
 SIMULATED_TRIALS = 4_000
 """Trials simulated in all; more make the expectation smoother, not truer."""
+LARGEST_SIMULATION = 1_000
+"""Trials of one simulated study; a larger one has the same shares."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,13 @@ def _epoch_of(spec: Spec, level: float) -> int:
 @functools.lru_cache(maxsize=8)
 def _arrivals(levels: tuple[float, ...], reduction_factor: float, trials: int, control: bool) -> tuple[float, ...]:
     """Expected number of trials at each rung, and last of those that pass all of them."""
-    repeats = max(1, SIMULATED_TRIALS // trials)
+    simulated = min(trials, LARGEST_SIMULATION)
+    repeats = max(1, SIMULATED_TRIALS // simulated)
     chance = random.Random(0)
     totals = [0] * (len(levels) + 1)
     for _ in range(repeats):
         asha = Asha(levels, reduction_factor)
-        for trial in range(trials):
+        for trial in range(simulated):
             value = chance.random()
             for rung, level in enumerate(levels):
                 totals[rung] += 1
@@ -93,4 +96,4 @@ def _arrivals(levels: tuple[float, ...], reduction_factor: float, trials: int, c
                     break
             else:
                 totals[-1] += 1
-    return tuple(total / repeats for total in totals)
+    return tuple(total / repeats * trials / simulated for total in totals)

@@ -72,6 +72,7 @@ def _say(error: HpoError) -> int:
 def run(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would do and cost; write nothing.")] = False,
     home: HomeOption = None,
     verbose: VerboseOption = False,
 ) -> None:
@@ -82,6 +83,15 @@ def run(
 
     loaded = load_spec(spec, overrides or [])
     place = Home.at(home)
+    if dry_run:
+        from rich.console import Console
+
+        from hpo.dry_run import rehearse
+
+        console = Console(highlight=False, markup=False, emoji=False)
+        for part in rehearse(loaded, place):
+            console.print(part, soft_wrap=isinstance(part, str))
+        return
     _finish(
         loaded.study,
         home,

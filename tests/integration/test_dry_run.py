@@ -1,0 +1,58 @@
+"""`hpo run --dry-run` as a command: everything it promises is printed, and nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hpo.cli import app
+from tests.training import TINY, context
+from trainers.measure import measure
+
+SMALL = ["model.name=test_efficientnet", "data.train_limit=200", "data.validation_limit=100"]
+
+
+def test_it_prints_the_plan_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    done = CliRunner().invoke(app, ["run", "quickstart", *SMALL, "--dry-run", "--home", "home"])
+    assert done.exit_code == 0, done.output
+    text = done.stdout
+    assert "study: quickstart" in text
+    assert "1 given, 5 sampled" in text
+    assert re.search(r"rung \(epochs\) +after epoch +trials expected there\n +1 +1 +8\n", text)
+    assert f"{os.cpu_count()} trials at once on cpu, each with 1 CPUs and 0 GPUs" in text
+    assert re.search(r"test_efficientnet: 0\.\d million parameters", text)
+    assert "measured at the largest stage, 32 px with batches of 64" in text
+    assert re.search(r"which fits in the\s+[\d.]+ GB of\s+this\s+machine", text)
+    assert re.search(r"disk: checkpoints of \d\.\d MB, at most \d+ at a time: \d+\.\d MB", text)
+    assert re.search(r"time: about \d+:\d\d:\d\d for 8 trials", text)
+    assert [path for path in tmp_path.rglob("*") if path != tmp_path / "tmp"] == []
+
+
+def test_missing_data_is_said_with_the_remedy(tmp_path: Path) -> None:
+    arguments = ["run", "cifar10_cpu", f"data.root={tmp_path}", "--dry-run", "--home", str(tmp_path / "home")]
+    done = CliRunner().invoke(app, arguments)
+    assert type(done.exception).__name__ == "DataError"
+    assert "First configurations" in done.stdout, "what is known without data is told before"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_is_as_large_as_foretold(cache: str, tmp_path: Path) -> None:
+    from trainers.finetune import train
+
+    where = context(cache, tmp_path / "checkpoints")
+    cost = measure(TINY, where)
+    assert not (tmp_path / "checkpoints").exists()
+    next(iter(train(dataclasses.replace(TINY), where)))
+    written = sum(path.stat().st_size for path in (tmp_path / "checkpoints").rglob("*") if path.is_file())
+    assert cost.checkpoint_bytes == pytest.approx(written, rel=0.1)
+    assert (cost.size, cost.batch, cost.train_images) == (48, 40, 160)
+    assert cost.memory_bytes < cost.memory_available
