@@ -1,4 +1,4 @@
-"""The training engine on CUDA: no waiting inside an epoch, memory errors in words, batches that fit, compiled graphs."""
+"""The training engine on CUDA: no waiting inside an epoch, memory errors in words, batches that fit."""
 
 from __future__ import annotations
 

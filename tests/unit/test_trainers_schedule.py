@@ -33,9 +33,7 @@ PAPER = {
 }
 
 
-def ramps(
-    form: str, size: tuple, randaugment: tuple, mixup: tuple, dropout: tuple, count: int = 4
-) -> Progressive:
+def ramps(form: str, size: tuple, randaugment: tuple, mixup: tuple, dropout: tuple, count: int = 4) -> Progressive:
     return Progressive(
         form=form,
         stages=count,
@@ -168,9 +166,7 @@ def test_schedules_need_no_torch() -> None:
 
 
 def test_seeds_differ_by_purpose_and_epoch() -> None:
-    drawn = {
-        derive(seed, purpose, epoch) for seed in (0, 1) for purpose in ("a", "b") for epoch in (1, 2, 12)
-    }
+    drawn = {derive(seed, purpose, epoch) for seed in (0, 1) for purpose in ("a", "b") for epoch in (1, 2, 12)}
     assert len(drawn) == 12
     assert all(0 <= seed < 2**63 for seed in drawn)
     assert derive(7, "order", 3) == derive(7, "order", 3)
