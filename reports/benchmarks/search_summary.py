@@ -60,7 +60,7 @@ class Summary:
     trials: float
     """Mean trials started per run."""
     suggestion_seconds: float
-    """Mean wall-clock of a suggestion."""
+    """Mean processor time of a suggestion."""
 
 
 def summarize(runs: dict[str, dict[str, list[Run]]]) -> list[Summary]:
