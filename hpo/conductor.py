@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ class Conductor:
     """Drives one open ledger.
 
     Whatever breaks under a call (the database, the disk, a sampler) is kept in `fatal` and stops the study: an
-    exception thrown through Ray's event loop would be taken for the trial's own failure.
+    exception thrown through Ray's event loop would be taken for the trial's own failure. Calls may come from
+    any thread, one at a time.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Conductor:
         self.stopping: str | None = None
         """Why nothing more is admitted and running trials end after their epoch, once that is so."""
         self.fatal: Exception | None = None
+        self._lock = threading.RLock()
         self._listener = listener
         self._clock = clock
         self._beat = 0.0
@@ -259,21 +262,23 @@ class Conductor:
         self._listener(Event(kind, trial))
 
     def _guarded(self) -> _Guard:
-        return _Guard(self.fail)
+        return _Guard(self._lock, self.fail)
 
 
 class _Guard:
     """Passes an exception of its block on and swallows it here; `Conductor.close` raises it again."""
 
-    def __init__(self, fail: Callable[[Exception], None]) -> None:
+    def __init__(self, lock: threading.RLock, fail: Callable[[Exception], None]) -> None:
+        self._lock = lock
         self._fail = fail
 
     def __enter__(self) -> None:
-        pass
+        self._lock.acquire()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         if isinstance(error, Exception):
             self._fail(error)
+        self._lock.release()
         return isinstance(error, Exception)
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import math
 import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from hpo import space
@@ -19,25 +15,18 @@ from hpo.anchor import anchor
 from hpo.conductor import Conductor, Event
 from hpo.errors import InfrastructureError, NoTrialSucceeded, UsageError
 from hpo.home import Home
+from hpo.launch_ray import Slots, Watchdog, end_processes, plan_slots, ray_session, survey
 from hpo.ledger import Ledger, load_study, refuse_existing
 from hpo.lock import Lease, study_lock
 from hpo.provenance import provenance
 from hpo.records import StudyRecord, TrialRecord
+from hpo.redact import redact
 from hpo.signals import Interrupted, SignalGuard
 from hpo.specification import Spec
 from hpo.storage import network_file_system, network_warning, open_existing, open_storage, storage_errors
 from hpo.tracking import Tracker, check_tracking
 
-
-@dataclass(frozen=True)
-class Slots:
-    """What one trial gets and how many run at once."""
-
-    cpus: float
-    gpus: float
-    device: str
-    concurrency: int
-
+__all__ = ["Slots", "View", "checkpoint_root", "plan_slots", "resume", "run", "study_sampler", "survey"]
 
 View = Callable[[Spec], Callable[[Event], None]]
 """Makes what is shown of a study as it runs."""
@@ -54,11 +43,11 @@ def run(spec: Spec, home: Home, *, view: View, verbose: bool = False) -> StudyRe
     home.create()
     spec = anchor(spec)
     folder = home.study(spec.study)
-    with SignalGuard(_farewell(spec.study, home)) as signals, study_lock(folder):
+    with SignalGuard(_farewell(spec.study, home), end_processes) as signals, study_lock(folder):
         storage = open_storage(spec.storage.ledger or home.ledger_url)
         refuse_existing(storage, spec.study)
         info = provenance() | _preflight(spec, home)
-        with _ray(spec, home, verbose):
+        with ray_session(spec, verbose):
             slots = plan_slots(spec)
             home.remember_ledger(spec.study, spec.storage.ledger)
             ledger = Ledger.create(storage, spec, info, study_sampler(spec), Lease.here(str(folder)))
@@ -77,13 +66,13 @@ def resume(name: str, home: Home, *, view: View, changes: Callable[[Spec], Spec]
     folder = home.study(name)
     load_study(open_existing(home, name), name)  # so that a wrong name leaves no trace
     home.create()
-    with SignalGuard(_farewell(name, home)) as signals, study_lock(folder):
+    with SignalGuard(_farewell(name, home), end_processes) as signals, study_lock(folder):
         storage = open_storage(home.ledger_of(name))
         recorded = load_study(storage, name)
         spec = changes(recorded.spec)
         info = _preflight(spec, home)
         _check_data(recorded, info)
-        with _ray(spec, home, verbose):
+        with ray_session(spec, verbose):
             slots = plan_slots(spec)
             ledger = Ledger.open(storage, name, study_sampler(spec), Lease.here(str(folder)))
             ledger.respecify(spec)
@@ -134,107 +123,6 @@ def study_sampler(spec: Spec) -> Any:
     )
 
 
-# ------------------------------------------------------------------------------------------------- Ray
-
-
-@contextmanager
-def _ray(spec: Spec, home: Home, verbose: bool) -> Iterator[None]:
-    """Ray: the cluster named by the specification or RAY_ADDRESS, else one on this machine for this study."""
-    address = spec.ray.address or os.environ.get("RAY_ADDRESS")
-    if not address:
-        # Ray's ports are open to every account of this machine: only holders of this study's secret get in. (Newer
-        # versions do so by themselves, with one secret for all; on a cluster it is its owner's business.)
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    os.environ.update(
-        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # MLflow and the ledger hold what those files would
-        TUNE_DISABLE_SIGINT_HANDLER="1",  # signals are ours: hpo.signals
-        TUNE_GLOBAL_CHECKPOINT_S=str(10**9),  # Ray's own state is never read back
-        TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S="0",
-        RAY_AIR_NEW_OUTPUT="0",
-        RAY_CHDIR_TO_TRIAL_DIR="0",
-        RAY_USAGE_STATS_ENABLED="0",
-        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
-    )
-    import ray
-
-    if ray.is_initialized():  # a program that started Ray itself keeps it
-        yield
-        return
-    try:
-        ray.init(
-            address=address,
-            include_dashboard=None if address else False,  # what it shows, `hpo ui` and `hpo status` show
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-            configure_logging=True,
-        )
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-        raise InfrastructureError(
-            f"Ray at {address or 'this machine'} cannot be reached: {error}. "
-            f"Leave ray.address and RAY_ADDRESS unset to start one here"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def plan_slots(spec: Spec) -> Slots:
-    """What a trial gets and how many fit, from the nodes Ray sees.
-
-    Raises:
-        UsageError: no single node has what one trial asks for.
-    """
-    import ray
-
-    return _slots_on([node["Resources"] for node in ray.nodes() if node["Alive"]], spec)  # type: ignore[no-untyped-call]
-
-
-def survey(spec: Spec, home: Home) -> Slots:
-    """As `plan_slots`, but without starting a Ray where none would be joined.
-
-    Raises:
-        UsageError: as `plan_slots`.
-        InfrastructureError: the cluster cannot be reached.
-    """
-    if (spec.ray.address or os.environ.get("RAY_ADDRESS") or "local") != "local":
-        with _ray(spec, home, verbose=False):
-            return plan_slots(spec)
-    from trainers.catalogue import gpu_count
-
-    return _slots_on([{"CPU": float(os.cpu_count() or 1), "GPU": float(gpu_count())}], spec)
-
-
-def _slots_on(nodes: list[dict[str, float]], spec: Spec) -> Slots:
-    most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
-    device = spec.resources.device
-    if device == "auto":
-        device = "cuda" if most_gpus and spec.resources.gpus != 0 else "cpu"
-    asked = spec.resources.gpus
-    gpus = (1.0 if device == "cuda" else 0.0) if asked == "auto" else float(asked)
-    cpus = spec.resources.cpus
-    fits = [_fit(node, cpus, gpus) for node in nodes]
-    if not sum(fits):
-        most_cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
-        raise UsageError(
-            f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but no node has them "
-            f"(at most {most_cpus:g} CPUs and {most_gpus:g} GPUs on one); lower resources.cpus or resources.gpus"
-        )
-    wanted = spec.concurrency if spec.concurrency != "auto" else sum(fits)
-    return Slots(cpus, gpus, device, min(int(wanted), sum(fits)))
-
-
-def _fit(node: dict[str, float], cpus: float, gpus: float) -> int:
-    by_cpu = math.floor(node.get("CPU", 0.0) / cpus + 1e-9)
-    if not gpus:
-        return by_cpu
-    available = node.get("GPU", 0.0)
-    # A fraction must fit whole GPUs: 0.4 goes twice on each, not five times on two.
-    by_gpu = math.floor(available / gpus) if gpus >= 1 else int(available) * math.floor(1 / gpus + 1e-9)
-    return min(by_cpu, by_gpu)
-
-
 # ----------------------------------------------------------------------------------------------- drive
 
 
@@ -269,10 +157,22 @@ def _drive(
     signals.watch(conductor.stop)
     if kind := network_file_system(ledger.spec.storage.ledger or home.ledger_url):
         listener(Event("notice", text=f"warning: {network_warning(kind)}"))
+
+    def leave() -> None:
+        """What is left to do where Ray keeps the main thread for ever, or ends the process before that gets there."""
+        try:
+            _close(conductor, tracker, listener)
+        except InfrastructureError as error:
+            if signals.received is None:  # else it is what the signal did to Ray
+                signals.say(f"error: {redact(str(error))}")
+        signals.leave(InfrastructureError.exit_code)
+
+    watchdog = Watchdog(conductor, leave)
     try:
         for trial in ledger.trials:
             _bound(trial, checkpoints)  # what a dead driver left undone
-        _tune(conductor, home, slots, checkpoints, verbose)
+        with watchdog:
+            _tune(conductor, home, slots, checkpoints, verbose)
     finally:
         _close(conductor, tracker, listener)
     if signals.received is not None:

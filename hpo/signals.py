@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from hpo.errors import HpoError
 
@@ -26,13 +26,13 @@ class SignalGuard:
     """While active, the first SIGINT or SIGTERM ends the study in order and a second one leaves the process.
 
     Until `watch` is called there is no trial to wait for, and the first one raises `Interrupted` on the spot.
-    Leaving is by `os._exit`: Ray's reaper process then ends everything that Ray started on this machine.
     """
 
-    def __init__(self, farewell: str) -> None:
-        """`farewell` is printed by a second signal: how to go on."""
+    def __init__(self, farewell: str, clear: Callable[[], None] = lambda: None) -> None:
+        """`farewell` says how to go on; `clear` ends other processes. Both are for leaving at once."""
         self.received: int | None = None
         self._farewell = farewell
+        self._clear = clear
         self._stop: Callable[[str], None] | None = None
         self._before: dict[int, Any] = {}
 
@@ -53,14 +53,23 @@ class SignalGuard:
         for number in self._before:
             signal.signal(number, self._handle)
 
+    def say(self, text: str) -> None:
+        """Write a line past Python's buffers: whatever was interrupted may be inside one of them."""
+        os.write(terminal, f"{text}\n".encode())
+
+    def leave(self, code: int) -> NoReturn:
+        """End the process at once, saying how to go on; with a signal's code if there was one."""
+        self._clear()
+        self.say(self._farewell)
+        os._exit(code if self.received is None else 128 + self.received)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        # Written past Python's buffers: the interrupted frame may be inside one of them.
         if self.received is not None:
-            os.write(terminal, f"{name} again: left at once\n{self._farewell}\n".encode())
-            os._exit(128 + number)
+            self.say(f"{name} again: left at once")
+            self.leave(1)
         self.received = number
         if self._stop is None:
             raise Interrupted(number)
-        os.write(2, f"{name}: stopping; once more leaves at once\n".encode())
+        self.say(f"{name}: stopping; once more leaves at once")
         self._stop(f"interrupted by {name}")

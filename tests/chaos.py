@@ -2,7 +2,8 @@
 
 Every run is a study of its own (synthetic trainer, real Ray, SQLite and MLflow) whose driver or one of whose workers
 is killed with SIGKILL one to three times. The driver is resumed at once, while Ray still clears up after the dead one.
-Drivers of even runs start a Ray of their own, which dies with them; those of odd runs share a cluster that outlives them.
+Drivers of every third run start a Ray of their own, which dies with them; the others share a cluster that outlives
+them.
 """
 
 from __future__ import annotations
@@ -288,7 +289,7 @@ def cluster() -> Iterator[str]:
 def play(runs: int, seed: int, folder: Path) -> list[Result]:
     """Play so many runs in `folder`, printing a line for each."""
     with cluster() as address:
-        return [_play(folder, seed, index, address if index % 2 else None) for index in range(runs)]
+        return [_play(folder, seed, index, address if index % 3 else None) for index in range(runs)]
 
 
 def _play(folder: Path, seed: int, index: int, address: str | None) -> Result:

@@ -1,51 +1,92 @@
 """A trainer without a model: a learning curve from its settings, with faults on demand.
 
-`extra` settings: `quality` (0 to 1, final accuracy), `speed` (of the curve), `seconds` per epoch, `nan_at`, `crash_at`,
-`exit_at` (epochs at which it misbehaves), `exit_once` (only on the first attempt).
+`extra` settings: `quality` (0 to 1, final accuracy), `speed` (of the curve), `seconds` per epoch; `nan_at`, `crash_at`,
+`memory_at`, `exit_at` (epochs at which it misbehaves), `exit_once` (only on the first attempt), `megabytes` (size of a
+checkpoint), `light` (checkpoints without torch, whose import takes longer than a whole study here), `journal` (a folder
+where every epoch that is really trained leaves a line per trial: `epoch pid time`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
-import torch
-
-from trainers.api import Context, EpochMetrics, TrialConfig
+from trainers.api import Context, EpochMetrics, OutOfMemory, TrialConfig
 
 
 def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
     """Follows the `Trainer` protocol; state is one number, checkpointed like any trainer's."""
     extra = config.extra
-    loaded = context.checkpoints.load()
+    store = LightStore(context.checkpoints.url) if extra.get("light") else context.checkpoints
+    loaded = store.load()
     first = 1
     if loaded is not None:
         epoch, _, state = loaded
         first = epoch + 1
-        yield EpochMetrics(**state["metrics"])
+        yield EpochMetrics(**state["metrics"], checkpoint=state["checkpoint"])
     for epoch in range(first, config.train.epochs + 1):
         time.sleep(float(extra.get("seconds", 0.0)))
-        if epoch == extra.get("exit_at", 0) and not (extra.get("exit_once") and loaded is not None):
-            os._exit(1)
-        if epoch == extra.get("crash_at", 0):
-            raise ValueError("a crash on demand")
+        misbehave(extra, epoch, again=loaded is not None)
         value = math.nan if epoch == extra.get("nan_at", 0) else curve(extra, epoch, config.train.epochs)
-        metrics = EpochMetrics(epoch=epoch, val_accuracy=value, train_loss=1.0 - 0.01 * epoch, seconds=0.01)
-        state = {
-            "metrics": {
-                "epoch": epoch,
-                "val_accuracy": value,
-                "train_loss": 1.0 - 0.01 * epoch,
-                "seconds": 0.01,
-            }
-        }
-        context.checkpoints.save(epoch, {"weight": torch.full((4,), float(epoch))}, state)
-        yield metrics
+        metrics = {"epoch": epoch, "val_accuracy": value, "train_loss": 1.0 - 0.01 * epoch, "seconds": 0.01}
+        if extra.get("journal"):
+            with (Path(str(extra["journal"])) / Path(context.checkpoints.url).name).open("a") as journal:
+                journal.write(f"{epoch} {os.getpid()} {time.time():.3f}\n")
+        checkpoint = store.save(epoch, tensors(extra, epoch), {"metrics": metrics})
+        yield EpochMetrics(**metrics, checkpoint=checkpoint)
 
 
-def curve(extra: dict[str, bool | int | float | str], epoch: int, horizon: int) -> float:
+def misbehave(extra: Mapping[str, bool | int | float | str], epoch: int, *, again: bool) -> None:
+    """Dies, or raises what is asked for at this epoch."""
+    if epoch == extra.get("exit_at", 0) and not (extra.get("exit_once") and again):
+        os._exit(1)
+    if epoch == extra.get("crash_at", 0):
+        raise ValueError("a crash on demand")
+    if epoch == extra.get("memory_at", 0):
+        raise OutOfMemory("stage 0, 32 px, batch size 8: out of memory on demand")
+
+
+def tensors(extra: Mapping[str, bool | int | float | str], epoch: int) -> dict[str, Any]:
+    """What a network's weights would be."""
+    if extra.get("light"):
+        return {}
+    import torch
+
+    return {"weight": torch.full((4 + int(float(extra.get("megabytes", 0)) * 2**18),), float(epoch))}
+
+
+def curve(extra: Mapping[str, bool | int | float | str], epoch: int, horizon: int) -> float:
     """Accuracy after `epoch` epochs; grows towards `quality`."""
     speed = float(extra.get("speed", 1.0))
     return float(extra.get("quality", 0.5)) * (1 - math.exp(-3 * speed * epoch / horizon))
+
+
+class LightStore:
+    """A `CheckpointStore` of JSON files, named as those of `trainers.checkpoint` so that it can tidy them."""
+
+    def __init__(self, url: str) -> None:
+        self.folder = Path(url)
+
+    def save(self, epoch: int, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{epoch:06}.json"
+        content = json.dumps({"epoch": epoch, **state}).encode()
+        path.with_suffix(".new").write_bytes(content)
+        path.with_suffix(".new").replace(path)
+        for older in sorted(self.folder.glob("*.json"))[:-2]:
+            older.unlink()
+        return hashlib.sha256(content).hexdigest()
+
+    def load(self) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
+        paths = sorted(self.folder.glob("*.json"))
+        if not paths:
+            return None
+        content = paths[-1].read_bytes()
+        state = json.loads(content)
+        return state["epoch"], {}, {**state, "checkpoint": hashlib.sha256(content).hexdigest()}

@@ -1,0 +1,49 @@
+"""Ray's own processes die: the head, a node."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpo import launch
+from hpo.home import Home
+from hpo.ledger import load_study
+from hpo.storage import open_storage
+from tests.conftest import synthetic_spec
+from tests.drivers import Driver
+
+pytestmark = pytest.mark.ray
+
+
+def child(parent: int, name: str) -> int:
+    """The id of a process's child of that name."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        found, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+        if found == name and int(rest.split()[1]) == parent:
+            return int(stat.parent.name)
+    raise LookupError(name)
+
+
+def test_death_of_rays_head(home: Home, tmp_path: Path) -> None:
+    """Whether its server or its scheduler dies, the driver leaves in order with a code of its own, at once."""
+    spec = synthetic_spec(
+        "headless", extra={"seconds": 0.4, "light": True}, budget={"trials": 3}, asha={"enabled": False}, concurrency=2
+    )
+    (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+    drivers = []
+    for command, victim in ((("run", tmp_path / "spec.yaml"), "raylet"), (("resume", "headless"), "gcs_server")):
+        driver = Driver.start(*command, home=home.path)
+        drivers.append(driver)
+        driver.until("val accuracy", count=2)
+        os.kill(child(driver.pid, victim), signal.SIGKILL)
+        assert driver.wait(60) == 4, driver.text
+        assert driver.text.strip().splitlines()[-1] == "Go on with: hpo resume headless"
+        assert f"Ray died: {victim}" in driver.text
+        study = load_study(open_storage(home.ledger_url), "headless")
+        assert {trial.status for trial in study.trials if trial.started} <= {"interrupted", "complete"}
+    for driver in drivers:
+        assert driver.orphans() == []
