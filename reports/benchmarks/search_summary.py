@@ -66,7 +66,7 @@ class Summary:
 def summarize(runs: dict[str, dict[str, list[Run]]]) -> list[Summary]:
     """Runs by policy and task, one per seed, to a summary per policy."""
     curves = {policy: _curves(by_task) for policy, by_task in runs.items()}
-    goal = curves[STOCK].mean(axis=(0, 1))[-1] if STOCK in curves else None
+    goal = float(_mean_curve(curves[STOCK])[-1]) if STOCK in curves else None
     return [
         _summary(policy, by_task, curves[policy], curves.get(BASELINE) if policy != BASELINE else None, goal)
         for policy, by_task in runs.items()
@@ -78,7 +78,7 @@ def _summary(
 ) -> Summary:
     tasks, every = list(by_task), [run for runs in by_task.values() for run in runs]
     means = curves.mean(axis=1)
-    curve = means.mean(axis=0)
+    curve = _mean_curve(curves)
     reached = [float(share) for share, regret in zip(SHARES, curve, strict=True) if goal is not None and regret <= goal]
     return Summary(
         policy=policy,
@@ -96,6 +96,10 @@ def _summary(
 def _curves(by_task: dict[str, list[Run]]) -> Array:
     """Regrets as (task, seed, share of the budget)."""
     return np.array([[[run.regret_at(share) for share in SHARES] for run in runs] for runs in by_task.values()])
+
+
+def _mean_curve(curves: Array) -> Array:
+    return np.asarray(curves.mean(axis=1).mean(axis=0))
 
 
 def _difference(tasks: list[str], differences: Array) -> Difference:
