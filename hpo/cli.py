@@ -178,25 +178,46 @@ def ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
 @app.command()
 def export(
     name: StudyArgument,
+    form: Annotated[
+        str, typer.Option("--format", help="hpo or timm: a configuration; hf, onnx or pt2: the retrained model.")
+    ] = "hpo",
     trial: Annotated[int | None, typer.Option(help="A certain trial instead of the best.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; - for standard output.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="The best so many trials instead of one.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder that hpo retrain wrote; otherwise looked for in the home folder.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write, - for standard output; a folder with --top or of a model."),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the best configuration as YAML."""
-    from hpo.export import training, write_atomically
+    """Write the best configuration, or the model retrained from it, for use elsewhere."""
+    from hpo.errors import UsageError
+    from hpo.export import training
+    from hpo.export_files import Format, Request, configuration_text
+    from hpo.export_files import export as write
     from hpo.home import Home
     from hpo.ledger import load_study
     from hpo.storage import open_existing
 
-    place = Home.at(home)
-    chosen = training(load_study(open_existing(place, name), name), trial)
+    if form not in [known.value for known in Format]:
+        raise UsageError(f"--format {form} is none of {', '.join(known.value for known in Format)}")
+    place, wanted = Home.at(home), Format(form)
     if output == Path("-"):
-        print(chosen.to_yaml(), end="")
+        if top is not None or not wanted.is_configuration:
+            raise UsageError("-o - prints one configuration; give a folder for several, or for a model")
+        chosen = training(load_study(open_existing(place, name), name), trial)
+        print(configuration_text(chosen, wanted), end="")
         return
-    path = output or place.exports(name) / "best.yaml"
-    write_atomically(path, chosen.to_yaml())
-    print(json.dumps({"file": str(path), "training": chosen.model_dump(mode="json")}) if as_json else path)
+    written = write(place, Request(name, wanted, trial, top, model, output))
+    if as_json:
+        found = [one.to_json(wanted) for one in written]
+        print(json.dumps(found if top is not None else found[0]))
+        return
+    for one in written:
+        print("\n".join(filter(None, (str(one.file), one.remark))))
 
 
 @app.command()

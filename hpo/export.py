@@ -12,6 +12,10 @@ from hpo.records import StudyRecord, TrialRecord
 from hpo.summary import percent
 from hpo.training import Provenance, Training
 
+_NONE_COMPLETE = (
+    "study {name} has no complete trial yet; watch it by `hpo status {name}`, or export a certain trial by --trial N"
+)
+
 
 def training(study: StudyRecord, number: int | None = None) -> Training:
     """The resolved training configuration of a trial, by default of the best complete one.
@@ -19,7 +23,7 @@ def training(study: StudyRecord, number: int | None = None) -> Training:
     Raises:
         UsageError: no such trial, or none is complete yet.
     """
-    trial = _pick(study, number)
+    trial = pick(study, number)
     config = space.configure(study.spec.base(), trial.values)
     versions = dict(study.info.get("versions", {}))
     if commit := study.info.get("git_commit"):
@@ -40,18 +44,30 @@ def training(study: StudyRecord, number: int | None = None) -> Training:
     )
 
 
-def _pick(study: StudyRecord, number: int | None) -> TrialRecord:
+def leaders(study: StudyRecord, count: int) -> list[TrialRecord]:
+    """The best complete trials, at most `count`, the best first; ties go to the earlier one.
+
+    Raises:
+        UsageError: none is complete yet.
+    """
+    complete = [trial for trial in study.trials if trial.complete]
+    if not complete:
+        raise UsageError(_NONE_COMPLETE.format(name=study.name))
+    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:count]
+
+
+def pick(study: StudyRecord, number: int | None) -> TrialRecord:
+    """The trial of that number, or the best complete one.
+
+    Raises:
+        UsageError: there is no such trial, or none is complete yet.
+    """
     if number is not None:
         found = next((trial for trial in study.trials if trial.number == number), None)
         if found is None:
             raise UsageError(f"study {study.name} has no trial {number}; it has {len(study.trials)}")
         return found
-    if study.best is None:
-        raise UsageError(
-            f"study {study.name} has no complete trial yet; watch it by `hpo status {study.name}`, "
-            f"or export a certain trial by --trial N"
-        )
-    return study.best
+    return leaders(study, 1)[0]
 
 
 def write_atomically(path: Path, text: str) -> None:

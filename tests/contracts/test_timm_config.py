@@ -1,0 +1,130 @@
+"""The exported file, taken by the functions of the installed timm that its training script hands its arguments to."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from timm.data import Mixup, create_transform, resolve_data_config
+from timm.optim import create_optimizer_v2, optimizer_kwargs
+from timm.scheduler import create_scheduler_v2, scheduler_kwargs
+
+from hpo.export_timm import timm_settings, timm_yaml
+from hpo.training import Training
+from tests.training import TINY
+from trainers.api import Augment, DataConfig, ModelConfig, TrainConfig, TrialConfig
+from trainers.schedule import lr_factor
+
+CONFIG = TrialConfig(
+    data=DataConfig(name="cifar10"),
+    model=ModelConfig(name="test_efficientnet", pretrained=False, drop_path=0.2, bn_momentum=0.2),
+    train=TrainConfig(
+        epochs=6, warmup_epochs=2, lr=3e-3, weight_decay=0.02, momentum=0.8, augment=Augment(crop="resized", erase=0.2)
+    ),
+)
+
+
+def arguments(config: TrialConfig = CONFIG) -> Namespace:
+    return Namespace(**timm_settings(Training.of(config)))
+
+
+def model(found: Namespace) -> torch.nn.Module:
+    return timm.create_model(
+        found.model,
+        pretrained=found.pretrained,
+        num_classes=found.num_classes,
+        drop_rate=found.drop,
+        drop_path_rate=found.drop_path,
+        bn_momentum=getattr(found, "bn_momentum", None),
+    )
+
+
+def test_the_model_takes_them() -> None:
+    net = model(arguments())
+    assert net.num_classes == 10
+    assert net.drop_rate == pytest.approx(0.3)
+    moments = {one.momentum for one in net.modules() if isinstance(one, torch.nn.BatchNorm2d)}
+    assert moments == {0.2}
+    data = resolve_data_config(vars(arguments()), model=net)
+    assert data["input_size"] == (3, 300, 300)
+    assert (data["interpolation"], data["crop_pct"]) == ("bilinear", 1.0)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop", "lamb", "muon"])
+def test_the_optimiser_takes_them(optimizer: str) -> None:
+    config = TrialConfig(model=CONFIG.model, train=TrainConfig(optimizer=optimizer, momentum=0.85, weight_decay=0.03))
+    found = arguments(config)
+    made = create_optimizer_v2(model(found), **optimizer_kwargs(found))
+    decayed = max(made.param_groups, key=lambda group: group["weight_decay"])
+    assert decayed["weight_decay"] == 0.03
+    assert decayed["lr"] == 1e-3
+    assert 0.85 in (decayed.get("momentum"), *decayed.get("betas", ()))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_the_learning_rate_is_the_same_at_every_step(schedule: str, warmup: int) -> None:
+    config = TrialConfig(
+        model=CONFIG.model, train=TrainConfig(epochs=6, warmup_epochs=warmup, lr=3e-3, schedule=schedule)
+    )
+    found = arguments(config)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=found.lr)
+    scheduler, epochs = create_scheduler_v2(optimizer, **scheduler_kwargs(found), updates_per_epoch=10)
+    assert epochs == 6
+    for update in range(60):
+        scheduler.step_update(update)
+        expected = 3e-3 * lr_factor(config.train, update / 10)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-6), update
+
+
+def test_augmentation_takes_them() -> None:
+    found = arguments()
+    transform = create_transform(
+        64,
+        is_training=True,
+        scale=found.scale,
+        ratio=found.ratio,
+        hflip=found.hflip,
+        color_jitter=found.color_jitter,
+        auto_augment=found.aa,
+        interpolation=found.train_interpolation,
+        re_prob=found.reprob,
+        re_mode=found.remode,
+    )
+    shown = str(transform)
+    assert "RandAugment(n=2" in shown
+    assert "p=1.0, m=15, mstd=0.5, mmax=30" in shown
+    assert "scale=(0.08, 1.0)" in shown
+    assert "ColorJitter" not in shown
+    assert "RandomErasing(p=0.2, mode=const" in shown
+
+
+def test_mixing_takes_them() -> None:
+    found = arguments(TINY)
+    mixer = Mixup(
+        found.mixup, found.cutmix, None, found.mixup_prob, found.mixup_switch_prob, found.mixup_mode,
+        label_smoothing=found.smoothing, num_classes=found.num_classes,
+    )  # fmt: skip
+    _, targets = mixer(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 3]))
+    assert targets.shape == (4, 10)
+    assert mixer.mixup_alpha == pytest.approx(0.3)
+
+
+def test_the_script_itself_knows_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With timm's repository at hand: every key is a destination of the script's own parser."""
+    script = os.environ.get("HPO_TEST_TIMM_TRAIN")
+    if not script:
+        pytest.skip("HPO_TEST_TIMM_TRAIN does not name the train.py of timm's repository")
+    file = tmp_path / "best.yaml"
+    file.write_text(timm_yaml(Training.of(CONFIG)))
+    monkeypatch.setattr(sys, "argv", ["train.py", "--config", str(file)])
+    script_globals = runpy.run_path(script, run_name="timm_train")
+    known = {action.dest for action in script_globals["parser"]._actions}
+    assert timm_settings(Training.of(CONFIG)).keys() <= known
+    script_globals["_parse_args"]()

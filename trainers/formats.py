@@ -1,0 +1,175 @@
+"""A trained model in other people's formats, each written only if it computes the same as the model did.
+
+A *model folder* holds `model.safetensors` and `config.json` as `trainers.retrain` writes them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from trainers.api import TrainerError
+
+Format = Literal["hf", "onnx", "pt2"]
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+TOLERANCE = 1e-3
+"""Greatest difference of a logit, relative to the greatest logit, that rounding in another order may make."""
+EXAMPLES = 4
+
+
+class FormatError(TrainerError):
+    """The folder holds no model, a package is missing, or what was written computes something else."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How what was written compares with the model on the same random images."""
+
+    path: Path
+    """What was written: a file, or the folder of `hf`."""
+    images: int
+    difference: float
+    """Greatest absolute difference of a logit."""
+    relative: float
+    """The same over the greatest absolute logit."""
+    same_class: int
+    """Images that both put into the same class."""
+
+
+def convert(folder: Path, output: Path, form: Format) -> Parity:
+    """Write the model of a folder into the folder `output`, with `config.json` (image size, mean, std, classes).
+
+    `hf`: `model.safetensors`, which `timm.create_model("local-dir:OUTPUT", pretrained=True)` loads, and a Hugging
+    Face repository of these two files by `hf-hub:`. `onnx`: `model.onnx`. `pt2`: `model.pt2`, loaded by
+    `torch.export.load`. The last two take normalised float32 images (N, 3, H, W), N free, and give logits.
+
+    Raises:
+        FormatError: no model there, a package is missing, or the parity check failed (nothing is left then).
+    """
+    net, settings = load(folder)
+    images = _images(settings)
+    with torch.inference_mode():
+        expected = net(images)
+    name = {"hf": WEIGHTS, "onnx": "model.onnx", "pt2": "model.pt2"}[form]
+    write: Callable[[Path], Any] = {
+        "hf": lambda path: shutil.copyfile(folder / WEIGHTS, path),
+        "onnx": lambda path: _write_onnx(net, images, path),
+        "pt2": lambda path: _write_pt2(net, images, path),
+    }[form]
+    read = {"hf": _run_hf, "onnx": _run_onnx, "pt2": _run_pt2}[form]
+    output.mkdir(parents=True, exist_ok=True)
+    # Written and checked beside its place, so that only what passed gets there.
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as scratch:
+        write(Path(scratch) / name)
+        shutil.copyfile(folder / CONFIG, Path(scratch) / CONFIG)
+        parity = _compare(output if form == "hf" else output / name, expected, read(Path(scratch) / name, images))
+        for file in (name, CONFIG):
+            os.replace(Path(scratch) / file, output / file)
+    return parity
+
+
+def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The model in evaluation mode on the CPU, and the content of its `config.json`.
+
+    Raises:
+        FormatError: there is none, or its files do not fit together.
+    """
+    for name in (WEIGHTS, CONFIG):
+        if not (folder / name).is_file():
+            raise FormatError(f"{folder} holds no trained model: {name} is missing; `hpo retrain` writes such a folder")
+    try:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        net = timm.create_model(f"local-dir:{folder.absolute()}", pretrained=True)
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        raise FormatError(f"the model in {folder} cannot be loaded: {error}") from error
+    return net.eval(), settings
+
+
+def _images(settings: dict[str, Any]) -> Tensor:
+    """Random images (N, 3, H, W) with the statistics of normalised ones; always the same."""
+    size = settings["pretrained_cfg"]["input_size"]
+    return torch.randn(EXAMPLES, *size, generator=torch.Generator().manual_seed(0))
+
+
+def _compare(path: Path, expected: Tensor, found: Tensor) -> Parity:
+    difference = (expected - found).abs().max().item()
+    parity = Parity(
+        path=path,
+        images=len(expected),
+        difference=difference,
+        relative=difference / expected.abs().max().clamp(min=1e-12).item(),
+        same_class=int((expected.argmax(1) == found.argmax(1)).sum().item()),
+    )
+    if not parity.relative <= TOLERANCE:  # NaN fails too
+        raise FormatError(
+            f"{path.name} does not compute what the model does: logits differ by {parity.difference:.2g} "
+            f"({parity.relative:.2g} of the greatest; {TOLERANCE:g} is allowed)"
+        )
+    return parity
+
+
+def _run_hf(path: Path, images: Tensor) -> Tensor:
+    net, _ = load(path.parent)
+    with torch.inference_mode():
+        logits: Tensor = net(images)
+    return logits
+
+
+# ------------------------------------------------------------------------------------------------- pt2
+
+
+def _free_batch() -> tuple[dict[int, Any]]:
+    """The shapes' only freedom: how many images there are."""
+    return ({0: torch.export.Dim("batch")},)
+
+
+def _write_pt2(net: nn.Module, images: Tensor, path: Path) -> None:
+    with torch.no_grad():
+        torch.export.save(torch.export.export(net, (images,), dynamic_shapes=_free_batch()), path)
+
+
+def _run_pt2(path: Path, images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        logits: Tensor = torch.export.load(path).module()(images)
+    return logits
+
+
+# ------------------------------------------------------------------------------------------------ onnx
+
+
+def _write_onnx(net: nn.Module, images: Tensor, path: Path) -> None:
+    missing = [
+        package for package in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(package) is None
+    ]
+    if missing:
+        raise FormatError(f"ONNX needs {', '.join(missing)}: pip install 'hpo-efficientnetv2[onnx]'")
+    program = torch.onnx.export(
+        net,
+        (images,),
+        dynamo=True,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=_free_batch(),
+        verbose=False,
+    )
+    assert program is not None  # without a file name the exporter returns what it made
+    program.save(path, external_data=False)
+
+
+def _run_onnx(path: Path, images: Tensor) -> Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    return torch.from_numpy(logits)
