@@ -35,12 +35,17 @@ def curves(studies: Sequence[StudyRecord]) -> Plot | Missing:
         marks += _singled_out(studies[0], counts_compute)
     changes = _changes(studies[0], counts_compute) if not compared and shown <= MOST_MARKED else []
     unit = "Compute (epochs at the largest image size)" if counts_compute else "Epoch"
-    end = max((resource(t.epochs[-1], counts_compute) for s in studies for t in s.trials if t.epochs), default=1.0)
-    span = (0.0, max(end, 1.0) * 1.03)
+    rules = _rules(studies, counts_compute)
+    ends = [resource(t.epochs[-1], counts_compute) for study in studies for t in study.trials if t.epochs]
+    # The whole training is shown from the beginning, so that rungs ahead stand where they will be met.
+    ends += [rule.at for rule in rules]
+    if not counts_compute:
+        ends += [float(study.spec.train.epochs) for study in studies]
+    span = (0.0, 1.03 * max(ends))
     return Plot(
         "curves",
         title,
-        [Panel(Axis(unit, span), Axis(ACCURACY), [*marks, *changes], rules=_rules(studies, counts_compute))],
+        [Panel(Axis(unit, span), Axis(ACCURACY), [*marks, *changes], rules=rules)],
         _caption(studies, compared, bool(changes)) + thinned_note(shown, total),
         height=520,
     )

@@ -58,6 +58,8 @@ def accuracy_axis(values: Iterable[float], title: str = ACCURACY) -> tuple[Axis,
     low, high = ordered[len(ordered) // 10], ordered[-1]
     if high - ordered[0] <= 2.5 * (high - low) or high == low:
         low = ordered[0]
+    else:
+        low = next(value for value in ordered if value >= low - 0.5 * (high - low))
     margin = 0.06 * (high - low) or 0.5
     below = sum(value < low - margin for value in ordered)
     return Axis(title, span=(low - margin, min(high + margin, 100.4))), below
