@@ -14,7 +14,19 @@ from hpo.cli import app
 from tests.training import TINY, context
 from trainers.measure import measure
 
-SMALL = ["model.name=test_efficientnet", "data.train_limit=200", "data.validation_limit=100"]
+SMALL = """
+study: small
+data: {name: shapes, train_limit: 200, validation_limit: 100}
+model: {name: test_efficientnet, pretrained: false}
+train: {epochs: 4, batch_size: 64, progressive: {stages: 2, size: {start: 16, end: 32}}}
+space:
+  train.lr: {type: float, low: 1.0e-4, high: 1.0e-2, log: true}
+  train.progressive.dropout.end: {type: float, low: 0.0, high: 0.5}
+enqueue: [{train.lr: 1.0e-3, train.progressive.dropout.end: 0.3}]
+asha: {reduction_factor: 2, grace_period: 1}
+resources: {device: cpu, cpus: 1}
+budget: {trials: 8}
+"""
 
 
 def test_it_prints_the_plan_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,10 +34,11 @@ def test_it_prints_the_plan_and_writes_nothing(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.tempdir", None)
-    done = CliRunner().invoke(app, ["run", "quickstart", *SMALL, "--dry-run", "--home", "home"])
+    (tmp_path / "small.yaml").write_text(SMALL)
+    done = CliRunner().invoke(app, ["run", "small.yaml", "--dry-run", "--home", "home"])
     assert done.exit_code == 0, done.output
     text = done.stdout
-    assert "study: quickstart" in text
+    assert "study: small" in text
     assert "1 given, 5 sampled" in text
     assert re.search(r"rung \(epochs\) +after epoch +trials expected there\n +1 +1 +8\n", text)
     assert f"{os.cpu_count()} trials at once on cpu, each with 1 CPUs and 0 GPUs" in text
@@ -35,7 +48,7 @@ def test_it_prints_the_plan_and_writes_nothing(tmp_path: Path, monkeypatch: pyte
     assert re.search(r"which fits in the [\d.]+ GB of this machine", text)
     assert re.search(r"disk: checkpoints of \d\.\d MB, at most \d+ at a time: \d+\.\d MB", text)
     assert re.search(r"time: about \d+:\d\d:\d\d for 8 trials", text)
-    assert [path for path in tmp_path.rglob("*") if path != tmp_path / "tmp"] == []
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["small.yaml", "tmp"]
 
 
 def test_missing_data_is_said_with_the_remedy(tmp_path: Path) -> None:
