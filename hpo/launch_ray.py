@@ -86,7 +86,7 @@ def ray_session(spec: Spec, verbose: bool) -> Iterator[None]:
         return
     try:
         ray.init(
-            address=address,
+            address=address or "local",  # left out, Ray would join whatever cluster was started here last
             include_dashboard=None if address else False,  # what it shows, `hpo ui` and `hpo status` show
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,
