@@ -221,6 +221,23 @@ def export(
 
 
 @app.command()
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="One study, or several to compare.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the page and its images.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Write a study's report: one self-contained HTML page, and Markdown with images."""
+    from hpo.home import Home
+    from hpo.ledger import load_study
+    from hpo.storage import open_existing
+    from reports.render import write_report
+
+    place = Home.at(home)
+    studies = [load_study(open_existing(place, name), name) for name in names]
+    print(write_report(studies, output or place.study(names[0]) / "report"))
+
+
+@app.command()
 def retrain(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="An exported YAML file, or the name of a shipped recipe.")
