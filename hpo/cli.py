@@ -253,8 +253,8 @@ def retrain(
     """Train a configuration on train + validation and evaluate the test set once."""
     from hpo.config import load_training
     from hpo.home import Home
+    from hpo.retraining import record, summary
     from hpo.retraining import retrain as train_again
-    from hpo.retraining import summary
     from hpo.summary import percent
 
     training = load_training(file, overrides or [])
@@ -271,6 +271,12 @@ def retrain(
             file=sys.stderr,
         ),
     )
+    if before := record(training, repeats, place):
+        print(
+            f"warning: the test set was opened for this configuration {before} times before; "
+            "choosing by test accuracy makes it no test any more",
+            file=sys.stderr,
+        )
     if as_json:
         print(json.dumps(summary(training, repeats)))
         return

@@ -359,13 +359,26 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
     return StudyRecord(
         name=name,
         spec=_specification(name, attributes),
-        info=attributes.get(records.INFO_KEY, {}),
+        info={**attributes.get(records.INFO_KEY, {}), "retrainings": attributes.get(records.RETRAININGS_KEY, [])},
         trials=tuple(
             records.trial_from_frozen(trial, attributes.get(records.RUNS_KEY, {}))
             for trial in study.get_trials(deepcopy=False)
         ),
         sessions=tuple(map(tuple, attributes.get(records.SESSIONS_KEY, ()))),
     )
+
+
+def record_retraining(storage: BaseStorage, name: str, entry: Mapping[str, Any]) -> int:
+    """Note that a configuration of the study met the test set; returns how often its trial's had before.
+
+    The study's own attribute, so that it cannot disturb a driver that is at work on the study.
+    """
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=storage)
+    before = list(study.user_attrs.get(records.RETRAININGS_KEY, []))
+    study.set_user_attr(records.RETRAININGS_KEY, [*before, dict(entry)])
+    return sum(earlier["trial"] == entry["trial"] for earlier in before)
 
 
 def _check_schema(name: str, attributes: Mapping[str, Any]) -> None:

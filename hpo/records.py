@@ -123,7 +123,8 @@ class StudyRecord:
     name: str
     spec: Spec
     info: Mapping[str, Any]
-    """Provenance: `versions`, `git_commit`, `host`, `created`, `data` (split hash, counts), `identity`."""
+    """Provenance: `versions`, `git_commit`, `host`, `created`, `data` (split hash, counts), `identity`; and
+    `retrainings`, every time a configuration of the study was trained again and met the test set."""
     trials: tuple[TrialRecord, ...] = ()
     sessions: tuple[tuple[float, float], ...] = ()
     """(start, last sign of life) of every driver that worked on it, seconds since the epoch."""

@@ -15,7 +15,7 @@ from hpo.home import Home
 from hpo.provenance import git_commit, versions
 from hpo.specification import Spec
 from hpo.training import Training
-from trainers.api import Context, EpochMetrics
+from trainers.api import CheckpointError, Context, EpochMetrics
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,41 @@ def retrain(
             device=resolve_device(device),
             cache_dir=str(home.cache),
         )
-        result = engine.retrain(
-            training.config(),
-            context,
-            seed=seed,
-            output_dir=folder,
-            on_epoch=lambda metrics, seed=seed: on_epoch(seed, metrics),
-        )
+        try:
+            result = engine.retrain(
+                training.config(),
+                context,
+                seed=seed,
+                output_dir=folder,
+                on_epoch=lambda metrics, seed=seed: on_epoch(seed, metrics),
+            )
+        except CheckpointError as error:
+            raise UsageError(f"{folder}: {error}; choose another folder by --output, or empty this one") from error
         accuracies.append(result.test_accuracy)
         write_atomically(folder / "training.yaml", training.to_yaml())
     repeats = Repeats(tuple(seeds), tuple(accuracies), output)
     write_atomically(output / "summary.json", json.dumps(summary(training, repeats), indent=2) + "\n")
     return repeats
+
+
+def record(training: Training, repeats: Repeats, home: Home) -> int:
+    """Note in the ledger of the study, if this home folder has it, that its configuration met the test set.
+
+    Returns how often it had before: a test accuracy looked at twice is no longer an unbiased one.
+    """
+    from hpo.ledger import load_study, record_retraining, study_names
+    from hpo.storage import open_existing
+
+    source = training.provenance
+    if source is None or source.study is None or source.trial is None or not (home.path / "optuna.db").is_file():
+        return 0
+    storage = open_existing(home, source.study)
+    if source.study not in study_names(storage):
+        return 0
+    seeds = {trial.number: trial.seed for trial in load_study(storage, source.study).trials}
+    if seeds.get(source.trial) != source.seed:
+        return 0  # another study of the same name
+    return record_retraining(storage, source.study, {"trial": source.trial, **summary(training, repeats)})
 
 
 def summary(training: Training, repeats: Repeats) -> dict[str, Any]:

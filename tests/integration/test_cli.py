@@ -98,6 +98,7 @@ def test_from_run_to_retrain(tmp_path: Path) -> None:
     (tmp_path / "best.yaml").rename(elsewhere / "best.yaml")
     again = hpo("retrain", "best.yaml", "--seeds", "2", "-o", "final", "--json", cwd=elsewhere)
     summary = json.loads(again.stdout)
+    assert "test set was opened" not in again.stderr
     assert len(summary["test_accuracies"]) == 2
     assert summary["test_accuracy_std"] is not None
     for seed in (0, 1):
