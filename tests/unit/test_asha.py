@@ -22,9 +22,7 @@ def test_rungs_of_fifty_epochs():
     assert rung_levels(0.5, 2, 3) == (0.5, 1, 2)
 
 
-@pytest.mark.parametrize(
-    ("grace", "factor", "maximum"), [(0, 4, 50), (51, 4, 50), (1, 1, 50), (math.nan, 4, 5)]
-)
+@pytest.mark.parametrize(("grace", "factor", "maximum"), [(0, 4, 50), (51, 4, 50), (1, 1, 50), (math.nan, 4, 5)])
 def test_impossible_rungs_are_refused(grace, factor, maximum):
     with pytest.raises(ValueError, match=r"grace period|reduction factor"):
         rung_levels(grace, factor, maximum)
