@@ -97,7 +97,7 @@ class Painter:
         """Take over the size of the very terminal that is painted on; stdin and stdout may be others."""
         columns, rows = os.get_terminal_size(self._stream.fileno())
         # Some terminals say 0 until they are ready.
-        self._console.size = size = (columns or 80, rows or 24)  # type: ignore[assignment]
+        self._console.size = size = (columns or 80, rows or 24)
         return size
 
 

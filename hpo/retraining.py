@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections.abc import Callable, Sequence
@@ -73,7 +74,7 @@ def retrain(
                 context,
                 seed=seed,
                 output_dir=folder,
-                on_epoch=lambda metrics, seed=seed: on_epoch(seed, metrics),
+                on_epoch=functools.partial(on_epoch, seed),
             )
         except CheckpointError as error:
             raise UsageError(f"{folder}: {error}; choose another folder by --output, or empty this one") from error
