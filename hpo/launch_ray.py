@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,9 +65,11 @@ def ray_session(spec: Spec, verbose: bool) -> Iterator[None]:
     """Ray: the cluster named by the specification or RAY_ADDRESS, else one on this machine for this study."""
     address = spec.ray.address or os.environ.get("RAY_ADDRESS")
     if not address:
-        # Ray's ports are open to every account of this machine: only holders of this study's secret get in. (Newer
-        # versions do so by themselves, with one secret for all; on a cluster it is its owner's business.)
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        # Ray's ports are open to every account of this machine: only holders of this process's secret get in. (On a
+        # cluster it is its owner's business.) Ray reads the mode when it is imported; later, versions from 2.59 on
+        # still switch it on by themselves where it is not named.
+        if "ray" not in sys.modules:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         os.environ[MARK] = f"{os.getpid()}-{secrets.token_hex(8)}"
     os.environ.update(
