@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from typing import Literal
 from hpo.errors import HpoError
 from hpo.home import Home
 from hpo.redact import redact
+from trainers.api import DataConfig, DataError, ModelConfig, WeightsError
 
 LOW_DISK_BYTES = 5e9
+RAY_START_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ def examine(home: Home, name: str | None) -> int:
         lambda: _ledger(home),
         lambda: _tracking(home),
     ]
+    if name is None:  # these take their time and say nothing of a study
+        checks += [lambda: _data("cifar10"), lambda: _data("cifar100"), _weights, _ray]
     worst = 0
     for check in checks:
         worst = max(worst, _show(_run(check)))
@@ -48,7 +53,7 @@ def examine(home: Home, name: str | None) -> int:
 
 
 def _show(finding: Finding) -> int:
-    print(f"{finding.state:8} {finding.subject:14} {redact(finding.text)}")
+    print(f"{finding.state:8} {finding.subject:14} {redact(finding.text)}", flush=True)
     return int(finding.state == "failed")
 
 
@@ -88,6 +93,44 @@ def _cuda() -> Finding:
     if devices:
         return Finding("ok", "CUDA", "; ".join(devices))
     return Finding("warning", "CUDA", "no device: studies run on the CPU, which suits only small ones")
+
+
+def _ray() -> Finding:
+    """Starts the Ray of this machine, or joins the cluster that RAY_ADDRESS names."""
+    place = os.environ.get("RAY_ADDRESS") or "this machine"
+    try:
+        command = [sys.executable, "-m", "hpo.launch_probe"]
+        probe = subprocess.run(command, capture_output=True, text=True, timeout=RAY_START_S, check=True)
+    except subprocess.TimeoutExpired:
+        advice = "see /tmp/ray/session_latest/logs, and that no firewall stands between processes of this machine"
+        return Finding("failed", "Ray", f"{place} did not answer within {RAY_START_S:.0f} s; {advice}")
+    except subprocess.CalledProcessError as error:
+        reason = str(error.stderr).strip().splitlines()[-1]
+        return Finding("failed", "Ray", f"{place}: {reason}")
+    return Finding("ok", "Ray", f"{place}: {probe.stdout.strip()}")
+
+
+def _data(name: Literal["cifar10", "cifar100"]) -> Finding:
+    from trainers.cifar import verify
+
+    config = DataConfig(name=name)
+    try:
+        verify(config)
+    except DataError as error:
+        return Finding("warning", "data set", str(error))
+    return Finding("ok", "data set", f"{name} is complete in {config.root}")
+
+
+def _weights() -> Finding:
+    """Those of the default model; others are had in the same way."""
+    from trainers.weights import check
+
+    model = ModelConfig()
+    try:
+        check(model)
+    except WeightsError as error:
+        return Finding("warning", "weights", str(error))
+    return Finding("ok", "weights", f"{model.name} is cached or can be fetched")
 
 
 def _home(home: Home) -> Finding:
