@@ -54,7 +54,7 @@ class SignalGuard:
             signal.signal(number, self._handle)
 
     def say(self, text: str) -> None:
-        """Write a line past Python's buffers: whatever was interrupted may be inside one of them."""
+        """Write last words past Python's buffers: whatever was interrupted may be inside one of them."""
         os.write(terminal, f"{text}\n".encode())
 
     def leave(self, code: int) -> NoReturn:
@@ -71,5 +71,6 @@ class SignalGuard:
         self.received = number
         if self._stop is None:
             raise Interrupted(number)
-        self.say(f"{name}: stopping; once more leaves at once")
+        # To where everything is printed: the live view goes on and shows it as a note.
+        os.write(2, f"{name}: stopping; once more leaves at once\n".encode())
         self._stop(f"interrupted by {name}")
