@@ -52,7 +52,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
 def _trials(study: StudyRecord) -> Table:
     names = list(study.spec.space)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("trial", "status", "epochs", "val acc"):
+    for title in ("#", "status", "epochs", "val acc"):
         table.add_column(title, justify="left" if title == "status" else "right", no_wrap=True)
     for title in short_names(names):
         # A long path wraps at its dots, so that five parameters fit into 80 columns.
