@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import fcntl
+import functools
 import importlib
 import os
 import socket
@@ -81,7 +82,7 @@ class Worker(tune.Trainable):
         self._lock = _only_writer(job["checkpoints"])
         module, function = job["trainer"].split(":")
         train = cast(Trainer, getattr(importlib.import_module(module), function))
-        config = TypeAdapter(TrialConfig).validate_python(job["training"])
+        config = _configuration().validate_python(job["training"])
         context = Context(
             seed=job["seed"],
             checkpoints=DirectoryStore(job["checkpoints"]),
@@ -102,6 +103,12 @@ class Worker(tune.Trainable):
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+@functools.lru_cache(maxsize=1)
+def _configuration() -> TypeAdapter[TrialConfig]:
+    """Made once per process: reading the annotations takes longer than a short trial."""
+    return TypeAdapter(TrialConfig)
 
 
 def _only_writer(checkpoints: str) -> TextIO | None:

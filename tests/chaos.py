@@ -13,17 +13,12 @@ import json
 import math
 import os
 import random
-import secrets
 import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +30,7 @@ from hpo.records import StudyRecord
 from hpo.specification import Spec
 from hpo.storage import open_storage
 from tests.conftest import synthetic_spec
-from tests.drivers import REPOSITORY, Driver
+from tests.drivers import Driver, cluster
 
 TRIALS, EPOCHS, SECONDS = 8, 8, 0.2
 LIMIT_S = 300.0
@@ -71,7 +66,9 @@ class Result:
 class Run:
     """One study and its deaths."""
 
-    def __init__(self, folder: Path, seed: int, index: int, cluster: str | None = None) -> None:
+    def __init__(self, folder: Path, seed: int, index: int, ray: dict[str, str]) -> None:
+        """`ray`: environment that names a cluster to use; empty to start one for each driver."""
+        self.ray = ray
         self.name = f"chaos-{seed}-{index:03d}"
         self.home = Home.at(folder / "home").create()
         self.journal = folder / f"journal-{self.name}"
@@ -88,7 +85,6 @@ class Run:
             budget={"trials": TRIALS},
             concurrency=2,
             seed=index,
-            ray={"address": cluster},
             retries=9,
         )
         self.file = folder / f"{self.name}.yaml"
@@ -118,7 +114,7 @@ class Run:
         return self.result
 
     def _start(self, *command: str) -> None:
-        self.drivers.append(Driver.start(*command, home=self.home.path))
+        self.drivers.append(Driver.start(*command, home=self.home.path, **self.ray))
 
     def _die(self, kill: Kill) -> bool:
         driver = self.drivers[-1]
@@ -266,34 +262,14 @@ def expected(spec: Spec) -> dict[int, dict[str, object]]:
     return {trial.number: dict(trial.values) for trial in asked}
 
 
-@contextmanager
-def cluster() -> Iterator[str]:
-    """The address of a Ray of two CPUs that lives as long as the block."""
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_USAGE_STATS_ENABLED="0")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
-    command += [f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    head = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": path}
-    )
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        head.terminate()
-        head.wait(60)
-
-
 def play(runs: int, seed: int, folder: Path) -> list[Result]:
     """Play so many runs in `folder`, printing a line for each."""
-    with cluster() as address:
-        return [_play(folder, seed, index, address if index % 3 else None) for index in range(runs)]
+    with cluster() as shared:
+        return [_play(folder, seed, index, shared if index % 3 else {}) for index in range(runs)]
 
 
-def _play(folder: Path, seed: int, index: int, address: str | None) -> Result:
-    result = Run(folder, seed, index, address).play()
+def _play(folder: Path, seed: int, index: int, ray: dict[str, str]) -> Result:
+    result = Run(folder, seed, index, ray).play()
     kills = ", ".join(f"{count} {target}" for target, count in sorted(result.kills.items())) or "none"
     print(
         f"run {index}: kills {kills}; lost {len(result.lost)}, duplicates {len(result.duplicates)}, "

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import secrets
 import signal
+import socket
+import subprocess
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -118,6 +123,27 @@ def _command(arguments: Sequence[str], variables: dict[str, str], output: Path) 
         sys.stdout.flush()
 
 
-def all_output(drivers: Sequence[Driver]) -> str:
-    """The text of several commands, for the message of a failed test."""
-    return "\n".join(f"--- {index}\n{one.text[-2500:]}" for index, one in enumerate(drivers))
+@contextmanager
+def cluster() -> Iterator[dict[str, str]]:
+    """A Ray of two CPUs that lives as long as the block; yields the environment that leads drivers to it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
+    command += [f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
+    # A folder of its own, so that nobody else's `ray.init()` finds it; short, because sockets lie below it.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        head = subprocess.Popen(
+            [*command, f"--temp-dir={folder}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | secret | {"PYTHONPATH": path},
+            start_new_session=True,
+        )
+        try:
+            yield {**secret, "RAY_ADDRESS": f"127.0.0.1:{port}"}
+        finally:
+            head.terminate()
+            head.wait(60)

@@ -67,7 +67,7 @@ def test_signals_end_a_study_in_order_or_at_once(home: Home, tmp_path: Path) -> 
     third.until("resumed")
     third.signal(signal.SIGINT)
     third.signal(signal.SIGINT)
-    assert third.wait(20) == 130
+    assert third.wait() == 130
     assert last_line(third) == "Go on with: hpo resume halted"
     for driver in (first, second, third):
         assert driver.orphans() == []

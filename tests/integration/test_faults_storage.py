@@ -1,0 +1,229 @@
+"""The ledger's database and the disk: locked, full, restarted; and two drivers on one study."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpo.home import Home
+from hpo.ledger import load_study
+from hpo.records import StudyRecord
+from hpo.storage import open_storage
+from tests.conftest import synthetic_spec
+from tests.drivers import Driver, cluster
+
+pytestmark = pytest.mark.ray
+
+LOCKED_S = 20
+
+
+def study_of(url: str, name: str) -> StudyRecord:
+    """A study as recorded."""
+    return load_study(open_storage(url), name)
+
+
+def assert_whole(study: StudyRecord, trials: int) -> None:
+    """Every trial once, each with all its epochs."""
+    assert [trial.number for trial in study.trials] == list(range(trials))
+    assert {trial.status for trial in study.trials} <= {"complete", "pruned"}
+    for trial in study.trials:
+        assert [epoch.metrics.epoch for epoch in trial.epochs] == list(range(1, len(trial.epochs) + 1))
+
+
+def test_locked_database_and_a_second_driver(home: Home, tmp_path: Path, ray: dict[str, str]) -> None:
+    """Another process holds SQLite's lock for 20 s; meanwhile a second driver is refused; then the first is killed
+    and its lock is taken over at once."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(synthetic_spec("locked", extra={"seconds": 0.3, "light": True}, concurrency=2).to_yaml())
+    first = Driver.start("run", spec, home=home.path, **ray)
+    first.until("val accuracy", count=2)
+    other = sqlite3.connect(home.path / "optuna.db", timeout=30, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    before = first.text.count("val accuracy")
+    began = time.monotonic()
+
+    second = Driver.start("resume", "locked", home=home.path, **ray)
+    assert second.wait() == 2
+    assert f"is being run by process {first.pid} on {socket.gethostname()}" in second.text
+
+    time.sleep(max(0.0, LOCKED_S - (time.monotonic() - began)))
+    assert first.text.count("val accuracy") <= before + 2, "the lock was not held against the driver"
+    other.execute("COMMIT")
+    other.close()
+    first.until("val accuracy", count=before + 4)
+    assert first.process.is_alive()
+    first.kill()
+
+    third = Driver.start("resume", "locked", home=home.path, **ray)
+    assert third.wait() == 0, third.text
+    assert_whole(study_of(home.ledger_url, "locked"), 8)
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[dict[str, str]]:
+    """A Ray that all drivers of this file use."""
+    with cluster() as environment:
+        yield environment
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 12 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_full_disk(home: Home, tmp_path: Path, ray: dict[str, str], small_disk: Path) -> None:
+    """First no checkpoint can be written, then no record; each time the study stops resumable, nothing is corrupt."""
+    ledger = f"sqlite:///{small_disk / 'ledger.db'}"
+    spec = synthetic_spec(
+        "full",
+        extra={"seconds": 0.3, "megabytes": 3},
+        storage={"ledger": ledger, "checkpoints": str(small_disk / "checkpoints")},
+        tracking={"enabled": False},
+        asha={"enabled": False},
+        budget={"trials": 2},
+        concurrency=2,
+    )
+    (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+    first = Driver.start("run", tmp_path / "spec.yaml", home=home.path, **ray)
+    assert first.wait() == 4, first.text  # two checkpoints of each of two trials are 12 MB, the third is too much
+    assert "No space left on device" in first.text
+    assert first.text.strip().splitlines()[-1] == "Go on with: hpo resume full"
+    assert "Traceback" not in first.text
+    assert {trial.status for trial in study_of(ledger, "full").trials} == {"interrupted"}
+
+    subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
+    second = Driver.start("resume", "full", home=home.path, **ray)
+    second.until("val accuracy", count=2)
+    fill(small_disk / "filler")
+    assert second.wait() == 4, second.text
+    assert second.text.strip().splitlines()[-1] == "Go on with: hpo resume full"
+    assert "Traceback" not in second.text
+
+    (small_disk / "filler").unlink()
+    third = Driver.start("resume", "full", home=home.path, **ray)
+    assert third.wait() == 0, third.text
+    assert_whole(study_of(ledger, "full"), 2)
+    assert sqlite3.connect(small_disk / "ledger.db").execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def fill(path: Path) -> None:
+    """A file as large as its disk allows."""
+    with path.open("wb", buffering=0) as filler:
+        try:
+            while filler.write(bytes(2**16)):
+                pass
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+
+
+# ------------------------------------------------------------------------------------------- PostgreSQL
+
+
+class Postgres:
+    """A database server of the test's own."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder = folder
+        self._programs = programs
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.password = "s3cret-postgres"
+        (folder / "password").write_text(self.password)
+        self._run(
+            "initdb", "-D", folder / "data", "-U", "hpo", f"--pwfile={folder / 'password'}", "-A", "scram-sha-256"
+        )
+
+    @property
+    def url(self) -> str:
+        """For SQLAlchemy."""
+        return f"postgresql+psycopg://hpo:{self.password}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Serve until `stop`."""
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        self._run("pg_ctl", "-D", self.folder / "data", "-o", options, "-l", self.folder / "log", "-w", "start")
+
+    def stop(self) -> None:
+        """Cut all connections off, in the middle of whatever they do."""
+        self._run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "-w", "stop")
+
+    def _run(self, program: str, *arguments: object) -> None:
+        command = [str(self._programs / program), *map(str, arguments)]
+        if os.geteuid() == 0:  # it refuses to run as root
+            command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    """A running server."""
+    import pwd
+    import tempfile
+
+    pytest.importorskip("psycopg", reason="psycopg, the PostgreSQL driver, is not installed")
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    if not programs:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    if os.geteuid() == 0:
+        os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
+    server = Postgres(folder, programs[-1])
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+def test_postgresql_is_restarted(home: Home, tmp_path: Path, ray: dict[str, str], postgres: Postgres) -> None:
+    """Twice in one study, once for seconds: no trial is lost, and the driver does not even stop. Its password is
+    nowhere but in the ledger and the owner's note of where that is."""
+    spec = synthetic_spec(
+        "served", extra={"seconds": 0.3, "light": True}, storage={"ledger": postgres.url}, concurrency=2
+    )
+    (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+    driver = Driver.start("run", tmp_path / "spec.yaml", home=home.path, **ray)
+    driver.until("val accuracy", count=3)
+    postgres.stop()
+    postgres.start()
+    driver.until("val accuracy", count=8)
+    postgres.stop()
+    restart = threading.Timer(3, postgres.start)
+    restart.start()
+    assert driver.wait() == 0, driver.text
+    restart.join()
+    assert_whole(study_of(postgres.url, "served"), 8)
+
+    status = Driver.start("status", "served", "--json", home=home.path, **ray)
+    assert status.wait() == 0
+    refused = Driver.start("run", tmp_path / "spec.yaml", home=home.path, **ray)
+    assert refused.wait() == 2
+    note = home.study("served") / "ledger.url"
+    assert note.stat().st_mode & 0o777 == 0o600
+    for one in (driver, status, refused):
+        assert postgres.password not in one.text
+    for path in home.path.rglob("*"):
+        if path.is_file() and path != note:
+            assert postgres.password.encode() not in path.read_bytes(), path

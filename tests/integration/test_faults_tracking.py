@@ -1,0 +1,232 @@
+"""MLflow: not there, gone in the middle, back again; and everything that can differ from the ledger."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from hpo import doctor
+from hpo.asha import RungDecision
+from hpo.home import Home
+from hpo.ledger import Ledger, load_study
+from hpo.outcome import Ending, Outcome
+from hpo.storage import open_storage
+from hpo.tracking import CONNECT_TIMEOUT_S, TRIAL_TAG, Mirror
+from tests.conftest import synthetic_spec
+from tests.drivers import Driver, cluster
+from trainers.api import EpochMetrics
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def serve(port: int, folder: Path) -> None:
+    """MLflow's server application, in a process that has its imports behind it."""
+    from mlflow.server import constants
+
+    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{folder / 'server.db'}"
+    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = "mlflow-artifacts:/"
+    os.environ[constants.ARTIFACTS_DESTINATION_ENV_VAR] = str(folder / "artifacts")
+    os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
+    from mlflow.server import app
+    from werkzeug.serving import run_simple
+
+    with (folder / "server.log").open("w") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    run_simple("127.0.0.1", port, app, threaded=True)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """The URI of an MLflow server, with a password that it does not ask for, and its process id."""
+    port = free_port()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.warm"])
+    process = context.Process(target=serve, args=(port, tmp_path))
+    process.start()
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+            break
+        except OSError:
+            assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
+            time.sleep(0.1)
+    yield f"http://person:s3cret-mlflow@127.0.0.1:{port}", process.pid
+    process.kill()
+    process.join()
+
+
+@pytest.mark.ray
+def test_server_down_at_the_start_and_in_the_middle(home: Home, tmp_path: Path, server: tuple[str, int]) -> None:
+    """Without a server nothing starts, and it is said why. One that hangs in the middle does not delay training, and
+    the command ends in time; `hpo doctor` then shows and writes what is missing."""
+    path = tmp_path / "spec.yaml"
+    spec = synthetic_spec("tracked", extra={"seconds": 0.2, "light": True}, concurrency=2)
+    path.write_text(spec.to_yaml())
+    nobody = f"http://person:s3cret-mlflow@127.0.0.1:{free_port()}"
+    down = Driver.start("run", path, f"tracking.uri={nobody}", home=home.path)
+    assert down.wait() == 4
+    assert CONNECT_TIMEOUT_S < 10
+    assert "does not answer" in down.text
+    assert "tracking.enabled=false" in down.text
+    assert not (home.path / "optuna.db").exists() or not load_names(home)
+
+    uri, pid = server
+    with cluster() as ray:
+        driver = Driver.start("run", path, f"tracking.uri={uri}", home=home.path, **ray)
+        driver.until("val accuracy", count=3)
+        os.kill(pid, signal.SIGSTOP)  # worse than gone: connections are taken and never answered
+        driver.until("val accuracy", count=8)
+        assert driver.wait() == 0, driver.text
+    assert "MLflow has not got everything yet" in driver.text
+    study = load_study(open_storage(home.ledger_url), "tracked")
+    assert len(study.trials) == 8
+    assert {trial.status for trial in study.trials} <= {"complete", "pruned"}
+
+    os.kill(pid, signal.SIGCONT)
+    shown = findings(home, "tracked")
+    assert "differs" in shown
+    assert "differences repaired" in shown
+    again = findings(home, "tracked")
+    assert "differs" not in again
+    assert "8 trials of tracked agree with the ledger" in again
+    assert "s3cret-mlflow" not in down.text + driver.text + shown + again
+    assert b"s3cret-mlflow" not in (tmp_path / "server.db").read_bytes()
+    artifacts = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+    assert artifacts
+    for artifact in artifacts:
+        assert b"s3cret-mlflow" not in artifact.read_bytes()
+
+
+def findings(home: Home, name: str) -> str:
+    """What `hpo doctor NAME` prints of the study, after its look at the machine."""
+    return "\n".join(f"{one.state} {one.subject} {one.text}" for one in doctor._study(home, name))
+
+
+def load_names(home: Home) -> list[str]:
+    """Studies in the home folder's ledger."""
+    from hpo.ledger import study_names
+
+    return list(study_names(open_storage(home.ledger_url)))
+
+
+@pytest.fixture
+def recorded(home: Home) -> Ledger:
+    """A ledger with a complete, a pruned, a failed and an interrupted trial, closed."""
+    spec = synthetic_spec("compared", train={"epochs": 3, "progressive": {"stages": 1}})
+    ledger = Ledger.create(open_storage(home.ledger_url), spec, {"identity": "one", "created": 1.0})
+    endings = [
+        (3, Outcome(Ending.COMPLETE, "all")),
+        (1, Outcome(Ending.PRUNED, "below")),
+        (2, Outcome(Ending.FAILED, "because")),
+        (1, Outcome(Ending.INTERRUPTED, "stopped")),
+    ]
+    for number, (epochs, outcome) in enumerate(endings):
+        ledger.ask(lambda trial: {"q": trial.suggest_float("extra.quality", 0, 1)}, lambda number: number)
+        for epoch in range(1, epochs + 1):
+            decision = RungDecision(1.0, 0.1 * epoch, None, number, True) if epoch == 1 else None
+            ledger.record(number, EpochMetrics(epoch=epoch, val_accuracy=0.1 * epoch, val_loss=1.0), decision)
+        ledger.finish(number, outcome)
+    ledger.close()
+    return ledger
+
+
+def test_doctor_shows_and_repairs_every_difference(home: Home, recorded: Ledger) -> None:
+    """A run is missing, one is there twice, statuses, values and parameters are wrong, an epoch is missing."""
+    mirror = Mirror(recorded.study, home)
+    for trial in recorded.trials:
+        mirror.sync(trial)
+        recorded.link_run(trial.number, mirror.runs[trial.number])
+    mirror.finish(recorded.study)
+    assert Mirror(recorded.study, home).differences(recorded.study) == []
+
+    client = MlflowClient(tracking_uri=home.mlflow_url)
+    runs = dict(mirror.runs)
+    client.delete_run(runs[0])
+    client.log_metric(runs[1], "val_accuracy", 0.9, step=7)
+    client.set_terminated(runs[2], "FINISHED")
+    twin = client.create_run(mirror.experiment, tags=client.get_run(runs[3]).data.tags)
+    client.set_terminated(mirror.parent, "FAILED")
+
+    shown = findings(home, "compared")
+    for line in (
+        "the study's run is FAILED, not SCHEDULED",
+        "trial 0 has no run",
+        "trial 1 has 1 metric values that the ledger has not",
+        "trial 2 is FINISHED, not FAILED",
+        "trial 3 has 2 runs",
+        "5 differences repaired",
+    ):
+        assert line in shown, shown
+    study = load_study(open_storage(home.ledger_url), "compared")
+    assert Mirror(study, home).differences(study) == []
+    assert client.get_run(twin.info.run_id).info.lifecycle_stage == "deleted"
+    assert study.trials[0].mlflow_run_id != runs[0]
+    assert study.trials[2].mlflow_run_id == runs[2]
+    experiment = client.get_experiment_by_name("compared")
+    children = [run for run in client.search_runs([experiment.experiment_id]) if TRIAL_TAG in run.data.tags]
+    assert sorted(int(run.data.tags[TRIAL_TAG]) for run in children) == [0, 1, 2, 3]
+
+    assert "differs" not in findings(home, "compared")
+
+
+def test_a_cut_off_synchronisation_is_finished_without_a_trace(home: Home, recorded: Ledger) -> None:
+    """A driver that dies after any call to MLflow leaves nothing that the next one would make twice."""
+    client = MlflowClient(tracking_uri=home.mlflow_url)
+    for attempt in range(80):
+        mirror = Mirror(recorded.study, home)
+        calls = Cut(mirror._client, 1 + attempt // 6)
+        mirror._client = calls  # type: ignore[assignment]
+        try:
+            for trial in recorded.trials:
+                mirror.sync(trial)
+            mirror.finish(recorded.study)
+        except ConnectionError:
+            continue
+        break
+    else:
+        pytest.fail("never got through")
+    assert attempt > 10
+    study = recorded.study
+    left = Mirror(study, home).differences(study)
+    assert left == [f"trial {number} has a run that the ledger does not know" for number in range(4)]
+    experiment = client.get_experiment_by_name("compared")
+    assert len(client.search_runs([experiment.experiment_id])) == 5
+
+
+class Cut:
+    """An MLflow client whose server takes so many writes and then no more: the last one is done, its answer lost."""
+
+    def __init__(self, client: MlflowClient, writes: int) -> None:
+        self._client, self._left = client, writes
+
+    def __getattr__(self, name: str) -> object:
+        method = getattr(self._client, name)
+        if name.startswith(("search", "get")):
+            return method
+
+        def write(*arguments: object, **options: object) -> object:
+            if self._left <= 0:
+                raise ConnectionError("down")
+            self._left -= 1
+            answer = method(*arguments, **options)
+            if self._left == 0:
+                raise ConnectionError("the answer is lost")
+            return answer
+
+        return write
