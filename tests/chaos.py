@@ -156,7 +156,7 @@ class Run:
     def _finish(self) -> None:
         code = self.drivers[-1].wait(LIMIT_S)
         if code != 0:
-            self.result.wrong.append(f"the last driver ended with {code}: {self.drivers[-1].text[-1500:]}")
+            raise RuntimeError(f"the last driver of {self.name} ended with {code}: {self.drivers[-1].text[-3000:]}")
 
     def trained(self) -> list[tuple[int, int, int, float]]:
         """(trial, epoch, pid, time) of every epoch that was really trained."""

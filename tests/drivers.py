@@ -124,26 +124,45 @@ def _command(arguments: Sequence[str], variables: dict[str, str], output: Path) 
 
 
 @contextmanager
-def cluster() -> Iterator[dict[str, str]]:
-    """A Ray of two CPUs that lives as long as the block; yields the environment that leads drivers to it."""
+def cluster(cpus: int = 2) -> Iterator[dict[str, str]]:
+    """A Ray that lives as long as the block; yields the environment that leads drivers to it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    head = ["--head", f"--port={port}", "--include-dashboard=false"]
+    with _raylet(head, cpus, secret):
+        yield {**secret, "RAY_ADDRESS": f"127.0.0.1:{port}"}
+
+
+@contextmanager
+def node(ray: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Another node of that cluster, of one CPU, on this machine; yields its process, which leads a group."""
+    with _raylet([f"--address={ray['RAY_ADDRESS']}"], 1, ray) as process:
+        yield process
+
+
+@contextmanager
+def _raylet(options: Sequence[str], cpus: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
-    command += [f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     # A folder of its own, so that nobody else's `ray.init()` finds it; short, because sockets lie below it.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        head = subprocess.Popen(
-            [*command, f"--temp-dir={folder}"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | secret | {"PYTHONPATH": path},
-            start_new_session=True,
-        )
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--num-cpus={cpus}", *options]
+        output = Path(folder) / "output"
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [*command, *([f"--temp-dir={folder}"] if "--head" in options else [])],
+                stdout=file,
+                stderr=file,
+                env=os.environ | environment | {"PYTHONPATH": path},
+                start_new_session=True,
+            )
         try:
-            yield {**secret, "RAY_ADDRESS": f"127.0.0.1:{port}"}
+            while "Ray runtime started" not in output.read_text():
+                if process.poll() is not None:
+                    raise RuntimeError(output.read_text())
+                time.sleep(0.1)
+            yield process
         finally:
-            head.terminate()
-            head.wait(60)
+            process.terminate()
+            process.wait(60)

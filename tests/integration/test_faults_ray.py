@@ -12,7 +12,7 @@ from hpo.home import Home
 from hpo.ledger import load_study
 from hpo.storage import open_storage
 from tests.conftest import synthetic_spec
-from tests.drivers import Driver
+from tests.drivers import Driver, cluster, node
 
 pytestmark = pytest.mark.ray
 
@@ -45,3 +45,25 @@ def test_death_of_rays_head(home: Home, tmp_path: Path) -> None:
         assert {trial.status for trial in study.trials if trial.started} <= {"interrupted", "complete"}
     for driver in drivers:
         assert driver.orphans() == []
+
+
+@pytest.mark.timeout(600)
+def test_loss_of_a_node(home: Home, tmp_path: Path) -> None:
+    """One of two nodes dies under its trial: the trial goes on from its last checkpoint on the other."""
+    spec = synthetic_spec(
+        "nodes", extra={"seconds": 0.3, "light": True}, budget={"trials": 4}, asha={"enabled": False}, retries=1
+    )
+    (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+    with cluster(cpus=1) as ray, node(ray) as second:
+        driver = Driver.start("run", tmp_path / "spec.yaml", home=home.path, **ray)
+        driver.until("epoch 2/8", count=2)
+        os.killpg(second.pid, signal.SIGKILL)  # raylet, workers and all
+        assert driver.wait() == 0, driver.text
+    study = load_study(open_storage(home.ledger_url), "nodes")
+    assert [trial.status for trial in study.trials] == ["complete"] * 4
+    losses = [attempt for trial in study.trials for attempt in trial.attempts if attempt.lost]
+    assert len(losses) == 1
+    (hit,) = [trial for trial in study.trials if len(trial.attempts) == 2]
+    assert hit.attempts[1].resumed_after >= 1
+    for trial in study.trials:
+        assert [epoch.metrics.epoch for epoch in trial.epochs] == list(range(1, 9))
