@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# Two OpenBLAS threads spin against each other on small matrices: a test of the sampler took ten times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from collections.abc import Iterator
 from pathlib import Path
 
