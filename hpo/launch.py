@@ -16,7 +16,7 @@ from hpo.conductor import Conductor, Event
 from hpo.errors import InfrastructureError, NoTrialSucceeded, UsageError
 from hpo.home import Home
 from hpo.launch_ray import Slots, Watchdog, end_processes, plan_slots, ray_session, survey
-from hpo.ledger import Ledger, load_study, refuse_existing
+from hpo.ledger import Ledger, last_holder, load_study, refuse_existing
 from hpo.lock import Lease, study_lock
 from hpo.provenance import provenance
 from hpo.records import StudyRecord, TrialRecord
@@ -43,14 +43,15 @@ def run(spec: Spec, home: Home, *, view: View, verbose: bool = False) -> StudyRe
     home.create()
     spec = anchor(spec)
     folder = home.study(spec.study)
-    with SignalGuard(_farewell(spec.study, home), end_processes) as signals, study_lock(folder):
+    lease = Lease.here(str(folder))
+    with _guard(spec.study, home, lease) as signals, study_lock(folder):
         storage = open_storage(spec.storage.ledger or home.ledger_url)
         refuse_existing(storage, spec.study)
         info = provenance() | _preflight(spec, home)
-        with ray_session(spec, verbose):
+        with ray_session(spec, verbose, lease.token):
             slots = plan_slots(spec)
             home.remember_ledger(spec.study, spec.storage.ledger)
-            ledger = Ledger.create(storage, spec, info, study_sampler(spec), Lease.here(str(folder)))
+            ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease)
             return _drive(ledger, home, slots, view(spec), signals, verbose)
 
 
@@ -66,22 +67,26 @@ def resume(name: str, home: Home, *, view: View, changes: Callable[[Spec], Spec]
     folder = home.study(name)
     load_study(open_existing(home, name), name)  # so that a wrong name leaves no trace
     home.create()
-    with SignalGuard(_farewell(name, home), end_processes) as signals, study_lock(folder):
+    lease = Lease.here(str(folder))
+    with _guard(name, home, lease) as signals, study_lock(folder):
         storage = open_storage(home.ledger_of(name))
+        holder = last_holder(storage, name)
+        if holder and lease.outlived(holder):  # it died; its workers may not have noticed yet
+            end_processes(holder["token"])
         recorded = load_study(storage, name)
         spec = changes(recorded.spec)
         info = _preflight(spec, home)
         _check_data(recorded, info)
-        with ray_session(spec, verbose):
+        with ray_session(spec, verbose, lease.token):
             slots = plan_slots(spec)
-            ledger = Ledger.open(storage, name, study_sampler(spec), Lease.here(str(folder)))
+            ledger = Ledger.open(storage, name, study_sampler(spec), lease)
             ledger.respecify(spec)
             return _drive(ledger, home, slots, view(spec), signals, verbose)
 
 
-def _farewell(name: str, home: Home) -> str:
+def _guard(name: str, home: Home, lease: Lease) -> SignalGuard:
     place = "" if "HPO_HOME" in os.environ or home == Home.at() else f" --home {home.path}"
-    return f"Go on with: hpo resume {name}{place}"
+    return SignalGuard(f"Go on with: hpo resume {name}{place}", lambda: end_processes(lease.token))
 
 
 def _check_data(recorded: StudyRecord, info: dict[str, Any]) -> None:

@@ -42,15 +42,15 @@ class Slots:
 
 
 MARK = "HPO_DRIVER"
-"""Variable in the environment of every process that a driver's own Ray consists of."""
+"""Variable in the environment of every process of a driver's own Ray; its value is the token of the driver's lease."""
 
 
-def end_processes() -> None:
-    """Kill what this process's Ray has started on this machine, where Ray itself can no longer be asked to.
+def end_processes(token: str) -> None:
+    """Kill what a driver's own Ray consists of on this machine, where Ray itself can no longer be asked to.
 
     Ray's processes watch over each other, but when a whole chain of them dies some take a minute to notice.
     """
-    mark = f"{MARK}={os.environ.get(MARK)}".encode()
+    mark = f"{MARK}={token}".encode()
     for environment in Path("/proc").glob("[0-9]*/environ"):
         pid = int(environment.parent.name)
         try:
@@ -61,8 +61,11 @@ def end_processes() -> None:
 
 
 @contextmanager
-def ray_session(spec: Spec, verbose: bool) -> Iterator[None]:
-    """Ray: the cluster named by the specification or RAY_ADDRESS, else one on this machine for this study."""
+def ray_session(spec: Spec, verbose: bool, token: str = "") -> Iterator[None]:
+    """Ray: the cluster named by the specification or RAY_ADDRESS, else one on this machine for this study.
+
+    `token` marks the processes of the latter for `end_processes`.
+    """
     address = spec.ray.address or os.environ.get("RAY_ADDRESS")
     if not address:
         # Ray's ports are open to every account of this machine: only holders of this process's secret get in. (On a
@@ -71,7 +74,7 @@ def ray_session(spec: Spec, verbose: bool) -> Iterator[None]:
         if "ray" not in sys.modules:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        os.environ[MARK] = f"{os.getpid()}-{secrets.token_hex(8)}"
+        os.environ[MARK] = token
     os.environ.update(
         TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # MLflow and the ledger hold what those files would
         TUNE_DISABLE_SIGINT_HANDLER="1",  # signals are ours: hpo.signals

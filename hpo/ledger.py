@@ -381,6 +381,16 @@ def record_retraining(storage: BaseStorage, name: str, entry: Mapping[str, Any])
     return sum(earlier["trial"] == entry["trial"] for earlier in before)
 
 
+def last_holder(storage: BaseStorage, name: str) -> Mapping[str, Any] | None:
+    """The lease of the driver that has a study open, or had when it died; None after an orderly end."""
+    import optuna
+
+    holder: Mapping[str, Any] | None = optuna.load_study(study_name=name, storage=storage).user_attrs.get(
+        records.HOLDER_KEY
+    )
+    return holder
+
+
 def _check_schema(name: str, attributes: Mapping[str, Any]) -> None:
     schema = attributes.get(records.SCHEMA_KEY, 0)
     version = _version(attributes)

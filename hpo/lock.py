@@ -85,11 +85,8 @@ class Lease:
         return dataclasses.asdict(self) | {"alive": now}
 
     def refuse_other(self, name: str, holder: Mapping[str, Any] | None) -> None:
-        """Raises UsageError where the recorded holder may be alive.
-
-        One with the same folder on the same host is dead: this process has its flock.
-        """
-        if not holder or (holder["host"], holder["folder"]) == (self.host, self.folder):
+        """Raises UsageError where the recorded holder may be alive."""
+        if not holder or self.outlived(holder):
             return
         silent = time.time() - holder["alive"]
         if silent < LEASE_S:
@@ -97,6 +94,10 @@ class Lease:
                 _refusal(name, f"process {holder['pid']} on {holder['host']} (last sign of life {silent:.0f} s ago)")
                 + f"; if it is dead, try again in {LEASE_S - silent:.0f} s"
             )
+
+    def outlived(self, holder: Mapping[str, Any]) -> bool:
+        """Whether the recorded holder is known to be dead: it ran on this host, and this process has its flock."""
+        return bool((holder["host"], holder["folder"]) == (self.host, self.folder))
 
     def check(self, name: str, holder: Mapping[str, Any] | None) -> None:
         """Raises InfrastructureError where another driver has become the holder."""

@@ -183,7 +183,8 @@ class Run:
             again = sum(count - 1 for (trial, _), count in counts.items() if trial == number)
             if again > kills:
                 self.result.wrong.append(f"trial {number} trained {again} epochs again after {kills} kills")
-        self.result.wrong += [f"left running: {line}" for one in self.drivers for line in one.orphans()]
+        # What a killed driver left, the next one has ended.
+        self.result.wrong += [f"left running: {line}" for one in self.drivers for line in one.orphans(3)]
 
     def _check_trials(self, study: StudyRecord) -> None:
         import optuna
