@@ -11,20 +11,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-import timm
 import torch
 
 from reports.benchmarks import training_turnaround
+from reports.benchmarks.environment import environment
 from reports.benchmarks.memory import peak
 from reports.benchmarks.training_contenders import Case, Contender, engine, limit, peer
 from reports.benchmarks.training_turnaround import Turnaround
@@ -121,30 +118,6 @@ def _turnaround_lines(measured: Turnaround) -> list[str]:
         f"| evaluation (10 images) and checkpoint of the ending trial, on top | {ending:.2f} s |",
         f"| with a fresh process for the next trial | {fresh:.2f} s ({fresh / warm:.0f} times the warm one) |",
     ]
-
-
-def environment() -> dict[str, Any]:
-    """What the figures depend on."""
-    cuda = torch.cuda.is_available()
-    return {
-        "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if cuda else None,
-        "load_average_before": os.getloadavg(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
