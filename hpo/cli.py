@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hpo import completion
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -29,12 +30,20 @@ HomeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show Ray's own output too.")]
 SpecArgument = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A YAML file, or the name of a shipped search space.")
+    str,
+    typer.Argument(
+        metavar="SPEC", help="A YAML file, or the name of a shipped search space.", autocompletion=completion.specs
+    ),
 ]
 OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, e.g. budget.trials=20.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Overrides, e.g. budget.trials=20.", autocompletion=completion.overrides
+    ),
 ]
-StudyArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a study.")]
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of a study.", autocompletion=completion.studies)
+]
 
 
 def main() -> None:
@@ -146,7 +155,7 @@ def _finish(name: str, home: Path | None, verbose: bool, work: Callable[[Any], A
 
 @app.command()
 def status(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", autocompletion=completion.studies)] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until it is over.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -222,7 +231,10 @@ def export(
 
 @app.command()
 def report(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="One study, or several to compare.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="One study, or several to compare.", autocompletion=completion.studies),
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the page and its images.")] = None,
     home: HomeOption = None,
 ) -> None:
@@ -240,9 +252,21 @@ def report(
 @app.command()
 def retrain(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="An exported YAML file, or the name of a shipped recipe.")
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="An exported YAML file, or the name of a shipped recipe.",
+            autocompletion=completion.recipes,
+        ),
     ],
-    overrides: OverridesArgument = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Overrides, e.g. train.epochs=20.",
+            autocompletion=completion.training_overrides,
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and deviation.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for weights and metrics.")] = None,
@@ -294,7 +318,10 @@ def retrain(
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print this study's page.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Print this study's page.", autocompletion=completion.studies),
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Serve the MLflow UI of a home folder on 127.0.0.1."""
@@ -316,8 +343,15 @@ def validate(spec: SpecArgument, overrides: OverridesArgument = None) -> None:
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference for people instead.")] = False,
+) -> None:
     """Print the JSON Schema of specifications, for editors."""
+    if as_markdown:
+        from hpo.reference import markdown
+
+        print(markdown(), end="")
+        return
     from hpo.config import json_schema
 
     print(json.dumps(json_schema(), indent=2))
@@ -326,7 +360,12 @@ def schema() -> None:
 @app.command()
 def doctor(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Compare this study's ledger with MLflow too.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="Compare this study's ledger with MLflow too.",
+            autocompletion=completion.studies,
+        ),
     ] = None,
     home: HomeOption = None,
 ) -> None:

@@ -13,7 +13,7 @@ from hpo.problems import close
 from hpo.specification import DATABASE_URL, IMPORT_PATH, STUDY_NAME
 from hpo.yaml_source import Path, resolve
 
-_PATTERNS = {
+PATTERNS = {
     STUDY_NAME: "1 to 64 letters, digits, _ and -, beginning with a letter or digit: it names a folder",
     IMPORT_PATH: "module:function, e.g. trainers.finetune:train",
     DATABASE_URL: "an SQLAlchemy URL, e.g. sqlite:///studies.db",
@@ -68,7 +68,7 @@ def _phrase(error: Any) -> str:
     if error["type"] == "literal_error":
         return str(context["expected"]).replace("'", "")
     if error["type"] == "string_pattern_mismatch":
-        return _PATTERNS.get(context["pattern"], f"text like {context['pattern']}")
+        return PATTERNS.get(context["pattern"], f"text like {context['pattern']}")
     if error["type"] in _PHRASES:
         return _PHRASES[error["type"]].format(**context)
     return re.sub("^input should be ", "", str(error["msg"]).lower())

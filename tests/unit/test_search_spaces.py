@@ -12,7 +12,9 @@ import pytest
 import search_spaces
 from hpo.config import json_schema, load_spec, load_training, parse_spec, parse_training, training_schema
 from hpo.reach import corners
+from hpo.reference import markdown
 from hpo.space import configure, suggest
+from tests.conftest import REPOSITORY
 from trainers.catalogue import close_models, known_model
 
 STUDIES = sorted(search_spaces.studies())
@@ -83,6 +85,11 @@ def test_schema_file_is_current_and_describes_every_key(file: str, schema: objec
         for key, value in section.get("properties", {}).items():
             referenced = current["$defs"].get(str(value.get("$ref", "")).rpartition("/")[2], {})
             assert value.get("description") or referenced.get("description"), (section["title"], key)
+
+
+def test_the_reference_page_is_current() -> None:
+    written = (REPOSITORY / "reports/docs/specification.md").read_text(encoding="utf-8")
+    assert written == markdown(), "write it anew: hpo schema --markdown > reports/docs/specification.md"
 
 
 def test_quickstart_and_cpu_study_need_no_gpu_and_no_weights() -> None:

@@ -1,0 +1,77 @@
+"""What the shell offers on Tab. Asked anew at every key press, so nothing here imports a model or a database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import search_spaces
+from hpo.home import Home
+
+Offer = tuple[str, str]
+"""A word, and what it means."""
+
+
+def studies(ctx: typer.Context) -> list[str]:
+    """Names of the studies in the home folder, by their folders there."""
+    home = ctx.params.get("home")
+    folder = Home.at(Path(home) if home else None).path / "studies"
+    try:
+        return sorted(one.name for one in folder.iterdir() if one.is_dir())
+    except OSError:  # no study yet, or not ours to read
+        return []
+
+
+def specs() -> list[str]:
+    """Shipped search spaces, and YAML files here; where nothing fits the shell goes on with its own file names."""
+    return [*search_spaces.studies(), *_files()]
+
+
+def recipes() -> list[str]:
+    """Shipped recipes, and YAML files here."""
+    return [*search_spaces.recipes(), *_files()]
+
+
+def overrides() -> list[Offer]:
+    """Dotted keys of a specification, and the values of those that take one of a few."""
+    return _offers("schema.json")
+
+
+def training_overrides() -> list[Offer]:
+    """As `overrides`, for an exported configuration."""
+    return _offers("training.schema.json")
+
+
+def _files() -> list[str]:
+    return sorted(path.name for path in Path().glob("*.y*ml"))
+
+
+def _offers(name: str) -> list[Offer]:
+    schema = json.loads((search_spaces.FOLDER / name).read_text(encoding="utf-8"))
+    return list(_keys(schema, schema["$defs"], ""))
+
+
+def _keys(section: Mapping[str, Any], parts: Mapping[str, Any], path: str) -> Iterator[Offer]:
+    for name, field in section["properties"].items():
+        below = parts.get(field.get("$ref", "").rpartition("/")[2], {})
+        meaning = str(field.get("description", "")).partition("\n")[0]
+        if "properties" in below:
+            yield from _keys(below, parts, f"{path}{name}.")
+        elif names := field.get("propertyNames"):  # the space: a parameter per searchable setting
+            yield from ((f"{path}{name}.{one}=", meaning) for one in names["anyOf"][0]["enum"])
+        else:
+            yield f"{path}{name}=", meaning
+            yield from ((f"{path}{name}={word}", meaning) for word in _words(field))
+
+
+def _words(field: Mapping[str, Any]) -> Iterator[str]:
+    """The values of a setting that can be listed."""
+    for kind in (field, *field.get("anyOf", ())):
+        words = kind.get("enum", [kind["const"]] if "const" in kind else [])
+        yield from map(str, words)
+        if kind.get("type") == "boolean":
+            yield from ("true", "false")
