@@ -241,6 +241,7 @@ def _tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verb
     worker = {
         "trainer": spec.trainer,
         "device": slots.device,
+        "device_share": min(slots.gpus, 1.0) or 1.0,  # of the one GPU that a trial trains on
         "threads": max(1, math.floor(slots.cpus)) if slots.device == "cpu" else None,
         "cache_dir": str(home.cache),
     }

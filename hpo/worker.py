@@ -87,6 +87,7 @@ class Worker(tune.Trainable):
             seed=job["seed"],
             checkpoints=DirectoryStore(job["checkpoints"]),
             device=job["device"],
+            device_share=job.get("device_share", 1.0),
             threads=job["threads"],
             cache_dir=job["cache_dir"],
         )

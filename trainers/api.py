@@ -219,7 +219,7 @@ class Augment:
     erase: Annotated[float, Range(ge=0, le=1)] = 0.0
     """Probability of random erasing."""
     cutmix: Annotated[float, Range(ge=0, le=10)] = 0.0
-    """CutMix alpha; 0 is off. With mixup too, each batch draws one of the two."""
+    """CutMix alpha; 0 is off. With mixup too, each image draws one of the two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -463,6 +463,8 @@ class Context:
     checkpoints: CheckpointStore
     device: str = "cpu"
     """`cpu`, `cuda` or `cuda:N`."""
+    device_share: float = 1.0
+    """Share of the device's memory that is this trial's, above 0 to 1; `batch_size: auto` fills it."""
     threads: int | None = None
     """Intra-op threads on the CPU; None leaves torch's setting."""
     cache_dir: str = ".cache"

@@ -16,12 +16,12 @@ HEADROOM = 0.9
 PROBES = (8, 32)
 
 
-def largest(step: Callable[[int], None], *, device: str, reserve: int, accumulate: int) -> int:
+def largest(step: Callable[[int], None], *, device: str, share: float, reserve: int, accumulate: int) -> int:
     """Images per optimiser step, from the memory that two small steps took (it grows linearly in between).
 
-    `step(n)` runs forward and backward on n images of the last stage's size; `reserve` is the bytes that
-    training takes later (optimiser state). Other programs' use of the device counts as of now, so trials
-    that share a device and start together should be given a number instead.
+    `step(n)` augments n images to the last stage's size and runs forward and backward on them; `share` of the
+    device's memory (0 to 1) is this training's; `reserve` is the bytes that it takes later (optimiser state). Where
+    less than the share is free, because of other programs, that is what counts.
     """
     if not device.startswith("cuda"):
         return CPU_BATCH
@@ -32,8 +32,8 @@ def largest(step: Callable[[int], None], *, device: str, reserve: int, accumulat
         step(count)
         peaks.append(torch.cuda.max_memory_allocated(device))
     torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info(device)
-    available = int(HEADROOM * (free + torch.cuda.memory_allocated(device))) - reserve
+    free, total = torch.cuda.mem_get_info(device)
+    available = int(HEADROOM * min(free + torch.cuda.memory_allocated(device), share * total)) - reserve
     return accumulate * fitting(peaks[0], peaks[1], available)
 
 

@@ -6,9 +6,10 @@ repeated after a resume is the same epoch.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,10 @@ from trainers.runtime import Numerics, memory_errors
 from trainers.schedule import Stage
 from trainers.seeds import derive
 
+AUGMENTED_PIXELS = {"cuda": 8 * 2**20}
+"""Pixels (images x side^2) that are augmented at once, where that is more than a micro-batch. For small images a GPU's
+kernels take longer to start than to run; 8 Mi pixels are 100 MB of float32 images, a few times that while at work."""
+
 
 @dataclass(frozen=True)
 class TrainedEpoch:
@@ -44,22 +49,29 @@ class TrainedEpoch:
     seconds: float
 
 
+def micro_batches(batch: int, accumulate: int) -> list[int]:
+    """Sizes of the parts of a batch, as equal as can be; fewer where there are fewer images than parts."""
+    parts = min(accumulate, batch)
+    return [batch // parts + (index < batch % parts) for index in range(parts)]
+
+
 class Engine:
     """One training: model, optimiser, average and schedules, advanced by whole epochs."""
 
     def __init__(self, config: TrialConfig, context: Context, numerics: Numerics, images: Images) -> None:
         train = config.train
         self.config, self.numerics, self.images = config, numerics, images
-        self.seed, self.device = context.seed, context.device
+        self.seed, self.device, self.device_share = context.seed, context.device, context.device_share
         self.plan = schedule.stages(train.progressive, train.epochs)
         self.eval_size = train.eval_size or self.plan[-1].size
-        self.model = models.build(
-            config.model,
-            len(images.classes),
-            seed=context.seed,
-            device=context.device,
-            channels_last=train.channels_last,
-        )
+        with memory_errors(f"building {config.model.name}"):
+            self.model = models.build(
+                config.model,
+                len(images.classes),
+                seed=context.seed,
+                device=context.device,
+                channels_last=train.channels_last,
+            )
         models.freeze(self.model, train.freeze_blocks)
         self.optimizer = optim.create(train, self.model.net, context.device)
         self.scaler = torch.amp.GradScaler(torch.device(context.device).type, enabled=numerics.scaled)
@@ -74,7 +86,7 @@ class Engine:
         self.forward: Callable[[Tensor], Tensor] = self.model.net
         if train.compile:
             self.forward = compiling.compiled(self.model, context.cache_dir)
-        self.batch_size = self._fitting_batch() if train.batch_size == "auto" else train.batch_size
+        self.batch_size = train.batch_size if train.batch_size != "auto" else self._fitting_batch()
 
     def batch_of(self, stage: Stage) -> int:
         """Images per optimiser step of a stage; never more than there are."""
@@ -164,17 +176,31 @@ class Engine:
     def _steps(self, epoch: int, stage: Stage, batch: int) -> tuple[Tensor, int]:
         """All optimiser steps of an epoch; returns the sum of the steps' mean losses, still on the device."""
         order = torch.randperm(len(self.images), generator=rng.generator(derive(self.seed, "order", epoch)))
-        order = order[: len(order) // batch * batch].to(self.device)
-        batches = torch.split(self.images.indices[order], batch)
-        chance = rng.generator(derive(self.seed, "augment", epoch), self.device)
+        steps = len(order) // batch
+        positions = self.images.indices[order[: steps * batch].to(self.device)]
+        parts = self._parts(positions, batch, stage, rng.generator(derive(self.seed, "augment", epoch), self.device))
+        count = len(micro_batches(batch, self.config.train.accumulate))
         total = torch.zeros((), device=self.device)
         self.model.train()
         self.model.dropout.set(stage.dropout)
         with rng.isolated(derive(self.seed, "dropout", epoch), self.device):
-            for step, positions in enumerate(batches):
-                optim.set_lr(self.optimizer, self._lr(epoch - 1 + step / len(batches), batch))
-                total += self._step(positions, stage, chance)
-        return total, len(batches)
+            for step in range(steps):
+                optim.set_lr(self.optimizer, self._lr(epoch - 1 + step / steps, batch))
+                total += self._step(itertools.islice(parts, count), batch)
+        return total, steps
+
+    def _parts(
+        self, positions: Tensor, batch: int, stage: Stage, chance: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The micro-batches of an epoch, several augmented at once; `positions` are those of whole batches."""
+        sizes = micro_batches(batch, self.config.train.accumulate)
+        together = max(1, AUGMENTED_PIXELS.get(self.images.images.device.type, 0) // (sizes[0] * stage.size**2))
+        sizes *= len(positions) // batch
+        while sizes:
+            group, sizes = sizes[:together], sizes[together:]
+            now, positions = positions[: sum(group)], positions[sum(group) :]
+            images, targets = self._augmented(now, stage, chance)
+            yield from zip(torch.split(images, group), torch.split(targets, group), strict=True)
 
     def _forward_backward(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
         """Add the gradient of `share` times the mean loss; returns that loss."""
@@ -194,12 +220,11 @@ class Engine:
             generator=chance,
         )
 
-    def _step(self, positions: Tensor, stage: Stage, chance: torch.Generator) -> Tensor:
+    def _step(self, parts: Iterable[tuple[Tensor, Tensor]], batch: int) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for part in positions.tensor_split(self.config.train.accumulate):
-            pixels, targets = self._augmented(part, stage, chance)
-            total += self._forward_backward(pixels, targets, len(part) / len(positions))
+        for pixels, targets in parts:
+            total += self._forward_backward(pixels, targets, len(pixels) / batch)
         self._update()
         return total
 
@@ -230,7 +255,7 @@ class Engine:
     def _reestimate(self, epoch: int, stage: Stage, batch: int) -> None:
         chance = rng.generator(derive(self.seed, "batchnorm", epoch), self.device)
         order = torch.randperm(len(self.images), generator=rng.generator(derive(self.seed, "statistics", epoch)))
-        part = -(-batch // self.config.train.accumulate)
+        part = micro_batches(batch, self.config.train.accumulate)[0]
         order = order[: batchnorm.BATCHES * part].to(self.device)
         batches = torch.split(self.images.indices[order], part)
 
@@ -248,23 +273,26 @@ class Engine:
 
     def _fitting_batch(self) -> int:
         """`batch_size: auto` for the last stage; the model is left as it was."""
-        net, size = self.model.net, self.plan[-1].size
+        net = self.model.net
         before = {name: value.clone() for name, value in net.state_dict().items()}
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
 
         def step(count: int) -> None:
             self.model.train()
-            pixels = torch.zeros((count, 3, size, size), device=self.device)
-            targets = torch.full((count, len(self.images.classes)), 0.1, device=self.device)
+            positions = self.images.indices[torch.arange(count, device=self.device) % len(self.images)]
+            pixels, targets = self._augmented(positions, self.plan[-1], rng.generator(0, self.device))
             with rng.isolated(0, self.device):
                 self._forward_backward(pixels, targets, 1.0)
 
-        batch = batchsize.largest(
-            step,
-            device=self.device,
-            reserve=2 * sum(parameter.nbytes for parameter in parameters),
-            accumulate=self.config.train.accumulate,
-        )
+        stage = self.plan[-1]
+        with memory_errors(f"looking for the batch that fits stage {stage.index} at {stage.size} px"):
+            batch = batchsize.largest(
+                step,
+                device=self.device,
+                share=self.device_share,
+                reserve=2 * sum(parameter.nbytes for parameter in parameters),
+                accumulate=self.config.train.accumulate,
+            )
         net.load_state_dict(before)
         net.zero_grad(set_to_none=True)
         return min(batch, len(self.images))

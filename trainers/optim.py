@@ -45,8 +45,10 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def _options(train: TrainConfig, model: nn.Module) -> dict[str, Any]:
-    if train.optimizer in ("adamw", "lamb"):
+    if train.optimizer == "adamw":
         return {"betas": (train.momentum, 0.999)}
+    if train.optimizer == "lamb":  # by itself it clips to norm 1, whatever `clip_grad` says
+        return {"betas": (train.momentum, 0.999), "max_grad_norm": None}
     if train.optimizer == "rmsprop":
         return {"momentum": train.momentum, "alpha": RMSPROP_ALPHA, "eps": RMSPROP_EPS}
     if train.optimizer == "muon":

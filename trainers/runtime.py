@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -67,17 +68,33 @@ def session(context: Context, settings: Numerics) -> Iterator[None]:
 
 @contextmanager
 def memory_errors(doing: str) -> Iterator[None]:
-    """Turn running out of device or host memory into an `OutOfMemory` that says what was going on."""
+    """Turn running out of device or host memory into an `OutOfMemory` that says what was going on.
+
+    What the failed step had allocated is given back: the error's frames would keep it for as long as somebody has
+    the error, and the next trial of this process would meet a full device.
+    """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"out of device memory {doing}: {_first_line(error)}") from error
-    except MemoryError as error:
-        raise OutOfMemory(f"out of memory {doing}") from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        reason = _memory_reason(error, doing)
+        if reason is None:
             raise
-        raise OutOfMemory(f"out of memory {doing}: {_first_line(error)}") from error
+        traceback.clear_frames(error.__traceback__)
+        failure = OutOfMemory(reason)
+    else:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise failure
+
+
+def _memory_reason(error: Exception, doing: str) -> str | None:
+    """None where the error is of another kind."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"out of device memory {doing}: {_first_line(error)}"
+    if isinstance(error, MemoryError):
+        return f"out of memory {doing}"
+    return f"out of memory {doing}: {_first_line(error)}" if "can't allocate memory" in str(error) else None
 
 
 def _first_line(error: Exception) -> str:

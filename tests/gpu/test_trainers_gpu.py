@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,13 +53,12 @@ def test_no_step_waits_for_the_device(precision: str, optimizer: str, cache: str
     with runtime.session(where, numerics):
         engine = Engine(config, where, numerics, images)
         engine.model.train()
-        chance = rng.generator(0, "cuda")
-        positions = images.indices[:40]
         for mode in ("default", "error"):
             torch.cuda.set_sync_debug_mode(mode)
             try:
+                parts = engine._parts(images.indices[:120], 40, engine.plan[-1], rng.generator(0, "cuda"))
                 for _ in range(3):
-                    loss = engine._step(positions, engine.plan[-1], chance)
+                    loss = engine._step(itertools.islice(parts, 2), 40)
             finally:
                 torch.cuda.set_sync_debug_mode("default")
     assert loss.isfinite()
@@ -87,8 +87,10 @@ def test_images_live_on_the_device_once(cache: str) -> None:
 def test_running_out_of_memory_ends_one_trial_only(small_memory: None, cache: str, tmp_path: Path) -> None:
     progressive = replace(TINY.train.progressive, stages=1, sizes=(1024,))
     big = changed(progressive=progressive, batch_size=160)
-    with pytest.raises(OutOfMemory, match="training stage 0 at 1024 px with batches of 160"):
+    with pytest.raises(OutOfMemory, match="training stage 0 at 1024 px with batches of 160") as caught:
         list(finetune.train(big, on_cuda(cache, tmp_path / "big")))
+    assert torch.cuda.memory_reserved() < 2**29, "what the failed step held is free while the error is still around"
+    assert caught.value is not None
     assert len(list(finetune.train(TINY, on_cuda(cache, tmp_path / "next")))) == 4
 
 
@@ -101,6 +103,9 @@ def test_automatic_batches_fit(small_memory: None, cache: str, tmp_path: Path) -
     (metrics,) = finetune.train(config, on_cuda(cache, tmp_path))
     assert metrics.batch_size % 8 == 0
     assert 8 <= metrics.batch_size <= 1024
+    half = replace(on_cuda(cache, tmp_path / "half"), device_share=0.5 * 2 * 2**30 / torch.cuda.mem_get_info()[1])
+    (shared,) = finetune.train(config, half)
+    assert 8 <= shared.batch_size <= metrics.batch_size
 
 
 def test_compiled_training_is_the_eager_one(cache: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.training import TINY, context
-from trainers import finetune
+from trainers import data, finetune, rng, runtime
 from trainers import model as models
 from trainers.api import (
     Augment,
@@ -26,6 +26,7 @@ from trainers.api import (
     TrialConfig,
 )
 from trainers.checkpoint import DirectoryStore
+from trainers.engine import AUGMENTED_PIXELS, Engine
 
 
 def changed(config: TrialConfig = TINY, /, **train: Any) -> TrialConfig:
@@ -243,3 +244,26 @@ def test_frozen_blocks_keep_weights_and_statistics(cache: str, tmp_path: Path) -
 def test_freezing_everything_is_refused(cache: str, tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match=r"train\.freeze_blocks.*the most is"):
         run(changed(freeze_blocks=50), cache, tmp_path)
+
+
+def test_images_augmented_together_are_all_trained_once(
+    cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a GPU does: several micro-batches augmented at once, then stepped one by one."""
+    config = changed(accumulate=3, batch_size=32, ema=Ema(), score="raw")
+    where = context(cache, tmp_path)
+    numerics = runtime.numerics(config.train, "cpu")
+    images, _ = data.train_and_validation(config.data, cache, "cpu")
+    engine = Engine(config, where, numerics, images)
+    stage, positions = engine.plan[0], images.indices[:96]
+    seen: list[torch.Tensor] = []
+    augmented = engine._augmented
+    monkeypatch.setattr(engine, "_augmented", lambda now, *rest: (seen.append(now), augmented(now, *rest))[1])
+    monkeypatch.setitem(AUGMENTED_PIXELS, "cpu", 50 * stage.size**2)
+    parts = list(engine._parts(positions, 32, stage, rng.generator(0)))
+    assert [len(pixels) for pixels, _ in parts] == [11, 11, 10] * 3
+    assert [len(targets) for _, targets in parts] == [11, 11, 10] * 3
+    assert [len(one) for one in seen] == [43, 43, 10]
+    assert torch.equal(torch.cat(seen), positions)
+    assert all(pixels.is_contiguous(memory_format=torch.channels_last) for pixels, _ in parts)
+    assert run(config, cache, tmp_path / "whole")[-1].epoch == config.train.epochs

@@ -243,14 +243,11 @@ def test_cutmix_counts_targets_by_the_pixels_shown() -> None:
     torch.testing.assert_close(targets, torch.lerp(one_hot, one_hot.flip(0), share[:, None]))
 
 
-def test_with_both_each_batch_draws_mixup_or_cutmix() -> None:
-    images = (torch.arange(20, dtype=torch.uint8) * 10 + 20)[:, None, None, None].expand(20, 3, 32, 32)
-    draws, boxed = generator(), []
-    for _ in range(60):
-        mixed, _ = augment(replace(PLAIN, cutmix=1.0), images, draws, mixup=1.0, smoothing=0)
-        flat = (mixed - mixed[:, :, :1, :1]).abs().amax((1, 2, 3)) < 0.01
-        boxed.append(not bool(flat.all()))
-    assert 15 < sum(boxed) < 45
+def test_with_both_each_image_draws_mixup_or_cutmix() -> None:
+    images = (torch.arange(200, dtype=torch.uint8) + 20)[:, None, None, None].expand(200, 3, 32, 32)
+    mixed, _ = augment(replace(PLAIN, cutmix=1.0), images, generator(), mixup=1.0, smoothing=0)
+    boxed = (mixed - mixed[:, :, :1, :1]).abs().amax((1, 2, 3)) > 0.01
+    assert 60 < boxed.sum() < 120  # half of them, less the boxes that show nothing or all
 
 
 def test_soft_targets_are_torchs_label_smoothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -79,6 +80,21 @@ def test_muon_leaves_vectors_and_the_classifier_to_adamw(net: nn.Module) -> None
     assert id(net.conv_head.weight) not in fallback
 
 
+def test_only_clip_grad_clips() -> None:
+    moves = []
+    for scale in (1.0, 1000.0):
+        layer = nn.Linear(4, 4)
+        with torch.no_grad():
+            layer.weight.fill_(1.0)
+            layer.bias.fill_(1.0)
+        optimizer = optim.create(TrainConfig(optimizer="lamb", lr=0.1, weight_decay=0.0), layer, "cpu")
+        for parameter in layer.parameters():
+            parameter.grad = torch.full_like(parameter, scale)
+        optimizer.step()
+        moves.append(optimizer.state[layer.weight]["exp_avg"].clone())
+    torch.testing.assert_close(moves[1], 1000 * moves[0])
+
+
 def test_sgd_is_nesterov_and_adamw_takes_momentum_as_beta(net: nn.Module) -> None:
     sgd = optim.create(TrainConfig(optimizer="sgd", momentum=0.8), net, "cpu").param_groups[0]
     assert (sgd["momentum"], sgd["nesterov"]) == (0.8, True)
@@ -144,7 +160,9 @@ def test_automatic_batches_fill_what_is_left() -> None:
     assert batchsize.fitting(first, second, fixed + each * 100) == 96
     assert batchsize.fitting(first, second, fixed) == 8
     assert batchsize.fitting(first, second, 10**9) == batchsize.LARGEST
-    assert batchsize.largest(lambda count: None, device="cpu", reserve=0, accumulate=2) == batchsize.CPU_BATCH
+    assert (
+        batchsize.largest(lambda count: None, device="cpu", share=1.0, reserve=0, accumulate=2) == batchsize.CPU_BATCH
+    )
 
 
 # -------------------------------------------------------------------------------------------- evaluation
@@ -191,6 +209,20 @@ def test_memory_errors_say_what_was_going_on() -> None:
         torch.empty(2**60, dtype=torch.uint8)
     with pytest.raises(RuntimeError, match="shape"), runtime.memory_errors("training stage 2"):
         torch.zeros(3).view(2)
+
+
+def test_a_memory_error_holds_nothing_of_the_failed_step() -> None:
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def step() -> None:
+        activations = torch.zeros(8)
+        alive.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(OutOfMemory) as caught, runtime.memory_errors("training stage 2"):
+        step()
+    assert caught.value is not None
+    assert alive[0]() is None
 
 
 def test_settings_are_put_back_even_after_an_error() -> None:

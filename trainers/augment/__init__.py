@@ -142,7 +142,7 @@ class Augmenter:
             boxed = erase.covered(boxes[:, None], size).float()
         if blended is None or boxed is None:
             return boxed if blended is None else blended
-        heads = torch.rand((), generator=generator, device=device) < 0.5
+        heads = torch.rand(batch, 1, 1, 1, generator=generator, device=device) < 0.5
         return torch.where(heads, blended, boxed)
 
 

@@ -1,7 +1,8 @@
 """Mixing of images and targets: label smoothing, mixup and CutMix. Each image draws its own share.
 
-Every image's partner is its opposite in the batch (`flip(0)`), which is random because batches are shuffled;
-google/automl does the same, per image as here. timm and hankyul2 draw one share per batch and permute.
+Every image's partner is its opposite among those augmented together (`flip(0)`), which is random because epochs
+are shuffled; google/automl does the same within a batch, per image as here. timm and hankyul2 draw one share per
+batch and permute.
 """
 
 from __future__ import annotations
