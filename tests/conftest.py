@@ -9,11 +9,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from hpo.home import Home
-from hpo.specification import Spec
+if TYPE_CHECKING:  # tests of `trainers` run where nothing of `hpo` is installed
+    from hpo.home import Home
+    from hpo.specification import Spec
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -21,6 +23,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """An empty home folder."""
+    from hpo.home import Home
+
     return Home.at(tmp_path / "home").create()
 
 
@@ -47,6 +51,8 @@ def cifar_root() -> Path:
 
 def synthetic_spec(name: str = "synthetic", **changes: object) -> Spec:
     """A study of the synthetic trainer: eight epochs, `extra.quality` searched."""
+    from hpo.specification import Spec
+
     settings: dict[str, object] = {
         "study": name,
         "trainer": "tests.synthetic:train",
