@@ -1,15 +1,18 @@
 """How well a look at a rung foretells the end: epochs against compute, aligned with stages or not, raw against EMA.
 
     python -m reports.benchmarks.rungs collect --root FOLDER --json reports/benchmarks/rungs.json
+    python -m reports.benchmarks.rungs analyse reports/benchmarks/rungs.json
 
 `collect` trains configurations of the mission's space (learning rate, dropout, RandAugment, stages, first size) to
 their end, unpruned, from random initialisation, and writes every epoch's metrics. All have one validation set and
-one evaluation size. Needs torch, timm and the CIFAR files.
+one evaluation size. Needs torch, timm and the CIFAR files. `analyse` ranks them at the rungs of every setting, writes
+Markdown and a plot beside the JSON, and needs the tool's own dependencies.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -48,8 +51,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, and say what there is."""
+    """Train and write, or read and say what it means."""
     options = _options(arguments)
+    return _collect(options) if options.command == "collect" else _analyse(options)
+
+
+def _collect(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         options.cache_dir = options.cache_dir or scratch
         report = collect(
@@ -64,14 +71,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _analyse(options: argparse.Namespace) -> int:
+    from reports.benchmarks.rungs_report import write  # `collect` must run without what this needs
+
+    report = json.loads(options.source.read_text(encoding="utf-8"))
+    path = options.markdown or options.source.with_suffix(".md")
+    print(write(report, path, options.grace_period, options.reduction_factor))
+    return 0
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m reports.benchmarks.rungs", description=(__doc__ or "").split("\n")[0]
     )
     commands = parser.add_subparsers(dest="command", required=True)
     _collect_options(commands.add_parser("collect", help="train configurations to their end"))
+    _analyse_options(commands.add_parser("analyse", help="say how well each setting's rungs rank them"))
     options = parser.parse_args(arguments)
-    _complete(options)
+    if options.command == "collect":
+        _complete(options)
     return options
 
 
@@ -105,6 +123,14 @@ def _collect_options(parser: argparse.ArgumentParser) -> None:
     add("--lr-high", type=float, default=1e-2, help="greatest peak learning rate [0.01]")
     add("--dropout", type=float, default=0.5, help="greatest dropout rate of the last stage [0.5]")
     add("--randaugment", type=float, default=15.0, help="greatest RandAugment magnitude of the last stage [15]")
+
+
+def _analyse_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", type=Path, help="what `collect` wrote")
+    add("--markdown", type=Path, help="write the findings here and the plot beside it [beside the JSON]")
+    add("--grace-period", type=float, default=1.0, help="the first rung [1]")
+    add("--reduction-factor", type=float, default=2.0, help="between rungs [2, to see more of them]")
 
 
 def _complete(options: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 from reports.benchmarks import rungs, rungs_collect
+from reports.benchmarks import rungs_analysis as analysis
 
 SETTINGS = rungs_collect.Settings(
     data="shapes",
@@ -75,3 +76,70 @@ def test_defaults_are_the_devices(device, epochs) -> None:
     options = rungs._options(["collect", "--json", "x.json", "--device", device])
     assert options.epochs == epochs
     assert options.threads >= 1
+
+
+def record(number: int, early: float, late: float) -> dict:
+    """Two stages of two epochs, the first at half the size; averages lag behind."""
+    values = [early, early, late, late]
+    epochs = [
+        {
+            "epoch": epoch,
+            "compute": [0.25, 0.5, 1.5, 2.5][epoch - 1],
+            "stage": (epoch - 1) // 2,
+            "val_accuracy_raw": value + 0.001 * epoch,
+            "val_accuracy_ema": 0.5 * value + 0.001 * epoch,
+            "seconds": 1.0,
+        }
+        for epoch, value in enumerate(values, start=1)
+    ]
+    return {"number": number, "failure": None, "epochs": epochs}
+
+
+def test_rungs_are_read_where_the_setting_decides_them() -> None:
+    failed = {"number": 9, "failure": "Diverged", "epochs": []}
+    found = analysis.curves({"configurations": [record(0, 0.1, 0.2), record(1, 0.2, 0.4), failed]})
+    assert [curve.stage_ends for curve in found] == [(2, 4), (2, 4)]
+    by_epoch = analysis.rungs(found, analysis.REFERENCE, 1, 2)
+    assert [(rung.level, rung.reached) for rung in by_epoch] == [(1, 2), (2, 2)]
+    assert by_epoch[0].early == pytest.approx([0.101, 0.201])
+    assert by_epoch[1].compute_share == pytest.approx(0.2)
+    assert by_epoch[1].seconds_share == pytest.approx(0.5)
+    by_compute = analysis.rungs(found, analysis.Setting("compute", "none", "ema"), 1, 2)
+    assert by_compute[0].early == pytest.approx([0.103, 0.203])
+    assert by_compute[1].reached == 0, "at 2 both are at their end"
+    assert by_compute[0].tau().value == 1
+    assert by_compute[0].retention(2).value == pytest.approx(0.75)
+
+
+def test_a_setting_that_ranks_worse_is_told_from_the_reference() -> None:
+    """Early values of averages rank backwards here."""
+    records = [record(number, 0.1 + number / 100, 0.5 + number / 100) for number in range(20)]
+    for one in records:
+        for epoch in one["epochs"][:3]:
+            epoch["val_accuracy_ema"] = -epoch["val_accuracy_raw"]
+    comparisons = {one.setting: one for one in analysis.compare(analysis.curves({"configurations": records}), 1, 2)}
+    worse = comparisons[analysis.Setting("epochs", "none", "ema")]
+    assert comparisons[analysis.REFERENCE].mean_tau.value == pytest.approx(1)
+    assert worse.mean_tau.value == pytest.approx(-1)
+    assert worse.difference.high < 0
+    assert comparisons[analysis.REFERENCE].difference.value == 0
+
+
+def test_the_findings_are_written_with_their_conditions(tmp_path) -> None:
+    settings = dataclasses.asdict(SETTINGS)
+    report = {
+        "environment": {"gpu": "a GPU", "processor": "x", "cores": 2, "python": "3", "torch": "2", "timm": "1"},
+        "settings": settings,
+        "configurations": [record(number, 0.1 * number, 0.2 * number) for number in range(4)],
+        "unfinished": 3,
+        "seconds": 12.0,
+    }
+    source = tmp_path / "found.json"
+    source.write_text(json.dumps(report))
+    assert rungs.main(["analyse", str(source)]) == 0
+    text = (tmp_path / "found.md").read_text()
+    assert "4 configurations of test_efficientnet" in text
+    assert "Measured on a GPU" in text
+    assert "3 were cut off" in text
+    assert "Too few configurations for a finding: 4" in text
+    assert (tmp_path / "found.png").stat().st_size > 10_000

@@ -1,0 +1,55 @@
+"""Where the rungs lie in one training: after which epoch each is decided. Pure functions of a schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+Align = Literal["none", "stages"]
+
+_ROUNDING = 1e-9
+
+
+def decision_epochs(
+    levels: Sequence[float], resource: Sequence[float], stage_ends: Sequence[int], align: Align
+) -> dict[int, float]:
+    """The rung decided after each epoch that decides one, ascending; rungs that the training never reaches are left
+    out, and of several reached by one epoch the highest counts.
+
+    `none`: a rung is decided after the first epoch that has used as much of the resource.
+    `stages`: it moves from there to the nearest end of a progressive stage, unless that end is nearer to another
+    rung or to the end of the training, where all trials are compared anyway. Nearness is in ratios, as rungs are
+    spaced. So a trial is judged when it has lived with its image size for a while instead of right after a change,
+    and no two rungs ever meet.
+
+    Args:
+        levels: the rungs, ascending, in units of the resource.
+        resource: what the training has used after each epoch, ascending; as many as it has epochs.
+        stage_ends: the last epoch of every stage.
+    """
+    natural = _natural(levels, resource)
+    if align == "none":
+        return natural
+    last = len(resource)
+    # From each end to the moment it is nearest to; a tie goes to the later one, so that it moves no rung.
+    marks = [*natural, last]
+    nearest = {end: min(reversed(marks), key=lambda mark: _ratio(mark, end)) for end in stage_ends if end < last}
+    return {
+        min((end for end in nearest if nearest[end] == epoch), key=lambda end: _ratio(epoch, end), default=epoch): level
+        for epoch, level in natural.items()
+    }
+
+
+def _natural(levels: Sequence[float], resource: Sequence[float]) -> dict[int, float]:
+    reached: dict[int, float] = {}
+    for level in levels:
+        epoch = next((at for at, used in enumerate(resource, start=1) if used >= level * (1 - _ROUNDING)), None)
+        if epoch is not None and epoch < len(resource):
+            reached[epoch] = level
+    return reached
+
+
+def _ratio(one: int, other: int) -> float:
+    """How far apart two epochs are, as rungs see it; rounded, so that equal ratios are equal."""
+    return round(abs(math.log(one / other)), 9)
