@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from hpo.home import NAME
 from hpo.specification import Spec
 
 SQLITE = "sqlite:///"
 
 
 def anchor(spec: Spec) -> Spec:
-    """`spec` with every local path absolute: data, weights file, checkpoints, an SQLite ledger."""
+    """`spec` with every local path absolute: data, weights file, checkpoints, an SQLite ledger, files to start from."""
     model = spec.model
     if isinstance(model.pretrained, str):
         model = dataclasses.replace(model, pretrained=_absolute(model.pretrained))
@@ -22,7 +23,13 @@ def anchor(spec: Spec) -> Spec:
         }
     )
     data = dataclasses.replace(spec.data, root=_absolute(spec.data.root))
-    return spec.model_copy(update={"data": data, "model": model, "storage": storage})
+    sources = tuple(_absolute(one) if _is_file(one) else one for one in spec.warm_start)
+    return spec.model_copy(update={"data": data, "model": model, "storage": storage, "warm_start": sources})
+
+
+def _is_file(source: str) -> bool:
+    """Whether a source of a warm start is a file; the names of studies have no dot and no slash."""
+    return Path(source).is_file() or not NAME.fullmatch(source)
 
 
 def _absolute(path: str) -> str:

@@ -28,6 +28,8 @@ from hpo.redact import redact
 from hpo.specification import Spec
 from hpo.storage import open_storage
 from hpo.summary import configuration, duration, short_names, size
+from hpo.transfer import NOTHING, Transfer
+from hpo.warm_start import gather
 from trainers import schedule
 from trainers.api import Context, DataConfig, DataError, TrialConfig
 
@@ -50,7 +52,10 @@ def rehearse(spec: Spec, home: Home) -> Iterator[RenderableType]:
     yield _title("Resolved specification")
     yield redact(spec.to_yaml()).rstrip()
     with tempfile.TemporaryDirectory(prefix="hpo-dry-run-") as scratch:
-        trials = sample(spec, scratch)
+        transfer = gather(spec, home)
+        trials = sample(spec, scratch, transfer)
+        for source in transfer.sources:
+            yield Text(f"warm start from {source}")
         yield _title(f"First configurations: {len(trials) - SAMPLES} given, {SAMPLES} sampled (without any result yet)")
         yield _configurations(spec, trials)
         expected = plan(spec)
@@ -80,12 +85,13 @@ def _title(text: str) -> Text:
 # ------------------------------------------------------------------------------------------ what is tried
 
 
-def sample(spec: Spec, folder: str) -> list[TrialRecord]:
+def sample(spec: Spec, folder: str, transfer: Transfer = NOTHING) -> list[TrialRecord]:
     """The enqueued configurations and five sampled ones, as the study itself will draw them before any result."""
-    ledger = Ledger.create(open_storage(f"sqlite:///{folder}/optuna.db"), spec, {}, launch.study_sampler(spec))
+    storage, sampler = open_storage(f"sqlite:///{folder}/optuna.db"), launch.study_sampler(spec)
+    ledger = Ledger.create(storage, spec, {}, sampler, transfer=transfer)
     return [
         ledger.ask(lambda asked: space.suggest(asked, spec.space), lambda number: number)
-        for _ in range(len(spec.enqueue) + SAMPLES)
+        for _ in range(len(spec.enqueue) + len(transfer.first) + SAMPLES)
     ]
 
 
@@ -97,7 +103,8 @@ def _configurations(spec: Spec, trials: Sequence[TrialRecord]) -> Table:
         table.add_column(Text(title.replace(".", "\n.")), justify="right", no_wrap=True)
     for trial in trials:
         values = configuration(trial, digits=3)
-        number = f"{trial.number} given" if trial.enqueued else str(trial.number)
+        given = trial.origin is not None and trial.origin.kind not in ("sampler", "random")
+        number = f"{trial.number} {trial.origin}" if given else str(trial.number)
         table.add_row(number, *(Text(values.get(name, "–")) for name in names))
     return table
 

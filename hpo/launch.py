@@ -25,6 +25,7 @@ from hpo.signals import Interrupted, SignalGuard
 from hpo.specification import Spec
 from hpo.storage import network_file_system, network_warning, open_existing, open_storage, storage_errors
 from hpo.tracking import Tracker, check_tracking
+from hpo.warm_start import gather
 
 __all__ = ["Slots", "View", "checkpoint_root", "plan_slots", "resume", "run", "study_sampler", "survey"]
 
@@ -36,7 +37,8 @@ def run(spec: Spec, home: Home, *, view: View, verbose: bool = False) -> StudyRe
     """Create a study and run it to its end.
 
     Raises:
-        UsageError: it exists, is being run, or asks for more than the machine has.
+        UsageError: it exists, is being run, asks for more than the machine has, or cannot start from what
+            `warm_start` names.
         DataError, WeightsError: what it trains on or from cannot be had; nothing was recorded.
         NoTrialSucceeded, InfrastructureError, Interrupted: see `_drive`.
     """
@@ -47,12 +49,16 @@ def run(spec: Spec, home: Home, *, view: View, verbose: bool = False) -> StudyRe
     with _guard(spec.study, home, lease) as signals, study_lock(folder):
         storage = open_storage(spec.storage.ledger or home.ledger_url)
         refuse_existing(storage, spec.study)
+        transfer = gather(spec, home)
         info = provenance() | _preflight(spec, home)
         with ray_session(spec, verbose, lease.token):
             slots = plan_slots(spec)
             home.remember_ledger(spec.study, spec.storage.ledger)
-            ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease)
-            return _drive(ledger, home, slots, view(spec), signals, verbose)
+            ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease, transfer)
+            listener = view(spec)
+            for source in transfer.sources:
+                listener(Event("notice", text=f"warm start from {source}"))
+            return _drive(ledger, home, slots, listener, signals, verbose)
 
 
 def resume(name: str, home: Home, *, view: View, changes: Callable[[Spec], Spec], verbose: bool = False) -> StudyRecord:

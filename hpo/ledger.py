@@ -20,9 +20,10 @@ from hpo.asha import RungDecision
 from hpo.errors import InfrastructureError, UsageError
 from hpo.lock import Lease
 from hpo.outcome import OPTUNA_STATE, Ending, Outcome, classify
-from hpo.records import Attempt, EpochRecord, Scalar, StudyRecord, TrialRecord
+from hpo.records import Attempt, EpochRecord, Origin, Scalar, StudyRecord, TrialRecord
 from hpo.specification import Spec
 from hpo.storage import patiently
+from hpo.transfer import NOTHING, TRANSFER_KEY, Transfer
 from trainers.api import EpochMetrics
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Ledger:
         attributes = self._study.user_attrs
         self._spec = Spec.from_json(attributes[records.SPEC_KEY])
         self._info: Mapping[str, Any] = attributes.get(records.INFO_KEY, {})
+        self._transfer = Transfer.from_json(attributes.get(TRANSFER_KEY, {}))
         self._sessions: tuple[tuple[float, float], ...] = tuple(map(tuple, attributes.get(records.SESSIONS_KEY, ())))
         self._trials: dict[int, TrialRecord] = {}
         self._ids: dict[int, int] = {}
@@ -79,8 +81,9 @@ class Ledger:
         info: Mapping[str, Any],
         sampler: BaseSampler | None = None,
         lease: Lease | None = None,
+        transfer: Transfer = NOTHING,
     ) -> Ledger:
-        """Record a new study and its enqueued configurations.
+        """Record a new study, its enqueued configurations and what it takes over from earlier ones.
 
         Raises:
             UsageError: a study of that name exists.
@@ -94,8 +97,15 @@ class Ledger:
             storage=storage, study_name=spec.study, direction="maximize", pruner=optuna.pruners.NopPruner()
         )
         study.set_user_attr(records.SCHEMA_KEY, records.SCHEMA)
-        for values in spec.enqueue:
-            study.enqueue_trial(dict(values), user_attrs={records.BASELINE_KEY: True})
+        for number, values in enumerate(spec.enqueue):
+            origin = Origin("enqueued" if number else "baseline")
+            attributes = {records.BASELINE_KEY: True, records.ORIGIN_KEY: dataclasses.asdict(origin)}
+            study.enqueue_trial(dict(values), user_attrs=attributes)
+        for past in transfer.first:
+            origin = Origin("transferred", past.source, past.trial)
+            study.enqueue_trial(dict(past.values), user_attrs={records.ORIGIN_KEY: dataclasses.asdict(origin)})
+        if transfer != NOTHING:
+            study.set_user_attr(TRANSFER_KEY, transfer.to_json())
         study.set_user_attr(records.INFO_KEY, dict(info))
         # Last, so that a study with a specification is a study that is whole.
         study.set_user_attr(records.SPEC_KEY, spec.to_json())
@@ -151,7 +161,7 @@ class Ledger:
     @property
     def study(self) -> StudyRecord:
         """The whole study as it stands; reads nothing, so it is to be had when the database has failed."""
-        return StudyRecord(self.name, self.spec, self._info, self.trials, self._sessions)
+        return StudyRecord(self.name, self.spec, self._info, self.trials, self._sessions, self._transfer)
 
     def unfinished(self) -> tuple[int, ...]:
         """Trials that began and have no final outcome: interrupted, or left by a dead driver."""
@@ -166,13 +176,16 @@ class Ledger:
     @_repeated
     def ask(self, suggest: Callable[[Trial], Mapping[str, Scalar]], seed: Callable[[int], int]) -> TrialRecord:
         """Begin a new trial: the next enqueued configuration, else one the sampler suggests."""
+        from hpo.sampler import suggested_by
+
         self._requeue_half_asked()
         trial = self._study.ask()
         self._ids[trial.number] = trial._trial_id
         suggest(trial)
         known = self._read(trial.number)
         first = not any(other.enqueued for other in self._trials.values() if other.number < trial.number)
-        known = dataclasses.replace(known, seed=seed(trial.number), control=known.enqueued and first)
+        origin = known.origin or Origin(suggested_by(self._study.sampler, trial.number))
+        known = dataclasses.replace(known, seed=seed(trial.number), control=known.enqueued and first, origin=origin)
         return self._begin(known)
 
     @_repeated
@@ -211,6 +224,7 @@ class Ledger:
         stored = {
             "seed": trial.seed,
             "control": trial.control,
+            "origin": dataclasses.asdict(trial.origin) if trial.origin else None,
             "attempts": [dataclasses.asdict(attempt) for attempt in trial.attempts],
         }
         self._storage.set_trial_user_attr(self._ids[trial.number], records.START_KEY, stored)
@@ -364,6 +378,7 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
             records.trial_from_frozen(trial, attributes.get(records.RUNS_KEY, {}))
             for trial in study.get_trials(deepcopy=False)
         ),
+        transfer=Transfer.from_json(attributes.get(TRANSFER_KEY, {})),
         sessions=tuple(map(tuple, attributes.get(records.SESSIONS_KEY, ()))),
     )
 

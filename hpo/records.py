@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hpo.asha import RungDecision
 from hpo.outcome import Ending, Outcome
 from hpo.specification import Spec
+from hpo.transfer import NOTHING, Transfer
 from trainers.api import EpochMetrics
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:in
 RUNS_KEY, HOLDER_KEY, RETRAININGS_KEY = "hpo:mlflow_runs", "hpo:holder", "hpo:retrainings"
 # Trial:
 START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", "mlflow_run_id"
-BASELINE_KEY = "enqueued"
+BASELINE_KEY, ORIGIN_KEY = "enqueued", "origin"
 
 Scalar = bool | int | float | str | None
 
@@ -59,6 +60,23 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Who chose a trial's configuration."""
+
+    kind: Literal["baseline", "enqueued", "transferred", "sampler", "random"]
+    """`baseline` and `enqueued`: a person; `transferred`: an earlier study; `sampler`: the policy, from results;
+    `random`: the policy, without looking at any."""
+    source: str | None = None
+    """The earlier study or the file, of a transferred one."""
+    trial: int | None = None
+    """Number of the trial there, where it is known."""
+
+    def __str__(self) -> str:
+        number = "" if self.trial is None else f" trial {self.trial}"
+        return f"from {self.source}{number}" if self.kind == "transferred" else self.kind
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One trial. `values` are its searched parameters by dotted path."""
 
@@ -67,6 +85,8 @@ class TrialRecord:
     seed: int | None = None
     enqueued: bool = False
     """Whether a person chose the configuration (the published recipe) rather than the sampler."""
+    origin: Origin | None = None
+    """Who chose the configuration; None until the trial begins, if nobody did beforehand."""
     control: bool = False
     """Whether ASHA's verdict on it is recorded but not carried out: the baseline, so that the recipe that all
     others are compared with has a full-length result."""
@@ -128,6 +148,8 @@ class StudyRecord:
     trials: tuple[TrialRecord, ...] = ()
     sessions: tuple[tuple[float, float], ...] = ()
     """(start, last sign of life) of every driver that worked on it, seconds since the epoch."""
+    transfer: Transfer = NOTHING
+    """What it took over from earlier studies."""
 
     @property
     def best(self) -> TrialRecord | None:
@@ -199,6 +221,7 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
         values=dict(trial.params) or dict(fixed),
         seed=start.get("seed"),
         enqueued=bool(attributes.get(BASELINE_KEY, False)),
+        origin=Origin(**origin) if (origin := attributes.get(ORIGIN_KEY) or start.get("origin")) else None,
         control=bool(start.get("control", False)),
         attempts=tuple(Attempt(**attempt) for attempt in start.get("attempts", ())),
         epochs=epochs,

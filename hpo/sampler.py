@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -20,6 +20,7 @@ from scipy.stats import qmc
 
 from hpo.sampler_gp import propose
 from hpo.sampler_space import Active, Array, Space
+from hpo.transfer import TRANSFER_KEY, Transfer
 
 
 def make_sampler(
@@ -71,6 +72,7 @@ class SeededSampler(BaseSampler):
     ) -> None:
         self._seed, self._startup_trials, self._random_share = seed, startup_trials, random_share
         self._distributions, self._active = distributions, active
+        self._learned: dict[int, bool] = {}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The space as given, else the union of what the trials so far have used."""
@@ -90,8 +92,11 @@ class SeededSampler(BaseSampler):
         space, rng = Space(search_space, self._active), np.random.default_rng((self._seed, trial.number))
         if trial.number >= self._startup_trials and rng.random() >= self._random_share:
             proposal = self._propose(study, trial, space, rng)
+            self._learned[trial.number] = proposal is not None
             if proposal is not None:
                 return proposal
+        else:
+            self._learned[trial.number] = False
         return space.decode(space.settle(self._spread(len(space), trial.number)))[0]
 
     def sample_independent(
@@ -101,6 +106,10 @@ class SeededSampler(BaseSampler):
         rng = np.random.default_rng((self._seed, trial.number, zlib.crc32(param_name.encode())))
         space = Space({param_name: param_distribution})
         return space.decode(space.settle(rng.random((1, 1))))[0][param_name]
+
+    def learned(self, number: int) -> bool:
+        """Whether this object suggested trial `number` from results; False where it drew without looking at any."""
+        return self._learned.get(number, False)
 
     def _spread(self, dimensions: int, number: int) -> Array:
         """Point `number` of the study's scrambled Sobol sequence, (1, dimensions)."""
@@ -116,8 +125,17 @@ class SeededSampler(BaseSampler):
         """A configuration learned from the study, or None where there is too little to learn from."""
 
 
+def suggested_by(sampler: BaseSampler, number: int) -> Literal["sampler", "random"]:
+    """Whether a trial that was just asked for is a random draw or learned from results."""
+    return "random" if isinstance(sampler, SeededSampler) and not sampler.learned(number) else "sampler"
+
+
 class RandomSampler(SeededSampler):
     """Independent uniform draws: the control every other policy is compared with."""
+
+    def learned(self, number: int) -> bool:
+        """Never."""
+        return False
 
     def _propose(self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator) -> dict[str, Any]:
         return space.decode(space.settle(rng.random((1, len(space)))))[0]
@@ -163,5 +181,6 @@ class CurveGPSampler(SeededSampler):
     ) -> dict[str, Any] | None:
         others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params]
         sign = -1.0 if study.directions[0] == StudyDirection.MINIMIZE else 1.0
-        point = propose(space, others, horizon=self._horizon, sign=sign, rng=rng)
+        past = Transfer.from_json(study.user_attrs.get(TRANSFER_KEY, {})).history
+        point = propose(space, others, horizon=self._horizon, sign=sign, rng=rng, past=past)
         return None if point is None else space.decode(point[None])[0]

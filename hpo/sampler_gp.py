@@ -4,6 +4,10 @@ A trial contributes its values at epochs 1, 4, 16, ... and its last one, all val
 their ranks. Values of few epochs thus inform without deceiving: the model learns how far they agree with later
 ones. Running trials count as if they would end as predicted ("kriging believer", Ginsbourger, Le Riche and
 Carraro 2010), so that no two workers get the same configuration; failed ones as worse than every other.
+
+Trials of earlier studies join with the scores that they had among their own, and with one more feature for each
+study: how far it speaks for this one is a length scale that is fitted like the others, to nothing where the two
+disagree. And the more trials of its own a study has completed, the fewer of the earlier ones it is shown.
 """
 
 from __future__ import annotations
@@ -19,19 +23,27 @@ from scipy.stats import rankdata
 
 from hpo.sampler_regression import Posterior, fit
 from hpo.sampler_space import Array, Space
+from hpo.transfer import Past, telling
 
-EPOCH_SPACING = 4
 MIN_TRIALS = 4
 """Fewer trials with a value teach nothing that even spreading does not do better."""
 MAX_OBSERVATIONS, MAX_FITTED = 256, 100
 """What the posterior and the fit of its kernel see at most; they bound the time of a suggestion."""
+MAX_PAST, PAST_PER_COMPLETE = 64, 8
+"""Observations of earlier studies at most, and how many fewer for each trial that this study has completed."""
 SEPARATION = 0.05
 """Least distance to running trials, in features; a twentieth of one parameter's range."""
 CANDIDATES, NEIGHBOURS, LEADERS, ROUNDS = 400, 30, 5, 6
 
 
 def propose(
-    space: Space, trials: Sequence[FrozenTrial], *, horizon: int, sign: float, rng: np.random.Generator
+    space: Space,
+    trials: Sequence[FrozenTrial],
+    *,
+    horizon: int,
+    sign: float,
+    rng: np.random.Generator,
+    past: Sequence[Past] = (),
 ) -> Array | None:
     """The point of the unit cube with the greatest expected improvement at `horizon`, or None so early.
 
@@ -39,17 +51,23 @@ def propose(
         trials: all others of the study, in any state; intermediate values are keyed by epoch.
         horizon: epochs of a full training.
         sign: 1 where larger values are better, -1 where smaller ones are.
+        past: trials of earlier studies, larger values are better.
     """
     curves = [_curve(trial, horizon, sign) for trial in trials]
-    if sum(map(bool, curves)) < MIN_TRIALS:
+    if sum(map(bool, curves)) < (1 if past else MIN_TRIALS):
         return None
     cube = space.encode([trial.params for trial in trials])
-    features, owners = space.features(cube), np.append(space.owners(), len(space))
+    names = list(dict.fromkeys(one.source for one in past))
+    features = _with_sources(space.features(cube), len(names))
+    owners = np.append(space.owners(), len(space) + np.arange(len(names) + 1))
     trial, epoch, value = observations(curves)
     scores = normal_scores(value)
     kept = thin(epoch, scores, MAX_OBSERVATIONS)
     x, y = _at(features[trial[kept]], epoch[kept], horizon), scores[kept]
-    fitted = np.linspace(0, len(kept) - 1, min(len(kept), MAX_FITTED)).round().astype(int)
+    most = MAX_PAST - PAST_PER_COMPLETE * sum(max(curve, default=0) >= horizon for curve in curves)
+    px, py = _past(space, past, names, max(most, 0))
+    fitted = np.append(_even(len(x), MAX_FITTED - len(px) // 2), len(x) + _even(len(px), MAX_FITTED // 2))
+    x, y = np.vstack([x, px]), np.append(y, py)
     posterior = Posterior(fit(x[fitted], y[fitted], owners), x, y)
     ends = _at(features, np.full(len(features), horizon), horizon)
     final, _ = posterior.predict(ends)
@@ -60,7 +78,7 @@ def propose(
         posterior = Posterior(posterior.kernel, x, y, exact=len(pending))
 
     def improvement(points: Array) -> Array:
-        rows = space.features(points)
+        rows = _with_sources(space.features(points), len(names))
         mean, deviation = posterior.predict(_at(rows, np.full(len(rows), horizon), horizon))
         value = log_expected_improvement(mean, deviation, best)
         return np.where(distance(rows, features[pending]) < SEPARATION, -np.inf, value)
@@ -69,14 +87,37 @@ def propose(
     return maximise(improvement, space, leaders, rng)
 
 
+def _past(space: Space, past: Sequence[Past], names: Sequence[str], most: int) -> tuple[Array, Array]:
+    """Earlier studies as observations: positions, and scores within each study; at most `most` in all."""
+    xs, ys = [np.zeros((0, len(space.owners()) + len(names) + 1))], [np.zeros(0)]
+    for index, name in enumerate(names):
+        ours = [one for one in past if one.source == name]
+        trial, epoch, value = observations([dict(one.curve) for one in ours])
+        scores = normal_scores(value)
+        kept = thin(epoch, scores, most // len(names))
+        features = _with_sources(space.features(space.encode([one.values for one in ours])), len(names), index)
+        horizons = np.array([one.horizon for one in ours])[trial[kept]]
+        xs.append(_at(features[trial[kept]], epoch[kept], horizons))
+        ys.append(scores[kept])
+    return np.vstack(xs), np.concatenate(ys)
+
+
+def _with_sources(features: Array, count: int, source: int | None = None) -> Array:
+    """Features and one more for each earlier study: 1 in that of `source`, 0 in all of the present study."""
+    beside = np.zeros((len(features), count))
+    if source is not None:
+        beside[:, source] = 1.0
+    return np.hstack([features, beside])
+
+
+def _even(count: int, most: int) -> NDArray[np.intp]:
+    """At most `most` indices of `count`, evenly spread."""
+    return np.asarray(np.linspace(0, count - 1, min(count, most)).round(), dtype=np.intp)
+
+
 def observations(curves: Sequence[dict[int, float]]) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
     """What the model sees of the curves, as (trial index, epoch, value) of each observation."""
-    rows = [
-        (index, epoch, value)
-        for index, curve in enumerate(curves)
-        for epoch, value in sorted(curve.items())
-        if epoch == max(curve) or _is_power(epoch, EPOCH_SPACING)
-    ]
+    rows = [(index, epoch, curve[epoch]) for index, curve in enumerate(curves) for epoch in telling(sorted(curve))]
     trial, epoch, value = zip(*rows, strict=True)
     return np.array(trial, dtype=np.intp), np.array(epoch, dtype=np.intp), np.array(value, dtype=float)
 
@@ -150,9 +191,9 @@ def _filled(points: Array, rng: np.random.Generator) -> Array:
     return np.where(np.isnan(points), rng.random(points.shape), points)
 
 
-def _at(features: Array, epoch: NDArray[np.intp], horizon: int) -> Array:
+def _at(features: Array, epoch: NDArray[np.intp], horizon: int | NDArray[np.intp]) -> Array:
     """Features and the epoch beside them, logarithmic, -0.5 at epoch 1 and 0.5 at the horizon."""
-    return np.column_stack([features, np.log(epoch) / max(math.log(horizon), 1.0) - 0.5])
+    return np.column_stack([features, np.log(epoch) / np.maximum(np.log(horizon), 1.0) - 0.5])
 
 
 def _curve(trial: FrozenTrial, horizon: int, sign: float) -> dict[int, float]:
@@ -163,9 +204,3 @@ def _curve(trial: FrozenTrial, horizon: int, sign: float) -> dict[int, float]:
     if trial.state == TrialState.FAIL:
         curve[horizon] = -math.inf
     return curve
-
-
-def _is_power(number: int, base: int) -> bool:
-    while number % base == 0:
-        number //= base
-    return number == 1

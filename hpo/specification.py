@@ -24,7 +24,10 @@ class Search(Section):
     startup_trials: int = Field(default=8, ge=0)
     """Trials spread evenly over the space before the policy learns from results."""
     random_share: float = Field(default=0.2, ge=0, le=1)
-    """Share of the later trials that stay random draws, so that a misled model can recover."""
+    """Share of the later trials that stay random draws, so that a misled model can recover; with `warm_start` they
+    are the control that it is measured by."""
+    transferred: int = Field(default=4, ge=0)
+    """Configurations of `warm_start` that are tried first, in all; 0: only `gp` gets to know the earlier results."""
 
 
 class Asha(Section):
@@ -111,6 +114,9 @@ class Spec(Section):
     """What is searched: parameters by the dotted path of the setting, e.g. `train.lr`, in the order drawn."""
     enqueue: tuple[dict[str, Choice], ...] = ()
     """Configurations tried first, in this order; the first is the baseline that others are compared with."""
+    warm_start: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Earlier studies of the home folder by name, exported YAML files and shipped recipes. The best of their
+    configurations that lie in this space are tried after those of `enqueue`, and `gp` learns from their results."""
     search: Search = Search()
     """Who suggests configurations."""
     asha: Asha = Asha()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hpo.outcome import Ending
 from hpo.records import StudyRecord, TrialRecord, iso
 from hpo.storage import open_existing
 from hpo.summary import configuration, counts, percent, short_names, size
+from hpo.transfer_effect import effect
 
 
 def newest(home: Home) -> str:
@@ -44,6 +46,10 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     )
     if study.best:
         console.print(f"best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
+    for source in study.transfer.sources:
+        console.print(f"warm start from {escape(str(source))}", highlight=False)
+    if found := effect(study):
+        console.print(escape(f"warm start: {found}"), highlight=False)
     console.print(_trials(study))
     for line in _failures(study):
         console.print(escape(line), highlight=False)
@@ -52,8 +58,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
 def _trials(study: StudyRecord) -> Table:
     names = list(study.spec.space)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("#", "status", "epochs", "val acc"):
-        table.add_column(title, justify="left" if title == "status" else "right", no_wrap=True)
+    for title in ("#", "status", "origin", "epochs", "val acc"):
+        table.add_column(title, justify="left" if title in ("status", "origin") else "right", no_wrap=True)
     for title in short_names(names):
         # A long path wraps at its dots, so that five parameters fit into 80 columns.
         table.add_column(escape(title.replace(".", "\n.")), justify="right", no_wrap=True)
@@ -68,10 +74,21 @@ def _row(trial: TrialRecord, names: list[str], study: StudyRecord) -> list[str]:
     return [
         str(trial.number),
         trial.status,
+        escape(_origin(trial)),
         epochs,
         percent(trial.value),
         *(values.get(name, "-") for name in names),
     ]
+
+
+def _origin(trial: TrialRecord) -> str:
+    """Short, for a table: the number in the source for a transferred trial."""
+    origin = trial.origin
+    if origin is None:
+        return "-"
+    if origin.kind != "transferred":
+        return origin.kind
+    return f"{Path(origin.source or '').name[:12]}" + ("" if origin.trial is None else f" #{origin.trial}")
 
 
 def _failures(study: StudyRecord) -> list[str]:
@@ -91,8 +108,18 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "best": study.best.number if study.best else None,
         "best_val_accuracy": study.best.value if study.best else None,
         "checkpoint_bytes": folder_bytes(home.checkpoints(study.name)),
+        "warm_start": _warm_start(study),
         "trials": [trial_json(trial) for trial in study.trials],
     }
+
+
+def _warm_start(study: StudyRecord) -> dict[str, Any] | None:
+    """What it took over, and whether that helped."""
+    found = effect(study)
+    if not study.transfer.sources:
+        return None
+    comparison = None if found is None else {**dataclasses.asdict(found), "verdict": found.verdict}
+    return {"sources": [dataclasses.asdict(one) for one in study.transfer.sources], "effect": comparison}
 
 
 def trial_json(trial: TrialRecord) -> dict[str, Any]:
@@ -101,6 +128,7 @@ def trial_json(trial: TrialRecord) -> dict[str, Any]:
         "number": trial.number,
         "status": trial.status,
         "reason": trial.outcome.reason if trial.outcome else None,
+        "origin": dataclasses.asdict(trial.origin) if trial.origin else None,
         "values": dict(trial.values),
         "val_accuracy": trial.value,
         "history": [epoch.metrics.val_accuracy for epoch in trial.epochs],

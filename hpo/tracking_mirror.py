@@ -178,6 +178,8 @@ class Mirror:
             EPOCHS_TAG: str(len(trial.epochs)),
             "hpo.attempts": str(len(trial.attempts)),
         }
+        if trial.origin:
+            tags["hpo.origin"] = str(trial.origin)
         if trial.outcome:
             tags[REASON_TAG] = trial.outcome.reason[:5000]
         parameters = [Param(key, text) for key, text in _parameters(trial).items()]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hpo.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 from hpo.summary import counts, percent
+from hpo.transfer_effect import best_by_origin, effect
 from reports.answer import Answer
 from reports.scales import scales, short_names, word
 from reports.statistics import difference
@@ -72,8 +73,8 @@ def state(study: StudyRecord) -> str:
 
 
 def cards(found: Answer) -> list[Card]:
-    """Accuracy, test accuracy, gain, cost and savings."""
-    return [_accuracy(found), _test(found), _gain(found), _cost(found), _saved(found)]
+    """Accuracy, test accuracy, gain, cost, savings, and what a warm start brought."""
+    return [_accuracy(found), _test(found), _gain(found), _cost(found), _saved(found), *_warm_start(found.study)]
 
 
 def _accuracy(found: Answer) -> Card:
@@ -146,6 +147,22 @@ def _saved(found: Answer) -> Card:
         f"about {duration(cost.saved_seconds)} of worker time: {cost.saved_epochs:,} epochs that {pruned:,} pruned "
         "trials did not train, at their own speed and later image sizes",
     )
+
+
+def _warm_start(study: StudyRecord) -> list[Card]:
+    if not study.transfer.sources:
+        return []
+    found = effect(study)
+    verdict = found.verdict if found else "history only"
+    sources = "; ".join(redact(str(source)) for source in study.transfer.sources)
+    best = ", ".join(
+        f"{trial.origin.kind} {percent(trial.value)} (trial {trial.number})"
+        for trial in best_by_origin(study)
+        if trial.origin is not None
+    )
+    parts = [str(found)] if found else []
+    parts += [f"best complete trials by origin: {best}"] if best else []
+    return [Card("Warm start", verdict, ". ".join([*parts, sources]))]
 
 
 def plural(count: int, noun: str) -> str:

@@ -40,22 +40,22 @@ class OwnSearch:
         self, sampler: optuna.samplers.BaseSampler, space: Mapping[str, optuna.distributions.BaseDistribution]
     ) -> None:
         self._space = dict(space)
-        self._study = optuna.create_study(direction="maximize", sampler=sampler, pruner=optuna.pruners.NopPruner())
+        self.study = optuna.create_study(direction="maximize", sampler=sampler, pruner=optuna.pruners.NopPruner())
         self._asha = Asha(rung_levels(GRACE, REDUCTION, EPOCHS), REDUCTION)
         self._trials: dict[int, optuna.Trial] = {}
 
     def suggest(self, trial: int) -> Mapping[str, Any]:
-        asked = self._trials[trial] = self._study.ask(self._space)
+        asked = self._trials[trial] = self.study.ask(self._space)
         return asked.params
 
     def report(self, trial: int, epoch: int, value: float) -> bool:
         self._trials[trial].report(value, epoch)
         decision = self._asha.decide(trial, epoch, value)
         if epoch == EPOCHS:
-            self._study.tell(self._trials[trial], value)
+            self.study.tell(self._trials[trial], value)
             return False
         if decision is not None and not decision.keep:
-            self._study.tell(self._trials[trial], state=optuna.trial.TrialState.PRUNED)
+            self.study.tell(self._trials[trial], state=optuna.trial.TrialState.PRUNED)
             return False
         return True
 
@@ -116,9 +116,9 @@ class Run:
         return float(self.regrets[index]) if index >= 0 else 1.0
 
 
-def simulate(task: Task, search: Search) -> Run:
+def simulate(task: Task, search: Search, full_trainings: float = FULL_TRAININGS) -> Run:
     """Run a study until the budget is spent. The incumbent is the best value seen, scored by its final one."""
-    budget = FULL_TRAININGS * task.full_training / WORKERS
+    budget = full_trainings * task.full_training / WORKERS
     best, times, regrets, waits = -np.inf, [], [], []
     curves: list[Curve] = []
     queue: list[tuple[float, int, int]] = []
