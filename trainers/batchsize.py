@@ -25,9 +25,9 @@ def largest(step: Callable[[int], None], *, device: str, share: float, reserve: 
     """
     if not device.startswith("cuda"):
         return CPU_BATCH
-    step(PROBES[0])  # kernels' one-off workspaces
     peaks = []
     for count in PROBES:
+        step(count)  # trying out kernels takes more memory than using them
         torch.cuda.reset_peak_memory_stats(device)
         step(count)
         peaks.append(torch.cuda.max_memory_allocated(device))

@@ -100,12 +100,15 @@ def test_automatic_batches_fit(small_memory: None, cache: str, tmp_path: Path) -
     config = replace(
         config, train=replace(TINY.train, progressive=progressive, batch_size="auto", epochs=1, warmup_epochs=0.0)
     )
-    (metrics,) = finetune.train(config, on_cuda(cache, tmp_path))
-    assert metrics.batch_size % 8 == 0
-    assert 8 <= metrics.batch_size <= 1024
-    half = replace(on_cuda(cache, tmp_path / "half"), device_share=0.5 * 2 * 2**30 / torch.cuda.mem_get_info()[1])
-    (shared,) = finetune.train(config, half)
-    assert 8 <= shared.batch_size <= metrics.batch_size
+    batches = []
+    for part in (1.0, 0.5):
+        share = part * 2 * 2**30 / torch.cuda.mem_get_info()[1]
+        where = replace(on_cuda(cache, tmp_path / str(part)), device_share=share)
+        (metrics,) = finetune.train(config, where)
+        batches.append(metrics.batch_size)
+    whole, half = batches
+    assert whole % 8 == half % 8 == 0
+    assert 8 <= half < whole <= 1024
 
 
 def test_compiled_training_is_the_eager_one(cache: str, tmp_path: Path) -> None:
