@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import functools
-import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hpo.asha import Asha, rung_levels
+from hpo import space
+from hpo.asha import Asha
+from hpo.asha_rungs import training_rungs
+from hpo.controls import is_control
+from hpo.parameters import CategoricalParameter, IntParameter
+from hpo.reach import corners, part
 from hpo.specification import Spec
-from trainers import schedule
+from trainers.api import TrainConfig
 
 SIMULATED_TRIALS = 4_000
 """Trials simulated in all; more make the expectation smoother, not truer."""
 LARGEST_SIMULATION = 1_000
 """Trials of one simulated study; a larger one has the same shares."""
+
+STAGES = "train.progressive.stages"
+SCHEDULING = (
+    "train.progressive.form",
+    "train.progressive.size",
+    STAGES,
+    "train.schedule",
+    "train.warmup_epochs",
+)
+"""Parameters that decide when a trial is judged, and how it learns until then."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +39,9 @@ class RungPlan:
     level: float
     """In units of the study's ASHA resource."""
     epoch: int
-    """After which epoch a trial of the baseline's shape arrives there, from 1."""
+    """After which epoch a trial of the baseline's shape is judged there, from 1."""
+    span: tuple[int, int]
+    """The same for the earliest and the latest configuration of the space."""
     reached: float
     """Expected number of trials that arrive."""
 
@@ -48,39 +65,54 @@ def plan(spec: Spec) -> AshaPlan:
 
     Found by sending random values through the rungs, in random order and one trial after another; a trial keeps
     its rank at every rung. The asynchronous rule lets more early arrivals pass than one in `reduction_factor`,
-    which a formula would miss. The first enqueued trial runs to its end whatever its rank.
+    which a formula would miss. Controls and the first enqueued trial run to their end whatever their rank.
     """
     horizon, trials = spec.train.epochs, spec.budget.trials
     if not spec.asha.enabled:
         return AshaPlan((), trials, trials, trials * horizon, 1.0)
-    levels = rung_levels(spec.asha.grace_period, spec.asha.reduction_factor, horizon)
-    epochs = tuple(_epoch_of(spec, level) for level in levels)
     # A level counted in compute may lie beyond the last epoch; nobody reaches it.
-    within = tuple((level, epoch) for level, epoch in zip(levels, epochs, strict=True) if epoch < horizon)
-    reached = _arrivals(
-        tuple(level for level, _ in within), float(spec.asha.reduction_factor), trials, bool(spec.enqueue)
+    within = training_rungs(spec.asha, spec.base().train)
+    controls = frozenset(
+        number
+        for number in range(min(trials, LARGEST_SIMULATION))
+        if (number == 0 and spec.enqueue) or is_control(spec.seed, number, spec.asha.controls)
     )
-    ends = [*(epoch for _, epoch in within), horizon]
+    reached = _arrivals(tuple(within.values()), float(spec.asha.reduction_factor), trials, controls)
+    ends = [*within, horizon]
     spent = sum((end - start) * count for start, end, count in zip([0, *ends], ends, reached, strict=False))
-    rungs = tuple(RungPlan(level, epoch, count) for (level, epoch), count in zip(within, reached, strict=False))
+    spans = _spans(spec)
+    rungs = tuple(
+        RungPlan(level, epoch, spans[level], count)
+        for (epoch, level), count in zip(within.items(), reached, strict=False)
+    )
     return AshaPlan(rungs, trials, reached[-1], spent, spent / (trials * horizon))
 
 
-def _epoch_of(spec: Spec, level: float) -> int:
-    """The first epoch after which the baseline's training has used `level` of the resource."""
-    if spec.asha.resource == "epochs":
-        return math.ceil(level)
-    train = spec.base().train
-    stages = schedule.stages(train.progressive, train.epochs)
-    return next(
-        (epoch for epoch in range(1, train.epochs + 1) if schedule.compute(stages, epoch) >= level),
-        train.epochs,
-    )
+def _spans(spec: Spec) -> dict[float, tuple[int, int]]:
+    """The earliest and the latest epoch after which each rung is decided."""
+    epochs: dict[float, list[int]] = {}
+    for train in (spec.base().train, *trainings(spec)):
+        for epoch, level in training_rungs(spec.asha, train).items():
+            epochs.setdefault(level, []).append(epoch)
+    return {level: (min(found), max(found)) for level, found in epochs.items()}
+
+
+def trainings(spec: Spec) -> Iterator[TrainConfig]:
+    """The training settings at the corners of the space, as far as they decide when a trial is judged; with every
+    number of stages, since the extremes need not lie at its ends."""
+    base, parameters = spec.base(), part(spec.space, SCHEDULING)
+    stages = parameters.get(STAGES)
+    if isinstance(stages, IntParameter):
+        counts = tuple(range(stages.low, stages.high + 1, stages.step))
+        parameters[STAGES] = CategoricalParameter(type="categorical", choices=counts, when=stages.when)
+    return (space.configure(base, corner).train for corner in corners(parameters))
 
 
 @functools.lru_cache(maxsize=8)
-def _arrivals(levels: tuple[float, ...], reduction_factor: float, trials: int, control: bool) -> tuple[float, ...]:
-    """Expected number of trials at each rung, and last of those that pass all of them."""
+def _arrivals(
+    levels: tuple[float, ...], reduction_factor: float, trials: int, controls: frozenset[int]
+) -> tuple[float, ...]:
+    """Expected number of trials at each rung, and last of those that train to the end."""
     simulated = min(trials, LARGEST_SIMULATION)
     repeats = max(1, SIMULATED_TRIALS // simulated)
     chance = random.Random(0)
@@ -88,11 +120,13 @@ def _arrivals(levels: tuple[float, ...], reduction_factor: float, trials: int, c
     for _ in range(repeats):
         asha = Asha(levels, reduction_factor)
         for trial in range(simulated):
-            value = chance.random()
+            value, stopped = chance.random(), False
             for rung, level in enumerate(levels):
                 totals[rung] += 1
-                decision = asha.decide(trial, level, value)
-                if decision is not None and not decision.keep and not (control and trial == 0):
+                if not stopped:
+                    decision = asha.decide(trial, level, value)
+                    stopped = decision is not None and not decision.keep
+                if stopped and trial not in controls:
                     break
             else:
                 totals[-1] += 1

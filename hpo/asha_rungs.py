@@ -1,4 +1,4 @@
-"""Where the rungs lie in one training: after which epoch each is decided. Pure functions of a schedule."""
+"""Where the rungs lie in one training: after which epoch each is decided. Pure functions of its schedule."""
 
 from __future__ import annotations
 
@@ -6,9 +6,31 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from hpo.asha import rung_levels
+from hpo.specification import Asha
+from trainers import schedule
+from trainers.api import TrainConfig
+
 Align = Literal["none", "stages"]
 
 _ROUNDING = 1e-9
+
+
+def study_levels(asha: Asha, epochs: int) -> tuple[float, ...]:
+    """The rungs of a study, in units of its resource; none where ASHA is off."""
+    return rung_levels(asha.grace_period, asha.reduction_factor, epochs) if asha.enabled else ()
+
+
+def training_rungs(asha: Asha, train: TrainConfig) -> dict[int, float]:
+    """The rung decided after each epoch of a training that decides one, as its schedule says: see `decision_epochs`."""
+    plan = schedule.stages(train.progressive, train.epochs)
+    epochs = range(1, train.epochs + 1)
+    resource = [
+        float(epoch) if asha.resource == "epochs" else schedule.compute(plan, epoch, train.compute_size)
+        for epoch in epochs
+    ]
+    ends = [stage.last_epoch for stage in plan]
+    return decision_epochs(study_levels(asha, train.epochs), resource, ends, asha.align)
 
 
 def decision_epochs(

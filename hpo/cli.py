@@ -334,9 +334,12 @@ def ui(
 @app.command()
 def validate(spec: SpecArgument, overrides: OverridesArgument = None) -> None:
     """Check a specification and print every error in it."""
+    from hpo.advice import advice
     from hpo.config import load_spec
 
     loaded = load_spec(spec, overrides or [])
+    for warning in advice(loaded):
+        print(f"warning: {warning}", file=sys.stderr)
     print(
         f"{spec}: valid. Study {loaded.study}: {len(loaded.space)} searched parameters, {loaded.budget.trials} trials."
     )

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpo import space
-from hpo.asha import Asha, RungDecision, rung_levels
+from hpo.asha import Asha, RungDecision
+from hpo.asha_rungs import study_levels, training_rungs
 from hpo.errors import InfrastructureError
 from hpo.ledger import Ledger
 from hpo.outcome import classify
@@ -55,8 +56,7 @@ def make_asha(spec: Spec) -> Asha | None:
     """The study's ASHA, None where it is switched off."""
     if not spec.asha.enabled:
         return None
-    levels = rung_levels(spec.asha.grace_period, spec.asha.reduction_factor, spec.train.epochs)
-    return Asha(levels, spec.asha.reduction_factor)
+    return Asha(study_levels(spec.asha, spec.train.epochs), spec.asha.reduction_factor)
 
 
 class Conductor:
@@ -87,6 +87,7 @@ class Conductor:
         self._spent = ledger.study.seconds
         self._began = clock()
         self._base = self.spec.base()
+        self._needs_compute = self.asha is not None and self.spec.asha.resource == "compute"
         self._queue = list(ledger.unfinished())
         self._running: set[int] = set()
         self._noticed: set[tuple[int, int]] = set()
@@ -150,7 +151,10 @@ class Conductor:
             if not math.isfinite(metrics.val_accuracy):
                 self._finish(number, failure=f"the objective is {metrics.val_accuracy} after epoch {metrics.epoch}")
                 return False
-            decision = self._decide(number, metrics)
+            if self._needs_compute and metrics.compute is None:
+                self._finish(number, failure="asha.resource is compute, which the trainer does not report")
+                return False
+            decision = self._decide(known, metrics)
             trial = self.ledger.record(number, metrics, decision)
             self._tell("epoch", trial)
             if trial.pruned_at is not None:
@@ -167,13 +171,20 @@ class Conductor:
             text = f"trial {trial.number}: later checkpoints are lost or damaged; it goes on from epoch {epoch}"
             self._listener(Event("notice", text=f"warning: {text}"))
 
-    def _decide(self, number: int, metrics: EpochMetrics) -> RungDecision | None:
+    def _decide(self, trial: TrialRecord, metrics: EpochMetrics) -> RungDecision | None:
         if self.asha is None or metrics.epoch >= self.spec.train.epochs:
             return None
-        resource = float(metrics.epoch)
-        if self.spec.asha.resource == "compute" and metrics.compute is not None:
-            resource = metrics.compute
-        return self.asha.decide(number, resource, metrics.val_accuracy)
+        if any(not one.keep for one in trial.rungs):
+            return None  # a control that would have been stopped is no measure for those that got further
+        resource = self._resource(trial, metrics)
+        return None if resource is None else self.asha.decide(trial.number, resource, metrics.val_accuracy)
+
+    def _resource(self, trial: TrialRecord, metrics: EpochMetrics) -> float | None:
+        """How far a trial has come, in units of the rungs; None where its stage tells it not to be judged now."""
+        if self.spec.asha.align == "stages":
+            train = space.configure(self._base, trial.values).train
+            return training_rungs(self.spec.asha, train).get(metrics.epoch)
+        return metrics.compute if self.spec.asha.resource == "compute" else float(metrics.epoch)
 
     def on_failure(self, number: int, reason: str) -> None:
         """The trainer itself failed: recorded as such, never retried, the study goes on."""

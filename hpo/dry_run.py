@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo import launch, space
+from hpo.advice import advice
 from hpo.anchor import anchor
-from hpo.asha_plan import AshaPlan, plan
+from hpo.asha_plan import AshaPlan, RungPlan, plan
 from hpo.home import Home
 from hpo.ledger import Ledger
 from hpo.machine import SHIPPED_TRAINER
@@ -61,6 +62,8 @@ def rehearse(spec: Spec, home: Home) -> Iterator[RenderableType]:
         expected = plan(spec)
         yield _title("Pruning")
         yield _pruning(spec, expected)
+        for warning in advice(spec):
+            yield Text(f"warning: {warning}")
         slots = launch.survey(spec, home)
         yield _title("This machine" if spec.ray.address is None else f"Cluster {spec.ray.address}")
         each = f"{slots.cpus:g} CPUs and {slots.gpus:g} GPUs"
@@ -117,11 +120,17 @@ def _pruning(spec: Spec, expected: AshaPlan) -> RenderableType:
     for title in (f"rung ({spec.asha.resource})", "after epoch", "trials expected there"):
         table.add_column(title, justify="right")
     for rung in expected.rungs:
-        table.add_row(f"{rung.level:g}", str(rung.epoch), f"{rung.reached:.0f}")
+        table.add_row(f"{rung.level:g}", _epochs(rung), f"{rung.reached:.0f}")
     table.add_row("end", str(spec.train.epochs), f"{expected.complete:.0f}")
     table.caption = f"{expected.epochs:.0f} epochs in all, {100 * expected.share:.0f} % of {full}"
     table.caption_justify = "left"
     return table
+
+
+def _epochs(rung: RungPlan) -> str:
+    """The first configuration's epoch, and the range where the space has others."""
+    first, last = rung.span
+    return str(rung.epoch) if first == last else f"{rung.epoch} ({first} to {last} over the space)"
 
 
 # ---------------------------------------------------------------------------------------------- its cost

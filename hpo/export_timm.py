@@ -119,7 +119,7 @@ def _schedule(training: Training) -> dict[str, Any]:
     """With `warmup_prefix` timm trains `warmup_epochs` more than `epochs`, and anneals over `epochs`, as here."""
     train = training.train
     if train.schedule == "onecycle":
-        rise = train.warmup_epochs or schedule.ONECYCLE_RISE * train.epochs
+        rise = schedule.rising_epochs(train)
         start, end = schedule.ONECYCLE_START, schedule.ONECYCLE_END
     else:
         rise, start = train.warmup_epochs, schedule.WARMUP_START

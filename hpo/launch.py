@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hpo import space
+from hpo.advice import advice
 from hpo.anchor import anchor
 from hpo.conductor import Conductor, Event
 from hpo.errors import InfrastructureError, NoTrialSucceeded, UsageError
@@ -168,6 +169,8 @@ def _drive(
     signals.watch(conductor.stop)
     if kind := network_file_system(ledger.spec.storage.ledger or home.ledger_url):
         listener(Event("notice", text=f"warning: {network_warning(kind)}"))
+    for warning in advice(ledger.spec):
+        listener(Event("notice", text=f"warning: {warning}"))
 
     def leave() -> None:
         """What is left to do where Ray keeps the main thread for ever, or ends the process before that gets there."""

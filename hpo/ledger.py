@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from hpo import records
 from hpo.asha import RungDecision
+from hpo.controls import is_control
 from hpo.errors import InfrastructureError, UsageError
 from hpo.lock import Lease
 from hpo.outcome import OPTUNA_STATE, Ending, Outcome, classify
@@ -185,7 +186,9 @@ class Ledger:
         known = self._read(trial.number)
         first = not any(other.enqueued for other in self._trials.values() if other.number < trial.number)
         origin = known.origin or Origin(suggested_by(self._study.sampler, trial.number))
-        known = dataclasses.replace(known, seed=seed(trial.number), control=known.enqueued and first, origin=origin)
+        drawn = is_control(self.spec.seed, trial.number, self.spec.asha.controls)
+        control = drawn or (known.enqueued and first)
+        known = dataclasses.replace(known, seed=seed(trial.number), control=control, origin=origin)
         return self._begin(known)
 
     @_repeated

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from hpo.asha import rung_levels
 from hpo.asha_plan import plan
+from hpo.asha_rungs import study_levels
 from hpo.outcome import Ending
 from hpo.records import StudyRecord, TrialRecord
 
@@ -96,9 +96,7 @@ def survival(study: StudyRecord) -> list[Survival]:
     spec = study.spec
     if not spec.asha.enabled:
         return []
-    at: dict[float, list[bool]] = {
-        level: [] for level in rung_levels(spec.asha.grace_period, spec.asha.reduction_factor, spec.train.epochs)
-    }
+    at: dict[float, list[bool]] = {level: [] for level in study_levels(spec.asha, spec.train.epochs)}
     for trial in study.trials:
         for rung in trial.rungs:
             at.setdefault(rung.rung, []).append(trial.pruned_at == rung.rung)

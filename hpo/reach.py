@@ -52,6 +52,15 @@ def _numbers(condition: Condition) -> list[Number]:
     return [value for value in values if is_number(value)]
 
 
+def part(space: Mapping[str, Parameter], starts: tuple[str, ...]) -> dict[str, Parameter]:
+    """The parameters whose names start so, and those that decide whether they are active."""
+    wanted = {name for name in space if name.startswith(starts)}
+    for name in reversed(list(space)):  # conditions only look back
+        if name in wanted:
+            wanted |= space[name].when.keys()
+    return {name: parameter for name, parameter in space.items() if name in wanted}
+
+
 def corners(space: Mapping[str, Parameter]) -> list[dict[str, Choice]]:
     """Combinations of telling values of active parameters, the ends of every range among them.
 

@@ -89,7 +89,8 @@ class TrialRecord:
     """Who chose the configuration; None until the trial begins, if nobody did beforehand."""
     control: bool = False
     """Whether ASHA's verdict on it is recorded but not carried out: the baseline, so that the recipe that all
-    others are compared with has a full-length result."""
+    others are compared with has a full-length result, and the share of trials that `asha.controls` asks for. The
+    first verdict to stop is the last one: from then on it is no measure for others."""
     attempts: tuple[Attempt, ...] = ()
     epochs: tuple[EpochRecord, ...] = ()
     rungs: tuple[RungDecision, ...] = ()

@@ -10,7 +10,7 @@ from hpo.draft import Draft
 from hpo.errors import Problem
 from hpo.parameters import Choice, Parameter, first_values
 from hpo.problems import close
-from hpo.reach import corners, describe
+from hpo.reach import corners, describe, part
 from hpo.space import assign
 from hpo.space_rules import parameter_problems
 from hpo.specification import Spec
@@ -55,7 +55,7 @@ def _combination_problems(found: Draft[Spec], spec: Spec, baseline: Mapping[str,
     fixed = {"train": spec.train, "extra": spec.extra, "data": spec.data, "model": spec.model}
     base = assign(fixed, baseline)
     reported: set[str] = set()
-    for corner in corners(_entangled(spec.space)):
+    for corner in corners(part(spec.space, _ENTANGLED)):
         config = cast(TrialConfig, SimpleNamespace(**assign(base, corner)))
         for path, rule in cross_checks(config):
             if path in reported:
@@ -66,15 +66,6 @@ def _combination_problems(found: Draft[Spec], spec: Spec, baseline: Mapping[str,
             where: Path = ("space", guilty[0]) if guilty else tuple(path.split("."))
             values = ", ".join(f"{name} = {value}" for name, value in corner.items())
             yield found.problem(where, rule, f"reached at {values}" if corner else None)
-
-
-def _entangled(space: Mapping[str, Parameter]) -> dict[str, Parameter]:
-    """The parameters that rules between settings depend on, and those that decide whether they are active."""
-    wanted = {name for name in space if name.startswith(_ENTANGLED)}
-    for name in reversed(list(space)):  # conditions only look back
-        if name in wanted:
-            wanted |= space[name].when.keys()
-    return {name: parameter for name, parameter in space.items() if name in wanted}
 
 
 def _enqueue_problems(found: Draft[Spec], spec: Spec, sound: Mapping[str, Parameter]) -> Iterator[Problem]:

@@ -11,7 +11,11 @@ from trainers.api import EpochMetrics
 
 
 class StudyScheduler(tune.schedulers.FIFOScheduler):
-    """The first to see a report, hence where reports are recorded; the conductor's ASHA decides."""
+    """The first to see a report, hence where reports are recorded; the conductor's ASHA decides.
+
+    What stands for Ray's `time_attr`, `metric` and `mode` is the study's own: `epoch`, or the trainer's `compute`
+    (`asha.resource`), and the largest `val_accuracy`.
+    """
 
     def __init__(self, conductor: Conductor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

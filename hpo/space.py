@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hpo.parameters import CategoricalParameter, Choice, FloatParameter, Parameter
-from trainers.api import TrialConfig
+from hpo.parameters import CategoricalParameter, Choice, FloatParameter, Parameter, is_number
+from trainers.api import TrainConfig, TrialConfig
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -62,6 +62,20 @@ def configure(base: TrialConfig, values: Mapping[str, Choice]) -> TrialConfig:
     """
     parts = {item.name: getattr(base, item.name) for item in dataclasses.fields(base)}
     return TrialConfig(**assign(parts, values))
+
+
+LAST_SIZE = "train.progressive.size.end"
+
+
+def one_yardstick(train: TrainConfig, space: Mapping[str, Parameter]) -> TrainConfig:
+    """`train` as all trials of a study share it: where the last image size is searched, all are evaluated at the
+    largest one, unless another is given, and count compute in epochs of it."""
+    parameter = space.get(LAST_SIZE)
+    if parameter is None:
+        return train
+    found = parameter.choices if isinstance(parameter, CategoricalParameter) else (parameter.high,)
+    largest = max(train.progressive.size.end, *(int(size) for size in found if is_number(size)))
+    return dataclasses.replace(train, eval_size=train.eval_size or largest, compute_size=train.compute_size or largest)
 
 
 def assign(parts: Mapping[str, Any], values: Mapping[str, Choice]) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from hpo.yaml_source import Path
 
 _SAME_FOR_ALL = {
     "data.": "the data and their split are the same for all trials, or accuracies could not be compared",
+    "train.eval_size": "all trials are evaluated at one image size, or accuracies could not be compared",
+    "train.compute_size": "all trials count compute in one unit, or rungs could not be compared",
     "train.epochs": "the horizon is the same for all trials; ASHA stops the poor ones early",
 }
 

@@ -43,7 +43,14 @@ class Asha(Section):
     """The full length of a trial. null: `train.epochs`; a number must equal it, because learning rate and
     progressive stages are scheduled over all of `train.epochs`."""
     resource: Literal["epochs", "compute"] = "epochs"
-    """What a rung counts: `epochs`, or `compute` in units of one epoch at the largest image size."""
+    """What a rung counts: `epochs`, or `compute` (images x px^2) in units of one epoch at the largest image size of the
+    study."""
+    align: Literal["none", "stages"] = "none"
+    """Where a trial is judged: `none`: as soon as it reaches a rung; `stages`: at the end of its progressive stage that
+    is nearest to the rung, unless that is nearer to another rung or to the end."""
+    controls: float = Field(default=0, ge=0, le=1)
+    """Share of trials that are never stopped: ASHA's verdict on them is only recorded, so that `hpo audit` can say what
+    the pruning costs. The first enqueued trial always is one."""
 
 
 class Resources(Section):
@@ -148,10 +155,11 @@ class Spec(Section):
         So a parameter that is inactive in a trial stands where the baseline, or the field's default, has it.
         Raises ValueError where the settings break a rule (`load_spec` has checked them).
         """
-        from hpo.space import assign  # that module needs this one's parts
+        from hpo.space import assign, one_yardstick  # that module needs this one's parts
 
         parts = {"data": self.data, "model": self.model, "train": self.train, "extra": self.extra}
-        return TrialConfig(**assign(parts, self.baseline()))
+        varied = assign(parts, self.baseline())
+        return TrialConfig(**{**varied, "train": one_yardstick(varied["train"], self.space)})
 
     def to_yaml(self) -> str:
         """The resolved specification, defaults written out; `parse_spec` makes an equal `Spec` of it.

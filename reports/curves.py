@@ -54,6 +54,8 @@ def curves(studies: Sequence[StudyRecord]) -> Plot | Missing:
 def _caption(studies: Sequence[StudyRecord], compared: bool, marked: bool) -> str:
     faded = "Faded curves were pruned. " if not compared else "Colours tell the studies apart; faded: pruned. "
     asha = "Dotted lines: ASHA's rungs. " if any(rungs(study) for study in studies) else ""
+    if any(study.spec.asha.align == "stages" for study in studies):
+        asha += "A trial is judged at the end of its stage nearest to a rung. "
     plan = _common_plan(studies)
     stage = ""
     if len(plan) > 1:
@@ -145,8 +147,9 @@ def _rules(studies: Sequence[StudyRecord], counts_compute: bool) -> list[Rule]:
     levels = sorted({level for study in studies for level in rungs(study)})
     found = [Rule(level, f"rung {level:g}") for level in levels]
     plan = _common_plan(studies)
+    unit = studies[0].spec.base().train.compute_size if plan else None
     for before, stage in itertools.pairwise(plan):
-        at = compute(plan, before.last_epoch) if counts_compute else before.last_epoch
+        at = compute(plan, before.last_epoch, unit) if counts_compute else before.last_epoch
         found.append(Rule(at, f"{before.size} → {stage.size} px", dash="dash", raised=True))
     return found
 

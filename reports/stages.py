@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hpo.asha import rung_levels
+from hpo.asha_rungs import study_levels
 from hpo.records import EpochRecord, StudyRecord, TrialRecord
 from hpo.space import assign
 from trainers.api import Progressive
@@ -46,8 +46,7 @@ class Stages:
 
 def rungs(study: StudyRecord) -> tuple[float, ...]:
     """The rungs' levels in units of the study's resource; none where ASHA is off."""
-    asha = study.spec.asha
-    return rung_levels(asha.grace_period, asha.reduction_factor, study.spec.train.epochs) if asha.enabled else ()
+    return study_levels(study.spec.asha, study.spec.train.epochs)
 
 
 def by_compute(study: StudyRecord) -> bool:

@@ -22,11 +22,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpo import space
 from hpo.asha import replay
-from hpo.conductor import derive_seed, make_asha
+from hpo.asha_rungs import training_rungs
+from hpo.conductor import derive_seed
 from hpo.home import Home
 from hpo.ledger import Ledger, load_study
-from hpo.records import StudyRecord
+from hpo.records import StudyRecord, TrialRecord
 from hpo.specification import Spec
 from hpo.storage import open_storage
 from tests.conftest import synthetic_spec
@@ -34,6 +36,20 @@ from tests.drivers import Driver, cluster
 
 TRIALS, EPOCHS, SECONDS = 8, 8, 0.2
 LIMIT_S = 300.0
+QUALITY = {"type": "float", "low": 0.0, "high": 1.0}
+PLAIN: dict[str, object] = {
+    "space": {"extra.quality": QUALITY},
+    "enqueue": [{"extra.quality": 0.5}, {"extra.quality": 0.2}],
+    "train": {"epochs": EPOCHS, "progressive": {"stages": 1}},
+}
+STAGES = "train.progressive.stages"
+STAGED: dict[str, object] = {
+    "space": {"extra.quality": QUALITY, STAGES: {"type": "int", "low": 1, "high": 4}},
+    "enqueue": [{"extra.quality": 0.5, STAGES: 4}, {"extra.quality": 0.2, STAGES: 2}],
+    "train": {"epochs": EPOCHS},
+    "asha": {"reduction_factor": 2, "resource": "compute", "align": "stages", "controls": 0.25},
+}
+"""Every second run: trials that meet their rungs after different epochs, and some that nobody stops."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +96,7 @@ class Run:
             self.name,
             # Every fifth run keeps checkpoints through torch, whose import dominates the others' time.
             extra={"seconds": SECONDS, "journal": str(self.journal), "light": index % 5 != 4},
-            enqueue=[{"extra.quality": 0.5}, {"extra.quality": 0.2}],
-            train={"epochs": EPOCHS, "progressive": {"stages": 1}},
+            **(STAGED if index % 2 else PLAIN),
             budget={"trials": TRIALS},
             concurrency=2,
             seed=index,
@@ -200,7 +215,8 @@ class Run:
                 self.result.wrong.append(f"trial {number} has {study.trials[number].values}, not {values}")
         self.result.duplicates += [f"trial {trial.number}" for trial in study.trials[TRIALS:]]
         for trial, stored in zip(study.trials, frozen, strict=True):
-            horizon = EPOCHS if trial.complete else int(trial.pruned_at or 0)
+            met = {level: epoch for epoch, level in self._rungs(trial).items()}
+            horizon = EPOCHS if trial.complete else met.get(trial.pruned_at or 0, 0)
             epochs = Counter(epoch.metrics.epoch for epoch in trial.epochs)
             self._compare(f"trial {trial.number}: ledger", epochs, horizon)
             self._compare(f"trial {trial.number}: Optuna", Counter(stored.intermediate_values), horizon)
@@ -232,13 +248,17 @@ class Run:
     def _check_asha(self, study: StudyRecord) -> None:
         decisions = [(trial.number, rung) for trial in study.trials for rung in trial.rungs]
         self.result.wrong += [f"ASHA: {one}" for one in replay(decisions, self.spec.asha.reduction_factor)]
-        asha = make_asha(self.spec)
         for trial in study.trials:
-            passed = [level for level in asha.rungs if level <= len(trial.epochs)] if asha else []
+            passed = [level for epoch, level in self._rungs(trial).items() if epoch <= len(trial.epochs)]
+            stopped = next((place for place, rung in enumerate(trial.rungs, start=1) if not rung.keep), len(passed))
+            passed = passed[:stopped]  # a control told to stop is not judged again
             if [rung.rung for rung in trial.rungs] != passed:
                 self.result.wrong.append(f"ASHA: trial {trial.number} passed {passed}, recorded {trial.rungs}")
             if (trial.status == "pruned") != (trial.pruned_at is not None):
                 self.result.wrong.append(f"ASHA: trial {trial.number} is {trial.status} with {trial.rungs}")
+
+    def _rungs(self, trial: TrialRecord) -> dict[int, float]:
+        return training_rungs(self.spec.asha, space.configure(self.spec.base(), trial.values).train)
 
     def _check_checkpoints(self, study: StudyRecord) -> None:
         for trial in study.trials:
@@ -252,7 +272,6 @@ def expected(spec: Spec) -> dict[int, dict[str, object]]:
     """The configurations of a run that nobody disturbs, by trial."""
     import optuna
 
-    from hpo import space
     from hpo.launch import study_sampler
 
     ledger = Ledger.create(optuna.storages.InMemoryStorage(), spec, {}, study_sampler(spec))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.api import Context, EpochMetrics, OutOfMemory, TrialConfig
+from trainers.schedule import compute, stages
 
 
 def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
@@ -26,6 +27,7 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
     store = LightStore(context.checkpoints.url) if extra.get("light") else context.checkpoints
     loaded = store.load()
     first = 1
+    plan = stages(config.train.progressive, config.train.epochs)
     if loaded is not None:
         epoch, _, state = loaded
         first = epoch + 1
@@ -35,6 +37,7 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
         misbehave(extra, epoch, again=loaded is not None)
         value = math.nan if epoch == extra.get("nan_at", 0) else curve(extra, epoch, config.train.epochs)
         metrics = {"epoch": epoch, "val_accuracy": value, "train_loss": 1.0 - 0.01 * epoch, "seconds": 0.01}
+        metrics["compute"] = compute(plan, epoch, config.train.compute_size)
         if extra.get("journal"):
             with (Path(str(extra["journal"])) / Path(context.checkpoints.url).name).open("a") as journal:
                 journal.write(f"{epoch} {os.getpid()} {time.time():.3f}\n")

@@ -279,7 +279,11 @@ class TrainConfig:
     compile: bool = False
     """torch.compile, one graph per image size."""
     eval_size: Annotated[int, Range(ge=16, le=1024)] | None = None
-    """Fixed image size of every evaluation; None: the last stage's."""
+    """Fixed image size of every evaluation; None: the last stage's. A study that searches the last stage's size sets
+    it to the largest, so that all of its trials are scored alike."""
+    compute_size: Annotated[int, Range(ge=16, le=1024)] | None = None
+    """Image size whose epoch is the unit of the reported compute; None: the last stage's. A study that searches the
+    last stage's size sets it to the largest, so that all of its trials count alike."""
     eval_batch_size: Annotated[int, Range(ge=1)] = 256
     """Images per evaluation step."""
     checkpoint_every: Annotated[int, Range(ge=1)] = 1
@@ -430,7 +434,7 @@ class EpochMetrics:
     seconds: float | None = None
     """Wall-clock of this epoch, evaluation and checkpoint included."""
     compute: float | None = None
-    """Cumulative images x px^2, in units of one epoch at the largest size."""
+    """Cumulative images x px^2, in units of one epoch at the largest size (`TrainConfig.compute_size`)."""
     checkpoint: str | None = None
     """SHA-256 of the checkpoint saved after this epoch, or None."""
 

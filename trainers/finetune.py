@@ -120,5 +120,5 @@ def describe(
         learning_rate=trained.learning_rate,
         images_per_second=trained.images / trained.seconds,
         train_seconds=trained.seconds,
-        compute=compute(engine.plan, trained.epoch),
+        compute=compute(engine.plan, trained.epoch, engine.config.train.compute_size),
     )

@@ -69,11 +69,11 @@ def stage_of(plan: tuple[Stage, ...], epoch: int) -> Stage:
     return next(stage for stage in plan if stage.first_epoch <= epoch <= stage.last_epoch)
 
 
-def compute(plan: tuple[Stage, ...], epoch: int) -> float:
-    """Images x px^2 spent by the end of `epoch`, in units of one epoch at the largest size."""
-    largest = max(stage.size for stage in plan)
+def compute(plan: tuple[Stage, ...], epoch: int, size: int | None = None) -> float:
+    """Images x px^2 spent by the end of `epoch`, in units of one epoch at `size` px, or else at the largest stage's."""
+    unit = size or max(stage.size for stage in plan)
     pixels = sum(stage_of(plan, done).size ** 2 for done in range(1, epoch + 1))
-    return pixels / largest**2
+    return pixels / unit**2
 
 
 def batch_size(base: int, size: int, last_size: int) -> int:
@@ -88,6 +88,13 @@ def batch_lr_factor(ratio: float, optimizer: str) -> float:
     updates (arXiv 2205.10287; LAMB, arXiv 1904.00962).
     """
     return ratio if optimizer in ("sgd", "rmsprop") else math.sqrt(ratio)
+
+
+def rising_epochs(train: TrainConfig) -> float:
+    """Epochs until the learning rate has reached its peak."""
+    if train.schedule == "onecycle" and not train.warmup_epochs:
+        return ONECYCLE_RISE * train.epochs
+    return train.warmup_epochs
 
 
 def lr_factor(train: TrainConfig, progress: float) -> float:

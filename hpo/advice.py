@@ -1,0 +1,36 @@
+"""What a valid specification probably gets wrong: said before anything is spent, never refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hpo.asha_plan import trainings
+from hpo.asha_rungs import training_rungs
+from hpo.specification import Spec
+from trainers.api import TrainConfig
+from trainers.schedule import rising_epochs
+
+
+def advice(spec: Spec) -> list[str]:
+    """Warnings, each one sentence; none is the normal case."""
+    return list(_early_rungs(spec))
+
+
+def _early_rungs(spec: Spec) -> Iterator[str]:
+    """Values of a training that still warms up say little about how it ends."""
+    if not spec.asha.enabled:
+        return
+    found = [(rising_epochs(train), _first(spec, train)) for train in trainings(spec)]
+    early = [(rising, first) for rising, first in found if first < rising]
+    if early:
+        rising, first = max(early, key=lambda one: one[0] - one[1])
+        yield (
+            f"the grace period ends inside the warm-up{'' if len(early) == len(found) else ' of some configurations'}: "
+            f"they are judged after epoch {first}, while the learning rate rises for {rising:g} epochs; "
+            "raise asha.grace_period, or shorten train.warmup_epochs"
+        )
+
+
+def _first(spec: Spec, train: TrainConfig) -> int:
+    """After which epoch a training is judged first; its last where it meets no rung."""
+    return min(training_rungs(spec.asha, train), default=train.epochs)
