@@ -25,7 +25,7 @@ from trainers.augment import Augmenter
 from trainers.data import Images
 from trainers.ema import WeightAverage
 from trainers.evaluate import Score, evaluate
-from trainers.runtime import Numerics, memory_errors
+from trainers.runtime import Numerics, memory_errors, search_kernels
 from trainers.schedule import Stage
 from trainers.seeds import derive
 
@@ -183,7 +183,8 @@ class Engine:
         total = torch.zeros((), device=self.device)
         self.model.train()
         self.model.dropout.set(stage.dropout)
-        with rng.isolated(derive(self.seed, "dropout", epoch), self.device):
+        whole = steps * (stage.last_epoch - stage.first_epoch + 1)
+        with rng.isolated(derive(self.seed, "dropout", epoch), self.device), search_kernels(whole):
             for step in range(steps):
                 optim.set_lr(self.optimizer, self._lr(epoch - 1 + step / steps, batch))
                 total += self._step(itertools.islice(parts, count), batch)

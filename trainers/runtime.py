@@ -12,6 +12,10 @@ import torch
 
 from trainers.api import Context, OutOfMemory, TrainConfig
 
+KERNEL_SEARCH_STEPS = 10_000
+"""Optimiser steps of one stage from which on cuDNN may try out all of its kernels first. On an H100 that took 13 to
+25 s for each new image size, as long as some 400 steps: a search with several sizes per trial would do little else."""
+
 
 @dataclass(frozen=True)
 class Numerics:
@@ -51,19 +55,34 @@ def numerics(train: TrainConfig, device: str) -> Numerics:
 
 @contextmanager
 def session(context: Context, settings: Numerics) -> Iterator[None]:
-    """Threads, float32 precision and cuDNN's choice of kernels as this training wants them, then as before."""
+    """Threads, float32 precision and cuDNN's choice of kernels as this training wants them, then as before.
+
+    Kernels are chosen by cuDNN's heuristics; `search_kernels` says where they are tried out.
+    """
     cudnn: Any = torch.backends.cudnn
     matmul, conv = torch.backends.cuda.matmul, cudnn.conv
     before = (torch.get_num_threads(), matmul.fp32_precision, conv.fp32_precision, cudnn.benchmark)
     if context.threads is not None:
         torch.set_num_threads(context.threads)
     matmul.fp32_precision = conv.fp32_precision = "tf32" if settings.tf32 else "ieee"
-    cudnn.benchmark = True  # batches of one stage all have one shape
+    cudnn.benchmark = False
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
         matmul.fp32_precision, conv.fp32_precision, cudnn.benchmark = before[1:]
+
+
+@contextmanager
+def search_kernels(steps: int) -> Iterator[None]:
+    """Have cuDNN try out its kernels inside where `steps`, all of one shape, repay that."""
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.benchmark
+    cudnn.benchmark = steps >= KERNEL_SEARCH_STEPS
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 @contextmanager

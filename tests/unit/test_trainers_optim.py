@@ -225,6 +225,14 @@ def test_a_memory_error_holds_nothing_of_the_failed_step() -> None:
     assert alive[0]() is None
 
 
+def test_kernels_are_searched_only_where_it_pays() -> None:
+    seen = []
+    for steps in (runtime.KERNEL_SEARCH_STEPS - 1, runtime.KERNEL_SEARCH_STEPS):
+        with runtime.search_kernels(steps):
+            seen.append(torch.backends.cudnn.benchmark)
+    assert [*seen, torch.backends.cudnn.benchmark] == [False, True, False]
+
+
 def test_settings_are_put_back_even_after_an_error() -> None:
     store = object()
     context = Context(seed=0, checkpoints=store, threads=torch.get_num_threads() + 1)  # type: ignore[arg-type]
@@ -248,7 +256,7 @@ def test_settings_are_put_back_even_after_an_error() -> None:
 
     with pytest.raises(KeyError), runtime.session(context, numerics):
         fail()
-    assert seen == [(before[0] + 1, "tf32", "tf32", True)]
+    assert seen == [(before[0] + 1, "tf32", "tf32", False)]
     assert settings() == before
 
 
