@@ -162,6 +162,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _write(options.json, conditions, rows, turnaround, missing)
 
 
+def _settings(case: Case) -> dict[str, Any]:
+    """What the figures depend on; where this machine keeps the images is none of that."""
+    settings = asdict(case)
+    del settings["cache_dir"], settings["source"]["root"]
+    return settings
+
+
 def _steps(kind: str, model: str) -> int:
     return LARGE_MODEL_STEPS if kind == "cuda" and model.endswith("v2_s") else DEFAULTS[kind]["steps"]
 
@@ -180,6 +187,7 @@ def _write(
         "rows": [
             {
                 **asdict(row),
+                "case": _settings(row.case),
                 "median": {name: row.median(name) for name in CONTENDERS},
                 "of_the_limit": {name: row.ratio(name, "limit") for name in CONTENDERS},
                 "of_the_peer": {name: row.ratio(name, "peer") for name in CONTENDERS},
