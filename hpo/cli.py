@@ -192,6 +192,10 @@ def export(
     ] = "hpo",
     trial: Annotated[int | None, typer.Option(help="A certain trial instead of the best.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="The best so many trials instead of one.")] = None,
+    pick: Annotated[
+        str | None,
+        typer.Option(help="Of several objectives: knee, max:val_accuracy, min:params and the like, or a place."),
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="Folder that hpo retrain wrote; otherwise looked for in the home folder.")
     ] = None,
@@ -205,7 +209,7 @@ def export(
     """Write the best configuration, or the model retrained from it, for use elsewhere."""
     from hpo.errors import UsageError
     from hpo.export import training
-    from hpo.export_files import Format, Request, configuration_text
+    from hpo.export_files import Format, Request, chosen_trial, configuration_text
     from hpo.export_files import export as write
     from hpo.home import Home
     from hpo.ledger import load_study
@@ -217,10 +221,11 @@ def export(
     if output == Path("-"):
         if top is not None or not wanted.is_configuration:
             raise UsageError("-o - prints one configuration; give a folder for several, or for a model")
-        chosen = training(load_study(open_existing(place, name), name), trial)
-        print(configuration_text(chosen, wanted), end="")
+        study = load_study(open_existing(place, name), name)
+        chosen = chosen_trial(study, Request(name, wanted, trial, top, pick))
+        print(configuration_text(training(study, chosen.number), wanted), end="")
         return
-    written = write(place, Request(name, wanted, trial, top, model, output))
+    written = write(place, Request(name, wanted, trial, top, pick, model, output))
     if as_json:
         found = [one.to_json(wanted) for one in written]
         print(json.dumps(found if top is not None else found[0]))

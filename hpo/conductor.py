@@ -19,6 +19,7 @@ from hpo.asha import Asha, RungDecision
 from hpo.asha_rungs import study_levels, training_rungs
 from hpo.errors import InfrastructureError
 from hpo.ledger import Ledger
+from hpo.objectives import unreported
 from hpo.outcome import classify
 from hpo.records import TrialRecord
 from hpo.specification import Spec
@@ -153,6 +154,10 @@ class Conductor:
                 return False
             if self._needs_compute and metrics.compute is None:
                 self._finish(number, failure="asha.resource is compute, which the trainer does not report")
+                return False
+            if absent := unreported(self.spec.objectives, metrics):
+                text = f"the trainer did not report {', '.join(absent)}, which objectives asks for"
+                self._finish(number, failure=f"{text}, after epoch {metrics.epoch}")
                 return False
             decision = self._decide(known, metrics)
             trial = self.ledger.record(number, metrics, decision)

@@ -11,6 +11,7 @@ from hpo.errors import UsageError
 from hpo.export import leaders, pick, training, write_atomically
 from hpo.home import Home
 from hpo.ledger import load_study
+from hpo.objectives import choose
 from hpo.records import StudyRecord, TrialRecord
 from hpo.storage import open_existing
 from hpo.training import Training
@@ -45,6 +46,8 @@ class Request:
     """A certain trial; None: the best complete one."""
     top: int | None = None
     """The best so many instead of one."""
+    pick: str | None = None
+    """A trial of the Pareto front: see `hpo.objectives.choose`."""
     model: Path | None = None
     """Folder of a retrained model; None: looked for in the home folder."""
     output: Path | None = None
@@ -74,14 +77,27 @@ def export(home: Home, request: Request) -> list[Exported]:
         UsageError: no such study or trial, options that exclude each other, or no retrained model of a trial.
         FormatError: a model could not be converted, or the result computes something else.
     """
-    if request.trial is not None and request.top is not None:
-        raise UsageError("--trial names one trial and --top the best ones; leave one of them out")
+    if (request.trial is not None or request.pick is not None) and request.top is not None:
+        raise UsageError("--trial and --pick name one trial and --top the best ones; leave one of them out")
     if request.model is not None and (request.form.is_configuration or request.top is not None):
         raise UsageError("--model names the one retrained model that --format hf, onnx or pt2 converts")
     study = load_study(open_existing(home, request.study), request.study)
-    trials = leaders(study, request.top) if request.top is not None else [pick(study, request.trial)]
+    trials = leaders(study, request.top) if request.top is not None else [chosen_trial(study, request)]
     write = _configuration if request.form.is_configuration else _model
     return [write(home, request, study, trial, rank) for rank, trial in enumerate(trials, 1)]
+
+
+def chosen_trial(study: StudyRecord, request: Request) -> TrialRecord:
+    """The one trial that is asked for.
+
+    Raises:
+        UsageError: there is none, or it is named in two ways.
+    """
+    if request.pick is None:
+        return pick(study, request.trial)
+    if request.trial is not None:
+        raise UsageError("--pick and --trial both name a trial; leave one of them out")
+    return choose(study, request.pick)
 
 
 def configuration_text(chosen: Training, form: Format) -> str:
@@ -96,7 +112,7 @@ def configuration_text(chosen: Training, form: Format) -> str:
 def _name(request: Request, trial: TrialRecord, rank: int) -> str:
     if request.top is not None:
         return f"top-{rank}-trial-{trial.number:05d}"
-    return "best" if request.trial is None else f"trial-{trial.number:05d}"
+    return "best" if request.trial is None and request.pick is None else f"trial-{trial.number:05d}"
 
 
 def _configuration(home: Home, request: Request, study: StudyRecord, trial: TrialRecord, rank: int) -> Exported:

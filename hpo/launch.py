@@ -19,6 +19,7 @@ from hpo.home import Home
 from hpo.launch_ray import Slots, Watchdog, end_processes, plan_slots, ray_session, survey
 from hpo.ledger import Ledger, last_holder, load_study, refuse_existing
 from hpo.lock import Lease, study_lock
+from hpo.objectives import objectives
 from hpo.provenance import provenance
 from hpo.records import StudyRecord, TrialRecord
 from hpo.redact import redact
@@ -132,6 +133,7 @@ def study_sampler(spec: Spec) -> Any:
         random_share=spec.search.random_share,
         distributions=space.distributions(spec.space),
         active=lambda values: {name for name, one in spec.space.items() if space.is_active(one, values)},
+        objectives=objectives(spec.objectives),
     )
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from hpo import records
+from hpo import objectives, records
 from hpo.asha import RungDecision
 from hpo.controls import is_control
 from hpo.errors import InfrastructureError, UsageError
@@ -94,8 +94,9 @@ class Ledger:
         refuse_existing(storage, spec.study)
         if spec.study in optuna.get_all_study_names(storage):  # one whose creation was cut off
             optuna.delete_study(study_name=spec.study, storage=storage)
+        directions = [one.direction for one in objectives.objectives(spec.objectives)]
         study = optuna.create_study(
-            storage=storage, study_name=spec.study, direction="maximize", pruner=optuna.pruners.NopPruner()
+            storage=storage, study_name=spec.study, directions=directions, pruner=optuna.pruners.NopPruner()
         )
         study.set_user_attr(records.SCHEMA_KEY, records.SCHEMA)
         for number, values in enumerate(spec.enqueue):
@@ -185,7 +186,7 @@ class Ledger:
         suggest(trial)
         known = self._read(trial.number)
         first = not any(other.enqueued for other in self._trials.values() if other.number < trial.number)
-        origin = known.origin or Origin(suggested_by(self._study.sampler, trial.number))
+        origin = known.origin or Origin(suggested_by(self._study.sampler, trial))
         drawn = is_control(self.spec.seed, trial.number, self.spec.asha.controls)
         control = drawn or (known.enqueued and first)
         known = dataclasses.replace(known, seed=seed(trial.number), control=control, origin=origin)
@@ -259,12 +260,16 @@ class Ledger:
         stored = {"ending": outcome.ending.value, "reason": outcome.reason}
         self._storage.set_trial_user_attr(self._ids[number], records.OUTCOME_KEY, stored)
         state = TrialState[OPTUNA_STATE[outcome.ending]]
-        values = (
-            [trial.value] if outcome.ending in (Ending.COMPLETE, Ending.PRUNED) and trial.value is not None else None
-        )
+        values = self._values(trial) if outcome.ending in (Ending.COMPLETE, Ending.PRUNED) else None
         self._storage.set_trial_state_values(self._ids[number], state, values)
         finished = time.time() if outcome.final else None
         return self._keep(dataclasses.replace(trial, outcome=outcome, finished=finished))
+
+    def _values(self, trial: TrialRecord) -> list[float] | None:
+        """As Optuna itself has them: of a pruned trial the last value, but none where there are several objectives."""
+        names = self.spec.objectives
+        known = objectives.values(trial, names)
+        return known if len(known) == len(names) and (trial.pruned_at is None or len(names) == 1) else None
 
     @_repeated
     def link_run(self, number: int, run_id: str) -> TrialRecord:

@@ -39,6 +39,7 @@ def study_problems(found: Draft[Spec], spec: Spec) -> list[Problem]:
     if len(sound) == len(spec.space) and found.intact("train", "space"):
         baseline = spec.baseline() if not enqueued else first_values(spec.space)
         problems += _combination_problems(found, spec, baseline)
+    problems += _objective_problems(found, spec)
     return problems + list(_asha_problems(found, spec)) + list(_resource_problems(found, spec))
 
 
@@ -90,6 +91,16 @@ def _enqueue_problems(found: Draft[Spec], spec: Spec, sound: Mapping[str, Parame
                 yield found.problem((*path, name), f"lies outside the space: must be {describe(parameter)}")
             else:
                 values[name] = entry[name]
+
+
+def _objective_problems(found: Draft[Spec], spec: Spec) -> Iterator[Problem]:
+    names = spec.objectives
+    if not found.intact("objectives"):
+        return
+    if names[:1] != ("val_accuracy",):
+        yield found.problem(("objectives",), "must begin with val_accuracy, by which ASHA prunes")
+    if len(set(names)) < len(names):
+        yield found.problem(("objectives",), "must not name an objective twice")
 
 
 def _asha_problems(found: Draft[Spec], spec: Spec) -> Iterator[Problem]:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import zlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.study import Study, StudyDirection, create_study
+from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.stats import qmc
 
+from hpo.objectives import Objective
 from hpo.sampler_gp import propose
+from hpo.sampler_objectives import scalarised
 from hpo.sampler_space import Active, Array, Space
 from hpo.transfer import TRANSFER_KEY, Transfer
 
@@ -32,6 +34,7 @@ def make_sampler(
     random_share: float = 0.2,
     distributions: Mapping[str, BaseDistribution] | None = None,
     active: Active | None = None,
+    objectives: Sequence[Objective] = (),
 ) -> BaseSampler:
     """The sampler of a policy, for studies whose intermediate values are keyed by epoch.
 
@@ -43,6 +46,7 @@ def make_sampler(
         random_share: share of the later trials that are spread likewise, 0 to 1.
         distributions: the whole space, conditional parameters included; None: the union of what trials used.
         active: which names are in force beside given values; None: all that `distributions` names.
+        objectives: of a study with several, read from the records of `hpo.ledger`; see `hpo.sampler_objectives`.
 
     Raises:
         ValueError: no such policy, or a number out of its range.
@@ -51,11 +55,11 @@ def make_sampler(
         raise ValueError(f"{seed=}, {horizon=}, {startup_trials=} or {random_share=} is out of range")
     space = None if distributions is None else dict(distributions)
     if policy == "random":
-        return RandomSampler(seed, 0, 0.0, space, active)
+        return RandomSampler(seed, 0, 0.0, space, active, ())
     if policy == "tpe":
-        return PrunedTPESampler(seed, startup_trials, random_share, space, active)
+        return PrunedTPESampler(seed, startup_trials, random_share, space, active, objectives)
     if policy == "gp":
-        return CurveGPSampler(seed, startup_trials, random_share, space, active, horizon)
+        return CurveGPSampler(seed, startup_trials, random_share, space, active, objectives, horizon)
     raise ValueError(f"there is no policy {policy!r}; policies are random, tpe and gp")
 
 
@@ -69,7 +73,9 @@ class SeededSampler(BaseSampler):
         random_share: float,
         distributions: dict[str, BaseDistribution] | None,
         active: Active | None,
+        objectives: Sequence[Objective],
     ) -> None:
+        self._objectives = objectives if len(objectives) > 1 else ()
         self._seed, self._startup_trials, self._random_share = seed, startup_trials, random_share
         self._distributions, self._active = distributions, active
         self._learned: dict[int, bool] = {}
@@ -125,9 +131,10 @@ class SeededSampler(BaseSampler):
         """A configuration learned from the study, or None where there is too little to learn from."""
 
 
-def suggested_by(sampler: BaseSampler, number: int) -> Literal["sampler", "random"]:
+def suggested_by(sampler: BaseSampler, trial: Trial) -> Literal["sampler", "random"]:
     """Whether a trial that was just asked for is a random draw or learned from results."""
-    return "random" if isinstance(sampler, SeededSampler) and not sampler.learned(number) else "sampler"
+    _ = trial.relative_params  # one whose asking was cut off has its parameters, and has sampled none in this process
+    return "random" if isinstance(sampler, SeededSampler) and not sampler.learned(trial.number) else "sampler"
 
 
 class RandomSampler(SeededSampler):
@@ -148,6 +155,13 @@ class PrunedTPESampler(SeededSampler):
     """
 
     def _propose(self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator) -> dict[str, Any]:
+        if self._objectives:  # Optuna's own way for several cannot rank pruned trials
+            known = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params]
+            known = [one for one in known if one.state != TrialState.WAITING]  # which `ask` would take
+            study = create_study(direction="maximize")
+            study.add_trials(scalarised(known, self._objectives, rng))
+            study.ask()
+            trial = study.get_trials(deepcopy=False)[-1]
         tpe = TPESampler(
             seed=int(rng.integers(2**32)),
             n_startup_trials=self._startup_trials,
@@ -171,9 +185,10 @@ class CurveGPSampler(SeededSampler):
         random_share: float,
         distributions: dict[str, BaseDistribution] | None,
         active: Active | None,
+        objectives: Sequence[Objective],
         horizon: int,
     ) -> None:
-        super().__init__(seed, startup_trials, random_share, distributions, active)
+        super().__init__(seed, startup_trials, random_share, distributions, active, objectives)
         self._horizon = horizon
 
     def _propose(
@@ -181,6 +196,8 @@ class CurveGPSampler(SeededSampler):
     ) -> dict[str, Any] | None:
         others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params]
         sign = -1.0 if study.directions[0] == StudyDirection.MINIMIZE else 1.0
+        if self._objectives:
+            others = scalarised(others, self._objectives, rng)
         past = Transfer.from_json(study.user_attrs.get(TRANSFER_KEY, {})).history
         point = propose(space, others, horizon=self._horizon, sign=sign, rng=rng, past=past)
         return None if point is None else space.decode(point[None])[0]

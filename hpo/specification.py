@@ -119,6 +119,12 @@ class Spec(Section):
     """Fixed settings of a trainer of your own."""
     space: Space
     """What is searched: parameters by the dotted path of the setting, e.g. `train.lr`, in the order drawn."""
+    objectives: tuple[Literal["val_accuracy", "seconds_per_epoch", "images_per_s", "params", "macs"], ...] = (
+        "val_accuracy",
+    )
+    """What is optimised, `val_accuracy` first: by it ASHA prunes and the best trial is named. With more than one the
+    sampler searches the whole Pareto front. `val_accuracy` and `images_per_s` (of training) are maximised,
+    `seconds_per_epoch`, `params` and `macs` (of one image at the evaluation's size) minimised."""
     enqueue: tuple[dict[str, Choice], ...] = ()
     """Configurations tried first, in this order; the first is the baseline that others are compared with."""
     warm_start: tuple[Annotated[str, Field(min_length=1)], ...] = ()

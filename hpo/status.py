@@ -14,6 +14,8 @@ from rich.table import Table
 from hpo.errors import UsageError
 from hpo.home import Home
 from hpo.ledger import load_study, study_names
+from hpo.objectives import front, values
+from hpo.objectives import table as front_table
 from hpo.outcome import Ending
 from hpo.records import StudyRecord, TrialRecord, iso
 from hpo.storage import open_existing
@@ -50,9 +52,22 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         console.print(f"warm start from {escape(str(source))}", highlight=False)
     if found := effect(study):
         console.print(escape(f"warm start: {found}"), highlight=False)
+    if len(study.spec.objectives) > 1:
+        console.print(_front(study))
     console.print(_trials(study))
     for line in _failures(study):
         console.print(escape(line), highlight=False)
+
+
+def _front(study: StudyRecord) -> Table:
+    """The Pareto front; its places are what `hpo export --pick` takes."""
+    header, rows = front_table(study)
+    table = Table(title="Pareto front of complete trials", title_justify="left", box=None, pad_edge=False)
+    for title in header:
+        table.add_column(title, justify="right", header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _trials(study: StudyRecord) -> Table:
@@ -108,6 +123,11 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "best": study.best.number if study.best else None,
         "best_val_accuracy": study.best.value if study.best else None,
         "checkpoint_bytes": folder_bytes(home.checkpoints(study.name)),
+        "objectives": list(study.spec.objectives),
+        "front": [
+            {"place": place, "trial": trial.number, "values": values(trial, study.spec.objectives)}
+            for place, trial in enumerate(front(study))
+        ],
         "warm_start": _warm_start(study),
         "trials": [trial_json(trial) for trial in study.trials],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hpo.objectives import table
 from hpo.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 
@@ -78,4 +79,12 @@ def description(study: StudyRecord) -> str:
         ]
         lines += [f"| {path} | {value} |" for path, value in configuration(study.best).items()]
         lines[-len(study.best.values) : -len(study.best.values)] = ["| parameter | value |", "|---|---|"]
+    if len(spec.objectives) > 1:
+        lines += ["", "Pareto front of complete trials", "", *front_markdown(study)]
     return redact("\n".join(lines))
+
+
+def front_markdown(study: StudyRecord) -> list[str]:
+    """The Pareto front as lines of a Markdown table."""
+    header, rows = table(study)
+    return [f"| {' | '.join(row)} |" for row in (header, ["---:"] * len(header), *rows)]

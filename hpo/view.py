@@ -10,6 +10,7 @@ from typing import TextIO
 
 from hpo.conductor import Event
 from hpo.home import Home
+from hpo.objectives import front
 from hpo.records import StudyRecord, TrialRecord
 from hpo.specification import Spec
 from hpo.summary import configuration, counts, percent, short_names
@@ -99,6 +100,8 @@ def closing(study: StudyRecord, home_option: str) -> str:
     if study.best and baseline and baseline.complete and baseline.value is not None and study.best.value is not None:
         gain = 100 * (study.best.value - baseline.value)
         lines.append(f"Published recipe (trial {baseline.number}): {percent(baseline.value)}; gain {gain:+.2f} points")
+    if len(study.spec.objectives) > 1:
+        lines.append(f"Pareto front: {len(front(study))} trials, to choose from by hpo export --pick; see hpo status")
     return "\n".join([*lines, "Next:", *_next_steps(study.name, home_option)])
 
 

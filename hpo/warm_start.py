@@ -63,16 +63,17 @@ def gather(spec: Spec, home: Home) -> Transfer:
     """
     found = [_offers(name, spec, home) for name in dict.fromkeys(spec.warm_start)]
     first = _first([offers for _, offers in found], spec)
+    single = len(spec.objectives) == 1  # a history of accuracies would mislead about everything else
     sources = [
         dataclasses.replace(
             source,
             enqueued=sum(one.source == source.name for one in first),
-            history=sum(bool(offer.past.curve) for offer in offers),
+            history=sum(bool(offer.past.curve) for offer in offers) if single else 0,
         )
         for source, offers in found
     ]
     history = [offer.past for _, offers in found for offer in offers if offer.past.curve]
-    return Transfer(tuple(sources), tuple(first), tuple(history))
+    return Transfer(tuple(sources), tuple(first), tuple(history) if single else ())
 
 
 def _first(offers: Sequence[Sequence[_Offer]], spec: Spec) -> list[Past]:

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from hpo.objectives import table as front_table
 from hpo.records import StudyRecord
 from hpo.redact import redact
 from reports import wording
@@ -22,6 +23,7 @@ from reports.curves import curves
 from reports.history import history
 from reports.importance import importances
 from reports.parameters import importance_plot, parallel, ranked, slices
+from reports.pareto import pareto
 from reports.plot import Missing, Plot
 from reports.reproduce import recipe
 from reports.scales import scales
@@ -63,6 +65,7 @@ def draw(studies: Sequence[StudyRecord]) -> list[Plot | Missing]:
     order = ranked(list(axes), found)
     return [
         history(studies),
+        *(plot for index, study in enumerate(studies, 1) if (plot := pareto(study, f"front-{index}"))),
         curves(studies),
         survival_plot(studies),
         importance_plot(studies, found),
@@ -95,6 +98,7 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) 
         ],
         "selection": wording.SELECTION if any(one.best for one in answers) else "",
         "configurations": (header, configurations) if any(one.best for one in answers) else None,
+        "fronts": [(study.name, *front_table(study)) for study in studies if len(study.spec.objectives) > 1],
         "figures": [one for one in figures if isinstance(one, Plot)],
         "missing": [one for one in figures if isinstance(one, Missing)],
         "failures": failures(studies),

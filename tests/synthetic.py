@@ -2,8 +2,8 @@
 
 `extra` settings: `quality` (0 to 1, final accuracy), `speed` (of the curve), `seconds` per epoch; `nan_at`, `crash_at`,
 `memory_at`, `exit_at` (epochs at which it misbehaves), `exit_once` (only on the first attempt), `megabytes` (size of a
-checkpoint), `light` (checkpoints without torch, whose import takes longer than a whole study here), `journal` (a folder
-where every epoch that is really trained leaves a line per trial: `epoch pid time`).
+checkpoint), `params` (that it reports), `light` (checkpoints without torch, whose import takes longer than a whole
+study here), `journal` (a folder where every epoch that is really trained leaves a line per trial: `epoch pid time`).
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
         value = math.nan if epoch == extra.get("nan_at", 0) else curve(extra, epoch, config.train.epochs)
         metrics = {"epoch": epoch, "val_accuracy": value, "train_loss": 1.0 - 0.01 * epoch, "seconds": 0.01}
         metrics["compute"] = compute(plan, epoch, config.train.compute_size)
+        if "params" in extra:
+            metrics["params"] = int(extra["params"])
         if extra.get("journal"):
             with (Path(str(extra["journal"])) / Path(context.checkpoints.url).name).open("a") as journal:
                 journal.write(f"{epoch} {os.getpid()} {time.time():.3f}\n")

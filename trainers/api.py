@@ -433,6 +433,10 @@ class EpochMetrics:
     eval_seconds: float | None = None
     seconds: float | None = None
     """Wall-clock of this epoch, evaluation and checkpoint included."""
+    params: int | None = None
+    """Parameters of the model, frozen ones included."""
+    macs: int | None = None
+    """Multiply-accumulate operations of one image's forward pass at the evaluation's size."""
     compute: float | None = None
     """Cumulative images x px^2, in units of one epoch at the largest size (`TrainConfig.compute_size`)."""
     checkpoint: str | None = None

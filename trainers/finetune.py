@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from trainers import data, runtime
+from trainers import data, runtime, size
 from trainers.api import CheckpointError, Context, Diverged, EpochMetrics, TrialConfig
 from trainers.engine import Engine, TrainedEpoch
 from trainers.evaluate import Score
@@ -120,5 +120,7 @@ def describe(
         learning_rate=trained.learning_rate,
         images_per_second=trained.images / trained.seconds,
         train_seconds=trained.seconds,
+        params=size.parameters(engine.model),
+        macs=size.macs(engine.model, engine.eval_size),
         compute=compute(engine.plan, trained.epoch, engine.config.train.compute_size),
     )

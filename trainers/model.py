@@ -36,6 +36,8 @@ class Model:
     """Normalisation layers that keep their statistics while training."""
     compiled: Any = None
     """`torch.compile`d `net`, kept with its graphs for the next trial."""
+    macs: dict[int, int] = field(default_factory=dict)
+    """Multiply-accumulates of one image by image size, as far as they were asked for: see `trainers.size`."""
 
     def train(self) -> None:
         """Training mode, frozen normalisation layers excepted."""

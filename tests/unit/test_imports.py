@@ -37,7 +37,7 @@ ALLOWED = {
 """Files in which a package may be named; packages that are not listed are free."""
 
 READ_BY_REPORTS = tuple(
-    f"hpo.{name}" for name in ("records", "summary", "outcome", "asha", "space", "redact", "transfer")
+    f"hpo.{name}" for name in ("records", "summary", "outcome", "asha", "space", "redact", "transfer", "objectives")
 )
 """A report reads records, and calls pure functions over them."""
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from trainers import model as models
-from trainers import weights
+from trainers import size, weights
 from trainers.api import ModelConfig, WeightsError
 
 TINY = ModelConfig(name="test_efficientnet", pretrained=False)
@@ -308,3 +308,33 @@ def test_the_literatures_baselines_take_a_step(name: str) -> None:
     head = sorted(weights.classifier_names(model.net))
     assert set(head) <= set(moved)
     assert next(iter(before)) not in moved
+
+
+# ------------------------------------------------------------------------------------------------- size
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "millions", "giga"),
+    [
+        ("resnet18", 224, 11.69, 1.82),  # He et al. (arXiv 1512.03385), table 1: 1.8 x 10^9
+        ("tf_efficientnetv2_b0", 224, 7.14, 0.73),  # timm's results: 7.14 M, 0.73 GMACs
+        ("vit_tiny_patch16_224", 224, 5.72, 1.26),  # DeiT-Ti (arXiv 2012.12877): 5 M, 1.3 x 10^9 with attention
+    ],
+)
+def test_sizes_are_the_published_ones(name: str, pixels: int, millions: float, giga: float) -> None:
+    model = build(ModelConfig(name=name, pretrained=False), classes=1000)
+    assert size.parameters(model) == pytest.approx(millions * 1e6, rel=0.001)
+    assert size.macs(model, pixels) == pytest.approx(giga * 1e9, rel=0.05)
+
+
+def test_counting_changes_nothing_and_follows_the_image_size() -> None:
+    model = build()
+    before = state(model)
+    torch.manual_seed(3)
+    chance = torch.get_rng_state()
+    small, large = size.macs(model, 32), size.macs(model, 64)
+    assert large == pytest.approx(4 * small, rel=0.02)
+    assert not differing(before, state(model))
+    assert torch.equal(chance, torch.get_rng_state())
+    assert build() is model
+    assert size.macs(model, 32) == small

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 
-from hpo import launch
+from hpo import launch, space
 from hpo.conductor import Conductor
 from hpo.errors import HpoError, UsageError
 from hpo.export import training, write_atomically
@@ -121,6 +121,20 @@ def test_a_resumed_study_needs_no_source(home: Home, earlier: StudyRecord, tmp_p
     assert resumed.transfer == steady.transfer == transfer
     cold = run(spec("cold", search=later.search.model_dump()), home)
     assert cold.trials[-1].values != steady.trials[-1].values
+
+
+def test_an_origin_survives_a_driver_that_dies_while_asking(home: Home) -> None:
+    one = spec("cut", search={"policy": "gp", "startup_trials": 5, "random_share": 0.0})
+    run(one, home, trials=8)
+    ledger = Ledger.open(open_storage(home.ledger_url), "cut", launch.study_sampler(one))
+    with pytest.raises(ZeroDivisionError):
+        ledger.ask(lambda asked: space.suggest(asked, one.space), lambda number: number // 0)
+    again = run(one, home)
+    assert [trial.origin.kind for trial in again.trials if trial.origin] == [
+        "baseline",
+        *["random"] * 4,
+        *["sampler"] * 7,
+    ]
 
 
 def test_exported_files_and_several_sources_take_turns(home: Home, earlier: StudyRecord, tmp_path: Path) -> None:
