@@ -44,6 +44,9 @@ OverridesArgument = Annotated[
 StudyArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of a study.", autocompletion=completion.studies)
 ]
+SearchBestOption = Annotated[
+    bool, typer.Option("--search-best", help="The best of the search, also where a confirmation chose another.")
+]
 
 
 def main() -> None:
@@ -136,21 +139,69 @@ def resume(
     )
 
 
+@app.command()
+def confirm(
+    name: StudyArgument,
+    top: Annotated[int, typer.Option(help="The best so many configurations; the default recipe comes on top.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Train each so often, with seeds that the search has not used.")] = 3,
+    home: HomeOption = None,
+    verbose: VerboseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the best configurations again with fresh seeds, and choose one."""
+    from hpo.confirmation import confirmation
+    from hpo.home import Home
+    from hpo.launch_confirm import confirm as train_again
+    from hpo.verdict import confirmation_json, verdict
+
+    place = Home.at(home)
+    study = _drive(
+        f"confirm {name} --top {top} --seeds {seeds}",
+        home,
+        verbose,
+        lambda view: train_again(
+            name,
+            place,
+            top=top,
+            seeds=seeds,
+            view=view,
+            say=lambda text: print(text, file=sys.stderr),
+            verbose=verbose,
+        ),
+    )
+    found = confirmation(study)
+    if as_json:
+        print(json.dumps(confirmation_json(found)))
+        return
+    print(verdict(found))
+    print(f"Written: {place.incumbent(name)}. Next: hpo retrain {name}{_home_option(home)}")
+
+
 def _finish(name: str, home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> None:
+    from hpo.view import closing
+
+    study = _drive(f"resume {name}", home, verbose, work)
+    print(closing(study, _home_option(home)))
+
+
+def _home_option(home: Path | None) -> str:
+    return f" --home {home}" if home and "HPO_HOME" not in os.environ else ""
+
+
+def _drive(command: str, home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> Any:
+    """What `work` returns, given what makes a view; `command` goes on with it where it is broken off."""
     from hpo.errors import InfrastructureError
     from hpo.home import Home
     from hpo.signals import Interrupted
-    from hpo.view import choose, closing
+    from hpo.view import choose
 
-    option = f" --home {home}" if home and "HPO_HOME" not in os.environ else ""
     try:
         with choose(Home.at(home), verbose=verbose) as view:
-            study = work(view)
+            return work(view)
     except (Interrupted, InfrastructureError) as error:
         code = _say(error)
-        print(f"Go on with: hpo resume {name}{option}", file=sys.stderr)
+        print(f"Go on with: hpo {command}{_home_option(home)}", file=sys.stderr)
         raise typer.Exit(code) from None
-    print(closing(study, option))
 
 
 @app.command()
@@ -192,6 +243,7 @@ def export(
     ] = "hpo",
     trial: Annotated[int | None, typer.Option(help="A certain trial instead of the best.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="The best so many trials instead of one.")] = None,
+    search_best: SearchBestOption = False,
     pick: Annotated[
         str | None,
         typer.Option(help="Of several objectives: knee, max:val_accuracy, min:params and the like, or a place."),
@@ -222,10 +274,10 @@ def export(
         if top is not None or not wanted.is_configuration:
             raise UsageError("-o - prints one configuration; give a folder for several, or for a model")
         study = load_study(open_existing(place, name), name)
-        chosen = chosen_trial(study, Request(name, wanted, trial, top, pick))
+        chosen = chosen_trial(study, Request(name, wanted, trial, top, pick, search_best=search_best))
         print(configuration_text(training(study, chosen.number), wanted), end="")
         return
-    written = write(place, Request(name, wanted, trial, top, pick, model, output))
+    written = write(place, Request(name, wanted, trial, top, pick, model, search_best, output))
     if as_json:
         found = [one.to_json(wanted) for one in written]
         print(json.dumps(found if top is not None else found[0]))
@@ -260,7 +312,7 @@ def retrain(
         str,
         typer.Argument(
             metavar="FILE",
-            help="An exported YAML file, or the name of a shipped recipe.",
+            help="An exported YAML file, the name of a study (its best) or of a shipped recipe.",
             autocompletion=completion.recipes,
         ),
     ],
@@ -276,19 +328,20 @@ def retrain(
     seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for weights and metrics.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    search_best: SearchBestOption = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a configuration on train + validation and evaluate the test set once."""
-    from hpo.config import load_training
     from hpo.home import Home
-    from hpo.retraining import record, summary
+    from hpo.retraining import find, record, summary
     from hpo.retraining import retrain as train_again
     from hpo.summary import percent
 
-    training = load_training(file, overrides or [])
-    place = Home.at(home).create()
-    folder = output or place.path / "retrained" / Path(file).stem
+    place = Home.at(home)
+    training, called = find(file, overrides or [], place, search_best=search_best)
+    place.create()
+    folder = output or place.path / "retrained" / called
     repeats = train_again(
         training,
         place,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from hpo import space
+from hpo import budget, space
 from hpo.asha import Asha, RungDecision
 from hpo.asha_rungs import study_levels, training_rungs
 from hpo.errors import InfrastructureError
@@ -47,9 +47,9 @@ class Event:
     text: str = ""
 
 
-def derive_seed(study_seed: int, trial: int) -> int:
-    """A trial's seed: a function of (study seed, trial number) alone, 63 bits."""
-    digest = hashlib.sha256(f"{study_seed}/{trial}".encode()).digest()
+def derive_seed(study_seed: int, what: int | str) -> int:
+    """A trial's seed: a function of (study seed, trial number) alone, 63 bits; or that of something else named."""
+    digest = hashlib.sha256(f"{study_seed}/{what}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
@@ -80,7 +80,12 @@ class Conductor:
         self.asha = make_asha(self.spec)
         self.stopping: str | None = None
         """Why nothing more is admitted and running trials end after their epoch, once that is so."""
+        self.ending: str | None = None
+        """Which part of the budget is reached, once one is: nothing more is admitted, and running trials end where
+        `budget.when_reached` says."""
         self.fatal: Exception | None = None
+        self._content = 0
+        """Complete trials in a row that found nothing left to gain."""
         self._lock = threading.RLock()
         self._listener = listener
         self._clock = clock
@@ -92,6 +97,7 @@ class Conductor:
         self._queue = list(ledger.unfinished())
         self._running: set[int] = set()
         self._noticed: set[tuple[int, int]] = set()
+        ledger.end(None)
         for trial in ledger.trials:
             for decision in trial.rungs:
                 if self.asha:
@@ -103,7 +109,7 @@ class Conductor:
         """The next trial to train, unfinished ones first; None when there is none now: see `exhausted`."""
         with self._guarded():
             self._check_clock()
-            if self.stopping is not None:
+            if self.stopping is not None or self.ending is not None:
                 return None
             if self._queue:
                 trial = self.ledger.resume(self._queue.pop(0))
@@ -124,7 +130,9 @@ class Conductor:
     @property
     def exhausted(self) -> bool:
         """Whether no trial will come any more. While one is running it may lose its worker and come again."""
-        return self.stopping is not None or not (self._running or self._queue)
+        if self.stopping is not None or self._running:
+            return self.stopping is not None
+        return self.ending is not None or not self._queue
 
     def stop(self, reason: str) -> None:
         """Admit nothing more and interrupt running trials after their current epoch. Safe in a signal handler."""
@@ -162,9 +170,14 @@ class Conductor:
             decision = self._decide(known, metrics)
             trial = self.ledger.record(number, metrics, decision)
             self._tell("epoch", trial)
+            self._check_budget()
             if trial.pruned_at is not None:
                 self._finish(number, pruned_at=trial.pruned_at)
-            elif metrics.epoch >= self.spec.train.epochs or self.stopping is not None:
+            elif metrics.epoch >= self.spec.train.epochs:
+                self._finish(number)
+                self._check_patience()
+                self._check_budget()
+            elif self.stopping is not None or self._may_rest(metrics.epoch, decision):
                 self._finish(number)
             return self.ledger.trial(number).outcome is None
         return False
@@ -190,6 +203,14 @@ class Conductor:
             train = space.configure(self._base, trial.values).train
             return training_rungs(self.spec.asha, train).get(metrics.epoch)
         return metrics.compute if self.spec.asha.resource == "compute" else float(metrics.epoch)
+
+    def _may_rest(self, epoch: int, decision: RungDecision | None) -> bool:
+        """Whether a trial that could go on ends here because the budget is reached."""
+        if self.ending is None:
+            return False
+        if self.spec.budget.when_reached == "checkpoint":
+            return epoch % self.spec.train.checkpoint_every == 0
+        return decision is not None
 
     def on_failure(self, number: int, reason: str) -> None:
         """The trainer itself failed: recorded as such, never retried, the study goes on."""
@@ -244,6 +265,10 @@ class Conductor:
             Exception: whatever else broke, which is a mistake in this program or in a sampler.
         """
         with self._guarded():
+            begun = [trial for trial in self.ledger.trials if trial.started]
+            ended = all(trial.outcome is not None and trial.outcome.final for trial in begun)
+            if self.ending is None and ended and len(begun) >= self.spec.budget.trials:
+                self.ledger.end(f"budget.trials: all {len(begun)} trials have ended")
             self.ledger.close()
         if self.fatal is None:
             return
@@ -270,9 +295,33 @@ class Conductor:
         if now - self._beat > HEARTBEAT_S:
             self._beat = now
             self.ledger.heartbeat()
-        hours = self.spec.budget.hours
-        if hours is not None and self._spent + now - self._began > hours * 3600:
-            self.stop(f"the budget of {hours:g} hours is used up")
+        if self.spec.budget.hours is not None:
+            self._check_budget()
+
+    def _check_budget(self) -> None:
+        if self.ending is None:
+            self._end(budget.reached(self.ledger.study, self._spent + self._clock() - self._began))
+
+    def _check_patience(self) -> None:
+        """To be called when a trial is complete."""
+        patience = self.spec.budget.patience
+        if patience is None or self.ending is not None:
+            return
+        bound, noise = self.ledger.regret_bound(), budget.seed_noise(self.ledger.study)
+        self._content = self._content + 1 if bound is not None and noise is not None and bound < noise else 0
+        if self._content >= patience:
+            self._end(
+                f"budget.patience: for {patience} complete trials in a row no more than {bound:.4f} could be gained, "
+                f"less than the noise of {noise:.4f} between seeds"
+            )
+
+    def _end(self, reason: str | None) -> None:
+        if reason is not None:
+            self.ending = reason
+            self.ledger.end(reason)
+            self._listener(
+                Event("notice", text=f"{reason}; running trials train to their next {self.spec.budget.when_reached}")
+            )
 
     def _tell(self, kind: Literal["started", "resumed", "epoch", "finished", "lost"], trial: TrialRecord) -> None:
         self._listener(Event(kind, trial))

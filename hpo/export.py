@@ -7,7 +7,9 @@ import tempfile
 from pathlib import Path
 
 from hpo import space
+from hpo.confirmation import Confirmed, confirmation
 from hpo.errors import UsageError
+from hpo.paired import Interval
 from hpo.records import StudyRecord, TrialRecord
 from hpo.summary import percent
 from hpo.training import Provenance, Training
@@ -17,13 +19,23 @@ _NONE_COMPLETE = (
 )
 
 
-def training(study: StudyRecord, number: int | None = None) -> Training:
-    """The resolved training configuration of a trial, by default of the best complete one.
+def training(
+    study: StudyRecord, number: int | None = None, *, search_best: bool = False, partial: bool = False
+) -> Training:
+    """The resolved training configuration of a trial, by default of the best one.
+
+    Args:
+        number: of a certain trial.
+        search_best: the search's best, whatever a confirmation says.
+        partial: the one ahead where no trial is complete yet.
 
     Raises:
         UsageError: no such trial, or none is complete yet.
     """
-    trial = pick(study, number)
+    ahead = study.incumbent if partial and study.best is None and number is None else None
+    trial = ahead or pick(study, number, search_best=search_best)
+    found = next((one for one in standing(study) if one.trial == trial.number), None)
+    accuracy = found.interval if found else None
     config = space.configure(study.spec.base(), trial.values)
     versions = dict(study.info.get("versions", {}))
     if commit := study.info.get("git_commit"):
@@ -35,17 +47,50 @@ def training(study: StudyRecord, number: int | None = None) -> Training:
             trial=trial.number,
             val_accuracy=trial.value,
             epochs=len(trial.epochs),
+            fidelity="confirmed" if found else "full" if trial.complete else "partial",
+            confirmed_accuracy=accuracy.mean if accuracy else None,
+            confirmed_low=accuracy.low if accuracy else None,
+            confirmed_high=accuracy.high if accuracy else None,
+            confirmed_seeds=len(found.accuracies) if found else None,
             seed=trial.seed,
             split_hash=study.info.get("data", {}).get("split_hash"),
             versions=versions,
             trainer=study.spec.trainer,
         ),
-        description=f"Trial {trial.number} of study {study.name}, validation accuracy {percent(trial.value)}",
+        description=_description(study, trial, accuracy),
     )
 
 
+def _description(study: StudyRecord, trial: TrialRecord, accuracy: Interval | None) -> str:
+    text = f"Trial {trial.number} of study {study.name}"
+    if accuracy:
+        return f"{text}, mean validation accuracy over fresh seeds {percent(accuracy.mean)}"
+    partly = "" if trial.complete else f" after {len(trial.epochs)} of {study.spec.train.epochs} epochs"
+    return f"{text}, validation accuracy {percent(trial.value)}{partly}"
+
+
+def standing(study: StudyRecord) -> list[Confirmed]:
+    """What a complete confirmation says, the choice first, then by mean accuracy; [] without one."""
+    found = confirmation(study)
+    if found is None or found.chosen is None:
+        return []
+    return [found.chosen, *(one for one in found.ranking if one.dependable and one is not found.chosen)]
+
+
+def best_first(study: StudyRecord, count: int) -> list[TrialRecord]:
+    """At most `count` trials: those a confirmation ranked, then the other complete ones by their one accuracy.
+
+    Raises:
+        UsageError: none is complete yet.
+    """
+    trials = {trial.number: trial for trial in study.trials}
+    confirmed = [trials[one.trial] for one in standing(study)]
+    others = [trial for trial in leaders(study, len(trials)) if trial not in confirmed]
+    return [*confirmed, *others][:count]
+
+
 def leaders(study: StudyRecord, count: int) -> list[TrialRecord]:
-    """The best complete trials, at most `count`, the best first; ties go to the earlier one.
+    """The search's best complete trials, at most `count`, the best first; ties go to the earlier one.
 
     Raises:
         UsageError: none is complete yet.
@@ -56,8 +101,8 @@ def leaders(study: StudyRecord, count: int) -> list[TrialRecord]:
     return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:count]
 
 
-def pick(study: StudyRecord, number: int | None) -> TrialRecord:
-    """The trial of that number, or the best complete one.
+def pick(study: StudyRecord, number: int | None, *, search_best: bool = False) -> TrialRecord:
+    """The trial of that number, or the best: a confirmation's choice if there is one and it is not to be ignored.
 
     Raises:
         UsageError: there is no such trial, or none is complete yet.
@@ -67,7 +112,7 @@ def pick(study: StudyRecord, number: int | None) -> TrialRecord:
         if found is None:
             raise UsageError(f"study {study.name} has no trial {number}; it has {len(study.trials)}")
         return found
-    return leaders(study, 1)[0]
+    return (leaders if search_best else best_first)(study, 1)[0]
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import UsageError
-from hpo.export import leaders, pick, training, write_atomically
+from hpo.export import best_first, leaders, pick, training, write_atomically
 from hpo.home import Home
 from hpo.ledger import load_study
 from hpo.objectives import choose
@@ -43,13 +43,15 @@ class Request:
     study: str
     form: Format = Format.HPO
     trial: int | None = None
-    """A certain trial; None: the best complete one."""
+    """A certain trial; None: the best one."""
     top: int | None = None
     """The best so many instead of one."""
     pick: str | None = None
     """A trial of the Pareto front: see `hpo.objectives.choose`."""
     model: Path | None = None
     """Folder of a retrained model; None: looked for in the home folder."""
+    search_best: bool = False
+    """By the search's one accuracy each, whatever a confirmation says."""
     output: Path | None = None
     """File of a configuration, folder of a model or of several trials."""
 
@@ -82,7 +84,8 @@ def export(home: Home, request: Request) -> list[Exported]:
     if request.model is not None and (request.form.is_configuration or request.top is not None):
         raise UsageError("--model names the one retrained model that --format hf, onnx or pt2 converts")
     study = load_study(open_existing(home, request.study), request.study)
-    trials = leaders(study, request.top) if request.top is not None else [chosen_trial(study, request)]
+    rank_by = leaders if request.search_best else best_first
+    trials = rank_by(study, request.top) if request.top is not None else [chosen_trial(study, request)]
     write = _configuration if request.form.is_configuration else _model
     return [write(home, request, study, trial, rank) for rank, trial in enumerate(trials, 1)]
 
@@ -94,7 +97,7 @@ def chosen_trial(study: StudyRecord, request: Request) -> TrialRecord:
         UsageError: there is none, or it is named in two ways.
     """
     if request.pick is None:
-        return pick(study, request.trial)
+        return pick(study, request.trial, search_best=request.search_best)
     if request.trial is not None:
         raise UsageError("--pick and --trial both name a trial; leave one of them out")
     return choose(study, request.pick)

@@ -11,6 +11,18 @@ from hpo.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Names of studies. Without dots and slashes none can lead out of the home folder."""
+_CONFIRMATION = "confirmation"
+
+
+def confirmation_of(name: str) -> str:
+    """The name under which the ledger and MLflow keep the confirmation of a study; no person can choose it."""
+    return f"{name}.{_CONFIRMATION}"
+
+
+def confirmed_study(name: str) -> str | None:
+    """The study that a name from `confirmation_of` belongs to; None for any other name."""
+    study, dot, part = name.partition(".")
+    return study if dot and part == _CONFIRMATION else None
 
 
 @dataclass(frozen=True)
@@ -63,18 +75,20 @@ class Home:
         return self.path / "cache"
 
     def study(self, name: str) -> Path:
-        """A study's own folder.
+        """A study's own folder; that of a confirmation lies inside it.
 
         Raises:
             UsageError: the name is not on the allow-list.
         """
+        if (confirmed := confirmed_study(name)) is not None:
+            return self.study(confirmed) / _CONFIRMATION
         if not NAME.fullmatch(name):
             raise UsageError(f"{name!r} is no study name: letters, digits, '-' and '_', at most 64, no leading '-'")
         return self.path / "studies" / name
 
     def ledger_of(self, name: str) -> str:
         """The URL of the ledger that holds the study: the one it was created with, else the home's own."""
-        pointer = self.study(name) / "ledger.url"
+        pointer = self.study(confirmed_study(name) or name) / "ledger.url"
         return pointer.read_text().strip() if pointer.is_file() else self.ledger_url
 
     def remember_ledger(self, name: str, url: str | None) -> None:
@@ -87,6 +101,10 @@ class Home:
     def checkpoints(self, name: str) -> Path:
         """The default place of a study's checkpoints."""
         return self.study(name) / "checkpoints"
+
+    def incumbent(self, name: str) -> Path:
+        """The best configuration of a study so far, always current."""
+        return self.study(name) / "best.yaml"
 
     def exports(self, name: str) -> Path:
         """A study's exported configurations and retrained models."""

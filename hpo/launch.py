@@ -10,12 +10,13 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from hpo import space
+from hpo import budget, space
 from hpo.advice import advice
 from hpo.anchor import anchor
 from hpo.conductor import Conductor, Event
 from hpo.errors import InfrastructureError, NoTrialSucceeded, UsageError
-from hpo.home import Home
+from hpo.home import Home, confirmed_study
+from hpo.incumbent import Incumbent
 from hpo.launch_ray import Slots, Watchdog, end_processes, plan_slots, ray_session, survey
 from hpo.ledger import Ledger, last_holder, load_study, refuse_existing
 from hpo.lock import Lease, study_lock
@@ -29,9 +30,22 @@ from hpo.storage import network_file_system, network_warning, open_existing, ope
 from hpo.tracking import Tracker, check_tracking
 from hpo.warm_start import gather
 
-__all__ = ["Slots", "View", "checkpoint_root", "plan_slots", "resume", "run", "study_sampler", "survey"]
+__all__ = [
+    "Slots",
+    "View",
+    "check_data",
+    "checkpoint_root",
+    "drive",
+    "guard",
+    "plan_slots",
+    "preflight",
+    "resume",
+    "run",
+    "study_sampler",
+    "survey",
+]
 
-View = Callable[[Spec], Callable[[Event], None]]
+View = Callable[[StudyRecord], Callable[[Event], None]]
 """Makes what is shown of a study as it runs."""
 
 
@@ -42,29 +56,30 @@ def run(spec: Spec, home: Home, *, view: View, verbose: bool = False) -> StudyRe
         UsageError: it exists, is being run, asks for more than the machine has, or cannot start from what
             `warm_start` names.
         DataError, WeightsError: what it trains on or from cannot be had; nothing was recorded.
-        NoTrialSucceeded, InfrastructureError, Interrupted: see `_drive`.
+        NoTrialSucceeded, InfrastructureError, Interrupted: see `drive`.
     """
     home.create()
     spec = anchor(spec)
     folder = home.study(spec.study)
     lease = Lease.here(str(folder))
-    with _guard(spec.study, home, lease) as signals, study_lock(folder):
+    with guard(f"resume {spec.study}", home, lease) as signals, study_lock(folder):
         storage = open_storage(spec.storage.ledger or home.ledger_url)
         refuse_existing(storage, spec.study)
         transfer = gather(spec, home)
-        info = provenance() | _preflight(spec, home)
+        info = provenance() | preflight(spec, home)
         with ray_session(spec, verbose, lease.token):
             slots = plan_slots(spec)
             home.remember_ledger(spec.study, spec.storage.ledger)
             ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease, transfer)
-            listener = view(spec)
+            listener = view(ledger.study)
             for source in transfer.sources:
                 listener(Event("notice", text=f"warm start from {source}"))
-            return _drive(ledger, home, slots, listener, signals, verbose)
+            return drive(ledger, home, slots, listener, signals, verbose)
 
 
 def resume(name: str, home: Home, *, view: View, changes: Callable[[Spec], Spec], verbose: bool = False) -> StudyRecord:
-    """Go on with a study: unfinished trials first, from their last checkpoints.
+    """Go on with a study: unfinished trials first, from their last checkpoints. One whose budget is used up is
+    returned as it is; its `ended` says why.
 
     Args:
         changes: the specification to go on with, given the recorded one.
@@ -73,31 +88,40 @@ def resume(name: str, home: Home, *, view: View, changes: Callable[[Spec], Spec]
         As `run`; UsageError also when there is no such study.
     """
     folder = home.study(name)
+    if (confirmed := confirmed_study(name)) is not None:
+        raise UsageError(f"a confirmation goes on by `hpo confirm {confirmed}`")
     load_study(open_existing(home, name), name)  # so that a wrong name leaves no trace
     home.create()
     lease = Lease.here(str(folder))
-    with _guard(name, home, lease) as signals, study_lock(folder):
+    with guard(f"resume {name}", home, lease) as signals, study_lock(folder):
         storage = open_storage(home.ledger_of(name))
         holder = last_holder(storage, name)
         if holder and lease.outlived(holder):  # it died; its workers may not have noticed yet
             end_processes(holder["token"])
         recorded = load_study(storage, name)
         spec = changes(recorded.spec)
-        info = _preflight(spec, home)
-        _check_data(recorded, info)
+        if why := budget.reached(dataclasses.replace(recorded, spec=spec), recorded.seconds):
+            ledger = Ledger.open(storage, name, study_sampler(spec), lease)
+            ledger.respecify(spec)
+            ledger.end(why)
+            ledger.close()
+            return ledger.study
+        info = preflight(spec, home)
+        check_data(recorded, info)
         with ray_session(spec, verbose, lease.token):
             slots = plan_slots(spec)
             ledger = Ledger.open(storage, name, study_sampler(spec), lease)
             ledger.respecify(spec)
-            return _drive(ledger, home, slots, view(spec), signals, verbose)
+            return drive(ledger, home, slots, view(ledger.study), signals, verbose)
 
 
-def _guard(name: str, home: Home, lease: Lease) -> SignalGuard:
+def guard(command: str, home: Home, lease: Lease) -> SignalGuard:
+    """Signals end the study in order; `command` is what goes on with it."""
     place = "" if "HPO_HOME" in os.environ or home == Home.at() else f" --home {home.path}"
-    return SignalGuard(f"Go on with: hpo resume {name}{place}", lambda: end_processes(lease.token))
+    return SignalGuard(f"Go on with: hpo {command}{place}", lambda: end_processes(lease.token))
 
 
-def _check_data(recorded: StudyRecord, info: dict[str, Any]) -> None:
+def check_data(recorded: StudyRecord, info: dict[str, Any]) -> None:
     """Raises UsageError where the images are not those that the study's trials have been trained on."""
     before, now = recorded.info.get("data", {}), json.loads(json.dumps(info.get("data", {})))
     changed = [f"  {key}: {before[key]} -> {now.get(key)}" for key in before if before[key] != now.get(key)]
@@ -108,7 +132,7 @@ def _check_data(recorded: StudyRecord, info: dict[str, Any]) -> None:
         )
 
 
-def _preflight(spec: Spec, home: Home) -> dict[str, Any]:
+def preflight(spec: Spec, home: Home) -> dict[str, Any]:
     """Everything that can be known to fail is made to fail here, in the driver, once."""
     if spec.tracking.enabled:
         check_tracking(spec, home)
@@ -140,7 +164,7 @@ def study_sampler(spec: Spec) -> Any:
 # ----------------------------------------------------------------------------------------------- drive
 
 
-def _drive(
+def drive(
     ledger: Ledger,
     home: Home,
     slots: Slots,
@@ -156,9 +180,14 @@ def _drive(
         Interrupted: a signal; resumable.
     """
     tracker = Tracker.start(ledger.study, home) if ledger.spec.tracking.enabled else None
-    checkpoints = checkpoint_root(ledger.spec, home)
+    checkpoints = checkpoint_root(ledger.name, ledger.spec, home)
+    incumbent = None if confirmed_study(ledger.name) else Incumbent(home)
+    if incumbent:
+        incumbent.update(ledger.study)
 
     def heard(event: Event) -> None:
+        if incumbent and event.trial is not None:
+            incumbent.update(ledger.study)
         if tracker and event.trial is not None:
             for number, run_id in tracker.linked():
                 ledger.link_run(number, run_id)
@@ -194,14 +223,15 @@ def _drive(
     if signals.received is not None:
         raise Interrupted(signals.received)
     study = ledger.study
-    if study.best is None:
+    if study.best is None and not (study.ended and study.count("interrupted")):
         raise NoTrialSucceeded(f"no trial of {study.name} succeeded: {_why_none(study)}")
     return study
 
 
-def checkpoint_root(spec: Spec, home: Home) -> str:
+def checkpoint_root(name: str, spec: Spec, home: Home) -> str:
     """Folder or URI below which each trial of a study has a folder of its own for its checkpoints."""
-    return f"{spec.storage.checkpoints or home.study(spec.study).parent}/{spec.study}/checkpoints"
+    studies = home.study(spec.study).parent
+    return f"{spec.storage.checkpoints or studies}/{home.study(name).relative_to(studies)}/checkpoints"
 
 
 def _bound(trial: TrialRecord, checkpoints: str) -> None:
@@ -247,7 +277,7 @@ def _tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verb
     from hpo.worker import Worker
 
     spec = conductor.spec
-    scratch = home.study(spec.study) / "ray"  # one place, so that what a dead driver left there is removed
+    scratch = home.study(conductor.ledger.name) / "ray"  # one place, so that what a dead driver left there is removed
     shutil.rmtree(scratch, ignore_errors=True)
     worker = {
         "trainer": spec.trainer,
@@ -268,7 +298,7 @@ def _tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verb
             trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
         ),
         run_config=tune.RunConfig(
-            name=spec.study,
+            name=conductor.ledger.name,
             storage_path=str(scratch),
             stop=StopAll(conductor),
             failure_config=tune.FailureConfig(max_failures=0),  # the conductor counts

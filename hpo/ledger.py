@@ -19,9 +19,10 @@ from hpo import objectives, records
 from hpo.asha import RungDecision
 from hpo.controls import is_control
 from hpo.errors import InfrastructureError, UsageError
+from hpo.home import confirmation_of, confirmed_study
 from hpo.lock import Lease
 from hpo.outcome import OPTUNA_STATE, Ending, Outcome, classify
-from hpo.records import Attempt, EpochRecord, Origin, Scalar, StudyRecord, TrialRecord
+from hpo.records import Attempt, EpochRecord, Origin, Repeat, Scalar, StudyRecord, TrialRecord
 from hpo.specification import Spec
 from hpo.storage import patiently
 from hpo.transfer import NOTHING, TRANSFER_KEY, Transfer
@@ -70,6 +71,8 @@ class Ledger:
         self._ids: dict[int, int] = {}
         self._session = time.time()
         self._lease = lease or Lease.here("")
+        self._repeats = _repeats(storage, name)
+        self._ended: str | None = attributes.get(records.ENDED_KEY)
         self._refresh()
 
     # ------------------------------------------------------------------------------- open and close
@@ -83,23 +86,30 @@ class Ledger:
         sampler: BaseSampler | None = None,
         lease: Lease | None = None,
         transfer: Transfer = NOTHING,
+        name: str | None = None,
     ) -> Ledger:
-        """Record a new study, its enqueued configurations and what it takes over from earlier ones.
+        """Record a new study, its enqueued configurations and what it takes over from earlier ones; or the
+        confirmation of a study, which begins empty.
+
+        Args:
+            name: of a confirmation; None for a study, whose specification has its name.
 
         Raises:
             UsageError: a study of that name exists.
         """
         import optuna
 
-        refuse_existing(storage, spec.study)
-        if spec.study in optuna.get_all_study_names(storage):  # one whose creation was cut off
-            optuna.delete_study(study_name=spec.study, storage=storage)
+        enqueued = spec.enqueue if name is None else ()
+        name = name or spec.study
+        refuse_existing(storage, name)
+        if name in optuna.get_all_study_names(storage):  # one whose creation was cut off
+            optuna.delete_study(study_name=name, storage=storage)
         directions = [one.direction for one in objectives.objectives(spec.objectives)]
         study = optuna.create_study(
-            storage=storage, study_name=spec.study, directions=directions, pruner=optuna.pruners.NopPruner()
+            storage=storage, study_name=name, directions=directions, pruner=optuna.pruners.NopPruner()
         )
         study.set_user_attr(records.SCHEMA_KEY, records.SCHEMA)
-        for number, values in enumerate(spec.enqueue):
+        for number, values in enumerate(enqueued):
             origin = Origin("enqueued" if number else "baseline")
             attributes = {records.BASELINE_KEY: True, records.ORIGIN_KEY: dataclasses.asdict(origin)}
             study.enqueue_trial(dict(values), user_attrs=attributes)
@@ -111,7 +121,7 @@ class Ledger:
         study.set_user_attr(records.INFO_KEY, dict(info))
         # Last, so that a study with a specification is a study that is whole.
         study.set_user_attr(records.SPEC_KEY, spec.to_json())
-        ledger = cls(storage, spec.study, sampler, lease)
+        ledger = cls(storage, name, sampler, lease)
         ledger.heartbeat()
         return ledger
 
@@ -163,7 +173,9 @@ class Ledger:
     @property
     def study(self) -> StudyRecord:
         """The whole study as it stands; reads nothing, so it is to be had when the database has failed."""
-        return StudyRecord(self.name, self.spec, self._info, self.trials, self._sessions, self._transfer)
+        return StudyRecord(
+            self.name, self.spec, self._info, self.trials, self._sessions, self._transfer, self._repeats, self._ended
+        )
 
     def unfinished(self) -> tuple[int, ...]:
         """Trials that began and have no final outcome: interrupted, or left by a dead driver."""
@@ -174,6 +186,17 @@ class Ledger:
         )
 
     # ---------------------------------------------------------------------------------------- writing
+
+    @_repeated
+    def plan(self, repeats: Sequence[tuple[Repeat, Mapping[str, Scalar]]]) -> None:
+        """Have configurations trained again, each (trial, seed) once however often it is planned."""
+        self._refresh()
+        planned = {(trial.repeat.trial, trial.repeat.index) for trial in self.trials if trial.repeat}
+        for repeat, values in repeats:
+            if (repeat.trial, repeat.index) not in planned:
+                attributes = {records.REPEAT_KEY: dataclasses.asdict(repeat)}
+                self._study.enqueue_trial(dict(values), user_attrs=attributes)
+        self._refresh()
 
     @_repeated
     def ask(self, suggest: Callable[[Trial], Mapping[str, Scalar]], seed: Callable[[int], int]) -> TrialRecord:
@@ -189,7 +212,8 @@ class Ledger:
         origin = known.origin or Origin(suggested_by(self._study.sampler, trial))
         drawn = is_control(self.spec.seed, trial.number, self.spec.asha.controls)
         control = drawn or (known.enqueued and first)
-        known = dataclasses.replace(known, seed=seed(trial.number), control=control, origin=origin)
+        own = known.repeat.seed if known.repeat else seed(trial.number)
+        known = dataclasses.replace(known, seed=own, control=control, origin=origin)
         return self._begin(known)
 
     @_repeated
@@ -281,6 +305,19 @@ class Ledger:
         else:
             self._storage.set_trial_user_attr(self._ids[number], records.RUN_KEY, run_id)
         return self._keep(dataclasses.replace(trial, mlflow_run_id=run_id))
+
+    @_repeated
+    def end(self, reason: str | None) -> None:
+        """Record which part of the budget has ended the study; None: it goes on."""
+        if reason != self._ended:
+            self._study.set_user_attr(records.ENDED_KEY, reason)
+            self._ended = reason
+
+    def regret_bound(self) -> float | None:
+        """How much better than the best trial any configuration can still be, with high probability."""
+        from hpo.terminator import regret_bound
+
+        return regret_bound(self._study.get_trials(deepcopy=False), self.spec.seed)
 
     @_repeated
     def respecify(self, spec: Spec) -> None:
@@ -388,7 +425,21 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
         ),
         transfer=Transfer.from_json(attributes.get(TRANSFER_KEY, {})),
         sessions=tuple(map(tuple, attributes.get(records.SESSIONS_KEY, ()))),
+        repeats=_repeats(storage, name),
+        ended=attributes.get(records.ENDED_KEY),
     )
+
+
+def _repeats(storage: BaseStorage, name: str) -> tuple[TrialRecord, ...]:
+    """The trials of a study's confirmation, () where it has none or is one itself."""
+    import optuna
+
+    confirmation = confirmation_of(name)
+    if confirmed_study(name) is not None or confirmation not in optuna.get_all_study_names(storage):
+        return ()
+    study = optuna.load_study(study_name=confirmation, storage=storage)
+    late = study.user_attrs.get(records.RUNS_KEY, {})
+    return tuple(records.trial_from_frozen(trial, late) for trial in study.get_trials(deepcopy=False))
 
 
 def record_retraining(storage: BaseStorage, name: str, entry: Mapping[str, Any]) -> int:
@@ -462,8 +513,9 @@ def refuse_existing(storage: BaseStorage, name: str) -> None:
 
 
 def study_names(storage: BaseStorage) -> Sequence[str]:
-    """All studies of this tool in the storage that are whole, sorted."""
+    """All studies of this tool in the storage that are whole, sorted; their confirmations belong to them."""
     import optuna
 
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    return sorted(one.study_name for one in summaries if records.SPEC_KEY in one.user_attrs)
+    whole = (one.study_name for one in summaries if records.SPEC_KEY in one.user_attrs)
+    return sorted(name for name in whole if confirmed_study(name) is None)

@@ -34,6 +34,8 @@ class Progress:
     """Estimated seconds to the end; None before the first epoch."""
     silent: float
     """Seconds since the last sign of life of a driver."""
+    closed: bool = False
+    """Whether its budget has ended it."""
 
     @property
     def over(self) -> bool:
@@ -42,7 +44,7 @@ class Progress:
         if running:
             return False
         spent = self.allowed is not None and self.elapsed >= self.allowed
-        return self.ended >= self.trials or spent or self.silent > SILENT_S
+        return self.closed or self.ended >= self.trials or spent or self.silent > SILENT_S
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def progress(study: StudyRecord, now: float) -> Progress:
         allowed=allowed,
         left=_left(study, elapsed, allowed),
         silent=silent,
+        closed=study.ended is not None,
     )
 
 

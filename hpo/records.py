@@ -26,12 +26,26 @@ SCHEMA = 1
 
 # Names of the attributes in the Optuna storage. Study:
 SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
+ENDED_KEY = "hpo:ended"
 RUNS_KEY, HOLDER_KEY, RETRAININGS_KEY = "hpo:mlflow_runs", "hpo:holder", "hpo:retrainings"
 # Trial:
 START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", "mlflow_run_id"
-BASELINE_KEY, ORIGIN_KEY = "enqueued", "origin"
+BASELINE_KEY, ORIGIN_KEY, REPEAT_KEY = "enqueued", "origin", "repeat"
 
 Scalar = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """What a trial of a confirmation repeats: a configuration of the study with a seed that is not the search's."""
+
+    trial: int
+    """Number of the configuration's trial in the study."""
+    index: int
+    """Of the seed, from 0. All configurations share the seeds."""
+    seed: int
+    baseline: bool
+    """Whether it is the published recipe that the others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,13 @@ class TrialRecord:
     """None while it trains or waits for its first epoch."""
     mlflow_run_id: str | None = None
     finished: float | None = None
+    repeat: Repeat | None = None
+    """What it repeats; None for a trial of a search."""
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: `trial 7`, or `trial 7 seed 1` in a confirmation."""
+        return f"trial {self.repeat.trial} seed {self.repeat.index}" if self.repeat else f"trial {self.number}"
 
     @property
     def last(self) -> EpochMetrics | None:
@@ -151,6 +172,10 @@ class StudyRecord:
     """(start, last sign of life) of every driver that worked on it, seconds since the epoch."""
     transfer: Transfer = NOTHING
     """What it took over from earlier studies."""
+    repeats: tuple[TrialRecord, ...] = ()
+    """The trials of its confirmation, finished or not; `hpo.confirmation` says what they mean."""
+    ended: str | None = None
+    """Which part of its budget ended it; None while it goes on, or where something else broke it off."""
 
     @property
     def best(self) -> TrialRecord | None:
@@ -230,6 +255,7 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
         outcome=Outcome(Ending(stored["ending"]), stored["reason"]) if stored else None,
         mlflow_run_id=late_runs.get(str(trial.number)) or attributes.get(RUN_KEY),
         finished=timestamp(trial.datetime_complete),
+        repeat=Repeat(**attributes[REPEAT_KEY]) if REPEAT_KEY in attributes else None,
     )
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import UsageError
+from hpo.export import training as training_of
 from hpo.export import write_atomically
-from hpo.home import Home
+from hpo.home import NAME, Home
 from hpo.provenance import git_commit, versions
 from hpo.specification import Spec
 from hpo.training import Training
@@ -36,6 +37,41 @@ class Repeats:
     def deviation(self) -> float | None:
         """Sample standard deviation; None for a single seed."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+
+def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool = False) -> tuple[Training, str]:
+    """The training that a person means by `source`: a file, a shipped recipe, or the best of a study of that name;
+    and a name for what becomes of it.
+
+    Raises:
+        SpecificationError: it is none of them, or an override is no valid one.
+        UsageError: the study has no complete trial, or `search_best` is asked of something that is no study.
+    """
+    import search_spaces
+    from hpo.config import load_training, parse_training
+    from hpo.ledger import load_study
+
+    storage = None if Path(source).exists() or source in search_spaces.recipes() else _ledger_with(home, source)
+    if storage is None:
+        if search_best:
+            raise UsageError(f"--search-best chooses a trial of a study, and {source} is none in {home.path}")
+        return load_training(source, overrides), Path(source).stem
+    chosen = training_of(load_study(storage, source), search_best=search_best)
+    number = chosen.provenance.trial if chosen.provenance else 0
+    return parse_training(chosen.to_yaml(), f"the best of {source}", overrides), f"{source}-trial-{number:05d}"
+
+
+def _ledger_with(home: Home, name: str) -> Any:
+    """The ledger that holds a study of that name, None where there is none."""
+    from hpo.ledger import study_names
+    from hpo.storage import open_existing
+
+    if not NAME.fullmatch(name):
+        return None
+    if home.ledger_of(name) == home.ledger_url and not (home.path / "optuna.db").is_file():
+        return None
+    storage = open_existing(home, name)
+    return storage if name in study_names(storage) else None
 
 
 def retrain(
@@ -90,14 +126,11 @@ def record(training: Training, repeats: Repeats, home: Home) -> int:
 
     Returns how often it had before: a test accuracy looked at twice is no longer an unbiased one.
     """
-    from hpo.ledger import load_study, record_retraining, study_names
-    from hpo.storage import open_existing
+    from hpo.ledger import load_study, record_retraining
 
     source = training.provenance
-    if source is None or source.study is None or source.trial is None or not (home.path / "optuna.db").is_file():
-        return 0
-    storage = open_existing(home, source.study)
-    if source.study not in study_names(storage):
+    storage = _ledger_with(home, source.study) if source and source.study else None
+    if source is None or source.study is None or source.trial is None or storage is None:
         return 0
     seeds = {trial.number: trial.seed for trial in load_study(storage, source.study).trials}
     if seeds.get(source.trial) != source.seed:

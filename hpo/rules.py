@@ -39,8 +39,13 @@ def study_problems(found: Draft[Spec], spec: Spec) -> list[Problem]:
     if len(sound) == len(spec.space) and found.intact("train", "space"):
         baseline = spec.baseline() if not enqueued else first_values(spec.space)
         problems += _combination_problems(found, spec, baseline)
-    problems += _objective_problems(found, spec)
-    return problems + list(_asha_problems(found, spec)) + list(_resource_problems(found, spec))
+    return [
+        *problems,
+        *_objective_problems(found, spec),
+        *_asha_problems(found, spec),
+        *_resource_problems(found, spec),
+        *_budget_problems(found, spec),
+    ]
 
 
 def training_problems(found: Draft[Training], training: Training) -> list[Problem]:
@@ -126,3 +131,11 @@ def _resource_problems(found: Draft[Spec], spec: Spec) -> Iterator[Problem]:
         yield found.problem(path, "must be > 0 for device: cuda")
     if gpus > 0 and device == "cpu":
         yield found.problem(path, "must be 0 or auto for device: cpu")
+
+
+def _budget_problems(found: Draft[Spec], spec: Spec) -> Iterator[Problem]:
+    no_gpu = spec.resources.gpus == 0 or spec.resources.device == "cpu"
+    if found.intact("budget.gpu_hours", "resources") and spec.budget.gpu_hours is not None and no_gpu:
+        yield found.problem(("budget", "gpu_hours"), "must be null where trials get no GPU", "use budget.hours")
+    if found.intact("budget.patience", "objectives") and spec.budget.patience is not None and len(spec.objectives) > 1:
+        yield found.problem(("budget", "patience"), "must be null with several objectives: it bounds the gain of one")

@@ -71,6 +71,18 @@ class Budget(Section):
     """Trials in all, enqueued and pruned ones included."""
     hours: float | None = Field(default=None, gt=0)
     """Wall-clock hours; null for no limit."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """Hours of GPUs that trials train on; half a GPU for two hours is one. null for no limit."""
+    target: float | None = Field(default=None, gt=0, le=1)
+    """Validation accuracy of a complete trial that is good enough, 0 to 1; null: there is always better."""
+    patience: int | None = Field(default=None, ge=1)
+    """Complete trials in a row after which nothing could be gained any more but luck: what the best could still be
+    bettered by (Optuna's regret bound) is below the noise of the seeds, as the confirmation or else the ends of full
+    trainings show it. null: never given up."""
+    when_reached: Literal["rung", "checkpoint"] = "rung"
+    """What becomes of running trials when hours, gpu_hours, target or patience end the study: `rung` trains each to
+    its next rung, or to its end where none is left; `checkpoint` only to its next checkpoint. Both go on from there
+    where the study is resumed with a greater budget."""
 
 
 class Ray(Section):

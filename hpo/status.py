@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hpo.confirmation import confirmation
 from hpo.errors import UsageError
-from hpo.home import Home
+from hpo.home import Home, confirmation_of
 from hpo.ledger import load_study, study_names
 from hpo.objectives import front, values
 from hpo.objectives import table as front_table
@@ -21,6 +22,7 @@ from hpo.records import StudyRecord, TrialRecord, iso
 from hpo.storage import open_existing
 from hpo.summary import configuration, counts, percent, short_names, size
 from hpo.transfer_effect import effect
+from hpo.verdict import confirmation_json, lines
 
 
 def newest(home: Home) -> str:
@@ -44,8 +46,13 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     console = Console()
     console.print(
         f"[bold]{escape(study.name)}[/bold]  {counts(study)}, {study.seconds / 60:.1f} minutes, "
-        f"checkpoints {size(folder_bytes(home.checkpoints(name)))}"
+        f"checkpoints {size(checkpoint_bytes(name, home))}"
     )
+    if study.ended:
+        console.print(escape(f"ended: {study.ended}"), highlight=False)
+    confirmed = confirmation(study)
+    for line in lines(confirmed) if confirmed else ():
+        console.print(escape(line), highlight=False)
     if study.best:
         console.print(f"best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
     for source in study.transfer.sources:
@@ -122,7 +129,9 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "seconds": study.seconds,
         "best": study.best.number if study.best else None,
         "best_val_accuracy": study.best.value if study.best else None,
-        "checkpoint_bytes": folder_bytes(home.checkpoints(study.name)),
+        "ended": study.ended,
+        "confirmation": confirmation_json(confirmation(study)),
+        "checkpoint_bytes": checkpoint_bytes(study.name, home),
         "objectives": list(study.spec.objectives),
         "front": [
             {"place": place, "trial": trial.number, "values": values(trial, study.spec.objectives)}
@@ -201,6 +210,11 @@ def _all_studies(home: Home) -> list[StudyRecord]:
     pointers = (home.path / "studies").glob("*/ledger.url")
     found += [load_study(open_existing(home, path.parent.name), path.parent.name) for path in sorted(pointers)]
     return found
+
+
+def checkpoint_bytes(name: str, home: Home) -> int:
+    """Of a study and its confirmation, as far as they are kept in the home folder."""
+    return sum(folder_bytes(home.checkpoints(one)) for one in (name, confirmation_of(name)))
 
 
 def folder_bytes(folder: Path) -> int:

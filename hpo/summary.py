@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hpo.confirmation import evaluate
+from hpo.home import confirmed_study
 from hpo.objectives import table
 from hpo.records import StudyRecord, TrialRecord
 from hpo.redact import redact
@@ -70,8 +72,13 @@ def description(study: StudyRecord) -> str:
         f"- ASHA: reduction factor {spec.asha.reduction_factor:g}, grace period {spec.asha.grace_period}, "
         f"{spec.train.epochs} epochs",
         f"- {counts(study)}",
+        *([f"- ended by {study.ended}"] if study.ended else []),
     ]
-    if study.best:
+    if confirmed_study(study.name) is not None:
+        from hpo.verdict import markdown  # that module needs this one
+
+        lines += ["", *markdown(evaluate(spec, study.trials))]
+    elif study.best:
         lines += [
             "",
             f"Best so far: trial {study.best.number}, validation accuracy {percent(study.best.value)}",

@@ -5,13 +5,15 @@ One parent run per study and one child run per trial, found again by their tags,
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hpo.home import Home
+from hpo.confirmation import evaluate
+from hpo.home import Home, confirmed_study
 from hpo.outcome import MLFLOW_STATUS
 from hpo.records import StudyRecord, TrialRecord
 from hpo.redact import redact
@@ -111,6 +113,8 @@ class Mirror:
         info = self._study.info
         provenance = {f"version.{name}": version for name, version in info.get("versions", {}).items()}
         provenance |= {"mlflow.source.git.commit": str(info.get("git_commit")), "host": str(info.get("host"))}
+        if (confirmed := confirmed_study(self._study.name)) is not None:
+            provenance |= self._parent_of(confirmed)
         if split := info.get("data", {}).get("split_hash"):
             provenance["split_hash"] = split
         run = self._client.create_run(
@@ -123,6 +127,15 @@ class Mirror:
         self._client.log_dict(run.info.run_id, dict(info.get("data", {})), "data.json")
         return run
 
+    def _parent_of(self, study: str) -> dict[str, str]:
+        """The tag that shows a confirmation below its study, where MLflow has that."""
+        tags = self._tags() | {STUDY_TAG: study}
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        found = self._client.search_runs([self.experiment], query, order_by=["attributes.start_time"], max_results=1)
+        if not found or TRIAL_TAG in found[0].data.tags:
+            return {}
+        return {"mlflow.parentRunId": str(found[0].info.run_id)}
+
     def _run(self, trial: TrialRecord) -> Run | None:
         """The trial's run if there is one: the ledger's, else the oldest with its tags."""
         there = self._look().get(trial.number, [])
@@ -133,7 +146,7 @@ class Mirror:
             self.experiment,
             start_time=_ms(trial.attempts[0].started),
             tags=self._tags() | {TRIAL_TAG: str(trial.number), "mlflow.parentRunId": self.parent},
-            run_name=f"trial-{trial.number:05d}",
+            run_name=_run_name(trial),
         )
 
     # --------------------------------------------------------------------------------------- writing
@@ -207,7 +220,10 @@ class Mirror:
     def finish(self, study: StudyRecord) -> None:
         """Bring the parent run up to date: description, best so far, status."""
         self._client.set_tag(self.parent, "mlflow.note.content", description(study))
-        if study.best is not None and study.best.value is not None:
+        self._client.set_tag(self.parent, "hpo.ended", study.ended or "")
+        if confirmed_study(study.name) is not None:
+            self._log_confirmation(study)
+        elif study.best is not None and study.best.value is not None:
             self._client.log_metric(
                 self.parent,
                 "best_val_accuracy",
@@ -221,6 +237,16 @@ class Mirror:
             self._client.update_run(self.parent, status=status)
         else:
             self._client.set_terminated(self.parent, status)
+
+    def _log_confirmation(self, study: StudyRecord) -> None:
+        """The choice's mean and gain with their intervals; the best single repeat means nothing."""
+        found = evaluate(study.spec, study.trials)
+        if found.chosen is None:
+            return
+        for name, interval in (("val_accuracy", found.chosen.interval), ("gain", found.gain)):
+            for part, value in dataclasses.asdict(interval).items() if interval else ():
+                self._client.log_metric(self.parent, f"confirmed_{name}_{part}", value, step=found.planned)
+        self._client.set_tag(self.parent, "hpo.best_trial", str(found.chosen.trial))
 
     # ------------------------------------------------------------------------------- compare and repair
 
@@ -310,14 +336,21 @@ def _up_to_date(run: Run, trial: TrialRecord) -> bool:
     )
 
 
+def _run_name(trial: TrialRecord) -> str:
+    """Sorts by trial, in a confirmation by configuration and then seed."""
+    repeat = trial.repeat
+    return f"trial-{repeat.trial:05d}-seed-{repeat.index:02d}" if repeat else f"trial-{trial.number:05d}"
+
+
 def _status(trial: TrialRecord) -> str:
     return MLFLOW_STATUS[trial.outcome.ending] if trial.outcome else "RUNNING"
 
 
 def _study_status(study: StudyRecord) -> str:
-    if study.count("interrupted") + study.count("running"):
+    left = study.count("interrupted")
+    if study.count("running") or (left and study.ended is None):
         return "SCHEDULED"
-    return "FINISHED" if study.best else "FAILED"
+    return "FINISHED" if study.best or left else "FAILED"
 
 
 def _parameters(trial: TrialRecord) -> dict[str, str]:

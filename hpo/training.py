@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from hpo.parameters import Scalar, Section
@@ -20,6 +22,17 @@ class Provenance(Section):
     """Its validation accuracy, 0 to 1."""
     epochs: int | None = Field(default=None, ge=0)
     """Epochs that the accuracy was reached after."""
+    fidelity: Literal["partial", "full", "confirmed"] | None = None
+    """`partial`: the trial had not been trained for all its epochs; `full`: once, in the search; `confirmed`: again,
+    with several seeds."""
+    confirmed_accuracy: float | None = None
+    """Mean validation accuracy over the fresh seeds of the confirmation, 0 to 1; null without one."""
+    confirmed_low: float | None = None
+    """Lower end of that mean's 95 % t-interval."""
+    confirmed_high: float | None = None
+    """Upper end."""
+    confirmed_seeds: int | None = Field(default=None, ge=2)
+    """How many seeds it was trained with."""
     seed: int | None = Field(default=None, ge=0)
     """The trial's own seed."""
     split_hash: str | None = None

@@ -19,7 +19,7 @@ Listener = Callable[[Event], None]
 
 
 @contextmanager
-def choose(home: Home, *, verbose: bool = False) -> Iterator[Callable[[Spec], Listener]]:
+def choose(home: Home, *, verbose: bool = False) -> Iterator[Callable[[StudyRecord], Listener]]:
     """Yields what makes the view of a study that has just been opened; the terminal is given back at the end.
 
     The live view where stderr is a terminal that can be painted on. Plain lines in a pipe, in CI, with TERM=dumb,
@@ -29,15 +29,12 @@ def choose(home: Home, *, verbose: bool = False) -> Iterator[Callable[[Spec], Li
 
     with ExitStack() as stack:
 
-        def view(spec: Spec) -> Listener:
+        def view(study: StudyRecord) -> Listener:
             if verbose or not interactive(sys.stderr):
-                return PlainView(spec)
-            from hpo.ledger import load_study
+                return PlainView(study.spec)
             from hpo.live import LiveView
-            from hpo.storage import open_existing
 
-            study = load_study(open_existing(home, spec.study), spec.study)
-            return stack.enter_context(LiveView(study, home.study(spec.study) / "driver.log"))
+            return stack.enter_context(LiveView(study, home.study(study.name) / "driver.log"))
 
         yield view
 
@@ -57,7 +54,7 @@ class PlainView:
         trial = event.trial
         if event.kind == "finished" and trial and trial.complete and (trial.value or 0.0) > self._best:
             self._best = trial.value or 0.0
-            self._line(f"best so far: {percent(trial.value)} by trial {trial.number}")
+            self._line(f"best so far: {percent(trial.value)} by {trial.label}")
 
     def _line(self, text: str) -> None:
         elapsed = int(time.monotonic() - self._began)
@@ -73,13 +70,13 @@ def describe(event: Event, horizon: int) -> str:
         return _epoch(trial, horizon)
     if event.kind == "lost":
         lost = next((attempt.lost for attempt in reversed(trial.attempts) if attempt.lost), "it died")
-        return f"trial {trial.number} lost its worker ({lost}); tried again"
+        return f"{trial.label} lost its worker ({lost}); tried again"
     if event.kind == "finished" and trial.outcome is not None:
-        return f"trial {trial.number} {trial.outcome.ending.value}: {trial.outcome.reason.splitlines()[0]}"
+        return f"{trial.label} {trial.outcome.ending.value}: {trial.outcome.reason.splitlines()[0]}"
     again = f" after epoch {len(trial.epochs)}" if event.kind == "resumed" else ""
     values = configuration(trial)
     named = zip(short_names(list(values)), values.values(), strict=True)
-    return f"trial {trial.number} {event.kind}{again}: {' '.join(f'{name}={value}' for name, value in named)}"
+    return f"{trial.label} {event.kind}{again}: {' '.join(f'{name}={value}' for name, value in named)}"
 
 
 def _epoch(trial: TrialRecord, horizon: int) -> str:
@@ -87,7 +84,7 @@ def _epoch(trial: TrialRecord, horizon: int) -> str:
     assert last is not None  # an epoch event follows an epoch
     speed = f"  {last.images_per_second:,.0f} images/s" if last.images_per_second else ""
     size = f"  {last.image_size} px" if last.image_size else ""
-    return f"trial {trial.number} epoch {last.epoch}/{horizon}  val accuracy {percent(last.val_accuracy)}{size}{speed}"
+    return f"{trial.label} epoch {last.epoch}/{horizon}  val accuracy {percent(last.val_accuracy)}{size}{speed}"
 
 
 def closing(study: StudyRecord, home_option: str) -> str:
@@ -100,6 +97,10 @@ def closing(study: StudyRecord, home_option: str) -> str:
     if study.best and baseline and baseline.complete and baseline.value is not None and study.best.value is not None:
         gain = 100 * (study.best.value - baseline.value)
         lines.append(f"Published recipe (trial {baseline.number}): {percent(baseline.value)}; gain {gain:+.2f} points")
+    if study.ended:
+        lines.append(f"Ended by {study.ended}.")
+        key = study.ended.partition(":")[0]
+        lines.append(f"A greater budget goes on with it: hpo resume {study.name}{home_option} {key}=…")
     if len(study.spec.objectives) > 1:
         lines.append(f"Pareto front: {len(front(study))} trials, to choose from by hpo export --pick; see hpo status")
     return "\n".join([*lines, "Next:", *_next_steps(study.name, home_option)])

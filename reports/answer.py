@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hpo.confirmation import Confirmation, confirmation
+from hpo.paired import Interval
 from hpo.records import StudyRecord, TrialRecord
 from reports.stages import Stages
 from reports.statistics import Estimate, difference, wilson
@@ -58,12 +60,16 @@ class Answer:
     baseline: TrialRecord | None
     gain: Estimate | None
     """Best minus baseline; only where both are complete and the images are counted."""
+    confirmed: Confirmation | None
+    """Where a confirmation has chosen, `best` is its choice, and `accuracy` and `gain` are over its fresh seeds."""
     test: Test | None
     cost: Cost
 
     @property
     def gain_points(self) -> float | None:
         """The gain in percentage points, also where no interval can be given."""
+        if self.confirmed is not None:
+            return 100 * self.gain.value if self.gain else None
         if self.best is None or self.baseline is None or not self.baseline.complete:
             return None
         return 100 * ((self.best.value or 0.0) - (self.baseline.value or 0.0))
@@ -74,11 +80,20 @@ def answer(study: StudyRecord) -> Answer:
     best, baseline = study.best, study.baseline
     images = _images(study)
     accuracy = gain = None
+    found = confirmation(study)
+    if found is not None and found.chosen is not None:
+        best = next(trial for trial in study.trials if trial.number == found.chosen.trial)
+        accuracy, gain = _estimate(found.chosen.interval), _estimate(found.gain)
+        return Answer(study, best, images, accuracy, baseline, gain, found, _test(study, best), cost(study))
     if best is not None and best.value is not None and images:
         accuracy = wilson(best.value, images)
         if baseline is not None and baseline.complete and baseline.value is not None and baseline is not best:
             gain = difference(best.value, baseline.value, images, images)
-    return Answer(study, best, images, accuracy, baseline, gain, _test(study, best), cost(study))
+    return Answer(study, best, images, accuracy, baseline, gain, None, _test(study, best), cost(study))
+
+
+def _estimate(found: Interval | None) -> Estimate | None:
+    return None if found is None else Estimate(found.mean, found.low, found.high)
 
 
 def _images(study: StudyRecord) -> int | None:

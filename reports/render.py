@@ -13,11 +13,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from hpo import verdict
+from hpo.confirmation import confirmation
 from hpo.objectives import table as front_table
 from hpo.records import StudyRecord
 from hpo.redact import redact
 from reports import wording
-from reports.answer import answer
+from reports.answer import Answer, answer
 from reports.contours import contours
 from reports.curves import curves
 from reports.history import history
@@ -93,10 +95,11 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) 
                 "headline": wording.headline(one),
                 "state": wording.state(one.study),
                 "cards": wording.cards(one),
+                "confirmation": _confirmation(one.study),
             }
             for one in answers
         ],
-        "selection": wording.SELECTION if any(one.best for one in answers) else "",
+        "selection": _selection(answers),
         "configurations": (header, configurations) if any(one.best for one in answers) else None,
         "fronts": [(study.name, *front_table(study)) for study in studies if len(study.spec.objectives) > 1],
         "figures": [one for one in figures if isinstance(one, Plot)],
@@ -107,6 +110,20 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) 
         "statuses": sorted({row.status for row in rows}),
         "recipes": [recipe(study) for study in studies],
     }
+
+
+def _selection(answers: Sequence[Answer]) -> str:
+    if not any(one.best for one in answers):
+        return ""
+    return wording.CONFIRMED if all(one.confirmed for one in answers) else wording.SELECTION
+
+
+def _confirmation(study: StudyRecord) -> dict[str, Any] | None:
+    """The table of a study's confirmation, finished or not."""
+    found = confirmation(study)
+    if found is None:
+        return None
+    return {"lines": list(verdict.lines(found)), "columns": verdict.COLUMNS, "rows": verdict.rows(found)}
 
 
 def _html(content: dict[str, Any], figures: Sequence[Plot | Missing]) -> str:

@@ -14,6 +14,10 @@ from reports.scales import scales, short_names, word
 from reports.statistics import difference
 from reports.workers import duration
 
+CONFIRMED = (
+    "The accuracy is of trainings with fresh seeds, so the choice among many trials has hardly flattered it; "
+    "they share the validation images with the search, and the test accuracy after retraining does not."
+)
 SELECTION = (
     "The best of many trials, chosen on the validation images it is scored on, looks better than it is; "
     "the test accuracy after retraining does not have this bias."
@@ -48,7 +52,14 @@ def headline(found: Answer) -> str:
             who = "the only trial failed" if failed == 1 else f"all {failed} trials failed, the first of them"
             return f"No result: {who} with: {_first_reason(study)}"
         return f"No trial is complete yet ({counts(study)})."
-    text = f"Trial {found.best.number} is best: {percent(found.best.value)} validation accuracy"
+    if found.confirmed is not None and found.accuracy is not None:
+        seeds = found.confirmed.chosen and len(found.confirmed.chosen.accuracies)
+        text = f"Trial {found.best.number} is confirmed: {percent(found.accuracy.value)} mean validation accuracy "
+        text += f"over {seeds} fresh seeds"
+        if found.best is found.baseline:
+            return f"{text}. It is the default recipe; nothing is better by more than chance, or as good and cheaper."
+    else:
+        text = f"Trial {found.best.number} is best: {percent(found.best.value)} validation accuracy"
     if found.best is found.baseline:
         only = sum(trial.complete for trial in study.trials) == 1
         return f"{text}. It is the default recipe{' and the only complete trial' if only else '; nothing beat it'}."
@@ -69,6 +80,7 @@ def state(study: StudyRecord) -> str:
     spec = study.spec
     going = study.count("running") + study.count("interrupted")
     on = f" Not finished: {going} running or interrupted." if going else ""
+    on += f" Ended by {study.ended}." if study.ended else ""
     return f"{spec.model.name} on {spec.data.name}, {spec.train.epochs} epochs at full length; {counts(study)}.{on}"
 
 
@@ -81,6 +93,10 @@ def _accuracy(found: Answer) -> Card:
     label = "Validation accuracy"
     if found.best is None:
         return Card(label, "–", "no complete trial")
+    if found.confirmed is not None and found.accuracy is not None:
+        interval = _range(found.accuracy.low, found.accuracy.high)
+        note = f"95 % interval {interval}: Student's, over the fresh seeds of the confirmation; in the search the "
+        return Card(label, percent(found.accuracy.value), f"{note}trial had {percent(found.best.value)}")
     if found.accuracy is None:
         return Card(label, percent(found.best.value), "no interval: the number of validation images is not recorded")
     return Card(
@@ -101,8 +117,10 @@ def _test(found: Answer) -> Card:
     seeds = f"mean ± standard deviation of {test.seeds} seeds" if test.deviation is not None else "one seed"
     whose = f"trial {test.trial}" if test.trial is not None else "an exported configuration"
     gap = ""
-    if found.best is not None and found.best.value is not None and test.trial == found.best.number:
-        gap = f"; {signed(test.accuracy - found.best.value)} points against validation"
+    if found.best is not None and test.trial == found.best.number:
+        validation = found.accuracy.value if found.confirmed and found.accuracy else found.best.value
+        mean = "mean " if found.confirmed else ""
+        gap = f"; {signed(test.accuracy - validation)} points against {mean}validation" if validation else ""
     return Card(label, value, f"{whose} retrained, {seeds}{gap}")
 
 
@@ -117,6 +135,14 @@ def _gain(found: Answer) -> Card:
     if found.best is baseline:
         return Card(label, "0 points", f"the default recipe (trial {baseline.number}) is the best trial")
     interval = ""
+    if found.confirmed is not None and found.gain is not None:
+        recipe = found.confirmed.baseline and found.confirmed.baseline.interval
+        note = f"95 % interval {signed(found.gain.low)} to {signed(found.gain.high)}: Student's, paired by fresh seed; "
+        return Card(
+            label,
+            f"{signed(points / 100)} points",
+            f"{note}trial {baseline.number} has {percent(recipe.mean if recipe else None)}",
+        )
     if found.gain is not None:
         interval = f"95 % interval {signed(found.gain.low)} to {signed(found.gain.high)}: Newcombe's, wide because "
         interval += "it takes the two for measured on different images; "

@@ -1,9 +1,10 @@
 """A trainer without a model: a learning curve from its settings, with faults on demand.
 
-`extra` settings: `quality` (0 to 1, final accuracy), `speed` (of the curve), `seconds` per epoch; `nan_at`, `crash_at`,
-`memory_at`, `exit_at` (epochs at which it misbehaves), `exit_once` (only on the first attempt), `megabytes` (size of a
-checkpoint), `params` (that it reports), `light` (checkpoints without torch, whose import takes longer than a whole
-study here), `journal` (a folder where every epoch that is really trained leaves a line per trial: `epoch pid time`).
+`extra` settings: `quality` (0 to 1, final accuracy), `noise` (its deviation over seeds), `speed` (of the curve),
+`seconds` per epoch; `nan_at`, `crash_at`, `memory_at`, `exit_at` (epochs at which it misbehaves), `exit_once` (only on
+the first attempt), `megabytes` (size of a checkpoint), `params` (that it reports), `light` (checkpoints without torch,
+whose import takes longer than a whole study here), `journal` (a folder where every epoch that is really trained leaves
+a line per trial: `epoch pid time`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import random
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,6 +38,7 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
         time.sleep(float(extra.get("seconds", 0.0)))
         misbehave(extra, epoch, again=loaded is not None)
         value = math.nan if epoch == extra.get("nan_at", 0) else curve(extra, epoch, config.train.epochs)
+        value += float(extra.get("noise", 0.0)) * random.Random(f"{context.seed} {extra.get('quality')}").gauss(0, 1)
         metrics = {"epoch": epoch, "val_accuracy": value, "train_loss": 1.0 - 0.01 * epoch, "seconds": 0.01}
         metrics["compute"] = compute(plan, epoch, config.train.compute_size)
         if "params" in extra:

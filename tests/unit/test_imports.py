@@ -23,6 +23,7 @@ ALLOWED = {
         "hpo/storage.py",
         "hpo/records.py",
         "hpo/sampler*.py",
+        "hpo/terminator.py",
         "reports/importance.py",
         "reports/benchmarks/*",
     ],
@@ -37,7 +38,20 @@ ALLOWED = {
 """Files in which a package may be named; packages that are not listed are free."""
 
 READ_BY_REPORTS = tuple(
-    f"hpo.{name}" for name in ("records", "summary", "outcome", "asha", "space", "redact", "transfer", "objectives")
+    f"hpo.{name}"
+    for name in (
+        "records",
+        "summary",
+        "outcome",
+        "asha",
+        "space",
+        "redact",
+        "transfer",
+        "objectives",
+        "confirmation",
+        "paired",
+        "verdict",
+    )
 )
 """A report reads records, and calls pure functions over them."""
 

@@ -178,7 +178,7 @@ def test_a_live_view_needs_a_terminal_that_can_be_painted_on(environment: dict[s
 
 def test_a_pipe_gets_plain_lines(home, capsys: pytest.CaptureFixture[str]) -> None:
     with choose(home) as view:
-        listener = view(SPEC)
+        listener = view(study())
         assert isinstance(listener, PlainView)
         listener(Event("started", trial(0, 0)))
     captured = capsys.readouterr()

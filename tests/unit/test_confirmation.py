@@ -1,0 +1,212 @@
+"""What repeated trainings say, against cases reckoned by hand and by scipy's own tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from hpo.confirmation import Confirmation, confirmation, evaluate
+from hpo.errors import UsageError
+from hpo.export import best_first, pick, training
+from hpo.launch_confirm import candidates, repeats, unfinished
+from hpo.outcome import Ending, Outcome
+from hpo.paired import interval, paired_p
+from hpo.records import EpochRecord, Repeat, StudyRecord, TrialRecord
+from hpo.specification import Spec
+from hpo.verdict import confirmation_json, verdict
+from reports.render import write_report
+from tests.studies import BEGAN, SPEC, study, trial
+from trainers.api import EpochMetrics
+
+SIZES = SPEC.model_copy(
+    update={"space": {**SPEC.space, "train.progressive.size.end": Spec.model_validate(
+        {"study": "s", "space": {"train.progressive.size.end": {"type": "int", "low": 128, "high": 256}}}
+    ).space["train.progressive.size.end"]}}
+)  # fmt: skip
+
+
+def again(number: int, accuracies: list[float | None], *, size: int = 256, baseline: bool = False) -> list[TrialRecord]:
+    """A configuration's repeats, one per seed; None for one that failed."""
+    found = []
+    for index, value in enumerate(accuracies):
+        epochs = () if value is None else (EpochRecord(EpochMetrics(epoch=16, val_accuracy=value), BEGAN),)
+        ending = Ending.FAILED if value is None else Ending.COMPLETE
+        values = {"train.progressive.stages": 1, "train.progressive.size.end": size}
+        repeat = Repeat(number, index, index, baseline)
+        found.append(TrialRecord(len(found), values, epochs=epochs, outcome=Outcome(ending, ""), repeat=repeat))
+    return found
+
+
+def judged(*configurations: list[TrialRecord]) -> Confirmation:
+    return evaluate(SIZES, [one for trials in configurations for one in trials])
+
+
+def test_interval_by_hand() -> None:
+    """Mean 0.92, standard deviation 0.01, t(2) = 4.3027: half of it is 4.3027 * 0.01 / sqrt(3) = 0.024841."""
+    found = interval([0.91, 0.92, 0.93])
+    assert (found.mean, found.low, found.high) == pytest.approx((0.92, 0.895159, 0.944841), abs=1e-6)
+    with pytest.raises(ValueError, match="two values"):
+        interval([0.9])
+
+
+def test_paired_test_by_hand_and_by_scipy() -> None:
+    """Differences 1, 2, 3: t = 2 / (1 / sqrt(3)) = 3.4641 with two degrees of freedom, p = 0.0742."""
+    assert paired_p([2, 4, 6], [1, 2, 3]) == pytest.approx(0.07418, abs=1e-5)
+    assert paired_p([0.5, 0.7], [0.5, 0.7]) == 1
+    assert paired_p([0.6, 0.8], [0.5, 0.7]) == 0, "a gap without any spread is no chance"
+    rng = random.Random(0)
+    for size in range(2, 9):
+        a, b = ([rng.gauss(0.9, 0.01) for _ in range(size)] for _ in "ab")
+        assert paired_p(a, b) == pytest.approx(stats.ttest_rel(a, b).pvalue)
+        low, high = stats.t.interval(0.95, size - 1, stats.fmean(a) if hasattr(stats, "fmean") else sum(a) / size,
+                                     stats.sem(a))  # fmt: skip
+        assert (interval(a).low, interval(a).high) == pytest.approx((low, high))
+
+
+def test_the_cheapest_of_the_tied_is_chosen_by_compute() -> None:
+    """Trial 1 has the highest mean; 2 differs from it by chance only and trains at half the pixels; 3 is cheaper still
+    but worse with every seed. Seconds play no part."""
+    found = judged(
+        again(1, [0.90, 0.92, 0.94]),
+        again(2, [0.91, 0.915, 0.93], size=181),
+        again(3, [0.85, 0.87, 0.89], size=128),
+        again(0, [0.88, 0.91, 0.93], baseline=True),
+    )
+    assert [(one.trial, one.tied) for one in found.ranking] == [(1, True), (2, True), (0, True), (3, False)]
+    assert found.chosen is not None
+    assert found.chosen.trial == 2
+    assert found.chosen.compute == 16 * 181**2
+    assert found.gain is not None
+    # Differences to the recipe 0.03, 0.005, 0.0: mean 0.011667, deviation 0.016073, half 4.30265 * 0.0092796.
+    assert (found.gain.mean, found.gain.low, found.gain.high) == pytest.approx(
+        (0.011667, -0.028260, 0.051594), abs=1e-6
+    )
+    assert not found.gain.significant
+    text = verdict(found)
+    assert "Confirmed: trial 2, mean validation accuracy 91.83 %" in text
+    assert "chosen: the cheapest of 3 tied" in text
+    assert "it includes zero" in text
+
+
+def test_of_equally_cheap_ones_the_better_is_chosen() -> None:
+    found = judged(again(4, [0.90, 0.92, 0.94]), again(2, [0.91, 0.915, 0.93]))
+    assert found.chosen is not None
+    assert found.chosen.trial == 4
+    assert found.gain is None
+    assert "the study has none" in verdict(found)
+
+
+def test_the_recipe_itself_can_be_chosen() -> None:
+    found = judged(again(1, [0.90, 0.92, 0.94]), again(0, [0.90, 0.91, 0.94], size=128, baseline=True))
+    assert found.chosen is not None
+    assert found.chosen.baseline
+    assert "It is the default recipe" in verdict(found)
+
+
+def test_what_fails_with_one_seed_is_not_chosen() -> None:
+    found = judged(again(1, [0.99, None, 0.99], size=128), again(2, [0.8, 0.81, 0.8]))
+    assert found.chosen is not None
+    assert found.chosen.trial == 2
+    assert [one.trial for one in found.ranking] == [2, 1]
+    none = judged(again(1, [None, None]))
+    assert none.chosen is None
+    assert "Nothing is confirmed" in verdict(none)
+
+
+def test_nothing_is_chosen_before_all_repeats_have_ended() -> None:
+    waiting = dataclasses.replace(again(2, [0.9, 0.9, 0.9])[2], outcome=None, epochs=())
+    found = judged(again(1, [0.90, 0.92, 0.94]), [*again(2, [0.9, 0.9]), waiting])
+    assert found.chosen is None
+    assert found.gain is None
+    assert "5 of 6" in verdict(found)
+    stored = confirmation_json(found)
+    assert stored is not None
+    assert stored["complete"] is False
+
+
+def searched() -> StudyRecord:
+    """Five complete trials, the recipe the worst; 3 has the configuration of 2, and 5 that of the recipe."""
+    complete = [
+        trial(0, 16, ending=Ending.COMPLETE, enqueued=True, control=True),
+        *(trial(number, 16, ending=Ending.COMPLETE) for number in range(1, 6)),
+        trial(6, 4, ending=Ending.PRUNED),
+    ]
+    complete[3] = dataclasses.replace(complete[3], values=complete[2].values)
+    complete[5] = dataclasses.replace(complete[5], values=complete[0].values)
+    return study(*complete)
+
+
+def test_candidates_are_different_configurations_and_the_recipe() -> None:
+    """The better of two equal ones stands for both; the recipe counts where it is among the best, else it is added."""
+    numbers = [[one.number for one in candidates(searched(), top)] for top in (1, 2, 3, 9)]
+    assert numbers == [[0], [0, 4], [0, 4, 3], [0, 4, 3, 1]]
+    weak = study(*(trial(n, 16, ending=Ending.COMPLETE, enqueued=n == 0) for n in range(4)))
+    assert [one.number for one in candidates(weak, 2)] == [3, 2, 0]
+    with pytest.raises(UsageError, match="no complete trial"):
+        candidates(study(trial(0, 4)), 3)
+
+
+def test_repeats_share_their_seeds_and_are_planned_once() -> None:
+    found = searched()
+    wanted = repeats(found, candidates(found, 3), 2)
+    assert [(one.trial, one.index) for one, _ in wanted] == [(0, 0), (4, 0), (3, 0), (0, 1), (4, 1), (3, 1)]
+    assert len({one.seed for one, _ in wanted}) == 2
+    assert {one.trial for one, _ in wanted if one.baseline} == {0}
+    assert unfinished(found, wanted)
+    ended = tuple(
+        TrialRecord(number, dict(values), outcome=Outcome(Ending.COMPLETE, ""), repeat=repeat)
+        for number, (repeat, values) in enumerate(wanted)
+    )
+    assert not unfinished(dataclasses.replace(found, repeats=ended), wanted)
+    assert unfinished(dataclasses.replace(found, repeats=ended[:-1]), wanted)
+
+
+def test_exports_take_the_confirmed_choice_unless_told_otherwise() -> None:
+    """The search liked 3 best; its repeats do not."""
+    found = study(*(trial(number, 16, ending=Ending.COMPLETE) for number in range(4)), spec=SIZES)
+    found = dataclasses.replace(
+        found, repeats=(*again(3, [0.70, 0.71, 0.70]), *again(1, [0.80, 0.81, 0.83])), spec=SIZES
+    )
+    assert confirmation(found) is not None
+    assert pick(found, None).number == 1
+    assert pick(found, None, search_best=True).number == 3
+    assert [one.number for one in best_first(found, 9)] == [1, 3, 2, 0]
+    source = training(found).provenance
+    assert source is not None
+    assert (source.trial, source.fidelity, source.confirmed_seeds) == (1, "confirmed", 3)
+    assert source.confirmed_accuracy == pytest.approx(0.81333, abs=1e-5)
+    plain = training(found, search_best=True).provenance
+    assert plain is not None
+    assert plain.trial == 3
+
+
+def test_before_any_trial_is_complete_the_one_ahead_is_marked_partial() -> None:
+    found = training(study(trial(0, 4), trial(1, 8)), partial=True)
+    assert found.provenance is not None
+    assert (found.provenance.trial, found.provenance.fidelity, found.provenance.epochs) == (1, "partial", 8)
+    assert "after 8 of 16 epochs" in found.description
+
+
+def test_a_report_opens_with_the_confirmed_figures(tmp_path: Path) -> None:
+    """Headline, cards and table are of the fresh seeds; test accuracy is compared with their mean."""
+    found = study(*(trial(number, 16, ending=Ending.COMPLETE, enqueued=number == 0) for number in range(4)), spec=SIZES)
+    found = dataclasses.replace(
+        found,
+        repeats=(
+            *again(3, [0.70, 0.71, 0.70]),
+            *again(1, [0.80, 0.81, 0.83]),
+            *again(0, [0.7, 0.7, 0.7], baseline=True),
+        ),
+        info={"retrainings": [{"trial": 1, "test_accuracy": 0.8}]},
+    )
+    page = write_report([found], tmp_path)
+    for text in (page.read_text(), (tmp_path / "report.md").read_text().replace("\\", "")):
+        assert "Trial 1 is confirmed: 81.33 % mean validation accuracy over 3 fresh seeds" in text
+        assert "11.33 points above the default recipe." in text
+        assert "−1.33 points against mean validation" in text
+        assert "chosen: better than all others" in text
+        assert "paired by seed" in text
