@@ -38,7 +38,7 @@ class Driver:
     started: float = field(default_factory=time.time)
 
     @classmethod
-    def start(cls, *arguments: object, home: Path, **environment: str) -> Driver:
+    def start(cls, *arguments: object, home: Path, cwd: Path = REPOSITORY, **environment: str) -> Driver:
         """Run `hpo ARGUMENTS` in a session of its own."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.warm"])
@@ -46,7 +46,7 @@ class Driver:
         output = home.parent / f"{mark}.log"
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         variables = {"HPO_HOME": str(home), MARK: mark, "PYTHONPATH": path, **environment}
-        process = context.Process(target=_command, args=([str(one) for one in arguments], variables, output))
+        process = context.Process(target=_command, args=([str(one) for one in arguments], variables, output, cwd))
         process.start()
         return cls(process, output, mark)
 
@@ -106,14 +106,14 @@ def marked(mark: str) -> list[str]:
     return found
 
 
-def _command(arguments: Sequence[str], variables: dict[str, str], output: Path) -> None:
+def _command(arguments: Sequence[str], variables: dict[str, str], output: Path, cwd: Path) -> None:
     os.setsid()
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
     os.environ.update(variables)
-    os.chdir(REPOSITORY)
+    os.chdir(cwd)
     sys.argv = ["hpo", *arguments]
     from hpo.cli import main
 

@@ -24,6 +24,7 @@ from hpo.config import parse_spec
 from hpo.fields import all_paths
 from hpo.specification import Spec
 from tests.conftest import REPOSITORY
+from tests.markdown import blocks, inline
 from trainers.api import Context, Trainer
 from trainers.checkpoint import DirectoryStore
 
@@ -32,18 +33,6 @@ DOCS = REPOSITORY / "reports" / "docs"
 COMMANDS: Any = getattr(typer.main.get_command(app), "commands")  # noqa: B009 - a group has them
 FILES = (".py", ".md", ".yaml", ".json", ".onnx", ".pt2", ".db", ".url")
 PACKAGES = ("hpo", "trainers", "reports", "search_spaces", "tests")
-
-
-def blocks(page: Path, *languages: str) -> list[str]:
-    """The fenced blocks of a page in these languages."""
-    found = re.findall(r"^( *)```(\w+)\n(.*?)^\1```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    return [text for _, language, text in found if language in languages]
-
-
-def inline(page: Path) -> list[str]:
-    """The page's code in the text, on one line each."""
-    prose = re.sub(r"^( *)```.*?^\1```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
 
 
 def slugs(page: Path) -> set[str]:
