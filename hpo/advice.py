@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hpo.asha_audit import ENOUGH_CONTROLS, LEAST_CONTROLS
 from hpo.asha_plan import trainings
 from hpo.asha_rungs import training_rungs
+from hpo.controls import is_control
 from hpo.specification import Spec
 from trainers.api import TrainConfig
 from trainers.schedule import rising_epochs
@@ -13,7 +15,7 @@ from trainers.schedule import rising_epochs
 
 def advice(spec: Spec) -> list[str]:
     """Warnings, each one sentence; none is the normal case."""
-    return list(_early_rungs(spec))
+    return [*_early_rungs(spec), *_few_controls(spec)]
 
 
 def _early_rungs(spec: Spec) -> Iterator[str]:
@@ -28,6 +30,17 @@ def _early_rungs(spec: Spec) -> Iterator[str]:
             f"the grace period ends inside the warm-up{'' if len(early) == len(found) else ' of some configurations'}: "
             f"they are judged after epoch {first}, while the learning rate rises for {rising:g} epochs; "
             "raise asha.grace_period, or shorten train.warmup_epochs"
+        )
+
+
+def _few_controls(spec: Spec) -> Iterator[str]:
+    """A share of controls that costs something and tells nothing."""
+    share, trials = spec.asha.controls, spec.budget.trials
+    count = sum(is_control(spec.seed, number, share) for number in range(trials))
+    if spec.asha.enabled and share and count < LEAST_CONTROLS:
+        yield (
+            f"asha.controls: {share:g} of {trials} trials makes {count} controls; hpo audit needs at least "
+            f"{LEAST_CONTROLS}, and {ENOUGH_CONTROLS} for advice"
         )
 
 

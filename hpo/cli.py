@@ -227,6 +227,15 @@ def status(
 
 
 @app.command()
+def audit(name: StudyArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Say what a study's pruning costs, judged by its controls."""
+    from hpo.audit import show_audit
+    from hpo.home import Home
+
+    show_audit(Home.at(home), name, as_json)
+
+
+@app.command()
 def ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """List the studies of a home folder."""
     from hpo.home import Home

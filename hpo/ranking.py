@@ -27,6 +27,8 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
+        if self.value != self.value:
+            return "–"
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 

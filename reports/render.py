@@ -20,6 +20,7 @@ from hpo.records import StudyRecord
 from hpo.redact import redact
 from reports import wording
 from reports.answer import Answer, answer
+from reports.audit import audit_section
 from reports.contours import contours
 from reports.curves import curves
 from reports.history import history
@@ -104,6 +105,7 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) 
         "fronts": [(study.name, *front_table(study)) for study in studies if len(study.spec.objectives) > 1],
         "figures": [one for one in figures if isinstance(one, Plot)],
         "missing": [one for one in figures if isinstance(one, Missing)],
+        "audits": [audit_section(study) for study in studies],
         "failures": failures(studies),
         "columns": columns,
         "rows": rows,
