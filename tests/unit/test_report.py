@@ -93,7 +93,7 @@ def test_the_answer_comes_first_and_every_section_follows(study: StudyRecord, fo
     assert places == sorted(places)
     sections = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
     figures = ["history", "curves", "survival", "importances", "parallel", "slices", "contours", "time", "gantt-1"]
-    assert sections == ["answer", *figures, "failures", "trials", "reproduce"]
+    assert sections == ["answer", *figures, "audit", "failures", "trials", "reproduce"]
     assert page.figures.keys() == set(figures)
     assert all(figure["data"] for figure in page.figures.values())
     assert "PED-ANOVA" in page.text
