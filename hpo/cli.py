@@ -108,7 +108,7 @@ def run(
         loaded.study,
         home,
         verbose,
-        lambda view: launch.run(loaded, place, view=view, verbose=verbose),
+        lambda view: launch.run(loaded, place, view=view, figures=_plots, verbose=verbose),
     )
 
 
@@ -134,6 +134,7 @@ def resume(
             place,
             view=view,
             changes=lambda recorded: revise(recorded, overrides or []),
+            figures=_plots,
             verbose=verbose,
         ),
     )
@@ -175,6 +176,13 @@ def confirm(
         return
     print(verdict(found))
     print(f"Written: {place.incumbent(name)}. Next: hpo retrain {name}{_home_option(home)}")
+
+
+def _plots(study: Any) -> Any:
+    """What MLflow shows of a study; imported when it is first drawn."""
+    from reports.render import plots
+
+    return plots(study)
 
 
 def _finish(name: str, home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> None:
@@ -346,6 +354,7 @@ def retrain(
     from hpo.retraining import find, record, summary
     from hpo.retraining import retrain as train_again
     from hpo.summary import percent
+    from hpo.tracking import publish
 
     place = Home.at(home)
     training, called = find(file, overrides or [], place, search_best=search_best)
@@ -362,12 +371,15 @@ def retrain(
             file=sys.stderr,
         ),
     )
-    if before := record(training, repeats, place):
+    before = record(training, repeats, place)
+    if before:
         print(
             f"warning: the test set was opened for this configuration {before} times before; "
             "choosing by test accuracy makes it no test any more",
             file=sys.stderr,
         )
+    if before is not None and training.provenance and training.provenance.study:
+        print(publish(place, training.provenance.study), file=sys.stderr)
     if as_json:
         print(json.dumps(summary(training, repeats)))
         return
@@ -443,4 +455,4 @@ def doctor(
     from hpo.doctor import examine
     from hpo.home import Home
 
-    raise typer.Exit(examine(Home.at(home), name))
+    raise typer.Exit(examine(Home.at(home), name, _plots))

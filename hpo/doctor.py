@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hpo.errors import HpoError
 from hpo.home import Home
 from hpo.redact import redact
 from trainers.api import DataConfig, DataError, ModelConfig, WeightsError
+
+if TYPE_CHECKING:
+    from hpo.tracking import Figures
 
 LOW_DISK_BYTES = 5e9
 RAY_START_S = 180.0
@@ -29,9 +32,9 @@ class Finding:
     text: str
 
 
-def examine(home: Home, name: str | None) -> int:
+def examine(home: Home, name: str | None, figures: Figures | None = None) -> int:
     """Print every finding; 1 if any failed. With a study's name MLflow is compared with its ledger, and what
-    differs is shown and then repaired."""
+    differs is shown and then repaired; with `figures` its plots too."""
     checks: list[Callable[[], Finding]] = [
         _python,
         *[_import(package) for package in ("torch", "torchvision", "timm", "ray.tune", "optuna", "mlflow")],
@@ -47,7 +50,7 @@ def examine(home: Home, name: str | None) -> int:
     for check in checks:
         worst = max(worst, _show(_run(check)))
     if name is not None:
-        for finding in _study(home, name):
+        for finding in _study(home, name, figures):
             worst = max(worst, _show(finding))
     return worst
 
@@ -172,7 +175,7 @@ def _tracking(home: Home) -> Finding:
     return Finding("ok", "tracking", "the home folder" if uri == home.mlflow_url else uri)
 
 
-def _study(home: Home, name: str) -> Iterator[Finding]:
+def _study(home: Home, name: str, figures: Figures | None = None) -> Iterator[Finding]:
     """Compare a study's MLflow runs with its ledger, show what differs, and repair it."""
     from hpo.ledger import Ledger, load_study
     from hpo.lock import Lease, study_lock
@@ -189,14 +192,17 @@ def _study(home: Home, name: str) -> Iterator[Finding]:
         with study_lock(home.study(name)):
             ledger = Ledger.open(storage, name, lease=Lease.here(str(home.study(name))))
             mirror = Mirror(ledger.study, home)
-            differences = mirror.differences(ledger.study)
+            plots = figures is not None
+            differences = mirror.differences(ledger.study, plots=plots)
             yield from (Finding("differs", "MLflow", line) for line in differences)
             if differences:
                 mirror.repair(ledger.study)
+                if figures is not None:
+                    mirror.page.draw(ledger.study, figures(ledger.study))
                 for number, run in mirror.runs.items():
                     if ledger.trial(number).mlflow_run_id != run:
                         ledger.link_run(number, run)
-                left = Mirror(ledger.study, home).differences(ledger.study)
+                left = Mirror(ledger.study, home).differences(ledger.study, plots=plots)
                 yield from (Finding("failed", "MLflow", f"could not be repaired: {line}") for line in left)
             ledger.close()
             repaired = f"; {len(differences)} differences repaired" if differences else ""

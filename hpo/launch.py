@@ -27,7 +27,7 @@ from hpo.redact import redact
 from hpo.signals import Interrupted, SignalGuard
 from hpo.specification import Spec
 from hpo.storage import network_file_system, network_warning, open_existing, open_storage, storage_errors
-from hpo.tracking import Tracker, check_tracking
+from hpo.tracking import Figures, Tracker, check_tracking
 from hpo.warm_start import gather
 
 __all__ = [
@@ -49,8 +49,11 @@ View = Callable[[StudyRecord], Callable[[Event], None]]
 """Makes what is shown of a study as it runs."""
 
 
-def run(spec: Spec, home: Home, *, view: View, verbose: bool = False) -> StudyRecord:
+def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, verbose: bool = False) -> StudyRecord:
     """Create a study and run it to its end.
+
+    Args:
+        figures: draws the plots that MLflow shows of the study; None for none.
 
     Raises:
         UsageError: it exists, is being run, asks for more than the machine has, or cannot start from what
@@ -74,10 +77,18 @@ def run(spec: Spec, home: Home, *, view: View, verbose: bool = False) -> StudyRe
             listener = view(ledger.study)
             for source in transfer.sources:
                 listener(Event("notice", text=f"warm start from {source}"))
-            return drive(ledger, home, slots, listener, signals, verbose)
+            return drive(ledger, home, slots, listener, signals, verbose, figures)
 
 
-def resume(name: str, home: Home, *, view: View, changes: Callable[[Spec], Spec], verbose: bool = False) -> StudyRecord:
+def resume(
+    name: str,
+    home: Home,
+    *,
+    view: View,
+    changes: Callable[[Spec], Spec],
+    figures: Figures | None = None,
+    verbose: bool = False,
+) -> StudyRecord:
     """Go on with a study: unfinished trials first, from their last checkpoints. One whose budget is used up is
     returned as it is; its `ended` says why.
 
@@ -112,7 +123,7 @@ def resume(name: str, home: Home, *, view: View, changes: Callable[[Spec], Spec]
             slots = plan_slots(spec)
             ledger = Ledger.open(storage, name, study_sampler(spec), lease)
             ledger.respecify(spec)
-            return drive(ledger, home, slots, view(ledger.study), signals, verbose)
+            return drive(ledger, home, slots, view(ledger.study), signals, verbose, figures)
 
 
 def guard(command: str, home: Home, lease: Lease) -> SignalGuard:
@@ -171,6 +182,7 @@ def drive(
     listener: Callable[[Event], None],
     signals: SignalGuard,
     verbose: bool,
+    figures: Figures | None = None,
 ) -> StudyRecord:
     """Run the open study until it ends.
 
@@ -179,7 +191,7 @@ def drive(
         InfrastructureError: the ledger, the disk or Ray failed; resumable.
         Interrupted: a signal; resumable.
     """
-    tracker = Tracker.start(ledger.study, home) if ledger.spec.tracking.enabled else None
+    tracker = _tracker(ledger, home, slots, figures)
     checkpoints = checkpoint_root(ledger.name, ledger.spec, home)
     incumbent = None if confirmed_study(ledger.name) else Incumbent(home)
     if incumbent:
@@ -226,6 +238,14 @@ def drive(
     if study.best is None and not (study.ended and study.count("interrupted")):
         raise NoTrialSucceeded(f"no trial of {study.name} succeeded: {_why_none(study)}")
     return study
+
+
+def _tracker(ledger: Ledger, home: Home, slots: Slots, figures: Figures | None) -> Tracker | None:
+    wanted = ledger.spec.tracking
+    if not wanted.enabled:
+        return None
+    system = slots.device == "cuda" if wanted.system_metrics == "auto" else wanted.system_metrics
+    return Tracker.start(ledger.study, home, figures=figures, system_metrics=system)
 
 
 def checkpoint_root(name: str, spec: Spec, home: Home) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,21 +122,23 @@ def retrain(
     return repeats
 
 
-def record(training: Training, repeats: Repeats, home: Home) -> int:
+def record(training: Training, repeats: Repeats, home: Home) -> int | None:
     """Note in the ledger of the study, if this home folder has it, that its configuration met the test set.
 
-    Returns how often it had before: a test accuracy looked at twice is no longer an unbiased one.
+    Returns how often it had before: a test accuracy looked at twice is no longer an unbiased one. None where the
+    study is not here.
     """
     from hpo.ledger import load_study, record_retraining
 
     source = training.provenance
     storage = _ledger_with(home, source.study) if source and source.study else None
     if source is None or source.study is None or source.trial is None or storage is None:
-        return 0
+        return None
     seeds = {trial.number: trial.seed for trial in load_study(storage, source.study).trials}
     if seeds.get(source.trial) != source.seed:
-        return 0  # another study of the same name
-    return record_retraining(storage, source.study, {"trial": source.trial, **summary(training, repeats)})
+        return None  # another study of the same name
+    place = {"output": str(repeats.output.absolute()), "recorded": time.time()}
+    return record_retraining(storage, source.study, {"trial": source.trial, **summary(training, repeats), **place})
 
 
 def summary(training: Training, repeats: Repeats) -> dict[str, Any]:

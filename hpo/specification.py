@@ -110,6 +110,8 @@ class Tracking(Section):
     """Tracking server or database; null: `MLFLOW_TRACKING_URI` if set, else one in the home folder."""
     experiment: str | None = None
     """Name of the MLflow experiment; null: the study's name."""
+    system_metrics: bool | Literal["auto"] = "auto"
+    """CPU, memory and GPU load of the machine that the driver runs on, every 10 s. `auto`: where trials use GPUs."""
 
 
 class Spec(Section):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hpo.confirmation import evaluate
 from hpo.home import confirmed_study
 from hpo.objectives import table
+from hpo.reach import describe
 from hpo.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 
@@ -62,30 +63,38 @@ def _shortest(path: str, paths: Sequence[str]) -> str:
 
 
 def description(study: StudyRecord) -> str:
-    """Markdown for the study's page in MLflow."""
-    spec = study.spec
+    """Markdown for the study's page in MLflow: data, model, space and the best so far."""
+    spec, best, baseline = study.spec, study.best, study.baseline
+    data = study.info.get("data", {})
+    images = f": {data['train_count']} images to train on, {data['validation_count']} to validate on" if data else ""
+    weights = "pretrained weights" if spec.model.pretrained else "random weights"
     lines = [f"**{study.name}** {spec.description}".strip(), ""]
+    lines += [f"- data: {spec.data.name}{images}", f"- model: {spec.model.name}, from {weights}"]
+    if spec.trainer != type(spec).model_fields["trainer"].default:
+        lines = [*lines[:2], f"- trainer: {spec.trainer}"]  # data and model are its own affair
+    pruning = f"ASHA with reduction factor {spec.asha.reduction_factor:g} from epoch {spec.asha.grace_period}"
     lines += [
-        f"- data: {spec.data.name}",
-        f"- model: {spec.model.name}",
-        f"- search: {spec.search.policy} over {', '.join(f'`{path}`' for path in spec.space)}",
-        f"- ASHA: reduction factor {spec.asha.reduction_factor:g}, grace period {spec.asha.grace_period}, "
-        f"{spec.train.epochs} epochs",
+        f"- search: {spec.search.policy}, {pruning if spec.asha.enabled else 'no pruning'}; "
+        f"{spec.train.epochs} epochs, up to {spec.budget.trials} trials",
         f"- {counts(study)}",
         *([f"- ended by {study.ended}"] if study.ended else []),
     ]
-    if confirmed_study(study.name) is not None:
+    confirmed = confirmed_study(study.name) is not None
+    if confirmed:
         from hpo.verdict import markdown  # that module needs this one
 
         lines += ["", *markdown(evaluate(spec, study.trials))]
-    elif study.best:
-        lines += [
-            "",
-            f"Best so far: trial {study.best.number}, validation accuracy {percent(study.best.value)}",
-            "",
-        ]
-        lines += [f"| {path} | {value} |" for path, value in configuration(study.best).items()]
-        lines[-len(study.best.values) : -len(study.best.values)] = ["| parameter | value |", "|---|---|"]
+    if best and not confirmed:
+        gain = ""
+        if baseline and baseline.complete and baseline.value is not None and best.value is not None:
+            gain = f", {100 * (best.value - baseline.value):+.2f} points against the default recipe"
+        lines.append(f"- best so far: trial {best.number}, validation accuracy {percent(best.value)}{gain}")
+    columns = {} if confirmed else {"default recipe": baseline, "best so far": best}
+    shown = {title: configuration(trial) for title, trial in columns.items() if trial}
+    lines += ["", f"| {' | '.join(['parameter', 'searched', *shown])} |", "|---" * (2 + len(shown)) + "|"]
+    for path, parameter in spec.space.items():
+        values = describe(parameter) + (", logarithmic" if getattr(parameter, "log", False) else "")
+        lines.append(f"| {' | '.join([path, values, *(one.get(path, '–') for one in shown.values())])} |")
     if len(spec.objectives) > 1:
         lines += ["", "Pareto front of complete trials", "", *front_markdown(study)]
     return redact("\n".join(lines))

@@ -80,6 +80,15 @@ def draw(studies: Sequence[StudyRecord]) -> list[Plot | Missing]:
     ]
 
 
+def plots(study: StudyRecord) -> dict[str, bytes]:
+    """The figures that stand beside a study's run in MLflow, as PNGs by file name; those without data are left out."""
+    from reports.static import png
+
+    found = importances(study)
+    figures = [history([study]), curves([study]), importance_plot([study], [found])]
+    return {f"{one.key}.png": png(one) for one in figures if isinstance(one, Plot)}
+
+
 def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) -> dict[str, Any]:
     """What both templates show."""
     answers = [answer(study) for study in studies]

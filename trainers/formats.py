@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import timm
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainers.api import TrainerError
@@ -94,6 +96,35 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         raise FormatError(f"the model in {folder} cannot be loaded: {error}") from error
     return net.eval(), settings
+
+
+@dataclass(frozen=True)
+class Example:
+    """A model with what it makes of a few images, as NumPy arrays."""
+
+    net: nn.Module
+    settings: dict[str, Any]
+    """The content of `config.json`."""
+    images: NDArray[np.float32]
+    """(N, 3, H, W), normalised."""
+    logits: NDArray[np.float32]
+
+
+def example(folder: Path, count: int) -> Example:
+    """The model of a folder and its answer to random images, always the same and short when written as text.
+
+    Raises:
+        FormatError: no model there.
+    """
+    net, settings = load(folder)
+    images = (_images(settings)[:count] * 8).round() / 8
+    with torch.inference_mode():
+        return Example(net, settings, images.numpy(), net(images).numpy())
+
+
+def agree(expected: NDArray[np.float32], found: NDArray[np.float32]) -> bool:
+    """Whether two computations of the same logits differ by no more than rounding in another order may make."""
+    return bool(np.abs(expected - found).max() <= TOLERANCE * np.abs(expected).max())
 
 
 def _images(settings: dict[str, Any]) -> Tensor:

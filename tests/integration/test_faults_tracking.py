@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import socket
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,52 +18,8 @@ from hpo.storage import open_storage
 from hpo.tracking import CONNECT_TIMEOUT_S, TRIAL_TAG, Mirror
 from tests.conftest import synthetic_spec
 from tests.drivers import Driver, cluster
+from tests.integration.conftest import free_port
 from trainers.api import EpochMetrics
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def serve(port: int, folder: Path) -> None:
-    """MLflow's server application, in a process that has its imports behind it."""
-    from mlflow.server import constants
-
-    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = f"sqlite:///{folder / 'server.db'}"
-    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = "mlflow-artifacts:/"
-    os.environ[constants.ARTIFACTS_DESTINATION_ENV_VAR] = str(folder / "artifacts")
-    os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
-    from mlflow.server import app
-    from werkzeug.serving import run_simple
-
-    with (folder / "server.log").open("w") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    run_simple("127.0.0.1", port, app, threaded=True)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """The URI of an MLflow server, with a password that it does not ask for, and its process id."""
-    port = free_port()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.warm"])
-    process = context.Process(target=serve, args=(port, tmp_path))
-    process.start()
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
-            time.sleep(0.1)
-    yield f"http://person:s3cret-mlflow@127.0.0.1:{port}", process.pid
-    process.kill()
-    process.join()
 
 
 @pytest.mark.ray
@@ -160,8 +111,8 @@ def test_doctor_shows_and_repairs_every_difference(home: Home, recorded: Ledger)
     client.delete_run(runs[0])
     client.log_metric(runs[1], "val_accuracy", 0.9, step=7)
     client.set_terminated(runs[2], "FINISHED")
-    twin = client.create_run(mirror.experiment, tags=client.get_run(runs[3]).data.tags)
-    client.set_terminated(mirror.parent, "FAILED")
+    twin = client.create_run(mirror.store.experiment, tags=client.get_run(runs[3]).data.tags)
+    client.set_terminated(mirror.store.parent, "FAILED")
 
     shown = findings(home, "compared")
     for line in (
@@ -190,8 +141,7 @@ def test_a_cut_off_synchronisation_is_finished_without_a_trace(home: Home, recor
     client = MlflowClient(tracking_uri=home.mlflow_url)
     for attempt in range(80):
         mirror = Mirror(recorded.study, home)
-        calls = Cut(mirror._client, 1 + attempt // 6)
-        mirror._client = calls  # type: ignore[assignment]
+        mirror.store.client = Cut(mirror.store.client, 1 + attempt // 6)  # type: ignore[assignment]
         try:
             for trial in recorded.trials:
                 mirror.sync(trial)

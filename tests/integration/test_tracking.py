@@ -1,0 +1,305 @@
+"""What a person finds in MLflow: the study's own run, its trials, and the retrained model, also through a server."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from typer.testing import CliRunner
+
+from hpo.cli import app
+from hpo.export import training
+from hpo.home import Home
+from hpo.ledger import Ledger, load_study
+from hpo.outcome import Ending, Outcome
+from hpo.records import StudyRecord
+from hpo.storage import open_storage
+from hpo.tracking import STUDY_TAG, TRIAL_TAG, Artist, Mirror, Tracker
+from hpo.tracking_page import course
+from reports.render import plots
+from tests.browser.simulation import simulated_study
+from tests.conftest import synthetic_spec
+from trainers.api import EpochMetrics
+
+
+@pytest.fixture(scope="module")
+def study() -> StudyRecord:
+    """Complete, pruned and failed trials, with URIs that hold a password."""
+    made = simulated_study("shown", trials=12, epochs=8)
+    hidden = made.spec.storage.model_copy(update={"ledger": "postgresql://me:s3cret@db/optuna"})
+    return dataclasses.replace(made, spec=made.spec.model_copy(update={"storage": hidden}))
+
+
+def written(study: StudyRecord, home: Home) -> Mirror:
+    """MLflow's runs of a study, written by a mirror that knows nothing of what is there."""
+    mirror = Mirror(study, home)
+    mirror.begin()
+    for trial in study.trials:
+        mirror.sync(trial)
+    mirror.finish(study)
+    return mirror
+
+
+def runs(client: MlflowClient, name: str) -> list[Run]:
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def points(client: MlflowClient, run: str, key: str) -> list[tuple[int, float]]:
+    return sorted((one.step, one.value) for one in client.get_metric_history(run, key))
+
+
+def test_the_studys_own_run_says_what_it_is(home: Home, study: StudyRecord) -> None:
+    mirror = written(study, home)
+    mirror.page.draw(study, plots(study))
+    client, parent = MlflowClient(tracking_uri=home.mlflow_url), mirror.store.parent
+    assert study.best is not None
+    assert study.best.value is not None
+    run = client.get_run(parent)
+    note = run.data.tags["mlflow.note.content"]
+    for words in ("45000 images to train on", "tf_efficientnetv2_s", "search: gp", "best so far"):
+        assert words in note, note
+    assert f"trial {study.best.number}, validation accuracy {100 * study.best.value:.2f} %" in note
+    assert "| train.lr | a number from 0.0001 to 0.01, logarithmic |" in note
+
+    ends = sorted((one.finished or math.inf, one.number) for one in study.trials)
+    best_after = []
+    for count in range(1, len(ends) + 1):
+        numbers = {number for _, number in ends[:count]}
+        done = dataclasses.replace(study, trials=tuple(one for one in study.trials if one.number in numbers))
+        if done.best is not None and done.best.value is not None:
+            best_after.append((count, done.best.value))
+    assert points(client, parent, "incumbent/val_accuracy") == best_after
+    assert len(best_after) > 3
+    assert points(client, parent, "incumbent/trial")[-1] == (12, study.best.number)
+
+    (given,) = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("cifar10", "abababab")
+    assert json.loads(given.dataset.profile)["train_count"] == 45_000
+    files = {one.path: one.file_size for one in client.list_artifacts(parent)}
+    assert set(files) == {"specification.yaml", "data.json", "best.yaml", "plots"}
+    images = {one.path: one.file_size for one in client.list_artifacts(parent, "plots")}
+    assert set(images) == {f"plots/{name}.png" for name in ("history", "curves", "importances")}
+    assert min(images.values()) > 10_000
+    specification = Path(client.download_artifacts(parent, "specification.yaml")).read_text()
+    assert "s3cret" not in specification
+    assert "postgresql://me:***@db/optuna" in specification
+    assert Path(client.download_artifacts(parent, "best.yaml")).read_text() == training(study).to_yaml()
+
+
+def test_children_sort_and_compare(home: Home, study: StudyRecord) -> None:
+    written(study, home)
+    client = MlflowClient(tracking_uri=home.mlflow_url)
+    children = {run.info.run_name: run for run in runs(client, "shown") if TRIAL_TAG in run.data.tags}
+    assert sorted(children) == [f"trial-{number:05d}" for number in range(12)]
+    statuses = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+    for trial, name in zip(study.trials, sorted(children), strict=True):
+        run = children[name]
+        assert run.info.status == statuses[trial.status]
+        assert run.data.params.keys() == set(trial.values)
+        for path, value in trial.values.items():
+            assert run.data.params[path] == str(value)
+            assert isinstance(value, str) or float(run.data.params[path]) == value
+        assert run.data.tags["hpo.seed"] == str(trial.seed)
+        steps = [step for step, _ in points(client, run.info.run_id, "val_accuracy")]
+        assert steps == [one.metrics.epoch for one in trial.epochs]
+        assert run.data.tags["mlflow.parentRunId"] != run.info.run_id
+
+
+def test_writing_again_changes_nothing(home: Home, study: StudyRecord) -> None:
+    ends = sorted(one.finished or math.inf for one in study.trials)
+    half = dataclasses.replace(study, trials=tuple(one for one in study.trials if (one.finished or 0.0) <= ends[6]))
+    written(half, home)
+    written(study, home)
+    mirror = written(study, home)
+    assert [line for line in Mirror(study, home).differences(study) if "ledger does not know" not in line] == []
+    client = MlflowClient(tracking_uri=home.mlflow_url)
+    assert len(runs(client, "shown")) == 13
+    assert len(points(client, mirror.store.parent, "incumbent/trial")) == len(list(course(study)))
+
+
+def test_damage_to_the_studys_own_run_is_found_and_repaired(home: Home, study: StudyRecord) -> None:
+    mirror = written(study, home)
+    client, parent = MlflowClient(tracking_uri=home.mlflow_url), mirror.store.parent
+    client.log_metric(parent, "incumbent/val_accuracy", 0.1, step=3)
+    client.set_tag(parent, "mlflow.note.content", "something else")
+    client.log_text(parent, "stale", "best.yaml")
+    twin = client.create_run(mirror.store.experiment, tags=mirror.store.tags)
+    stray = mirror.runs[4]
+    client.set_tag(stray, "mlflow.parentRunId", "nobody")
+
+    checked = Mirror(study, home)
+    found = checked.differences(study, plots=True)
+    for line in (
+        "the study has 2 runs of its own",
+        "the study's description is of another state",
+        "the study's run has 1 metric values that do not follow from the ledger",
+        "the study's file best.yaml is of another state",
+        "the study's plots are of another state",
+        "1 runs do not belong to the study's run",
+    ):
+        assert line in found, found
+    checked.repair(study)
+    checked.page.draw(study, plots(study))
+    left = Mirror(study, home).differences(study, plots=True)
+    assert [line for line in left if "ledger does not know" not in line] == []
+    assert client.get_run(twin.info.run_id).info.lifecycle_stage == "deleted"
+    (own,) = [run for run in runs(client, "shown") if TRIAL_TAG not in run.data.tags]
+    assert client.get_run(stray).data.tags["mlflow.parentRunId"] == own.info.run_id
+
+
+def test_a_running_study_is_drawn_and_a_broken_plot_costs_no_record(home: Home, study: StudyRecord) -> None:
+    def broken(study: StudyRecord) -> dict[str, bytes]:
+        raise ValueError("no such colour")
+
+    tracker = Tracker.start(study, home, figures=broken, system_metrics=True)
+    said = tracker.close(study)
+    assert said is not None
+    assert "ValueError: no such colour" in said
+    assert [line for line in Mirror(study, home).differences(study) if "ledger does not know" not in line] == []
+
+
+def test_drawing_is_bounded(study: StudyRecord) -> None:
+    asked: list[int] = []
+    artist = Artist(lambda one: asked.append(len(one.trials)) or {"plot.png": b""})  # type: ignore[func-returns-value]
+    assert not artist.due(), "not before there is something to see"
+    assert artist.draw(study) == {"plot.png": b""}
+    assert artist.draw(study) == {}, "nothing new"
+    assert not artist.due()
+    assert asked == [12]
+
+
+def test_system_metrics_are_sampled(home: Home, study: StudyRecord) -> None:
+    mirror = Mirror(study, home)
+    mirror.begin()
+    from hpo.tracking_system import Sampler
+
+    sampler = Sampler()
+    mirror.page.sample(sampler.sample(), study, study.info["created"] + 30.0)
+    assert sampler.sample() == {}, "not every second"
+    client = MlflowClient(tracking_uri=home.mlflow_url)
+    found = client.get_run(mirror.store.parent).data.metrics
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= found.keys()
+    assert found["system/system_memory_usage_megabytes"] > 100
+    ((step, _),) = points(client, mirror.store.parent, "system/cpu_utilization_percentage")
+    assert step == 30
+    assert not [line for line in Mirror(study, home).differences(study) if "metric" in line and "run has" in line]
+
+
+# ------------------------------------------------------------------------------------- retrained models
+
+
+@pytest.fixture
+def searched(home: Home) -> Home:
+    """A home with a study of three complete trials, the last of them the best."""
+    settings = {
+        "trainer": "trainers.finetune:train",
+        "data": {"name": "shapes", "train_limit": 160, "validation_limit": 60},
+        "model": {"name": "test_efficientnet", "pretrained": False},
+        "train": {"epochs": 2, "batch_size": 40, "progressive": {"stages": 1, "size": {"start": 32, "end": 32}}},
+        "space": {"train.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},
+        "enqueue": [],
+        "extra": {},
+    }
+    ledger = Ledger.create(open_storage(home.ledger_url), synthetic_spec("modelled", **settings), {"identity": "one"})
+    for value in (0.5, 0.6, 0.7):
+        trial = ledger.ask(lambda asked: {"train.lr": asked.suggest_float("train.lr", 1e-4, 1e-2, log=True)}, int)
+        for epoch in (1, 2):
+            ledger.record(trial.number, EpochMetrics(epoch=epoch, val_accuracy=value * epoch / 2), None)
+        ledger.finish(trial.number, Outcome(Ending.COMPLETE, "trained for all 2 epochs"))
+    ledger.close()
+    return home
+
+
+def retrain(home: Home, trial: int, folder: Path, *options: str) -> str:
+    chosen = folder.with_suffix(".yaml")
+    for command in (
+        ["export", "modelled", "--trial", str(trial), "-o", str(chosen)],
+        ["retrain", str(chosen), "-o", str(folder), "--device", "cpu", *options],
+    ):
+        done = CliRunner().invoke(app, [*command, "--home", str(home.path)])
+        assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_the_retrained_winner_is_registered_and_loads_back(
+    searched: Home, tmp_path: Path, server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a tracking server that MLFLOW_TRACKING_URI names, with pickle forbidden to whoever loads it."""
+    uri, _ = server
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    client = MlflowClient(tracking_uri=uri)
+    assert "in MLflow: models:/modelled@champion" in retrain(searched, 2, tmp_path / "best", "--seeds", "2")
+    assert "s3cret" not in retrain(searched, 0, tmp_path / "other")
+
+    versions = {one.tags["hpo.trial"]: one for one in client.search_model_versions("name = 'modelled'")}
+    assert set(versions) == {"0", "2"}
+    champion = client.get_model_version_by_alias("modelled", "champion")
+    assert champion.version == versions["2"].version, "another trial's model does not take its place"
+    run = client.get_run(str(champion.run_id))
+    assert run.data.tags[STUDY_TAG] == "modelled"
+    assert run.info.status == "FINISHED"
+    summary = json.loads((tmp_path / "best" / "summary.json").read_text())
+    assert run.data.metrics["test_accuracy"] == pytest.approx(summary["test_accuracy"])
+    assert [value for _, value in points(client, run.info.run_id, "test_accuracy_of_seed")] == pytest.approx(
+        summary["test_accuracies"]
+    )
+
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    try:
+        loaded = mlflow.pyfunc.load_model("models:/modelled@champion")
+    finally:
+        mlflow.set_tracking_uri(None)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # which that call has taken away
+    assert loaded.metadata.signature is not None
+    assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 3, 32, 32)
+    assert loaded.metadata.saved_input_example_info is not None
+    assert loaded.metadata.metadata["label_names"][0] == "disc"
+    images = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    net = timm.create_model(f"local-dir:{tmp_path / 'best' / 'seed-0'}", pretrained=True).eval()
+    with torch.inference_mode():
+        expected = net(images).numpy()
+    assert np.abs(loaded.predict(images.numpy()) - expected).max() < 1e-4
+
+    study = load_study(open_storage(searched.ledger_url), "modelled")
+    mirror = Mirror(study, searched)
+    mirror.models.sync(study)
+    assert len(client.search_model_versions("name = 'modelled'")) == 2, "nothing is made twice"
+    client.set_registered_model_alias("modelled", "champion", versions["0"].version)
+    client.delete_run(str(versions["0"].run_id))
+    damaged = Mirror(study, searched)
+    assert list(damaged.models.differences(study)) == [
+        "retraining 1 (trial 0) has no run",
+        f"the alias champion of model modelled does not stand at version {champion.version}",
+    ]
+    damaged.models.repair(study)
+    assert list(Mirror(study, searched).models.differences(study)) == []
+
+
+def test_a_server_that_is_gone_does_not_undo_a_retraining(
+    searched: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    said = retrain(searched, 2, tmp_path / "best")
+    assert "warning: MLflow has not got the model yet" in said
+    assert "`hpo doctor modelled` writes it" in said
+    assert "test accuracy" in said
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    study = load_study(open_storage(searched.ledger_url), "modelled")
+    mirror = Mirror(study, searched)
+    assert "retraining 0 (trial 2) has no run" in mirror.differences(study)
+    mirror.repair(study)
+    client = MlflowClient(tracking_uri=searched.mlflow_url)
+    assert client.get_model_version_by_alias("modelled", "champion").tags["hpo.trial"] == "2"
