@@ -330,7 +330,7 @@ def retrain(
         typer.Argument(
             metavar="FILE",
             help="An exported YAML file, the name of a study (its best) or of a shipped recipe.",
-            autocompletion=completion.recipes,
+            autocompletion=completion.trainings,
         ),
     ],
     overrides: Annotated[

@@ -31,9 +31,9 @@ def specs() -> list[str]:
     return [*search_spaces.studies(), *_files()]
 
 
-def recipes() -> list[str]:
-    """Shipped recipes, and YAML files here."""
-    return [*search_spaces.recipes(), *_files()]
+def trainings(ctx: typer.Context) -> list[str]:
+    """What can be retrained: studies (their best), shipped recipes, and YAML files here."""
+    return [*studies(ctx), *search_spaces.recipes(), *_files()]
 
 
 def overrides() -> list[Offer]:

@@ -56,6 +56,7 @@ def offered(words: str, path: str, folder: Path, **variables: str) -> list[str]:
         ("hpo validate quickstart budget.trials=3 train.mom", ["train.momentum="]),
         ("hpo run quickstart space.train.progressive.st", ["space.train.progressive.stages="]),
         ("hpo retrain paper", ["paper_cifar10"]),
+        ("hpo retrain fi", ["first"]),
         ("hpo retrain paper_cifar10 train.mom", ["train.momentum="]),
         ("hpo retrain paper_cifar10 asha.", []),
         ("hpo resume ", ["first", "second"]),
