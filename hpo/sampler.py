@@ -19,10 +19,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.stats import qmc
 
 from hpo.objectives import Objective
-from hpo.sampler_gp import propose
+from hpo.sampler_gp import SEPARATION, distance, propose
 from hpo.sampler_objectives import scalarised
-from hpo.sampler_space import Active, Array, Space
+from hpo.sampler_space import Active, Array, Space, in_force
 from hpo.transfer import TRANSFER_KEY, Transfer
+
+TPE_DRAWS = 3
+"""How often TPE may try to keep its distance to running trials before the trial is spread evenly instead."""
 
 
 def make_sampler(
@@ -151,23 +154,31 @@ class RandomSampler(SeededSampler):
 class PrunedTPESampler(SeededSampler):
     """Optuna's multivariate TPE, which ranks pruned trials by (last epoch, value there).
 
-    Parameters that not every trial has are drawn independently of the others, as Optuna does by default.
+    Parameters that not every trial has are drawn independently of the others, as Optuna does by default. Its constant
+    liar alone does not keep suggestions away from running trials, so a draw that comes too near one is repeated.
     """
 
-    def _propose(self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator) -> dict[str, Any]:
+    def _propose(
+        self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator
+    ) -> dict[str, Any] | None:
+        others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params]
+        running = [one.params for one in others if not one.state.is_finished()]
+        busy = space.features(space.encode(running))
         if self._objectives:  # Optuna's own way for several cannot rank pruned trials
-            known = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params]
-            known = [one for one in known if one.state != TrialState.WAITING]  # which `ask` would take
+            known = [one for one in others if one.state != TrialState.WAITING]  # which `ask` would take
             study = create_study(direction="maximize")
             study.add_trials(scalarised(known, self._objectives, rng))
             study.ask()
             trial = study.get_trials(deepcopy=False)[-1]
-        tpe = TPESampler(
-            seed=int(rng.integers(2**32)),
-            n_startup_trials=self._startup_trials,
-            multivariate=True,
-            constant_liar=True,
-        )
+        for _ in range(TPE_DRAWS):
+            values = self._draw(study, trial, space, int(rng.integers(2**32)))
+            there = in_force(values, self._active) if self._active else values
+            if distance(space.features(space.encode([there])), busy)[0] >= SEPARATION:
+                return values
+        return None
+
+    def _draw(self, study: Study, trial: FrozenTrial, space: Space, seed: int) -> dict[str, Any]:
+        tpe = TPESampler(seed=seed, n_startup_trials=self._startup_trials, multivariate=True, constant_liar=True)
         values = tpe.sample_relative(study, trial, tpe.infer_relative_search_space(study, trial))
         for name, distribution in space.distributions.items():
             if name not in values:
