@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
-import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,53 +20,11 @@ from hpo.home import Home
 from hpo.ledger import Ledger
 from hpo.outcome import Ending, Outcome
 from hpo.storage import open_storage
-from tests.conftest import REPOSITORY, synthetic_spec
+from tests.conftest import synthetic_spec
+from tests.terminal import Tmux
 from trainers.api import EpochMetrics
 
 pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed (apt install tmux)")
-
-
-class Tmux:
-    """One detached session in a server of its own."""
-
-    def __init__(self, width: int, height: int, command: list[str], **environment: str) -> None:
-        self._name = f"hpo-{uuid.uuid4().hex[:8]}"
-        shown = " ".join(map(shlex.quote, command))
-        settings = {"PYTHONPATH": str(REPOSITORY), "CI": "", **environment}
-        prefix = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
-        script = f"{prefix} {shown}; echo status=$?; stty -a | tr ' ;' '\\n\\n' | grep -x -e -*echo; exec sleep 600"
-        self._run("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), script)
-
-    def _run(self, *arguments: str) -> str:
-        command = ["tmux", "-L", self._name, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout
-
-    def screen(self, *options: str) -> list[str]:
-        """The visible lines, without trailing blanks."""
-        return [line.rstrip() for line in self._run("capture-pane", "-p", *options).rstrip("\n").split("\n")]
-
-    def history(self) -> str:
-        """Everything, scrolled-off lines included."""
-        return "\n".join(self.screen("-S", "-"))
-
-    def keys(self, *keys: str) -> None:
-        self._run("send-keys", *keys)
-
-    def resize(self, width: int, height: int) -> None:
-        self._run("resize-window", "-x", str(width), "-y", str(height))
-
-    def until(self, condition: Callable[[str], object], what: str) -> str:
-        """The screen's text once `condition` holds of it."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            text = "\n".join(self.screen())
-            if condition(text):
-                return text
-            time.sleep(0.1)
-        raise AssertionError(f"{what} did not happen within a minute; the screen:\n{text}")
-
-    def close(self) -> None:
-        subprocess.run(["tmux", "-L", self._name, "kill-server"], capture_output=True, check=False)
 
 
 @pytest.fixture
