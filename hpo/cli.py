@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,14 +50,19 @@ SearchBestOption = Annotated[
 
 def main() -> None:
     """Entry point: runs a command and turns errors into messages and exit codes."""
+    from hpo.signals import Interrupted, handle_early
     from trainers.api import TrainerError
 
-    signal.signal(signal.SIGINT, lambda number, frame: sys.exit(130))  # until a study's own guard takes over
+    handle_early()
     try:
         app()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except Interrupted as error:
+        code = _say(error)
+        sys.stdout.flush()
+        os._exit(code)  # what was interrupted may be a start of Ray, whose threads do not let the process end
     except HpoError as error:
         sys.exit(_say(error))
     except TrainerError as error:
@@ -70,11 +74,11 @@ def _say(error: HpoError) -> int:
     from hpo.redact import redact
     from hpo.signals import Interrupted
 
-    if isinstance(error, Interrupted):
-        print(redact(str(error)), file=sys.stderr)
-        return error.status
-    print(f"error: {redact(str(error))}", file=sys.stderr)
-    return error.exit_code
+    interrupted = isinstance(error, Interrupted)
+    print(redact(str(error) if interrupted else f"error: {error}"), file=sys.stderr)
+    if error.advice:
+        print(error.advice, file=sys.stderr)
+    return error.status if isinstance(error, Interrupted) else error.exit_code
 
 
 # ----------------------------------------------------------------------------------------------- studies
@@ -105,7 +109,6 @@ def run(
             console.print(part, soft_wrap=isinstance(part, str))
         return
     _finish(
-        loaded.study,
         home,
         verbose,
         lambda view: launch.run(loaded, place, view=view, figures=_plots, verbose=verbose),
@@ -126,7 +129,6 @@ def resume(
 
     place = Home.at(home)
     _finish(
-        name,
         home,
         verbose,
         lambda view: launch.resume(
@@ -157,7 +159,6 @@ def confirm(
 
     place = Home.at(home)
     study = _drive(
-        f"confirm {name} --top {top} --seeds {seeds}",
         home,
         verbose,
         lambda view: train_again(
@@ -185,31 +186,23 @@ def _plots(study: Any) -> Any:
     return plots(study)
 
 
-def _finish(name: str, home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> None:
+def _finish(home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> None:
     from hpo.view import closing
 
-    study = _drive(f"resume {name}", home, verbose, work)
-    print(closing(study, _home_option(home)))
+    print(closing(_drive(home, verbose, work), _home_option(home)))
 
 
 def _home_option(home: Path | None) -> str:
     return f" --home {home}" if home and "HPO_HOME" not in os.environ else ""
 
 
-def _drive(command: str, home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> Any:
-    """What `work` returns, given what makes a view; `command` goes on with it where it is broken off."""
-    from hpo.errors import InfrastructureError
+def _drive(home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> Any:
+    """What `work` returns, given what makes a view."""
     from hpo.home import Home
-    from hpo.signals import Interrupted
     from hpo.view import choose
 
-    try:
-        with choose(Home.at(home), verbose=verbose) as view:
-            return work(view)
-    except (Interrupted, InfrastructureError) as error:
-        code = _say(error)
-        print(f"Go on with: hpo {command}{_home_option(home)}", file=sys.stderr)
-        raise typer.Exit(code) from None
+    with choose(Home.at(home), verbose=verbose) as view:
+        return work(view)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from hpo.ledger import Ledger
 from hpo.objectives import unreported
 from hpo.outcome import classify
 from hpo.records import TrialRecord
+from hpo.redact import redact
 from hpo.specification import Spec
 from hpo.storage import storage_errors
 from trainers.api import EpochMetrics, TrialConfig
@@ -216,7 +217,7 @@ class Conductor:
         """The trainer itself failed: recorded as such, never retried, the study goes on."""
         with self._guarded():
             if self.ledger.trial(number).outcome is None:
-                self._finish(number, failure=reason)
+                self._finish(number, failure=redact(reason))
 
     def on_lost(self, number: int, reason: str) -> None:
         """The trial's worker or node died: it comes again from its last checkpoint, unless that has happened more
@@ -224,6 +225,7 @@ class Conductor:
         with self._guarded():
             if self.ledger.trial(number).outcome is not None:
                 return
+            reason = redact(reason)
             trial = self.ledger.lose(number, reason)
             self._running.discard(number)
             losses = sum(attempt.lost is not None for attempt in trial.attempts)
@@ -234,12 +236,12 @@ class Conductor:
 
     def on_broken(self, reason: str) -> None:
         """A worker met something that no trial is to blame for, such as a full disk: the study stops, resumable."""
-        self.fail(InfrastructureError(reason))
+        self.fail(InfrastructureError(redact(reason)))
 
     def on_warning(self, number: int, text: str) -> None:
         """Something a person should know of a trial that goes on."""
         with self._guarded():
-            self._listener(Event("notice", text=f"warning: trial {number}: {text}"))
+            self._listener(Event("notice", text=f"warning: trial {number}: {redact(text)}"))
 
     def on_placed(self, number: int, host: str, device: str, pid: int) -> None:
         """Where a trial runs, once known."""

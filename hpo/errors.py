@@ -36,6 +36,8 @@ class HpoError(Exception):
     """Base of every error raised on purpose."""
 
     exit_code: ClassVar[int] = 1
+    advice: str | None = None
+    """What to type next, where there is something; shown last."""
 
 
 class UsageError(HpoError):

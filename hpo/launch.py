@@ -7,7 +7,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hpo import budget, space
@@ -18,7 +20,7 @@ from hpo.errors import InfrastructureError, NoTrialSucceeded, UsageError
 from hpo.home import Home, confirmed_study
 from hpo.incumbent import Incumbent
 from hpo.launch_ray import Slots, Watchdog, end_processes, plan_slots, ray_session, survey
-from hpo.ledger import Ledger, last_holder, load_study, refuse_existing
+from hpo.ledger import Ledger, load_study, refuse_existing
 from hpo.lock import Lease, study_lock
 from hpo.objectives import objectives
 from hpo.provenance import provenance
@@ -33,6 +35,7 @@ from hpo.warm_start import gather
 __all__ = [
     "Slots",
     "View",
+    "alone",
     "check_data",
     "checkpoint_root",
     "drive",
@@ -65,7 +68,8 @@ def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, v
     spec = anchor(spec)
     folder = home.study(spec.study)
     lease = Lease.here(str(folder))
-    with guard(f"resume {spec.study}", home, lease) as signals, study_lock(folder):
+    with guard(f"resume {spec.study}", home, lease) as signals, alone(folder, lease):
+        go_on, signals.farewell = signals.farewell, "Nothing was recorded yet: start it again by the same command"
         storage = open_storage(spec.storage.ledger or home.ledger_url)
         refuse_existing(storage, spec.study)
         transfer = gather(spec, home)
@@ -74,6 +78,7 @@ def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, v
             slots = plan_slots(spec)
             home.remember_ledger(spec.study, spec.storage.ledger)
             ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease, transfer)
+            signals.farewell = go_on
             listener = view(ledger.study)
             for source in transfer.sources:
                 listener(Event("notice", text=f"warm start from {source}"))
@@ -98,17 +103,11 @@ def resume(
     Raises:
         As `run`; UsageError also when there is no such study.
     """
-    folder = home.study(name)
     if (confirmed := confirmed_study(name)) is not None:
         raise UsageError(f"a confirmation goes on by `hpo confirm {confirmed}`")
-    load_study(open_existing(home, name), name)  # so that a wrong name leaves no trace
-    home.create()
-    lease = Lease.here(str(folder))
-    with guard(f"resume {name}", home, lease) as signals, study_lock(folder):
-        storage = open_storage(home.ledger_of(name))
-        holder = last_holder(storage, name)
-        if holder and lease.outlived(holder):  # it died; its workers may not have noticed yet
-            end_processes(holder["token"])
+    lease = Lease.here(str(home.study(name)))
+    with guard(f"resume {name}", home, lease) as signals, alone(_existing(home, name), lease):
+        storage = open_existing(home, name)
         recorded = load_study(storage, name)
         spec = changes(recorded.spec)
         if why := budget.reached(dataclasses.replace(recorded, spec=spec), recorded.seconds):
@@ -126,10 +125,26 @@ def resume(
             return drive(ledger, home, slots, view(ledger.study), signals, verbose, figures)
 
 
+def _existing(home: Home, name: str) -> Path:
+    """The study's folder; a wrong name leaves no trace."""
+    load_study(open_existing(home, name), name)
+    home.create()
+    return home.study(name)
+
+
 def guard(command: str, home: Home, lease: Lease) -> SignalGuard:
     """Signals end the study in order; `command` is what goes on with it."""
     place = "" if "HPO_HOME" in os.environ or home == Home.at() else f" --home {home.path}"
-    return SignalGuard(f"Go on with: hpo {command}{place}", lambda: end_processes(lease.token))
+    return SignalGuard(f"Go on with: hpo {command}{place}", lambda: end_processes(lease.token, lease.pid))
+
+
+@contextmanager
+def alone(folder: Path, lease: Lease) -> Iterator[None]:
+    """Hold the study, and end what a driver that died has left of its Ray: its workers may not have noticed yet."""
+    with study_lock(folder, lease.token) as dead:
+        if dead:
+            end_processes(dead.token, dead.pid)
+        yield
 
 
 def check_data(recorded: StudyRecord, info: dict[str, Any]) -> None:

@@ -13,10 +13,10 @@ from hpo.errors import UsageError
 from hpo.export import leaders
 from hpo.home import Home, confirmation_of
 from hpo.incumbent import Incumbent
-from hpo.launch import View, check_data, drive, guard, plan_slots, preflight, study_sampler
-from hpo.launch_ray import end_processes, ray_session
+from hpo.launch import View, alone, check_data, drive, guard, plan_slots, preflight, study_sampler
+from hpo.launch_ray import ray_session
 from hpo.ledger import Ledger, last_holder, load_study
-from hpo.lock import Lease, study_lock
+from hpo.lock import Lease
 from hpo.provenance import provenance
 from hpo.records import Repeat, Scalar, StudyRecord, TrialRecord
 from hpo.specification import Asha, Budget, Search, Spec
@@ -54,14 +54,12 @@ def confirm(
         say(f"{name} has {complete} different complete configurations, not {top}: all of them are confirmed")
     home.create()
     lease = Lease.here(str(folder))
-    with guard(f"confirm {name} --top {top} --seeds {seeds}", home, lease) as signals, study_lock(folder):
+    with guard(f"confirm {name} --top {top} --seeds {seeds}", home, lease) as signals, alone(folder, lease):
         storage = open_storage(home.ledger_of(name))
         lease.refuse_other(name, last_holder(storage, name))
         study = load_study(storage, name)
         wanted = repeats(study, candidates(study, top), seeds)
         if unfinished(study, wanted):
-            if study.repeats and (holder := last_holder(storage, confirmation_of(name))) and lease.outlived(holder):
-                end_processes(holder["token"])  # it died; its workers may not have noticed yet
             spec = specification(study)
             info = preflight(spec, home)
             check_data(study, info)

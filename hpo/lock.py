@@ -12,18 +12,32 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from hpo.errors import InfrastructureError, UsageError
 
+HOST = socket.gethostname()
 LEASE_S = 120.0
 """A driver that gave no sign of life for so long is taken for dead; it gives one every 30 s."""
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a study, as its lock file tells."""
+
+    pid: int
+    host: str
+    since: str
+    """Local time, for people."""
+    token: str = ""
+    """That of its lease."""
+
+
 @contextmanager
-def study_lock(folder: Path) -> Iterator[None]:
-    """Hold the study whose folder this is.
+def study_lock(folder: Path, token: str = "") -> Iterator[Holder | None]:
+    """Hold the study whose folder this is; yields the holder of this host before, if it died.
 
     The kernel drops an flock when its process ends in any way, so a dead holder's lock needs no clean-up.
 
@@ -33,28 +47,34 @@ def study_lock(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a+")
+        file = (folder / "lock").open("a+b", buffering=0)
     except OSError as error:
         raise InfrastructureError(f"the study's folder {folder} cannot be used: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            raise UsageError(_refusal(folder.name, _holder(file.read()))) from None
-        file.seek(0)
-        file.truncate()
-        json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T")}, file)
-        file.flush()
-        yield
+            holder = _read(file)
+            who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another process"
+            raise UsageError(_refusal(folder.name, who)) from None
+        before = _read(file)
+        file.truncate(0)
+        try:
+            file.write(
+                json.dumps(dataclasses.asdict(Holder(os.getpid(), HOST, time.strftime("%F %T"), token))).encode()
+            )
+        except OSError as error:
+            raise InfrastructureError(f"the study's folder {folder} cannot be written to: {error.strerror}") from error
+        yield before if before and before.host == HOST else None
+        file.truncate(0)  # an orderly end leaves nothing to clear up
 
 
-def _holder(text: str) -> str:
+def _read(file: FileIO) -> Holder | None:
+    file.seek(0)
     try:
-        holder = json.loads(text)
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"
+        return Holder(**json.loads(file.read()))
+    except (ValueError, TypeError):  # empty, cut off, or of another version
+        return None
 
 
 def _refusal(name: str, holder: str) -> str:
@@ -78,7 +98,7 @@ class Lease:
     @classmethod
     def here(cls, folder: str) -> Lease:
         """A lease of this process, whose flock is in `folder`."""
-        return cls(uuid.uuid4().hex, socket.gethostname(), os.getpid(), folder)
+        return cls(uuid.uuid4().hex, HOST, os.getpid(), folder)
 
     def stored(self, now: float) -> dict[str, Any]:
         """What to record at `now`, seconds since the epoch."""

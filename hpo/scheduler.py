@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 
 from hpo.conductor import Conductor
+from hpo.loss import MemoryWatch, explain
 from trainers.api import EpochMetrics
+
+NODE_S = 3.0
+"""How long a node may take to accept a connection."""
 
 
 class StudyScheduler(tune.schedulers.FIFOScheduler):
@@ -20,6 +27,9 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
     def __init__(self, conductor: Conductor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._conductor = conductor
+        self._memory = MemoryWatch()
+        self._places: dict[int, tuple[str, str]] = {}
+        """Host and node of each trial, by number."""
 
     @property
     def supports_buffered_results(self) -> bool:
@@ -32,6 +42,8 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record the report; stop what failed, finished or fell below a rung's cutoff."""
         number = result["number"]
+        self._places[number] = (result["host"], result["node"])
+        self._memory.look()
         for text in result.get("warnings", ()):
             self._conductor.on_warning(number, text)
         if result.get("broken"):
@@ -48,8 +60,12 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """The worker or its node died (a trainer's own exceptions arrive as reports). Ray gives the trial up; the
         conductor counts the losses over all drivers of the study and hands it out again as a new one of Ray's."""
-        error = trial.get_error()
-        self._conductor.on_lost(trial.config["number"], _first_line(error))
+        number = trial.config["number"]
+        host, node = self._places.get(number, (None, None))
+        starved = self._memory.look() and host in (None, socket.gethostname())
+        # `trial.get_error` looks where Ray copies this file to later.
+        said = Path(trial.error_file).read_text() if trial.error_file else ""
+        self._conductor.on_lost(number, explain(said, host=host, node_gone=_is_gone(node), starved=starved))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Nothing to do: the report that ended it was recorded already."""
@@ -78,6 +94,20 @@ class StopAll(tune.Stopper):
         return {}
 
 
-def _first_line(error: object) -> str:
-    text = str(error or "its worker died").strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if isinstance(error, Exception) else text
+def _is_gone(node: str | None) -> bool:
+    """Whether a node of the cluster is dead; of an unknown one, whether any has just died.
+
+    The cluster's head takes half a minute to notice, so nodes are asked themselves.
+    """
+    nodes = {one["NodeID"]: one for one in ray.nodes()}  # type: ignore[no-untyped-call]
+    if node in nodes:
+        return not (nodes[node]["Alive"] and _answers(nodes[node]))
+    return not all(_answers(one) for one in nodes.values() if one["Alive"])
+
+
+def _answers(node: dict[str, Any]) -> bool:
+    try:
+        with socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=NODE_S):
+            return True
+    except OSError:
+        return False

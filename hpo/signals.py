@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
-from hpo.errors import HpoError
+from hpo.errors import HpoError, InfrastructureError
 
 terminal = 2
 """File descriptor of last words: another one while the live view keeps the standard error stream to itself."""
@@ -22,23 +23,50 @@ class Interrupted(HpoError):
         self.status = 128 + number
 
 
+_early: list[int] = []
+"""Signals received before a guard was there. What they raise may get lost inside an import, so they are kept."""
+
+
+def handle_early() -> None:
+    """From now on the first SIGINT or SIGTERM unwinds the command, wherever it is, and a second one leaves at once.
+
+    SIGTERM too, because the kernel drops it for the first process of a container that does not handle it.
+    """
+    _early.clear()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _unwind)
+
+
+def _unwind(number: int, frame: FrameType | None) -> NoReturn:
+    if _early:
+        os._exit(128 + number)
+    _early.append(number)
+    sys.exit(128 + number)
+
+
 class SignalGuard:
     """While active, the first SIGINT or SIGTERM ends the study in order and a second one leaves the process.
 
-    Until `watch` is called there is no trial to wait for, and the first one raises `Interrupted` on the spot.
+    Until `watch` is called there is no trial to wait for, and the first one raises `Interrupted` on the spot. What
+    is being imported or started just then may swallow that or turn it into an error of its own; then `watch` or the
+    end of the block makes up for it.
     """
 
     def __init__(self, farewell: str, clear: Callable[[], None] = lambda: None) -> None:
-        """`farewell` says how to go on; `clear` ends other processes. Both are for leaving at once."""
+        """`farewell` is the first `farewell`; `clear` ends other processes where this one leaves at once."""
         self.received: int | None = None
-        self._farewell = farewell
+        self.farewell = farewell
+        """What to type next, for whoever ends the study early or has it ended by a fault outside of it."""
         self._clear = clear
         self._stop: Callable[[str], None] | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> SignalGuard:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._handle)
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in self._before:
+            signal.signal(number, self._handle)
+        if _early:
+            raise self._interrupted(_early[0])
         return self
 
     def __exit__(
@@ -46,12 +74,21 @@ class SignalGuard:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if isinstance(error, Interrupted | InfrastructureError):
+            error.advice = self.farewell
+        elif error is not None and self.received is not None and self._stop is None:
+            raise self._interrupted(self.received) from error
+
+    def _interrupted(self, number: int) -> Interrupted:
+        error = Interrupted(number)
+        error.advice = self.farewell
+        return error
 
     def watch(self, stop: Callable[[str], None]) -> None:
-        """From now on the first signal calls `stop`. Handlers are set again: `ray.init` takes SIGTERM for itself."""
+        """From now on the first signal calls `stop`."""
         self._stop = stop
-        for number in self._before:
-            signal.signal(number, self._handle)
+        if self.received is not None:
+            stop(f"interrupted by {signal.Signals(self.received).name}")
 
     def say(self, text: str) -> None:
         """Write last words past Python's buffers: whatever was interrupted may be inside one of them."""
@@ -60,7 +97,7 @@ class SignalGuard:
     def leave(self, code: int) -> NoReturn:
         """End the process at once, saying how to go on; with a signal's code if there was one."""
         self._clear()
-        self.say(self._farewell)
+        self.say(self.farewell)
         os._exit(code if self.received is None else 128 + self.received)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -14,11 +14,13 @@ from rich.table import Table
 from hpo.confirmation import confirmation
 from hpo.errors import UsageError
 from hpo.home import Home, confirmation_of
+from hpo.launch import checkpoint_root
 from hpo.ledger import load_study, study_names
 from hpo.objectives import front, values
 from hpo.objectives import table as front_table
 from hpo.outcome import Ending
 from hpo.records import StudyRecord, TrialRecord, iso
+from hpo.redact import redact
 from hpo.storage import open_existing
 from hpo.summary import configuration, counts, percent, short_names, size
 from hpo.transfer_effect import effect
@@ -46,7 +48,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     console = Console()
     console.print(
         f"[bold]{escape(study.name)}[/bold]  {counts(study)}, {study.seconds / 60:.1f} minutes, "
-        f"checkpoints {size(checkpoint_bytes(name, home))}"
+        f"checkpoints {_checkpoints(study, home)}"
     )
     if study.ended:
         console.print(escape(f"ended: {study.ended}"), highlight=False)
@@ -131,7 +133,7 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "best_val_accuracy": study.best.value if study.best else None,
         "ended": study.ended,
         "confirmation": confirmation_json(confirmation(study)),
-        "checkpoint_bytes": checkpoint_bytes(study.name, home),
+        "checkpoint_bytes": checkpoint_bytes(study, home),
         "objectives": list(study.spec.objectives),
         "front": [
             {"place": place, "trial": trial.number, "values": values(trial, study.spec.objectives)}
@@ -212,9 +214,19 @@ def _all_studies(home: Home) -> list[StudyRecord]:
     return found
 
 
-def checkpoint_bytes(name: str, home: Home) -> int:
-    """Of a study and its confirmation, as far as they are kept in the home folder."""
-    return sum(folder_bytes(home.checkpoints(one)) for one in (name, confirmation_of(name)))
+def checkpoint_bytes(study: StudyRecord, home: Home) -> int | None:
+    """Bytes of disk that the checkpoints of a study and its confirmation take; None where they are in no folder of this
+    machine."""
+    place = checkpoint_root(study.spec, home)
+    if "://" in place:
+        return None
+    confirmed = study.spec.model_copy(update={"study": confirmation_of(study.name)})
+    return folder_bytes(Path(place)) + folder_bytes(Path(checkpoint_root(confirmed, home)))
+
+
+def _checkpoints(study: StudyRecord, home: Home) -> str:
+    taken = checkpoint_bytes(study, home)
+    return size(taken) if taken is not None else f"at {escape(redact(checkpoint_root(study.spec, home)))}"
 
 
 def folder_bytes(folder: Path) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
-from hpo.redact import redact
+from hpo.redact import encoding_hint, redact
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
@@ -38,17 +38,22 @@ def open_storage(url: str) -> RDBStorage:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        return optuna.storages.RDBStorage(url, engine_kwargs=_engine_arguments(url))
+        guard = _FileGuard(sqlite_file(url))
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=_engine_arguments(url, guard))
+        guard.watch(storage)
+        return storage
     except (
         sqlalchemy.exc.ArgumentError,
         sqlalchemy.exc.NoSuchModuleError,
         ModuleNotFoundError,
         ImportError,
     ) as error:
-        raise UsageError(f"storage.ledger: {redact(url)} cannot be used: {redact(str(error))}") from error
+        raise UsageError(
+            f"storage.ledger: {redact(url)} cannot be used: {redact(str(error), url)}{encoding_hint(url)}"
+        ) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise InfrastructureError(
-            f"the ledger {redact(url)} cannot be opened: {redact(str(error.__cause__ or error))}"
+            f"the ledger {redact(url)} cannot be opened: {redact(_first_line(error), url)}{encoding_hint(url)}"
         ) from error
     except RuntimeError as error:  # Optuna's word for a schema of another version
         newer = "pip install" in str(error)
@@ -59,6 +64,10 @@ def open_storage(url: str) -> RDBStorage:
         ) from error
 
 
+def _first_line(error: Exception) -> str:
+    return str(error.__cause__ or error).strip().partition("\n")[0]
+
+
 def storage_errors() -> tuple[type[Exception], ...]:
     """What a failing database or disk raises under Optuna."""
     import optuna.exceptions
@@ -67,7 +76,7 @@ def storage_errors() -> tuple[type[Exception], ...]:
     return (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
 
 
-def _engine_arguments(url: str) -> dict[str, Any]:
+def _engine_arguments(url: str, guard: _FileGuard) -> dict[str, Any]:
     if not url.startswith("sqlite"):
         return {"pool_pre_ping": True}  # a restarted server costs a ping, not a trial
     import sqlite3
@@ -81,6 +90,7 @@ def _engine_arguments(url: str) -> dict[str, Any]:
         """With WAL readers (`hpo status`) never block the driver, and a commit is one fsync instead of three."""
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
+            guard.check()
             super().__init__(*arguments, **options)
             self.execute(f"PRAGMA journal_mode={mode}")
 
@@ -88,6 +98,45 @@ def _engine_arguments(url: str) -> dict[str, Any]:
         "connect_args": {"timeout": LOCK_TIMEOUT_S, "factory": Connection},
         "poolclass": sqlalchemy.pool.NullPool if ":memory:" in url else sqlalchemy.pool.QueuePool,
     }
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database, None for any other."""
+    found = re.match(r"sqlite(?:\+pysqlite)?:///(?!:memory:|file:)([^?]+)", url)
+    return Path(found[1]) if found else None
+
+
+class _FileGuard:
+    """Has every use of an SQLite database fail once its file is removed or replaced: SQLite itself would go on writing
+    to what nobody can find again, or begin an empty one. Whoever puts the file back has everything."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._opened: tuple[int, int] | None = None
+
+    def watch(self, storage: RDBStorage) -> None:
+        """From now on the file must stay what it is."""
+        import sqlalchemy.event
+
+        if self._path is not None and self._path.is_file():
+            self._opened = self._identity()
+            sqlalchemy.event.listen(storage.engine, "checkout", lambda *ignored: self.check())
+
+    def check(self) -> None:
+        """Raises InfrastructureError where it is not."""
+        if self._opened is None or (now := self._identity()) == self._opened:
+            return
+        raise InfrastructureError(
+            f"the ledger {self._path} was {'replaced' if now else 'removed'} while in use; put it back before going on"
+        )
+
+    def _identity(self) -> tuple[int, int] | None:
+        assert self._path is not None
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 def patiently(storage: BaseStorage, call: Callable[[], R], patience: float = PATIENCE_S) -> R:
@@ -130,12 +179,13 @@ def network_file_system(url: str, mounts: str | None = None) -> str | None:
         url: SQLAlchemy URL; any other database gives None.
         mounts: text in the form of `/proc/self/mounts`; None reads that file, where there is one.
     """
-    if not url.startswith("sqlite:///") or ":memory:" in url:
+    file = sqlite_file(url)
+    if file is None:
         return None
     if mounts is None:
         table = Path("/proc/self/mounts")
         mounts = table.read_text() if table.is_file() else ""
-    folder = os.path.realpath(os.path.dirname(url[len("sqlite:///") :].partition("?")[0]) or ".")
+    folder = os.path.realpath(file.parent)
     kind, longest = "", -1
     for line in mounts.splitlines():
         _, point, found, *_ = line.split(" ")
@@ -158,9 +208,15 @@ def open_existing(home: Home, name: str | None = None) -> RDBStorage:
 
     Raises:
         UsageError: nothing was ever run in this home folder.
-        InfrastructureError: as `open_storage`.
+        InfrastructureError: the study was, but its ledger is gone; or as `open_storage`.
     """
     url = home.ledger_of(name) if name else home.ledger_url
-    if url == home.ledger_url and not (home.path / "optuna.db").is_file():
+    file = sqlite_file(url)
+    if file is not None and not file.is_file():
+        if name and home.study(name).is_dir():
+            raise InfrastructureError(
+                f"the ledger of {name!r}, {file}, is gone; put it back, from a backup if need be. Without it nobody "
+                f"knows what the files in {home.study(name)} belong to"
+            )
         raise UsageError(f"no study was run in {home.path}; name another home folder by --home")
     return open_storage(url)

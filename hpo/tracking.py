@@ -10,6 +10,7 @@ waits: the driver leaves its newest record of a trial here and goes on.
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import os
 import re
 import threading
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
 from hpo.records import StudyRecord, TrialRecord
-from hpo.redact import redact
+from hpo.redact import encoding_hint, redact
 from hpo.specification import Spec
 from hpo.tracking_mirror import Mirror
 from hpo.tracking_models import CHAMPION
@@ -93,9 +94,10 @@ def check_server(uri: str) -> None:
             return
     except urllib.error.HTTPError:
         return  # it answers; whether it lets us in shows at the first call
-    except OSError as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # also one that speaks something else
+        reason = redact(str(getattr(error, "reason", error)).strip(), uri)
         raise InfrastructureError(
-            f"the MLflow server {redact(uri)} does not answer: {getattr(error, 'reason', error)}. {_WAYS_OUT}"
+            f"the MLflow server {redact(uri)} does not answer: {reason}{encoding_hint(uri)}. {_WAYS_OUT}"
         ) from error
 
 
@@ -119,7 +121,7 @@ def _check_database(uri: str) -> None:
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         raise InfrastructureError(
-            f"MLflow's database {redact(uri)} cannot be used: {redact(cause)}. {_WAYS_OUT}"
+            f"MLflow's database {redact(uri)} cannot be used: {redact(cause, uri)}{encoding_hint(uri)}. {_WAYS_OUT}"
         ) from error
     except MlflowException as error:
         raise InfrastructureError(f"MLflow cannot use {redact(uri)}: {_schema_remedy(uri, str(error))}") from error

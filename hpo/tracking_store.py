@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
+import sqlite3
+import tempfile
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.home import Home, confirmed_study
+from hpo.home import NAME, Home, confirmed_study
 from hpo.records import StudyRecord
 
 if TYPE_CHECKING:
@@ -27,6 +32,23 @@ LARGEST = 1.7976931348623157e308
 def tracking_uri(study: StudyRecord, home: Home) -> str:
     """Where a study is tracked: its specification's URI, else MLFLOW_TRACKING_URI, else the home folder."""
     return study.spec.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or home.mlflow_url
+
+
+def make_store(home: Home) -> None:
+    """The home folder's MLflow database, whole or not at all: MLflow makes one in hundreds of steps and, killed among
+    them, leaves one that it refuses to open ever after."""
+    if (whole := home.path / "mlflow.db").exists():
+        return
+    from mlflow import MlflowClient
+
+    home.cache.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mlflow-", dir=home.cache) as folder:
+        first, second = Path(folder, "first.db"), Path(folder, "second.db")
+        MlflowClient(tracking_uri=f"sqlite:///{first}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(first)) as made, closing(sqlite3.connect(second)) as copy:
+            made.backup(copy)
+        with suppress(FileExistsError):  # another driver was faster
+            os.link(second, whole)
 
 
 @dataclass
@@ -55,6 +77,8 @@ class Store:
         from mlflow import MlflowClient
 
         self.uri = tracking_uri(study, home)
+        if self.uri == home.mlflow_url:
+            make_store(home)
         self.client = MlflowClient(tracking_uri=self.uri)
         self._study = study
         self._home = home
@@ -71,7 +95,9 @@ class Store:
         return self._experiment
 
     def _create_experiment(self, name: str) -> str:
-        location = (self._home.artifacts / name).as_uri() if self.uri == self._home.mlflow_url else None
+        # MLflow takes any name; as a folder only one that cannot lead out of the home folder will do.
+        folder = name if NAME.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:16]
+        location = (self._home.artifacts / folder).as_uri() if self.uri == self._home.mlflow_url else None
         return str(self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
 
     @property

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+import ray
 from pydantic import TypeAdapter
 from ray import tune
 
@@ -63,6 +64,9 @@ class Worker(tune.Trainable):
         except TrainerError as error:
             self._close()
             return self._report(failure=f"{type(error).__name__}: {error}")
+        except MemoryError:
+            self._close()
+            return self._report(failure=f"MemoryError: the host is out of memory\n{traceback.format_exc(limit=-6)}")
         except Exception as error:  # noqa: BLE001 - whatever a trainer raises ends its trial, not the study
             trace = traceback.format_exc(limit=-6)
             self._close()
@@ -94,7 +98,8 @@ class Worker(tune.Trainable):
         return train(config, context)
 
     def _report(self, **report: Any) -> dict[str, Any]:
-        place = {"host": socket.gethostname(), "device": self._job["device"], "pid": os.getpid()}
+        node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+        place = {"host": socket.gethostname(), "node": node, "device": self._job["device"], "pid": os.getpid()}
         return {"number": self._job["number"], **place, **report}
 
     def _close(self) -> None:

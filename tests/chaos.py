@@ -3,7 +3,7 @@
 Every run is a study of its own (synthetic trainer, real Ray, SQLite and MLflow) whose driver or one of whose workers
 is killed with SIGKILL one to three times. The driver is resumed at once, while Ray still clears up after the dead one.
 Drivers of every third run start a Ray of their own, which dies with them; the others share a cluster that outlives
-them.
+them. `tests/integration/test_chaos.py` plays ten smaller ones.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hpo import space
 from hpo.asha import replay
@@ -34,22 +35,37 @@ from hpo.storage import open_storage
 from tests.conftest import synthetic_spec
 from tests.drivers import Driver, cluster
 
-TRIALS, EPOCHS, SECONDS = 8, 8, 0.2
 LIMIT_S = 300.0
 QUALITY = {"type": "float", "low": 0.0, "high": 1.0}
-PLAIN: dict[str, object] = {
+PLAIN: dict[str, Any] = {
     "space": {"extra.quality": QUALITY},
     "enqueue": [{"extra.quality": 0.5}, {"extra.quality": 0.2}],
-    "train": {"epochs": EPOCHS, "progressive": {"stages": 1}},
+    "train": {"progressive": {"stages": 1}},
 }
 STAGES = "train.progressive.stages"
-STAGED: dict[str, object] = {
+STAGED: dict[str, Any] = {
     "space": {"extra.quality": QUALITY, STAGES: {"type": "int", "low": 1, "high": 4}},
     "enqueue": [{"extra.quality": 0.5, STAGES: 4}, {"extra.quality": 0.2, STAGES: 2}],
-    "train": {"epochs": EPOCHS},
+    "train": {},
     "asha": {"reduction_factor": 2, "resource": "compute", "align": "stages", "controls": 0.25},
 }
 """Every second run: trials that meet their rungs after different epochs, and some that nobody stops."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a run's study is."""
+
+    trials: int = 8
+    epochs: int = 8
+    seconds: float = 0.2
+    """Per epoch."""
+    latest: int = 28
+    """Trained epochs of the study after which a kill is planned at the latest; fewer than it will have."""
+    start: float = 8.0
+    """Seconds after its start at which a starting driver is killed at the latest."""
+    torch: int = 5
+    """Every so many runs keep checkpoints through torch, whose import dominates the others' time; 0: none."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +98,10 @@ class Result:
 class Run:
     """One study and its deaths."""
 
-    def __init__(self, folder: Path, seed: int, index: int, ray: dict[str, str]) -> None:
+    def __init__(self, folder: Path, seed: int, index: int, ray: dict[str, str], scale: Scale = Scale()) -> None:
         """`ray`: environment that names a cluster to use; empty to start one for each driver."""
         self.ray = ray
+        self.scale = scale
         self.name = f"chaos-{seed}-{index:03d}"
         self.home = Home.at(folder / "home").create()
         self.journal = folder / f"journal-{self.name}"
@@ -92,12 +109,16 @@ class Run:
         chance = random.Random(f"{seed}/{index}")
         self.plan = [self._kill(chance) for _ in range(chance.randint(1, 3))]
         self.plan.sort(key=lambda kill: -1 if kill.epochs is None else kill.epochs)
+        kind = STAGED if index % 2 else PLAIN
         self.spec = synthetic_spec(
             self.name,
-            # Every fifth run keeps checkpoints through torch, whose import dominates the others' time.
-            extra={"seconds": SECONDS, "journal": str(self.journal), "light": index % 5 != 4},
-            **(STAGED if index % 2 else PLAIN),
-            budget={"trials": TRIALS},
+            extra={
+                "seconds": scale.seconds,
+                "journal": str(self.journal),
+                "light": not scale.torch or index % scale.torch != scale.torch - 1,
+            },
+            **(kind | {"train": {**kind["train"], "epochs": scale.epochs}}),
+            budget={"trials": scale.trials},
             concurrency=2,
             seed=index,
             retries=9,
@@ -107,12 +128,11 @@ class Run:
         self.drivers: list[Driver] = []
         self.result = Result()
 
-    @staticmethod
-    def _kill(chance: random.Random) -> Kill:
+    def _kill(self, chance: random.Random) -> Kill:
         if chance.random() < 0.2:
-            return Kill("driver", None, chance.uniform(0, 8))
+            return Kill("driver", None, chance.uniform(0, self.scale.start))
         target = chance.choice(["driver", "driver", "worker"])
-        return Kill(target, chance.randrange(28), chance.uniform(0, 2 * SECONDS))
+        return Kill(target, chance.randrange(self.scale.latest), chance.uniform(0, 2 * self.scale.seconds))
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -162,7 +182,7 @@ class Run:
 
     def _wait_for_training(self, moment: float) -> None:
         while self.drivers[-1].process.is_alive() and time.time() < moment + LIMIT_S:
-            after = [at for *_, at in self.trained() if at > moment + SECONDS]
+            after = [at for *_, at in self.trained() if at > moment + self.scale.seconds]
             if after:
                 self.result.gaps.append(min(after) - moment)
                 return
@@ -194,7 +214,7 @@ class Run:
         counts = Counter((trial, epoch) for trial, epoch, _, _ in self.trained())
         kills = self.result.kills.total()
         self.result.repeated = sum(counts.values()) - len(counts)
-        for number in range(TRIALS):
+        for number in range(self.scale.trials):
             again = sum(count - 1 for (trial, _), count in counts.items() if trial == number)
             if again > kills:
                 self.result.wrong.append(f"trial {number} trained {again} epochs again after {kills} kills")
@@ -213,10 +233,10 @@ class Run:
                 self.result.lost.append(f"trial {number}")
             elif study.trials[number].values != values:
                 self.result.wrong.append(f"trial {number} has {study.trials[number].values}, not {values}")
-        self.result.duplicates += [f"trial {trial.number}" for trial in study.trials[TRIALS:]]
+        self.result.duplicates += [f"trial {trial.number}" for trial in study.trials[self.scale.trials :]]
         for trial, stored in zip(study.trials, frozen, strict=True):
             met = {level: epoch for epoch, level in self._rungs(trial).items()}
-            horizon = EPOCHS if trial.complete else met.get(trial.pruned_at or 0, 0)
+            horizon = self.scale.epochs if trial.complete else met.get(trial.pruned_at or 0, 0)
             epochs = Counter(epoch.metrics.epoch for epoch in trial.epochs)
             self._compare(f"trial {trial.number}: ledger", epochs, horizon)
             self._compare(f"trial {trial.number}: Optuna", Counter(stored.intermediate_values), horizon)
@@ -233,7 +253,8 @@ class Run:
         experiment = client.get_experiment_by_name(self.name)
         runs = client.search_runs([experiment.experiment_id]) if experiment else []
         by_trial = Counter(int(run.data.tags.get("hpo.trial", -1)) for run in runs)
-        self.result.lost += [f"MLflow run of trial {number}" for number in range(-1, TRIALS) if not by_trial[number]]
+        wanted = range(-1, self.scale.trials)
+        self.result.lost += [f"MLflow run of trial {number}" for number in wanted if not by_trial[number]]
         self.result.duplicates += [f"MLflow run of trial {number}" for number, count in by_trial.items() if count > 1]
         status = {"complete": "FINISHED", "pruned": "KILLED"}
         for run in runs:
@@ -282,10 +303,10 @@ def expected(spec: Spec) -> dict[int, dict[str, object]]:
     return {trial.number: dict(trial.values) for trial in asked}
 
 
-def play(runs: int, seed: int, folder: Path) -> list[Result]:
-    """Play so many runs in `folder`, printing a line for each."""
+def play(runs: range, seed: int, folder: Path) -> list[Result]:
+    """Play these runs in `folder`, printing a line for each."""
     with cluster() as shared:
-        return [_play(folder, seed, index, shared if index % 3 else {}) for index in range(runs)]
+        return [_play(folder, seed, index, shared if index % 3 else {}) for index in runs]
 
 
 def _play(folder: Path, seed: int, index: int, ray: dict[str, str]) -> Result:
@@ -326,13 +347,15 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--first", type=int, default=0, help="begin with this run, to play a series in parts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args()
     # Short, because Ray puts sockets below it and their paths are limited to 107 bytes.
     with tempfile.TemporaryDirectory(prefix="chaos-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         os.environ["RAY_TMPDIR"] = folder
-        figures = summary(play(arguments.runs, arguments.seed, Path(folder)))
+        runs = range(arguments.first, arguments.first + arguments.runs)
+        figures = summary(play(runs, arguments.seed, Path(folder)))
     print(json.dumps(figures) if arguments.json else "\n".join(f"{key}: {value}" for key, value in figures.items()))
     return int(bool(figures["losses"] + figures["duplicates"] + figures["violations"]))
 

@@ -91,16 +91,22 @@ class Driver:
         deadline = time.monotonic() + seconds
         while (left := marked(self.mark)) and time.monotonic() < deadline:
             time.sleep(0.2)
-        return left
+        return [command[:200].strip() for command in left]
 
 
 def marked(mark: str) -> list[str]:
     """Command lines of the live processes with that mark in their environment."""
-    found = []
+    return list(marked_processes(mark).values())
+
+
+def marked_processes(mark: str) -> dict[int, str]:
+    """The same by process id."""
+    found = {}
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and f"{MARK}={mark}".encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200])
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found[int(folder.name)] = command
         except OSError:  # it has ended meanwhile
             continue
     return found

@@ -1,10 +1,11 @@
 """A trainer without a model: a learning curve from its settings, with faults on demand.
 
 `extra` settings: `quality` (0 to 1, final accuracy), `noise` (its deviation over seeds), `speed` (of the curve),
-`seconds` per epoch; `nan_at`, `crash_at`, `memory_at`, `exit_at` (epochs at which it misbehaves), `exit_once` (only on
-the first attempt), `megabytes` (size of a checkpoint), `params` (that it reports), `light` (checkpoints without torch,
-whose import takes longer than a whole study here), `journal` (a folder where every epoch that is really trained leaves
-a line per trial: `epoch pid time`).
+`seconds` per epoch; `nan_at`, `infinite_at`, `crash_at`, `memory_at`, `exit_at`, `kill_at`, `hog_at`, `starve_at`
+(epochs at which it misbehaves: see `misbehave`), `exit_once` (only on the first attempt), `cgroup` (for `hog_at`),
+`megabytes` (size of a checkpoint), `params` (that it reports), `light` (checkpoints without torch, whose import takes
+longer than a whole study here), `journal` (a folder where every epoch that is really trained leaves a line per trial:
+`epoch pid time`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import json
 import math
 import os
 import random
+import resource
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,8 +40,9 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
     for epoch in range(first, config.train.epochs + 1):
         time.sleep(float(extra.get("seconds", 0.0)))
         misbehave(extra, epoch, again=loaded is not None)
-        value = math.nan if epoch == extra.get("nan_at", 0) else curve(extra, epoch, config.train.epochs)
+        value = curve(extra, epoch, config.train.epochs)
         value += float(extra.get("noise", 0.0)) * random.Random(f"{context.seed} {extra.get('quality')}").gauss(0, 1)
+        value = {extra.get("nan_at", 0): math.nan, extra.get("infinite_at", 0): math.inf}.get(epoch, value)
         metrics = {"epoch": epoch, "val_accuracy": value, "train_loss": 1.0 - 0.01 * epoch, "seconds": 0.01}
         metrics["compute"] = compute(plan, epoch, config.train.compute_size)
         if "params" in extra:
@@ -54,10 +58,35 @@ def misbehave(extra: Mapping[str, bool | int | float | str], epoch: int, *, agai
     """Dies, or raises what is asked for at this epoch."""
     if epoch == extra.get("exit_at", 0) and not (extra.get("exit_once") and again):
         os._exit(1)
+    if epoch == extra.get("kill_at", 0):
+        os.kill(os.getpid(), signal.SIGKILL)
     if epoch == extra.get("crash_at", 0):
         raise ValueError("a crash on demand")
     if epoch == extra.get("memory_at", 0):
         raise OutOfMemory("stage 0, 32 px, batch size 8: out of memory on demand")
+    if epoch == extra.get("hog_at", 0):
+        Path(str(extra["cgroup"]), "cgroup.procs").write_text(str(os.getpid()))
+        hoard()
+    if epoch == extra.get("starve_at", 0):
+        starve()
+
+
+def hoard() -> None:
+    """Take memory until the kernel ends that."""
+    taken = []
+    while True:
+        taken.append(bytearray(b"x") * 2**20)
+
+
+def starve() -> None:
+    """Take more memory than this process may have; it may have more again afterwards."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**24, before[1]))
+    try:
+        bytearray(2**30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def tensors(extra: Mapping[str, bool | int | float | str], epoch: int) -> dict[str, Any]:

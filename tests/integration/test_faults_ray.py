@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def test_loss_of_a_node(home: Home, tmp_path: Path) -> None:
     assert [trial.status for trial in study.trials] == ["complete"] * 4
     losses = [attempt for trial in study.trials for attempt in trial.attempts if attempt.lost]
     assert len(losses) == 1
+    assert losses[0].lost in ("its node was lost", f"its node was lost on {socket.gethostname()}")
     (hit,) = [trial for trial in study.trials if len(trial.attempts) == 2]
     assert hit.attempts[1].resumed_after >= 1
     for trial in study.trials:

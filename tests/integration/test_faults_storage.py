@@ -127,6 +127,19 @@ def test_full_disk(home: Home, tmp_path: Path, ray: dict[str, str], small_disk: 
     assert sqlite3.connect(small_disk / "ledger.db").execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+def test_a_disk_that_is_full_from_the_start(tmp_path: Path, small_disk: Path) -> None:
+    """One clear error, exit 4, and nothing recorded."""
+    (tmp_path / "spec.yaml").write_text(synthetic_spec("late", extra={"light": True}).to_yaml())
+    (small_disk / "home").mkdir()
+    (tmp_path / "full").symlink_to(small_disk / "home")  # what it prints goes beside, to another disk
+    fill(small_disk / "filler")
+    driver = Driver.start("run", tmp_path / "spec.yaml", home=tmp_path / "full")
+    assert driver.wait() == 4, driver.text
+    assert "No space left on device" in driver.text
+    assert "Traceback" not in driver.text
+    assert driver.text.strip().splitlines()[-1] == "Nothing was recorded yet: start it again by the same command"
+
+
 def fill(path: Path) -> None:
     """A file as large as its disk allows."""
     with path.open("wb", buffering=0) as filler:

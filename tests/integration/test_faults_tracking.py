@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import shutil
 import signal
+import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,11 +16,13 @@ from mlflow import MlflowClient
 
 from hpo import doctor
 from hpo.asha import RungDecision
+from hpo.errors import InfrastructureError
 from hpo.home import Home
 from hpo.ledger import Ledger, load_study
 from hpo.outcome import Ending, Outcome
 from hpo.storage import open_storage
-from hpo.tracking import CONNECT_TIMEOUT_S, TRIAL_TAG, Mirror
+from hpo.tracking import CONNECT_TIMEOUT_S, TRIAL_TAG, Mirror, check_server, check_store
+from hpo.tracking_store import make_store
 from tests.conftest import synthetic_spec
 from tests.drivers import Driver, cluster
 from tests.integration.conftest import free_port
@@ -157,6 +164,59 @@ def test_a_cut_off_synchronisation_is_finished_without_a_trace(home: Home, recor
     assert left == [f"trial {number} has a run that the ledger does not know" for number in range(4)]
     experiment = client.get_experiment_by_name("compared")
     assert len(client.search_runs([experiment.experiment_id])) == 5
+
+
+def test_a_driver_killed_while_mlflow_makes_its_database(home: Home) -> None:
+    """It is there whole or not at all: MLflow refuses what it did not finish itself."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.warm"])
+    for delay in (0.0, 0.4):
+        process = context.Process(target=make_store, args=(home,))
+        process.start()
+        while process.is_alive() and not list(home.cache.glob("mlflow-*/first.db")):
+            time.sleep(0.01)
+        process.join(delay)
+        process.kill()
+        process.join()
+        check_store(home.mlflow_url)
+        if (home.path / "mlflow.db").exists():
+            break
+        for left in home.cache.glob("mlflow-*"):
+            shutil.rmtree(left)
+    make_store(home)
+    check_store(home.mlflow_url)
+    assert MlflowClient(tracking_uri=home.mlflow_url).search_experiments()
+    assert list(home.path.glob("mlflow.db*")) == [home.path / "mlflow.db"]
+
+
+@pytest.mark.parametrize("name", ["../../outside", "/tmp/outside", "a b/../../..", "x" * 200])
+def test_an_experiments_name_does_not_lead_out_of_the_home_folder(home: Home, name: str) -> None:
+    """MLflow takes any name; its artifacts stay in the home folder."""
+    spec = synthetic_spec("named", tracking={"experiment": name})
+    ledger = Ledger.create(open_storage(home.ledger_url), spec, {"identity": "one", "created": 1.0})
+    Mirror(ledger.study, home).begin()
+    experiment = MlflowClient(tracking_uri=home.mlflow_url).get_experiment_by_name(name)
+    place = Path(experiment.artifact_location.removeprefix("file://"))
+    assert place.resolve().parent == home.artifacts
+    assert list(place.rglob("specification.yaml"))
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_server_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+    """One that takes the connection and then is silent, or says something that is no HTTP."""
+    monkeypatch.setattr("hpo.tracking.CONNECT_TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def say() -> None:
+            with silent.accept()[0] as connection:
+                connection.sendall(b"220 some other service\r\n")
+
+        if answers:
+            threading.Thread(target=say, daemon=True).start()
+        with pytest.raises(InfrastructureError, match="does not answer") as refused:
+            check_server(f"http://me:s3@cret@127.0.0.1:{silent.getsockname()[1]}")
+    assert "tracking.enabled=false" in str(refused.value)
+    assert "cret" not in str(refused.value)
 
 
 class Cut:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from hpo import launch
+from hpo import doctor, launch
 from hpo.errors import NoTrialSucceeded
 from hpo.home import Home
+from hpo.records import TrialRecord
+from hpo.status import show_study, study_json
+from hpo.summary import size
 from tests.conftest import synthetic_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
 
-def test_only_the_last_checkpoint_of_an_ended_trial_is_kept(home: Home) -> None:
-    """Whether it is complete, pruned or failed."""
+def reason(trial: TrialRecord) -> str:
+    """Why a trial ended."""
+    assert trial.outcome is not None
+    return trial.outcome.reason
+
+
+def test_only_the_last_checkpoint_of_an_ended_trial_is_kept(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether it is complete, pruned or failed; and `hpo status` tells the disk that is used."""
     spec = synthetic_spec(
         "bounded",
         extra={"seconds": 0.0, "light": True, "crash_at": 0},
@@ -36,21 +51,149 @@ def test_only_the_last_checkpoint_of_an_ended_trial_is_kept(home: Home) -> None:
         folder = home.checkpoints("bounded") / f"{trial.number:05d}"
         assert [path.stem for path in folder.glob("*.json")] == [f"{len(trial.epochs):06}"]
 
+    taken = sum(path.stat().st_size for path in home.checkpoints("bounded").rglob("*.json"))
+    assert study_json(study, home)["checkpoint_bytes"] == taken > 0
+    show_study(home, "bounded", as_json=False)
+    assert f"checkpoints {size(taken)}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A control group whose processes may take 64 MB more than they have."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    roots = {(kind, "memory" in options.split(",")): Path(point) for _, point, kind, options, *_ in mounts}
+    root = roots.get(("cgroup", True)) or roots.get(("cgroup2", False))
+    try:
+        assert root is not None
+        folder = root / f"hpo-test-{os.getpid()}"
+        folder.mkdir()
+    except (AssertionError, OSError) as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    try:
+        limits = [folder / name for name in ("memory.limit_in_bytes", "memory.max") if (folder / name).exists()]
+        if not limits:
+            pytest.skip("control groups cannot limit memory here")
+        limits[0].write_text(str(64 * 2**20))
+        yield folder
+    finally:
+        deadline = time.monotonic() + 30
+        while (folder / "cgroup.procs").read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        folder.rmdir()
+
 
 def test_running_out_of_memory_fails_the_trial_alone(home: Home) -> None:
-    """The study goes on, and says which stage was too large."""
+    """On the device, told by the trainer with the stage that was too large; and on the host, where Python cannot have
+    what it asks for. The study goes on."""
     spec = synthetic_spec(
         "memory",
         extra={"seconds": 0.0, "light": True},
-        space={"extra.memory_at": {"type": "int", "low": 0, "high": 9}},
-        enqueue=[{"extra.memory_at": 2}, {"extra.memory_at": 0}],
-        budget={"trials": 2},
+        space={
+            "extra.memory_at": {"type": "int", "low": 0, "high": 9},
+            "extra.starve_at": {"type": "int", "low": 0, "high": 9},
+        },
+        enqueue=[
+            {"extra.memory_at": 2, "extra.starve_at": 0},
+            {"extra.memory_at": 0, "extra.starve_at": 2},
+            {"extra.memory_at": 0, "extra.starve_at": 0},
+        ],
+        budget={"trials": 3},
         asha={"enabled": False},
     )
     study = launch.run(spec, home, view=lambda spec: lambda event: None)
+    assert [trial.status for trial in study.trials] == ["failed", "failed", "complete"]
+    assert reason(study.trials[0]).startswith("OutOfMemory: stage 0")
+    assert reason(study.trials[1]).startswith("MemoryError: the host is out of memory")
+    assert [len(trial.attempts) for trial in study.trials] == [1, 1, 1]
+
+
+def test_a_worker_that_the_kernel_kills_for_memory_is_tried_again_and_then_fails(home: Home, cgroup: Path) -> None:
+    """The kernel's own doing, in a control group; the reason says so."""
+    spec = synthetic_spec(
+        "hog",
+        extra={"seconds": 0.0, "light": True, "cgroup": str(cgroup)},
+        space={"extra.hog_at": {"type": "int", "low": 0, "high": 9}},
+        enqueue=[{"extra.hog_at": 3}, {"extra.hog_at": 0}],
+        budget={"trials": 2},
+        asha={"enabled": False},
+        retries=1,
+    )
+    study = launch.run(spec, home, view=lambda spec: lambda event: None)
     assert [trial.status for trial in study.trials] == ["failed", "complete"]
-    assert study.trials[0].outcome is not None
-    assert study.trials[0].outcome.reason.startswith("OutOfMemory: stage 0")
+    said = f"killed by the kernel on {socket.gethostname()}: the host was out of memory"
+    assert reason(study.trials[0]) == f"lost its worker 2 times; the last time: {said}"
+    assert [attempt.lost for attempt in study.trials[0].attempts] == [said, said]
+
+
+def test_a_killed_worker_is_tried_again_so_often_and_then_fails(home: Home) -> None:
+    """SIGKILL, each time in the same epoch; every attempt goes on from the last checkpoint."""
+    spec = synthetic_spec(
+        "killed",
+        extra={"seconds": 0.0, "light": True},
+        space={"extra.kill_at": {"type": "int", "low": 0, "high": 9}},
+        enqueue=[{"extra.kill_at": 4}, {"extra.kill_at": 0}],
+        budget={"trials": 2},
+        asha={"enabled": False},
+        retries=2,
+    )
+    study = launch.run(spec, home, view=lambda spec: lambda event: None)
+    assert [trial.status for trial in study.trials] == ["failed", "complete"]
+    trial = study.trials[0]
+    said = f"killed or crashed on {socket.gethostname()} (SIGKILL, "
+    assert reason(trial).startswith(f"lost its worker 3 times; the last time: {said}")
+    assert [attempt.lost.startswith(said) for attempt in trial.attempts if attempt.lost] == [True] * 3
+    assert [attempt.resumed_after for attempt in trial.attempts] == [0, 3, 3]
+    assert [epoch.metrics.epoch for epoch in trial.epochs] == [1, 2, 3]
+
+
+def test_an_objective_without_a_number_fails_the_trial_alone(home: Home) -> None:
+    """NaN and infinity are no values: neither is recorded as one."""
+    spec = synthetic_spec(
+        "numberless",
+        extra={"seconds": 0.0, "light": True},
+        space={
+            "extra.nan_at": {"type": "int", "low": 0, "high": 9},
+            "extra.infinite_at": {"type": "int", "low": 0, "high": 9},
+        },
+        enqueue=[
+            {"extra.nan_at": 3, "extra.infinite_at": 0},
+            {"extra.nan_at": 0, "extra.infinite_at": 3},
+            {"extra.nan_at": 0, "extra.infinite_at": 0},
+        ],
+        budget={"trials": 3},
+        asha={"enabled": False},
+    )
+    study = launch.run(spec, home, view=lambda spec: lambda event: None)
+    assert [trial.status for trial in study.trials] == ["failed", "failed", "complete"]
+    assert "nan after epoch 3" in reason(study.trials[0])
+    assert "inf after epoch 3" in reason(study.trials[1])
+    assert [len(trial.epochs) for trial in study.trials] == [2, 2, 8]
+
+
+def test_checkpoints_elsewhere_are_counted_where_they_are(home: Home, tmp_path: Path) -> None:
+    """The folder of `storage.checkpoints`, which nodes of a cluster share."""
+    spec = synthetic_spec(
+        "apart",
+        extra={"seconds": 0.0, "light": True},
+        budget={"trials": 1},
+        storage={"checkpoints": str(tmp_path / "shared")},
+    )
+    study = launch.run(spec, home, view=lambda spec: lambda event: None)
+    taken = sum(path.stat().st_size for path in (tmp_path / "shared").rglob("*.json"))
+    assert study_json(study, home)["checkpoint_bytes"] == taken > 0
+
+
+def test_a_ledger_on_a_network_file_system_is_warned_of(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `run` as it begins, and by `doctor`."""
+    monkeypatch.setattr("hpo.launch.network_file_system", lambda url: "nfs4")
+    monkeypatch.setattr("hpo.storage.network_file_system", lambda url: "nfs4")
+    notices: list[str] = []
+    spec = synthetic_spec("afar", extra={"seconds": 0.0, "light": True}, budget={"trials": 1})
+    launch.run(spec, home, view=lambda spec: lambda event: notices.append(event.text))
+    assert [text for text in notices if "network file system (nfs4)" in text]
+    found = doctor._ledger(home)
+    assert found.state == "warning"
+    assert "network file system (nfs4)" in found.text
 
 
 def test_all_trials_fail_and_the_reason_is_given(home: Home) -> None:

@@ -168,7 +168,8 @@ HOSTILE = st.one_of(wrong_values(), unknown_keys(), names_that_leave(), impossib
 
 def validate(content: bytes) -> tuple[int, str]:
     """Exit code and standard error of `hpo validate FILE`."""
-    before, handler = sys.argv, signal.getsignal(signal.SIGINT)
+    before = sys.argv
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()) as printed:
         path = Path(folder, "study.yaml")
         path.write_bytes(content)
@@ -179,7 +180,8 @@ def validate(content: bytes) -> tuple[int, str]:
             return int(end.code or 0), printed.getvalue()
         finally:
             sys.argv = before
-            signal.signal(signal.SIGINT, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     return 0, printed.getvalue()
 
 

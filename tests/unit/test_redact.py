@@ -1,0 +1,80 @@
+"""Passwords are masked wherever one may stand, also where the person forgot to encode it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpo.conductor import Conductor
+from hpo.redact import redact
+from tests.conftest import synthetic_spec
+from tests.solo import create
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("postgresql://me:pw@host/db", "postgresql://me:***@host/db"),
+        ("postgresql+psycopg://me:p@ss@host:5432/db?x=1", "postgresql+psycopg://me:***@host:5432/db?x=1"),
+        ("postgresql://me@tenant:a/b?c#d:e@host/db", "postgresql://me@tenant:***@host/db"),
+        ("mysql://:pw@host", "mysql://:***@host"),
+        ("http://me:two words@host:5000 is down", "http://me:***@host:5000 is down"),
+        ("from http://a:x1@h1 to http://b:x2@h2", "from http://a:***@h1 to http://b:***@h2"),
+        ("s3://key:sec/ret@bucket/path", "s3://key:***@bucket/path"),
+        ("postgresql://host/db?password=a@b&sslmode=on", "postgresql://host/db?password=***&sslmode=on"),
+        ("https://host/x?access_token=abc", "https://host/x?access_token=***"),
+        ("host=h user=me password=abc dbname=d", "host=h user=me password=*** dbname=d"),
+    ],
+)
+def test_passwords_are_masked(text: str, masked: str) -> None:
+    assert redact(text) == masked
+    assert redact(masked) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:5000/#/experiments/1, see it or write to me@example.org",
+        "sqlite:////home/me/runs/optuna.db",
+        "postgresql://me@host/db",
+        "train.lr=0.1 at 12:30 by me@host",
+    ],
+)
+def test_what_is_no_password_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+@given(
+    middle=st.text(st.sampled_from("@:/?#&%= .,'\"[]{}()\\|~*+-_ü1"), max_size=12).filter(
+        lambda text: "://" not in text
+    ),
+    user=st.text(st.sampled_from("ab@.%-_0"), max_size=6),
+)
+def test_no_part_of_a_password_is_left(middle: str, user: str) -> None:
+    text = f"uri: postgresql+psycopg://{user}:s3cret{middle}h1dden@host:5432/db\n"
+    found = redact(text)
+    assert "s3cret" not in found
+    assert "h1dden" not in found
+    assert "host:5432/db" in found
+
+
+def test_reasons_are_masked_before_they_are_recorded() -> None:
+    """A trainer's exception or a lost worker's last words may name a URI; MLflow and reports show reasons."""
+    import optuna
+
+    ledger = create(optuna.storages.InMemoryStorage(), synthetic_spec(budget={"trials": 2}, retries=0))
+    heard: list[str] = []
+    conductor = Conductor(ledger, listener=lambda event: heard.append(event.text))
+    for _ in range(2):
+        conductor.next_trial()
+    said = "cannot reach s3://key:s3cret@h1dden@bucket"
+    conductor.on_warning(0, said)
+    conductor.on_failure(0, said)
+    conductor.on_lost(1, said)
+    for trial in conductor.ledger.trials:
+        assert trial.outcome is not None
+        assert "s3://key:***@bucket" in trial.outcome.reason
+    assert "s3cret" not in repr(conductor.ledger.trials) + repr(heard)
+    conductor.on_broken(said)
+    assert "s3cret" not in str(conductor.fatal)
