@@ -217,16 +217,13 @@ def _all_studies(home: Home) -> list[StudyRecord]:
 def checkpoint_bytes(study: StudyRecord, home: Home) -> int | None:
     """Bytes of disk that the checkpoints of a study and its confirmation take; None where they are in no folder of this
     machine."""
-    place = checkpoint_root(study.spec, home)
-    if "://" in place:
-        return None
-    confirmed = study.spec.model_copy(update={"study": confirmation_of(study.name)})
-    return folder_bytes(Path(place)) + folder_bytes(Path(checkpoint_root(confirmed, home)))
+    places = [checkpoint_root(study.spec, home, name) for name in (study.name, confirmation_of(study.name))]
+    return None if "://" in places[0] else sum(folder_bytes(Path(place)) for place in places)
 
 
 def _checkpoints(study: StudyRecord, home: Home) -> str:
     taken = checkpoint_bytes(study, home)
-    return size(taken) if taken is not None else f"at {escape(redact(checkpoint_root(study.spec, home)))}"
+    return size(taken) if taken is not None else f"at {escape(redact(checkpoint_root(study.spec, home, study.name)))}"
 
 
 def folder_bytes(folder: Path) -> int:
