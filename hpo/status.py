@@ -217,13 +217,13 @@ def _all_studies(home: Home) -> list[StudyRecord]:
 def checkpoint_bytes(study: StudyRecord, home: Home) -> int | None:
     """Bytes of disk that the checkpoints of a study and its confirmation take; None where they are in no folder of this
     machine."""
-    places = [checkpoint_root(study.spec, home, name) for name in (study.name, confirmation_of(study.name))]
+    places = [checkpoint_root(name, study.spec, home) for name in (study.name, confirmation_of(study.name))]
     return None if "://" in places[0] else sum(folder_bytes(Path(place)) for place in places)
 
 
 def _checkpoints(study: StudyRecord, home: Home) -> str:
     taken = checkpoint_bytes(study, home)
-    return size(taken) if taken is not None else f"at {escape(redact(checkpoint_root(study.spec, home, study.name)))}"
+    return size(taken) if taken is not None else f"at {escape(redact(checkpoint_root(study.name, study.spec, home)))}"
 
 
 def folder_bytes(folder: Path) -> int:
