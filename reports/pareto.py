@@ -18,7 +18,7 @@ def pareto(study: StudyRecord, key: str) -> Plot | Missing | None:
     names = study.spec.objectives
     if len(names) < 2:
         return None
-    title = f"Pareto front of {study.name}"
+    title = f"Trade-offs of {study.name}"
     best = front(study)
     if not best:
         return Missing(title, "No trial is complete yet, and only trials of full length have a place in the front.")
@@ -32,7 +32,7 @@ def pareto(study: StudyRecord, key: str) -> Plot | Missing | None:
         "Each point is one complete trial. Those of the front are not beaten in every objective by any other one; "
         f"the line joins them where only two objectives are. The knee is trial {middle.number}, where the front bulges "
         f"most.{thinned_note(len(shown), len(complete))}",
-        columns=2,
+        columns=min(2, len(names) - 1),
         height=400,
     )
 
