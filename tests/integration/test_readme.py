@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 from tests.drivers import Driver
 from tests.markdown import blocks, inline
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 README = REPOSITORY / "README.md"
 
@@ -29,7 +29,7 @@ space:
   train.lr: {type: float, low: 1e-4, high: 1e-2, log: true}
 enqueue:
   - {train.lr: 1e-3}
-budget: {trials: 3}
+budget: {trials: 2}
 """,
     "paper_cifar10": """\
 data: {name: shapes, train_limit: 64, validation_limit: 40}
