@@ -33,8 +33,15 @@ def handle_early() -> None:
     SIGTERM too, because the kernel drops it for the first process of a container that does not handle it.
     """
     _early.clear()
+    sys.unraisablehook = _tell_lost
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _unwind)
+
+
+def _tell_lost(lost: sys.UnraisableHookArgs) -> None:
+    """Python's own report of an exception that got lost in a callback, but not of a signal's, which is made up for."""
+    if not isinstance(lost.exc_value, Interrupted | SystemExit):
+        sys.__unraisablehook__(lost)
 
 
 def _unwind(number: int, frame: FrameType | None) -> NoReturn:

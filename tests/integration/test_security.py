@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
@@ -117,5 +118,5 @@ def http_status(port: int) -> int | None:
             return int(it.status)
     except urllib.error.HTTPError as error:
         return error.code
-    except (OSError, ValueError):
+    except (OSError, http.client.HTTPException):
         return None

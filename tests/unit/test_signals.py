@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -18,10 +20,11 @@ BOTH = (signal.SIGINT, signal.SIGTERM)
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """What the test runner has, given back."""
-    before = {number: signal.getsignal(number) for number in BOTH}
+    before, hook = {number: signal.getsignal(number) for number in BOTH}, sys.unraisablehook
     handle_early()
     yield
     handle_early()
+    sys.unraisablehook = hook
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -73,6 +76,27 @@ def test_what_a_library_makes_of_it_is_made_good() -> None:
             receive(signal.SIGTERM)
         guard.watch(stopped.append)
     assert stopped == ["interrupted by SIGTERM"]
+
+
+class Lock:
+    """What the import system and logging clear up in callbacks."""
+
+
+def lose(guard: SignalGuard) -> None:
+    """Receive a signal inside such a callback, and then fail for want of what was cut short."""
+    lock = Lock()
+    gone = weakref.ref(lock, lambda reference: receive(signal.SIGTERM))
+    del lock
+    assert gone() is None
+    assert guard.received == signal.SIGTERM
+    raise ImportError("cut short")
+
+
+def test_one_that_gets_lost_in_a_callback_is_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    guard = SignalGuard("what to type")
+    with pytest.raises(Interrupted), guard:
+        lose(guard)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_while_it_trains_it_stops_the_study(capfd: pytest.CaptureFixture[str]) -> None:
