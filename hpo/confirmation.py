@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from hpo import space
-from hpo.paired import ALPHA, Interval, interval, paired_p
+from hpo.paired import ALPHA, Interval, Noise, interval, pooled
 from hpo.records import Scalar, StudyRecord, TrialRecord
 from hpo.specification import Spec
 from trainers import schedule
@@ -84,17 +85,19 @@ def evaluate(spec: Spec, repeats: Sequence[TrialRecord]) -> Confirmation:
     """Rank repeated configurations and choose one.
 
     The cheapest of the tied ones is taken because the difference in accuracy may be nothing but luck and the
-    difference in cost is not. Every test is against the highest mean, at 95 %, not corrected for their number.
+    difference in cost is not. Every test is against the highest mean, at 95 %, not corrected for their number; its
+    noise is that of all configurations together (`hpo.paired.pooled`).
     """
     found = [_confirmed(spec, trials) for trials in _by_configuration(repeats).values()]
     found.sort(key=lambda one: (not one.dependable, -(one.interval.mean if one.interval else 0.0), one.trial))
     dependable = [one for one in found if one.dependable]
-    ranking = [replace(one, tied=one.dependable and _tied(dependable[0], one)) for one in found]
+    noise = _noise(dependable)
+    ranking = [replace(one, tied=one.dependable and _tied(dependable[0], one, noise)) for one in found]
     done = sum(trial.outcome is not None and trial.outcome.final for trial in repeats)
     tied = [one for one in ranking if one.tied] if done == len(repeats) else []
     best = min(tied, key=lambda one: (one.compute, ranking.index(one)), default=None)
     baseline = next((one for one in ranking if one.baseline), None)
-    return Confirmation(tuple(ranking), best, baseline, _gain(best, baseline), done, len(repeats))
+    return Confirmation(tuple(ranking), best, baseline, _gain(best, baseline, noise), done, len(repeats))
 
 
 def _by_configuration(repeats: Sequence[TrialRecord]) -> dict[int, list[TrialRecord]]:
@@ -131,20 +134,23 @@ def compute(spec: Spec, trials: Sequence[TrialRecord]) -> float:
     return float(sum((stage.last_epoch - stage.first_epoch + 1) * stage.size**2 for stage in stages))
 
 
-def _pairs(first: Confirmed, second: Confirmed) -> tuple[list[float], list[float]]:
-    """Accuracies of the seeds that both were trained with."""
-    shared = sorted(first.accuracies.keys() & second.accuracies.keys())
-    return [first.accuracies[seed] for seed in shared], [second.accuracies[seed] for seed in shared]
-
-
-def _tied(best: Confirmed, other: Confirmed) -> bool:
-    pairs = _pairs(best, other)
-    return other is best or len(pairs[0]) < 2 or paired_p(*pairs) >= ALPHA
-
-
-def _gain(best: Confirmed | None, baseline: Confirmed | None) -> Interval | None:
-    if best is None or baseline is None or best is baseline or not baseline.dependable:
+def _noise(dependable: Sequence[Confirmed]) -> Noise | None:
+    """None where there is nothing to compare; whoever is dependable was trained with every seed."""
+    if len(dependable) < 2:
         return None
-    pairs = zip(*_pairs(best, baseline), strict=True)
-    gaps = [a - b for a, b in pairs]
-    return interval(gaps) if len(gaps) > 1 else None
+    return pooled([[one.accuracies[seed] for seed in sorted(one.accuracies)] for one in dependable])
+
+
+def _gap(first: Confirmed, second: Confirmed) -> float:
+    """Difference of the means."""
+    return fmean(first.accuracies.values()) - fmean(second.accuracies.values())
+
+
+def _tied(best: Confirmed, other: Confirmed, noise: Noise | None) -> bool:
+    return other is best or noise is None or noise.p(_gap(best, other)) >= ALPHA
+
+
+def _gain(best: Confirmed | None, baseline: Confirmed | None, noise: Noise | None) -> Interval | None:
+    if best is None or baseline is None or best is baseline or not baseline.dependable or noise is None:
+        return None
+    return noise.difference(_gap(best, baseline))

@@ -1,4 +1,4 @@
-"""Student's t for a handful of repeated trainings: an interval of a mean, and a test of paired differences."""
+"""Student's t for a handful of repeated trainings: an interval of a mean, and tests of differences paired by seed."""
 
 from __future__ import annotations
 
@@ -40,20 +40,57 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def paired_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """The two-sided p-value of the paired t-test that the two have one mean; pair by pair of the same seed.
+@dataclass(frozen=True)
+class Noise:
+    """How much repeated trainings scatter beside what configuration and seed explain."""
 
-    Differences that are all the same prove that they are equal (1) or that they are not (0).
+    variance: float
+    """Of one training."""
+    freedom: int
+    """Degrees of freedom of that estimate."""
+    seeds: int
+
+    def difference(self, gap: float) -> Interval:
+        """The interval of a difference `gap` between two configurations' means."""
+        from scipy.special import stdtrit
+
+        half = float(stdtrit(self.freedom, 1 - ALPHA / 2)) * self._error()
+        return Interval(gap, gap - half, gap + half)
+
+    def p(self, gap: float) -> float:
+        """The two-sided p-value that two configurations whose means lie `gap` apart have one mean.
+
+        Without any scatter equal means are equal (1) and others are not (0).
+        """
+        from scipy.special import stdtr
+
+        if self.variance <= 1e-24:  # rounding of accuracies, which are shares of a thousand images or more
+            return 1.0 if abs(gap) <= 1e-12 else 0.0
+        return 2 * float(stdtr(self.freedom, -abs(gap) / self._error()))
+
+    def _error(self) -> float:
+        return math.sqrt(2 * self.variance / self.seeds)
+
+
+def pooled(accuracies: Sequence[Sequence[float]]) -> Noise:
+    """The noise of configurations (rows) that were all trained with the same seeds (columns).
+
+    The analysis of variance of a randomised block design. With two configurations it is the paired t-test; with more,
+    all of them tell how much trainings scatter, which three seeds of two of them hardly do.
 
     Raises:
-        ValueError: fewer than two pairs, or values without a partner.
+        ValueError: fewer than two configurations or seeds, or values without a partner.
     """
-    from scipy.special import stdtr
-
-    gaps = [a - b for a, b in zip(first, second, strict=True)]
-    if len(gaps) < 2:
-        raise ValueError(f"a paired test needs two pairs or more, got {len(gaps)}")
-    mean, deviation = statistics.fmean(gaps), statistics.stdev(gaps)
-    if deviation <= 1e-12:  # rounding of accuracies, which are shares of a thousand images or more
-        return 1.0 if abs(mean) <= 1e-12 else 0.0
-    return 2 * float(stdtr(len(gaps) - 1, -abs(mean) * math.sqrt(len(gaps)) / deviation))
+    rows, seeds = len(accuracies), len(accuracies[0]) if accuracies else 0
+    if rows < 2 or seeds < 2 or any(len(row) != seeds for row in accuracies):
+        raise ValueError("a paired test needs two configurations and two seeds or more, each with every seed")
+    by_row = [statistics.fmean(row) for row in accuracies]
+    by_seed = [statistics.fmean(column) for column in zip(*accuracies, strict=True)]
+    overall = statistics.fmean(by_row)
+    squares = sum(
+        (value - mean - at_seed + overall) ** 2
+        for row, mean in zip(accuracies, by_row, strict=True)
+        for value, at_seed in zip(row, by_seed, strict=True)
+    )
+    freedom = (rows - 1) * (seeds - 1)
+    return Noise(squares / freedom, freedom, seeds)

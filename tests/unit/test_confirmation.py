@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import random
 from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -14,7 +16,7 @@ from hpo.errors import UsageError
 from hpo.export import best_first, pick, training
 from hpo.launch_confirm import candidates, repeats, unfinished
 from hpo.outcome import Ending, Outcome
-from hpo.paired import interval, paired_p
+from hpo.paired import interval, pooled
 from hpo.records import EpochRecord, Repeat, StudyRecord, TrialRecord
 from hpo.specification import Spec
 from hpo.verdict import confirmation_json, verdict
@@ -55,16 +57,46 @@ def test_interval_by_hand() -> None:
 
 def test_paired_test_by_hand_and_by_scipy() -> None:
     """Differences 1, 2, 3: t = 2 / (1 / sqrt(3)) = 3.4641 with two degrees of freedom, p = 0.0742."""
-    assert paired_p([2, 4, 6], [1, 2, 3]) == pytest.approx(0.07418, abs=1e-5)
-    assert paired_p([0.5, 0.7], [0.5, 0.7]) == 1
-    assert paired_p([0.6, 0.8], [0.5, 0.7]) == 0, "a gap without any spread is no chance"
+    assert pooled([[2, 4, 6], [1, 2, 3]]).p(2) == pytest.approx(0.07418, abs=1e-5)
+    assert pooled([[0.5, 0.7], [0.5, 0.7]]).p(0) == 1
+    assert pooled([[0.6, 0.8], [0.5, 0.7]]).p(0.1) == 0, "a gap without any spread is no chance"
     rng = random.Random(0)
     for size in range(2, 9):
         a, b = ([rng.gauss(0.9, 0.01) for _ in range(size)] for _ in "ab")
-        assert paired_p(a, b) == pytest.approx(stats.ttest_rel(a, b).pvalue)
-        low, high = stats.t.interval(0.95, size - 1, stats.fmean(a) if hasattr(stats, "fmean") else sum(a) / size,
-                                     stats.sem(a))  # fmt: skip
+        gap, expected = fmean(a) - fmean(b), stats.ttest_rel(a, b)
+        low, high = expected.confidence_interval()
+        found = pooled([a, b])
+        assert found.p(gap) == pytest.approx(expected.pvalue)
+        assert (found.difference(gap).low, found.difference(gap).high) == pytest.approx((low, high))
+        low, high = stats.t.interval(0.95, size - 1, fmean(a), stats.sem(a))
         assert (interval(a).low, interval(a).high) == pytest.approx((low, high))
+    for wrong in ([[0.9, 0.8]], [[0.9], [0.8]], [[0.9, 0.8], [0.9]]):
+        with pytest.raises(ValueError, match="two configurations and two seeds"):
+            pooled(wrong)
+
+
+def test_noise_is_what_configuration_and_seed_leave_unexplained() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.9, 0.01, (4, 3)) + rng.normal(0, 0.05, 3)
+    rows, seeds = (index.ravel() for index in np.indices(values.shape))
+    design = np.hstack([np.eye(4)[rows], np.eye(3)[seeds]])
+    rest = values.ravel() - design @ np.linalg.lstsq(design, values.ravel(), rcond=None)[0]
+    found = pooled(values.tolist())
+    assert found.freedom == values.size - np.linalg.matrix_rank(design) == 6
+    assert found.variance == pytest.approx((rest**2).sum() / 6)
+
+
+def test_a_great_difference_is_no_tie_though_one_of_them_scatters() -> None:
+    """Three seeds of two configurations alone (p = 0.06) would call 5.8 points chance, and take the cheaper one."""
+    found = judged(
+        again(12, [0.408, 0.412, 0.417]),
+        again(21, [0.405, 0.412, 0.420]),
+        again(0, [0.378, 0.347, 0.340], size=128, baseline=True),
+    )
+    assert stats.ttest_rel([0.408, 0.412, 0.417], [0.378, 0.347, 0.340]).pvalue > 0.05
+    assert [(one.trial, one.tied) for one in found.ranking] == [(21, True), (12, True), (0, False)]
+    assert found.gain is not None
+    assert found.gain.significant
 
 
 def test_the_cheapest_of_the_tied_is_chosen_by_compute() -> None:
@@ -81,9 +113,10 @@ def test_the_cheapest_of_the_tied_is_chosen_by_compute() -> None:
     assert found.chosen.trial == 2
     assert found.chosen.compute == 16 * 181**2
     assert found.gain is not None
-    # Differences to the recipe 0.03, 0.005, 0.0: mean 0.011667, deviation 0.016073, half 4.30265 * 0.0092796.
+    # Configurations and seeds leave squares of 0.000270833 at six degrees of freedom: variance 4.5139e-5; half of the
+    # interval is t(6) = 2.446912 times sqrt(2 * 4.5139e-5 / 3).
     assert (found.gain.mean, found.gain.low, found.gain.high) == pytest.approx(
-        (0.011667, -0.028260, 0.051594), abs=1e-6
+        (0.011667, -0.001756, 0.025090), abs=1e-6
     )
     assert not found.gain.significant
     text = verdict(found)
