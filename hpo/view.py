@@ -109,7 +109,7 @@ def closing(study: StudyRecord, home_option: str) -> str:
 def _next_steps(name: str, home_option: str) -> list[str]:
     steps = {
         f"hpo ui{home_option}": "browse the trials in MLflow",
-        f"hpo confirm {name}{home_option}": "train the best again with fresh seeds: is it luck?",
+        f"hpo confirm {name}{home_option}": "was it luck? fresh seeds tell",
         f"hpo export {name}{home_option} -o best.yaml": "write down the best",
         "hpo retrain best.yaml": "train it on all data, test it once",
     }
