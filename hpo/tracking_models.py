@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.confirmation import chosen
 from hpo.errors import InfrastructureError
 from hpo.records import StudyRecord
 from hpo.tracking_store import RETRAINING_TAG, Store
@@ -49,10 +50,10 @@ class Models:
                 self._store.client.set_terminated(run.info.run_id, "FINISHED")
             elif _folder(entry) and not self._versions(study, run):
                 self._register(study, str(run.info.run_id), entry)
-        chosen = self._champion(study)
-        if chosen and self._holder(study) != str(chosen.version):
-            self._store.client.set_registered_model_alias(study.name, CHAMPION, chosen.version)
-        return chosen is not None
+        champion = self._champion(study)
+        if champion and self._holder(study) != str(champion.version):
+            self._store.client.set_registered_model_alias(study.name, CHAMPION, champion.version)
+        return champion is not None
 
     def _run(self, place: int) -> Run | None:
         found = self._store.runs.retrainings.get(place, [])
@@ -151,9 +152,9 @@ class Models:
                 yield f"retraining {place} (trial {entry['trial']}) is {run.info.status}, not FINISHED"
             elif _folder(entry) and not self._versions(study, run):
                 yield f"retraining {place} (trial {entry['trial']}) has no registered model"
-        chosen = self._champion(study)
-        if chosen and self._holder(study) != str(chosen.version):
-            yield f"the alias {CHAMPION} of model {study.name} does not stand at version {chosen.version}"
+        champion = self._champion(study)
+        if champion and self._holder(study) != str(champion.version):
+            yield f"the alias {CHAMPION} of model {study.name} does not stand at version {champion.version}"
 
     def repair(self, study: StudyRecord) -> None:
         """Delete runs of retrainings that the ledger does not know, and write what is missing."""
@@ -164,10 +165,12 @@ class Models:
         self.sync(study)
 
     def _champion(self, study: StudyRecord) -> ModelVersion | None:
-        """The newest registered model of the study's best trial."""
+        """The newest registered model of the configuration that a confirmation chose, else of the best trial."""
+        confirmed = chosen(study)
+        best = confirmed.trial if confirmed else study.best.number if study.best else None
         for place, entry in reversed(list(enumerate(retrainings(study)))):
             run = self._run(place)
-            if study.best is not None and entry["trial"] == study.best.number and run is not None:
+            if entry["trial"] == best and run is not None:
                 versions = self._versions(study, run)
                 if versions:
                     return max(versions, key=lambda one: int(one.version))

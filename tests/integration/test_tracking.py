@@ -20,7 +20,7 @@ from hpo.export import training
 from hpo.home import Home
 from hpo.ledger import Ledger, load_study
 from hpo.outcome import Ending, Outcome
-from hpo.records import StudyRecord
+from hpo.records import Repeat, StudyRecord
 from hpo.storage import open_storage
 from hpo.tracking import STUDY_TAG, TRIAL_TAG, Artist, Mirror, Tracker
 from hpo.tracking_page import course
@@ -286,6 +286,33 @@ def test_the_retrained_winner_is_registered_and_loads_back(
     ]
     damaged.models.repair(study)
     assert list(Mirror(study, searched).models.differences(study)) == []
+
+
+def test_the_champion_is_what_a_confirmation_chose(searched: Home, tmp_path: Path) -> None:
+    """The search's best trial, 2, until fresh seeds say that trial 0 is better."""
+    results = {"test_accuracy": 0.5, "test_accuracy_std": None, "test_accuracies": [0.5], "seeds": [0]}
+    entries = [{"trial": number, "output": str(tmp_path / str(number)), **results} for number in (0, 2)]
+    found = load_study(open_storage(searched.ledger_url), "modelled")
+    study = dataclasses.replace(found, info={**found.info, "retrainings": entries})
+    assert not Mirror(study, searched).models.sync(study), "no model is registered yet"
+    client = MlflowClient(tracking_uri=searched.mlflow_url)
+    client.create_registered_model("modelled")
+    for run in runs(client, "modelled"):
+        if number := run.data.tags.get("hpo.retrained_trial"):
+            client.create_model_version("modelled", run.info.artifact_uri, run.info.run_id, {"hpo.trial": number})
+
+    assert Mirror(study, searched).models.sync(study)
+    assert client.get_model_version_by_alias("modelled", "champion").tags["hpo.trial"] == "2"
+    repeats = [
+        dataclasses.replace(study.trials[like], values=study.trials[number].values, repeat=repeat)
+        for number, like in ((0, 2), (2, 0))
+        for repeat in (Repeat(number, seed, seed, baseline=False) for seed in (0, 1))
+    ]
+    confirmed = dataclasses.replace(study, repeats=tuple(repeats))
+    (difference,) = Mirror(confirmed, searched).models.differences(confirmed)
+    assert "the alias champion of model modelled does not stand at version" in difference
+    assert Mirror(confirmed, searched).models.sync(confirmed)
+    assert client.get_model_version_by_alias("modelled", "champion").tags["hpo.trial"] == "0"
 
 
 def test_a_server_that_is_gone_does_not_undo_a_retraining(
