@@ -1,0 +1,85 @@
+"""MLflow's own UI, started by `hpo ui`, as a person sees a study in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpo.home import Home
+from hpo.records import StudyRecord
+from hpo.tracking import Mirror
+from reports.render import plots
+from tests.browser import mlflow_pages as pages
+from tests.browser.chromium import mlflow_ui
+from tests.browser.simulation import simulated_study
+
+
+@pytest.fixture(scope="module")
+def study() -> StudyRecord:
+    return simulated_study("watched", trials=12, epochs=8)
+
+
+@pytest.fixture(scope="module")
+def shown(browser: Any, study: StudyRecord, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Mirror]]:
+    """The address of the study's page, and what was written."""
+    home = Home.at(Path(tmp_path_factory.mktemp("ui")) / "home").create()
+    mirror = Mirror(study, home)
+    mirror.begin()
+    for trial in study.trials:
+        mirror.sync(trial)
+    mirror.finish(study)
+    mirror.page.draw(study, plots(study))
+    browser.set_window_size(1600, 1200)
+    with mlflow_ui(home, study.name) as address:
+        yield address, mirror
+        browser.get("about:blank")
+    browser.set_window_size(1280, 900)
+
+
+def test_the_studys_page_says_what_it_is(browser: Any, shown: tuple[str, Mirror], study: StudyRecord) -> None:
+    words = pages.overview(browser, shown[0])
+    assert study.best is not None
+    for expected in (
+        f"best so far: trial {study.best.number}, validation accuracy",
+        "default recipe",
+        "search: gp, ASHA with reduction factor 4",
+        "cifar10 (abababab)",
+        "Finished",
+        "incumbent/val_accuracy",
+        "trial-00011",
+    ):
+        assert expected in words, words
+
+
+def test_its_trials_stand_below_it_in_order(browser: Any, shown: tuple[str, Mirror]) -> None:
+    wanted = ["watched", *(f"trial-{number:05d}" for number in reversed(range(12)))]
+    assert pages.table(browser, shown[0]) == wanted  # MLflow sorts the newest first
+
+
+@pytest.mark.parametrize(("status", "word"), [("complete", "Finished"), ("pruned", "Killed"), ("failed", "Failed")])
+def test_a_trials_page_shows_how_it_ended(
+    browser: Any, shown: tuple[str, Mirror], study: StudyRecord, status: str, word: str
+) -> None:
+    trial = next(one for one in study.trials if one.status == status)
+    words = pages.overview(browser, f"{pages.experiment(shown[0])}/runs/{shown[1].runs[trial.number]}")
+    lines = words.splitlines()
+    assert lines[lines.index("Status") + 1] == word
+    assert "train.lr" in lines
+    assert "val_accuracy" in lines
+
+
+def test_charts_are_drawn(browser: Any, shown: tuple[str, Mirror], study: StudyRecord) -> None:
+    assert pages.charts(browser, shown[0], "incumbent/val_accuracy") > 0
+    trial = next(one for one in study.trials if one.status == "complete")
+    run = f"{pages.experiment(shown[0])}/runs/{shown[1].runs[trial.number]}"
+    assert pages.charts(browser, run, "val_accuracy") > 5
+    pages.artifact(browser, shown[0], "plots/history.png")
+
+
+def test_trials_compare_in_parallel_coordinates(browser: Any, shown: tuple[str, Mirror]) -> None:
+    axes = pages.comparison(browser, shown[0], list(shown[1].runs.values()))
+    assert "train.lr" in axes
+    assert "seed" not in axes
