@@ -68,21 +68,23 @@ def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, v
     spec = anchor(spec)
     folder = home.study(spec.study)
     lease = Lease.here(str(folder))
-    with guard(f"resume {spec.study}", home, lease) as signals, alone(folder, lease):
+    with guard(f"resume {spec.study}", home, lease) as signals:
+        # Before anything is written: a full disk refuses even the study's folder.
         go_on, signals.farewell = signals.farewell, "Nothing was recorded yet: start it again by the same command"
-        storage = open_storage(spec.storage.ledger or home.ledger_url)
-        refuse_existing(storage, spec.study)
-        transfer = gather(spec, home)
-        info = provenance() | preflight(spec, home)
-        with ray_session(spec, verbose, lease.token):
-            slots = plan_slots(spec)
-            home.remember_ledger(spec.study, spec.storage.ledger)
-            ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease, transfer)
-            signals.farewell = go_on
-            listener = view(ledger.study)
-            for source in transfer.sources:
-                listener(Event("notice", text=f"warm start from {source}"))
-            return drive(ledger, home, slots, listener, signals, verbose, figures)
+        with alone(folder, lease):
+            storage = open_storage(spec.storage.ledger or home.ledger_url)
+            refuse_existing(storage, spec.study)
+            transfer = gather(spec, home)
+            info = provenance() | preflight(spec, home)
+            with ray_session(spec, verbose, lease.token):
+                slots = plan_slots(spec)
+                home.remember_ledger(spec.study, spec.storage.ledger)
+                ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease, transfer)
+                signals.farewell = go_on
+                listener = view(ledger.study)
+                for source in transfer.sources:
+                    listener(Event("notice", text=f"warm start from {source}"))
+                return drive(ledger, home, slots, listener, signals, verbose, figures)
 
 
 def resume(
