@@ -46,4 +46,4 @@ def _few_controls(spec: Spec) -> Iterator[str]:
 
 def _first(spec: Spec, train: TrainConfig) -> int:
     """After which epoch a training is judged first; its last where it meets no rung."""
-    return min(training_rungs(spec.asha, train), default=train.epochs)
+    return min(training_rungs(spec, train), default=train.epochs)

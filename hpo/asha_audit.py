@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hpo import space
 from hpo.asha import Asha
-from hpo.asha_rungs import decision_epochs, study_levels
+from hpo.asha_rungs import decision_epochs, rung_resource, study_levels
 from hpo.ranking import Estimate, tau, winner_share, winner_weights
 from hpo.records import StudyRecord, TrialRecord
 from hpo.specification import Asha as Settings
@@ -142,8 +142,8 @@ class _Control:
     trial: TrialRecord
     values: tuple[float, ...]
     """Validation accuracy after each epoch."""
-    used: Mapping[str, Sequence[float]]
-    """Each resource after each epoch."""
+    used: tuple[float, ...]
+    """What it had used of the study's resource after each epoch."""
     stage_ends: tuple[int, ...]
 
     @property
@@ -154,23 +154,21 @@ class _Control:
     def decided(self, asha: Settings) -> dict[int, float]:
         """The rung decided after each epoch, had the study had these settings."""
         levels = study_levels(asha, len(self.values))
-        return decision_epochs(levels, self.used[asha.resource], self.stage_ends, asha.align)
+        return decision_epochs(levels, self.used, self.stage_ends, asha.align)
 
 
 def _controls(study: StudyRecord, trials: Iterable[TrialRecord]) -> list[_Control]:
     base = study.spec.base()
-    return [_control(space.configure(base, trial.values).train, trial) for trial in trials]
+    by_compute = rung_resource(study.spec) == "compute"
+    return [_control(space.configure(base, trial.values).train, trial, by_compute) for trial in trials]
 
 
-def _control(train: TrainConfig, trial: TrialRecord) -> _Control:
+def _control(train: TrainConfig, trial: TrialRecord, by_compute: bool) -> _Control:
     plan = schedule.stages(train.progressive, train.epochs)
     return _Control(
         trial=trial,
         values=tuple(epoch.metrics.val_accuracy for epoch in trial.epochs),
-        used={
-            "epochs": [float(epoch.metrics.epoch) for epoch in trial.epochs],
-            "compute": [epoch.metrics.compute or 0.0 for epoch in trial.epochs],
-        },
+        used=tuple((one.metrics.compute or 0.0) if by_compute else float(one.metrics.epoch) for one in trial.epochs),
         stage_ends=tuple(stage.last_epoch for stage in plan),
     )
 

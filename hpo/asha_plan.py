@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hpo import space
 from hpo.asha import Asha
-from hpo.asha_rungs import training_rungs
+from hpo.asha_rungs import DECIDE_SIZES, training_rungs
 from hpo.controls import is_control
 from hpo.parameters import CategoricalParameter, IntParameter
 from hpo.reach import corners, part
@@ -22,13 +22,7 @@ LARGEST_SIMULATION = 1_000
 """Trials of one simulated study; a larger one has the same shares."""
 
 STAGES = "train.progressive.stages"
-SCHEDULING = (
-    "train.progressive.form",
-    "train.progressive.size",
-    STAGES,
-    "train.schedule",
-    "train.warmup_epochs",
-)
+SCHEDULING = (*sorted(DECIDE_SIZES), "train.schedule", "train.warmup_epochs")
 """Parameters that decide when a trial is judged, and how it learns until then."""
 
 
@@ -71,7 +65,7 @@ def plan(spec: Spec) -> AshaPlan:
     if not spec.asha.enabled:
         return AshaPlan((), trials, trials, trials * horizon, 1.0)
     # A level counted in compute may lie beyond the last epoch; nobody reaches it.
-    within = training_rungs(spec.asha, spec.base().train)
+    within = training_rungs(spec, spec.base().train)
     controls = frozenset(
         number
         for number in range(min(trials, LARGEST_SIMULATION))
@@ -92,7 +86,7 @@ def _spans(spec: Spec) -> dict[float, tuple[int, int]]:
     """The earliest and the latest epoch after which each rung is decided."""
     epochs: dict[float, list[int]] = {}
     for train in (spec.base().train, *trainings(spec)):
-        for epoch, level in training_rungs(spec.asha, train).items():
+        for epoch, level in training_rungs(spec, train).items():
             epochs.setdefault(level, []).append(epoch)
     return {level: (min(found), max(found)) for level, found in epochs.items()}
 

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hpo.asha import rung_levels
-from hpo.specification import Asha
+from hpo.specification import SHIPPED_TRAINER, Asha, Spec
 from trainers import schedule
 from trainers.api import TrainConfig
 
 Align = Literal["none", "stages"]
+Resource = Literal["epochs", "compute"]
+
+DECIDE_SIZES = frozenset(f"train.progressive.{name}" for name in ("form", "stages", "size.start", "size.end", "sizes"))
+"""Settings that decide at which image size each epoch trains."""
 
 _ROUNDING = 1e-9
 
@@ -21,16 +25,30 @@ def study_levels(asha: Asha, epochs: int) -> tuple[float, ...]:
     return rung_levels(asha.grace_period, asha.reduction_factor, epochs) if asha.enabled else ()
 
 
-def training_rungs(asha: Asha, train: TrainConfig) -> dict[int, float]:
+def rung_resource(spec: Spec) -> Resource:
+    """What the rungs of a study count: `asha.resource`, and what its `auto` comes to.
+
+    Where all images have one size compute is nothing but epochs, so `auto` calls it that.
+    """
+    if spec.asha.resource != "auto":
+        return spec.asha.resource
+    if spec.trainer != SHIPPED_TRAINER:
+        return "epochs"
+    plan = schedule.stages(spec.base().train.progressive, spec.train.epochs)
+    sizes_change = len({stage.size for stage in plan}) > 1 or not DECIDE_SIZES.isdisjoint(spec.space)
+    return "compute" if sizes_change else "epochs"
+
+
+def training_rungs(spec: Spec, train: TrainConfig) -> dict[int, float]:
     """The rung decided after each epoch of a training that decides one, as its schedule says: see `decision_epochs`."""
     plan = schedule.stages(train.progressive, train.epochs)
-    epochs = range(1, train.epochs + 1)
-    resource = [
-        float(epoch) if asha.resource == "epochs" else schedule.compute(plan, epoch, train.compute_size)
-        for epoch in epochs
+    counts_epochs = rung_resource(spec) == "epochs"
+    used = [
+        float(epoch) if counts_epochs else schedule.compute(plan, epoch, train.compute_size)
+        for epoch in range(1, train.epochs + 1)
     ]
     ends = [stage.last_epoch for stage in plan]
-    return decision_epochs(study_levels(asha, train.epochs), resource, ends, asha.align)
+    return decision_epochs(study_levels(spec.asha, train.epochs), used, ends, spec.asha.align)
 
 
 def decision_epochs(

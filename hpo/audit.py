@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.asha_audit import Audit, audit, remarks
+from hpo.asha_rungs import rung_resource
 from hpo.home import Home
 from hpo.ledger import load_study
 from hpo.storage import open_existing
@@ -32,7 +33,7 @@ def show_audit(home: Home, name: str, as_json: bool) -> None:
     for line in remarks(study, found):
         console.print(Text(line))
     if found.rungs:
-        console.print(_table(found, study.spec.asha.resource))
+        console.print(_table(found, rung_resource(study.spec)))
 
 
 def _table(found: Audit, resource: str) -> Table:

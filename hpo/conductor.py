@@ -16,7 +16,7 @@ from typing import Literal
 
 from hpo import budget, space
 from hpo.asha import Asha, RungDecision
-from hpo.asha_rungs import study_levels, training_rungs
+from hpo.asha_rungs import rung_resource, study_levels, training_rungs
 from hpo.errors import InfrastructureError
 from hpo.ledger import Ledger
 from hpo.objectives import unreported
@@ -94,7 +94,7 @@ class Conductor:
         self._spent = ledger.study.seconds
         self._began = clock()
         self._base = self.spec.base()
-        self._needs_compute = self.asha is not None and self.spec.asha.resource == "compute"
+        self._counts_compute = self.asha is not None and rung_resource(self.spec) == "compute"
         self._queue = list(ledger.unfinished())
         self._running: set[int] = set()
         self._noticed: set[tuple[int, int]] = set()
@@ -161,7 +161,7 @@ class Conductor:
             if not math.isfinite(metrics.val_accuracy):
                 self._finish(number, failure=f"the objective is {metrics.val_accuracy} after epoch {metrics.epoch}")
                 return False
-            if self._needs_compute and metrics.compute is None:
+            if self._counts_compute and metrics.compute is None:
                 self._finish(number, failure="asha.resource is compute, which the trainer does not report")
                 return False
             if absent := unreported(self.spec.objectives, metrics):
@@ -202,8 +202,8 @@ class Conductor:
         """How far a trial has come, in units of the rungs; None where its stage tells it not to be judged now."""
         if self.spec.asha.align == "stages":
             train = space.configure(self._base, trial.values).train
-            return training_rungs(self.spec.asha, train).get(metrics.epoch)
-        return metrics.compute if self.spec.asha.resource == "compute" else float(metrics.epoch)
+            return training_rungs(self.spec, train).get(metrics.epoch)
+        return metrics.compute if self._counts_compute else float(metrics.epoch)
 
     def _may_rest(self, epoch: int, decision: RungDecision | None) -> bool:
         """Whether a trial that could go on ends here because the budget is reached."""

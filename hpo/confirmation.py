@@ -13,10 +13,8 @@ from statistics import fmean
 from hpo import space
 from hpo.paired import ALPHA, Interval, Noise, interval, pooled
 from hpo.records import Scalar, StudyRecord, TrialRecord
-from hpo.specification import Spec
+from hpo.specification import SHIPPED_TRAINER, Spec
 from trainers import schedule
-
-SHIPPED_TRAINER = Spec.model_fields["trainer"].default
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from hpo import launch, space
 from hpo.advice import advice
 from hpo.anchor import anchor
 from hpo.asha_plan import AshaPlan, RungPlan, plan
+from hpo.asha_rungs import rung_resource
 from hpo.home import Home
 from hpo.ledger import Ledger
-from hpo.machine import SHIPPED_TRAINER
 from hpo.parameters import Choice
 from hpo.reach import corners
 from hpo.records import TrialRecord
 from hpo.redact import redact
-from hpo.specification import Spec
+from hpo.specification import SHIPPED_TRAINER, Spec
 from hpo.storage import open_storage
 from hpo.summary import configuration, duration, short_names, size
 from hpo.transfer import NOTHING, Transfer
@@ -117,7 +117,7 @@ def _pruning(spec: Spec, expected: AshaPlan) -> RenderableType:
     if not spec.asha.enabled:
         return Text(f"none: {full}")
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in (f"rung ({spec.asha.resource})", "after epoch", "trials expected there"):
+    for title in (f"rung ({rung_resource(spec)})", "after epoch", "trials expected there"):
         table.add_column(title, justify="right")
     for rung in expected.rungs:
         table.add_row(f"{rung.level:g}", _epochs(rung), f"{rung.reached:.0f}")

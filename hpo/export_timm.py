@@ -250,7 +250,7 @@ def differences(training: Training) -> Iterator[str]:
     if train.ema.decay and train.ema.warmup:
         yield "the average's warm-up follows another curve (timm: 1 - (1 + t) ** -2/3)"
     if train.ema.decay:
-        yield f"the score was of the {'averaged' if train.score == 'ema' else 'raw'} weights; timm reports both"
+        yield f"the score was of the {'raw' if train.score == 'raw' else 'averaged'} weights; timm reports both"
     if train.eval_size is not None and train.eval_size != _stages(training)[-1].size:
         yield f"evaluation was at {train.eval_size} px; timm evaluates at the training size"
     if train.precision == "tf32":

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from hpo.draft import Draft
 from hpo.errors import Problem
 from hpo.parameters import CategoricalParameter
-from hpo.specification import Spec
+from hpo.specification import SHIPPED_TRAINER, Spec
 from hpo.training import Training
 from hpo.yaml_source import Path
 from trainers import catalogue
 from trainers.api import ModelConfig
-
-SHIPPED_TRAINER = "trainers.finetune:train"
 
 
 def study_machine_problems(found: Draft[Spec], spec: Spec) -> Iterator[Problem]:

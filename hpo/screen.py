@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hpo.asha_rungs import rung_resource
 from hpo.progress import SILENT_S, Progress, failures, progress, running, survival
 from hpo.records import StudyRecord, TrialRecord
 from hpo.summary import configuration, duration, percent, short_names
@@ -244,7 +245,7 @@ def _rungs(study: StudyRecord) -> list[RenderableType]:
     if not found:
         return []
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    unit = "epoch" if study.spec.asha.resource == "epochs" else "compute"
+    unit = "epoch" if rung_resource(study.spec) == "epochs" else "compute"
     table.add_column(style="dim", no_wrap=True)
     for _ in found:
         table.add_column(justify="right", no_wrap=True)

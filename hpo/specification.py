@@ -12,6 +12,7 @@ from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
 STUDY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """No dot and no slash: a study's folder can never lie outside the home folder."""
 IMPORT_PATH = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
+SHIPPED_TRAINER = "trainers.finetune:train"
 DATABASE_URL = r"^[a-z][a-z0-9_]*(\+[a-z][a-z0-9_]*)?://\S*$"
 
 
@@ -42,9 +43,9 @@ class Asha(Section):
     max: int | None = Field(default=None, ge=1)
     """The full length of a trial. null: `train.epochs`; a number must equal it, because learning rate and
     progressive stages are scheduled over all of `train.epochs`."""
-    resource: Literal["epochs", "compute"] = "epochs"
+    resource: Literal["auto", "epochs", "compute"] = "auto"
     """What a rung counts: `epochs`, or `compute` (images x px^2) in units of one epoch at the largest image size of the
-    study."""
+    study. `auto`: `compute` where image sizes change and the trainer is the shipped one, `epochs` elsewhere."""
     align: Literal["none", "stages"] = "none"
     """Where a trial is judged: `none`: as soon as it reaches a rung; `stages`: at the end of its progressive stage that
     is nearest to the rung, unless that is nearer to another rung or to the end."""
@@ -121,7 +122,7 @@ class Spec(Section):
     """Name of the study: letters, digits, `_` and `-`, at most 64."""
     description: str = ""
     """What the study is for, in Markdown; shown by MLflow and the report."""
-    trainer: str = Field(default="trainers.finetune:train", pattern=IMPORT_PATH)
+    trainer: str = Field(default=SHIPPED_TRAINER, pattern=IMPORT_PATH)
     """`module:function` that trains one configuration; see `trainers.api.Trainer`."""
     data: DataConfig = Field(default_factory=DataConfig)
     """Which images, and how they are split; the same for all trials."""

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from hpo.parameters import Scalar, Section
-from hpo.specification import IMPORT_PATH
+from hpo.specification import IMPORT_PATH, SHIPPED_TRAINER
 from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
 
 
@@ -39,7 +39,7 @@ class Provenance(Section):
     """SHA-256 of the validation split's indices."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Versions of Python and libraries, and the git commit."""
-    trainer: str = Field(default="trainers.finetune:train", pattern=IMPORT_PATH)
+    trainer: str = Field(default=SHIPPED_TRAINER, pattern=IMPORT_PATH)
     """`module:function` that trained it."""
 
 

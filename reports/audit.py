@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpo.asha_audit import audit, remarks
+from hpo.asha_rungs import rung_resource
 from hpo.records import StudyRecord
 
 
@@ -25,6 +26,6 @@ def audit_section(study: StudyRecord) -> Section:
     return Section(
         study=study.name,
         remarks=tuple(remarks(study, found)),
-        columns=(f"rung ({study.spec.asha.resource})", "controls", "Kendall's tau to the end", "winner passes"),
+        columns=(f"rung ({rung_resource(study.spec)})", "controls", "Kendall's tau to the end", "winner passes"),
         rows=tuple((f"{rung.level:g}", str(rung.controls), str(rung.tau), str(rung.retention)) for rung in found.rungs),
     )

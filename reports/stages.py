@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 
-from hpo.asha_rungs import study_levels
+from hpo.asha_rungs import DECIDE_SIZES, rung_resource, study_levels
 from hpo.records import EpochRecord, StudyRecord, TrialRecord
 from hpo.space import assign
 from trainers.api import Progressive
 from trainers.schedule import Stage, compute, stages
-
-_DECIDES_SIZES = tuple(f"train.progressive.{name}" for name in ("form", "stages", "size.start", "size.end", "sizes"))
 
 
 class Stages:
@@ -26,7 +24,7 @@ class Stages:
 
     def of(self, trial: TrialRecord) -> tuple[Stage, ...]:
         """The stages that the trial's configuration asks for, over the full training."""
-        chosen = {name: trial.values[name] for name in _DECIDES_SIZES if name in trial.values}
+        chosen = {name: trial.values[name] for name in sorted(DECIDE_SIZES) if name in trial.values}
         key = tuple(sorted(chosen.items()))
         if key not in self._plans:
             progressive: Progressive = assign(self._base, chosen)["train"].progressive
@@ -51,7 +49,7 @@ def rungs(study: StudyRecord) -> tuple[float, ...]:
 
 def by_compute(study: StudyRecord) -> bool:
     """Whether rungs count compute and every report says how much was spent."""
-    return study.spec.asha.resource == "compute" and all(
+    return rung_resource(study.spec) == "compute" and all(
         epoch.metrics.compute is not None for trial in study.trials for epoch in trial.epochs
     )
 

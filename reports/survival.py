@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpo.asha_rungs import rung_resource
 from hpo.records import StudyRecord
 from reports import palette
 from reports.plot import Axis, Bars, Missing, Panel, Plot
@@ -42,7 +43,7 @@ def survival_plot(studies: Sequence[StudyRecord]) -> Plot | Missing:
         return Missing(title, "No trial has reached a rung or the end yet.")
     levels = sorted({rung.level for found in by_study for rung in found if rung.level is not None})
     places: dict[float | None, float] = {level: float(i) for i, level in enumerate([*levels, None])}
-    unit = "compute" if studies[0].spec.asha.resource == "compute" else "epoch"
+    unit = "compute" if rung_resource(studies[0].spec) == "compute" else "epoch"
     ticks = [(place, "full training" if level is None else f"{unit} {level:g}") for level, place in places.items()]
     width = 0.8 / len(studies)
     bars = []

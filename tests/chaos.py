@@ -279,7 +279,7 @@ class Run:
                 self.result.wrong.append(f"ASHA: trial {trial.number} is {trial.status} with {trial.rungs}")
 
     def _rungs(self, trial: TrialRecord) -> dict[int, float]:
-        return training_rungs(self.spec.asha, space.configure(self.spec.base(), trial.values).train)
+        return training_rungs(self.spec, space.configure(self.spec.base(), trial.values).train)
 
     def _check_checkpoints(self, study: StudyRecord) -> None:
         for trial in study.trials:

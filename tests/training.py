@@ -27,7 +27,6 @@ TINY = TrialConfig(
         warmup_epochs=0.5,
         eval_batch_size=50,
         ema=Ema(decay=0.9),
-        score="ema",
         progressive=Progressive(
             stages=2,
             sizes=(32, 48),

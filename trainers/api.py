@@ -270,8 +270,9 @@ class TrainConfig:
     """Probability mass spread over the other classes."""
     ema: Ema = field(default_factory=Ema)
     """Averaged weights."""
-    score: Literal["raw", "ema"] = "raw"
-    """Which weights `val_accuracy` is measured on; both are reported when EMA is on."""
+    score: Literal["auto", "raw", "ema"] = "auto"
+    """Which weights `val_accuracy` is measured on; both are reported when EMA is on. `auto`: the averaged ones then,
+    which tell good from bad earlier."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     """`auto`: bf16 autocast on CUDA where supported, fp32 on the CPU."""
     channels_last: bool = True

@@ -85,7 +85,7 @@ def _epoch(engine: Engine, epoch: int, validation: data.Images, context: Context
     if engine.average:
         with engine.average.applied():
             averaged = engine.score(validation)
-    scored = averaged if averaged and engine.config.train.score == "ema" else raw
+    scored = averaged if averaged and engine.config.train.score != "raw" else raw
     if not math.isfinite(scored.loss):
         raise Diverged(f"the validation loss became {scored.loss} in epoch {epoch}")
     now = time.perf_counter()

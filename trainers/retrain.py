@@ -59,7 +59,7 @@ def retrain(
 
     Goes on from `context.checkpoints` after an interruption; each seed needs a store of its own. `on_epoch`
     gets every epoch's metrics, `val_accuracy` being NaN. Writes `model.safetensors` (the averaged weights
-    where `train.score` is `ema`), `config.json` (timm's hub format) and `metrics.json` to `output_dir`.
+    unless `train.score` is `raw`), `config.json` (timm's hub format) and `metrics.json` to `output_dir`.
 
     Raises:
         As `trainers.finetune.train`.
@@ -75,7 +75,7 @@ def retrain(
             history.append(metrics)
             if on_epoch:
                 on_epoch(metrics)
-        averaged = engine.average.applied() if engine.average and config.train.score == "ema" else nullcontext()
+        averaged = engine.average.applied() if engine.average and config.train.score != "raw" else nullcontext()
         with averaged:
             test = data.open_test_split(config.data, context.cache_dir, context.device)
             score = engine.score(test)

@@ -40,7 +40,7 @@ def test_it_prints_the_plan_and_writes_nothing(tmp_path: Path, monkeypatch: pyte
     text = done.stdout
     assert "study: small" in text
     assert "1 given, 5 sampled" in text
-    assert re.search(r"rung \(epochs\) +after epoch +trials expected there\n +1 +1 +8\n", text)
+    assert re.search(r"rung \(compute\) +after epoch +trials expected there\n +1 +3 +8\n", text)
     assert f"{os.cpu_count()} trials at once on cpu, each with 1 CPUs and 0 GPUs" in text
     text = " ".join(text.split())  # paragraphs wrap
     assert re.search(r"test_efficientnet: 0\.\d million parameters", text)

@@ -43,7 +43,7 @@ def test_a_small_specification_gets_defaults() -> None:
     spec = parse_spec(GOOD, "study.yaml")
     assert spec.space["train.lr"] == FloatParameter(type="float", low=1e-4, high=1e-2, log=True)
     assert (spec.search.policy, spec.search.startup_trials, spec.search.random_share) == ("gp", 8, 0.2)
-    assert (spec.asha.reduction_factor, spec.asha.grace_period, spec.asha.resource) == (4, 1, "epochs")
+    assert (spec.asha.reduction_factor, spec.asha.grace_period, spec.asha.resource) == (4, 1, "auto")
     assert (spec.resources.cpus, spec.resources.gpus, spec.resources.device) == (1, "auto", "auto")
     assert (spec.concurrency, spec.retries, spec.seed, spec.budget.hours) == ("auto", 2, 0, None)
     assert spec.base() == TrialConfig(train=spec.base().train)

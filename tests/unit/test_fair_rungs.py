@@ -12,13 +12,13 @@ from hpo import space
 from hpo.advice import advice
 from hpo.asha import replay
 from hpo.asha_plan import plan
-from hpo.asha_rungs import training_rungs
+from hpo.asha_rungs import rung_resource, training_rungs
 from hpo.changes import revise
 from hpo.conductor import Conductor
 from hpo.controls import is_control
 from hpo.errors import UsageError
 from hpo.records import StudyRecord, TrialRecord
-from hpo.specification import Spec
+from hpo.specification import SHIPPED_TRAINER, Spec
 from tests import solo
 from tests.conftest import synthetic_spec
 from trainers.api import EpochMetrics
@@ -45,7 +45,7 @@ def trained(spec: Spec, folder: Path) -> StudyRecord:
 
 
 def rungs_of(spec: Spec, trial: TrialRecord) -> dict[int, float]:
-    return training_rungs(spec.asha, space.configure(spec.base(), trial.values).train)
+    return training_rungs(spec, space.configure(spec.base(), trial.values).train)
 
 
 @pytest.mark.parametrize("align", ["none", "stages"])
@@ -102,6 +102,30 @@ def test_a_trainer_that_reports_no_compute_cannot_be_judged_by_it() -> None:
     assert "compute, which the trainer does not report" in outcome.reason
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"trainer": SHIPPED_TRAINER}, "compute"),
+        ({"trainer": SHIPPED_TRAINER, "space": {"train.lr": {"type": "float", "low": 1e-3, "high": 1e-2}}}, "compute"),
+        ({"trainer": "tests.synthetic:train"}, "epochs"),
+        ({"trainer": SHIPPED_TRAINER, "asha": {"resource": "epochs"}}, "epochs"),
+        ({"trainer": "tests.synthetic:train", "asha": {"resource": "compute"}}, "compute"),
+    ],
+)
+def test_rungs_count_compute_by_themselves_where_the_shipped_trainer_changes_sizes(changes, expected) -> None:
+    spec = synthetic_spec(
+        **{"train": {"epochs": 8}, "space": {STAGES: {"type": "int", "low": 1, "high": 4}}, "enqueue": []} | changes
+    )
+    assert rung_resource(spec) == expected
+
+
+def test_images_of_one_size_need_no_other_unit_than_epochs() -> None:
+    space = {"train.lr": {"type": "float", "low": 1e-3, "high": 1e-2}}
+    spec = synthetic_spec(trainer=SHIPPED_TRAINER, space=space, enqueue=[])
+    assert rung_resource(spec) == "epochs"
+    assert training_rungs(spec, spec.base().train) == {1: 1, 2: 2, 4: 4}
+
+
 # ------------------------------------------------------------------------------------------- yardstick
 
 
@@ -114,8 +138,8 @@ def test_all_trials_are_scored_at_one_size_and_count_in_one_unit() -> None:
     )
     small, large = (space.configure(spec.base(), {"train.progressive.size.end": size}).train for size in (64, 192))
     assert (small.eval_size, small.compute_size) == (large.eval_size, large.compute_size) == (192, 192)
-    assert training_rungs(spec.asha, large) == {1: 1, 2: 2, 4: 4}
-    assert training_rungs(spec.asha, small) == {}, "its whole training is less than one large epoch"
+    assert training_rungs(spec, large) == {1: 1, 2: 2, 4: 4}
+    assert training_rungs(spec, small) == {}, "its whole training is less than one large epoch"
 
 
 def test_a_given_evaluation_size_stands() -> None:
