@@ -19,7 +19,15 @@ from hpo.yaml_source import Path
 from trainers.api import TrialConfig, cross_checks
 
 # What `trainers.api.cross_checks` reads: only these parameters can break a rule between settings.
-_ENTANGLED = ("train.progressive.", "train.warmup_epochs", "train.score", "train.ema.")
+_ENTANGLED = (
+    "train.progressive.",
+    "train.warmup_epochs",
+    "train.score",
+    "train.ema.",
+    "train.compile",
+    "train.cuda_graphs",
+    "train.batch_size",
+)
 
 
 def study_problems(found: Draft[Spec], spec: Spec) -> list[Problem]:

@@ -279,6 +279,9 @@ class TrainConfig:
     """Memory layout of images and convolutions; faster on tensor cores and CPUs."""
     compile: bool = False
     """torch.compile, one graph per image size."""
+    cuda_graphs: bool = False
+    """Record forward and backward once per image size and start them as one, on CUDA: for small networks and images on
+    a fast GPU, where starting kernels takes longer than running them. Takes more memory; no effect on the CPU."""
     eval_size: Annotated[int, Range(ge=16, le=1024)] | None = None
     """Fixed image size of every evaluation; None: the last stage's. A study that searches the last stage's size sets
     it to the largest, so that all of its trials are scored alike."""
@@ -344,6 +347,10 @@ def cross_checks(config: TrialConfig) -> Iterator[tuple[str, str]]:
         )
     if config.train.score == "ema" and config.train.ema.decay == 0:
         yield "train.score", "ema is asked for, but train.ema.decay is 0 (off)"
+    if config.train.cuda_graphs and config.train.compile:
+        yield "train.cuda_graphs", "does not go with train.compile; choose one"
+    if config.train.cuda_graphs and config.train.batch_size == "auto":
+        yield "train.cuda_graphs", "needs a number as train.batch_size: auto does not know the graphs' memory"
 
 
 def check(config: Any, path: str = "") -> list[tuple[str, str]]:

@@ -25,13 +25,24 @@ from trainers.augment import Augmenter
 from trainers.data import Images
 from trainers.ema import WeightAverage
 from trainers.evaluate import Score, evaluate
+from trainers.graphs import GraphedStep, Step
 from trainers.runtime import Numerics, memory_errors, search_kernels
 from trainers.schedule import Stage
 from trainers.seeds import derive
 
-AUGMENTED_PIXELS = {"cuda": 8 * 2**20}
-"""Pixels (images x side^2) that are augmented at once, where that is more than a micro-batch. For small images a GPU's
-kernels take longer to start than to run; 8 Mi pixels are 100 MB of float32 images, a few times that while at work."""
+AUGMENTED_AT_ONCE = 1 / 256
+"""Share of a GPU's memory that images augmented at once may fill (float32), where that is more than a micro-batch: for
+small images its kernels take longer to start than to run. At work it is a few times that. Another memory makes other
+groups, and other random draws."""
+BYTES_PER_PIXEL = 3 * 4
+
+
+def augmented_pixels(device: str, share: float) -> int:
+    """Pixels (images x side^2) to augment at once, of a training that has `share` of the device; none on the CPU."""
+    if not device.startswith("cuda"):
+        return 0
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return int(AUGMENTED_AT_ONCE * share * memory / BYTES_PER_PIXEL)
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,9 @@ class Engine:
         if train.compile:
             self.forward = compiling.compiled(self.model, context.cache_dir)
         self.batch_size = train.batch_size if train.batch_size != "auto" else self._fitting_batch()
+        self.augmented_pixels = augmented_pixels(context.device, context.device_share)
+        self.graphed = self._graphed(context.device) if train.cuda_graphs else None
+        self.add_gradient: Step = self.graphed or self._forward_backward
 
     def batch_of(self, stage: Stage) -> int:
         """Images per optimiser step of a stage; never more than there are."""
@@ -171,6 +185,8 @@ class Engine:
 
     def close(self) -> None:
         """Free what the next trial on this worker has no use for."""
+        if self.graphed:
+            self.graphed.clear()
         self.model.net.zero_grad(set_to_none=True)
 
     def _steps(self, epoch: int, stage: Stage, batch: int) -> tuple[Tensor, int]:
@@ -195,7 +211,7 @@ class Engine:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The micro-batches of an epoch, several augmented at once; `positions` are those of whole batches."""
         sizes = micro_batches(batch, self.config.train.accumulate)
-        together = max(1, AUGMENTED_PIXELS.get(self.images.images.device.type, 0) // (sizes[0] * stage.size**2))
+        together = max(1, self.augmented_pixels // (sizes[0] * stage.size**2))
         sizes *= len(positions) // batch
         while sizes:
             group, sizes = sizes[:together], sizes[together:]
@@ -211,6 +227,10 @@ class Engine:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
+    def _graphed(self, device: str) -> GraphedStep | None:
+        """None on the CPU, which starts its work without delay."""
+        return GraphedStep(self._forward_backward, self.model.net, device) if device.startswith("cuda") else None
+
     def _augmented(self, positions: Tensor, stage: Stage, chance: torch.Generator) -> tuple[Tensor, Tensor]:
         return self.augmenter(
             self.images.images[positions],
@@ -222,10 +242,13 @@ class Engine:
         )
 
     def _step(self, parts: Iterable[tuple[Tensor, Tensor]], batch: int) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
+        if self.graphed:
+            self.graphed.zero_grad()
+        else:
+            self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for pixels, targets in parts:
-            total += self._forward_backward(pixels, targets, len(pixels) / batch)
+            total += self.add_gradient(pixels, targets, len(pixels) / batch)
         self._update()
         return total
 

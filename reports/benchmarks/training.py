@@ -38,7 +38,6 @@ CASES = {
 DEFAULTS = {"cpu": {"batch": 64, "steps": 12}, "cuda": {"batch": 256, "steps": 60}}
 LARGE_MODEL_STEPS = 20
 """On a GPU, for the S model, whose steps take long enough to be timed in fewer."""
-CONTENDERS = ("limit", "engine", "engine, EMA", "peer")
 LEAST_REPEATS = 5
 
 
@@ -64,17 +63,13 @@ class Row:
 
 def measure(case: Case, repeats: int) -> Row:
     """Let all contenders run `repeats` + 1 times in turn."""
-    contenders: dict[str, Contender] = {
-        "limit": limit(case),
-        "engine": engine(case, ema=False),
-        "engine, EMA": engine(case, ema=True),
-        "peer": peer(case),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-    memory: dict[str, int | None] = dict.fromkeys(CONTENDERS)
+    contenders = _contenders(case)
+    names = list(contenders)
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    memory: dict[str, int | None] = dict.fromkeys(names)
     for round_ in range(repeats + 1):
-        shift = round_ % len(CONTENDERS)
-        for name in CONTENDERS[shift:] + CONTENDERS[:shift]:
+        shift = round_ % len(names)
+        for name in names[shift:] + names[:shift]:
             with peak(case.device) as bytes_used:
                 rate = contenders[name]()
             print(f"{case.model} {case.size} px, round {round_}, {name}: {rate:.1f} images/s", file=sys.stderr)
@@ -85,6 +80,14 @@ def measure(case: Case, repeats: int) -> Row:
     return Row(case, rates, memory)
 
 
+def _contenders(case: Case) -> dict[str, Contender]:
+    engines = {"engine": engine(case), "engine, EMA": engine(case, ema=True)}
+    if case.device.startswith("cuda"):
+        engines["engine, CUDA graphs"] = engine(case, cuda_graphs=True)
+        engines["engine, EMA, CUDA graphs"] = engine(case, ema=True, cuda_graphs=True)
+    return {"limit": limit(case), **engines, "peer": peer(case)}
+
+
 def table(rows: Sequence[Row], turnaround: Turnaround | None, missing: Sequence[tuple[str, str, int]]) -> str:
     """Markdown: medians in images per second, ratios, peak memory."""
     lines = [
@@ -92,8 +95,8 @@ def table(rows: Sequence[Row], turnaround: Turnaround | None, missing: Sequence[
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        for name in CONTENDERS:
-            rates, used = row.images_per_second[name], row.peak_memory[name]
+        for name, rates in row.images_per_second.items():
+            used = row.peak_memory[name]
             cells = [
                 row.case.device,
                 row.case.model,
@@ -188,9 +191,9 @@ def _write(
             {
                 **asdict(row),
                 "case": _settings(row.case),
-                "median": {name: row.median(name) for name in CONTENDERS},
-                "of_the_limit": {name: row.ratio(name, "limit") for name in CONTENDERS},
-                "of_the_peer": {name: row.ratio(name, "peer") for name in CONTENDERS},
+                "median": {name: row.median(name) for name in row.images_per_second},
+                "of_the_limit": {name: row.ratio(name, "limit") for name in row.images_per_second},
+                "of_the_peer": {name: row.ratio(name, "peer") for name in row.images_per_second},
             }
             for row in rows
         ],

@@ -64,7 +64,7 @@ class Case:
     source: DataConfig
     cache_dir: str
 
-    def config(self, *, ema: bool) -> TrialConfig:
+    def config(self, *, ema: bool = False, cuda_graphs: bool = False) -> TrialConfig:
         """What the engine is given: RandomResizedCrop, flips, RandAugment, mixup, label smoothing."""
         return TrialConfig(
             data=replace(self.source, train_limit=self.batch * self.steps, validation_limit=10),
@@ -78,6 +78,7 @@ class Case:
                 clip_grad=0,
                 label_smoothing=SMOOTHING,
                 ema=Ema(decay=0.999 if ema else 0),
+                cuda_graphs=cuda_graphs,
                 eval_size=32,
                 augment=Augment(crop="resized", randaugment_layers=LAYERS),
                 progressive=Progressive(
@@ -93,7 +94,7 @@ class Case:
     @cached_property
     def images(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
         """The images (N, 3, H, W) and labels that every contender trains on, and the number of classes."""
-        train, _ = data.train_and_validation(self.config(ema=False).data, self.cache_dir, "cpu")
+        train, _ = data.train_and_validation(self.config().data, self.cache_dir, "cpu")
         return train.images[train.indices].numpy(), train.labels[train.indices].numpy(), len(train.classes)
 
 
@@ -105,7 +106,7 @@ def limit(case: Case) -> Contender:
     """The bare steps: forward, loss, backward, optimiser, on one fixed batch that is there already."""
 
     def measure() -> float:
-        train, context = case.config(ema=False).train, _context(case, "")
+        train, context = case.config().train, _context(case, "")
         numerics = runtime.numerics(train, case.device)
         network = _network(case, numerics)
         optimizer = optim.create(train, network, case.device)
@@ -124,15 +125,15 @@ def limit(case: Case) -> Contender:
     return measure
 
 
-def engine(case: Case, *, ema: bool) -> Contender:
+def engine(case: Case, **switches: bool) -> Contender:
     """This project's trainer through its public generator: one whole epoch, data and metrics included.
 
-    The rate is the one it reports, which leaves out evaluation and checkpoint.
+    `switches` are those of `Case.config`. The rate is the one it reports, which leaves out evaluation and checkpoint.
     """
 
     def measure() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            (metrics,) = finetune.train(case.config(ema=ema), _context(case, folder))
+            (metrics,) = finetune.train(case.config(**switches), _context(case, folder))
         assert metrics.images_per_second is not None
         return metrics.images_per_second
 
@@ -166,7 +167,7 @@ def peer(case: Case) -> Contender:
     )
 
     def measure() -> float:
-        train, context = case.config(ema=False).train, _context(case, "")
+        train, context = case.config().train, _context(case, "")
         numerics = runtime.numerics(train, case.device)
         trained = _network(case, numerics)
         optimizer = TIMM.optim.create_optimizer_v2(trained, opt="adamw", lr=train.lr, weight_decay=train.weight_decay)

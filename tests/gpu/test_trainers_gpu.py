@@ -44,10 +44,14 @@ def changed(**train: Any) -> TrialConfig:
     return replace(TINY, train=replace(TINY.train, **train))
 
 
+@pytest.mark.parametrize("cuda_graphs", [False, True])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
-def test_no_step_waits_for_the_device(precision: str, optimizer: str, cache: str, tmp_path: Path) -> None:
-    config, where = changed(precision=precision, optimizer=optimizer, accumulate=2), on_cuda(cache, tmp_path)
+def test_no_step_waits_for_the_device(
+    precision: str, optimizer: str, cuda_graphs: bool, cache: str, tmp_path: Path
+) -> None:
+    config = changed(precision=precision, optimizer=optimizer, accumulate=2, cuda_graphs=cuda_graphs)
+    where = on_cuda(cache, tmp_path)
     numerics = runtime.numerics(config.train, "cuda")
     images, _ = data.train_and_validation(config.data, cache, "cuda")
     with runtime.session(where, numerics):
@@ -118,3 +122,23 @@ def test_compiled_training_is_the_eager_one(cache: str, tmp_path: Path) -> None:
         stream = finetune.train(config, on_cuda(cache, tmp_path / str(compile_it)))
         losses[compile_it] = [metrics.val_loss for metrics in stream]
     assert losses[True] == pytest.approx(losses[False], rel=0.05)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_recorded_training_is_the_eager_one(precision: str, cache: str, tmp_path: Path) -> None:
+    """With dropout, stochastic depth, two sizes and unequal micro-batches; random numbers are the same ones."""
+    losses = {}
+    for cuda_graphs in (False, True):
+        config = changed(cuda_graphs=cuda_graphs, precision=precision, accumulate=3, batch_size=32)
+        stream = finetune.train(config, on_cuda(cache, tmp_path / str(cuda_graphs)))
+        losses[cuda_graphs] = [metrics.train_loss for metrics in stream]
+    assert losses[True] == pytest.approx(losses[False], rel=0.02)
+
+
+def test_recorded_steps_give_their_memory_back(cache: str, tmp_path: Path) -> None:
+    memory = []
+    for trial in range(4):
+        list(finetune.train(changed(cuda_graphs=True), on_cuda(cache, tmp_path / str(trial))))
+        torch.cuda.empty_cache()
+        memory.append(torch.cuda.memory_reserved())
+    assert memory[-1] <= memory[0] + 2**24

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import resource
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from tests.training import TINY, context
-from trainers import data, finetune, rng, runtime
+from trainers import data, finetune, graphs, rng, runtime
 from trainers import model as models
 from trainers.api import (
     Augment,
@@ -26,7 +27,8 @@ from trainers.api import (
     TrialConfig,
 )
 from trainers.checkpoint import DirectoryStore
-from trainers.engine import AUGMENTED_PIXELS, Engine
+from trainers.engine import Engine
+from trainers.graphs import GraphedStep
 
 
 def changed(config: TrialConfig = TINY, /, **train: Any) -> TrialConfig:
@@ -251,15 +253,14 @@ def test_images_augmented_together_are_all_trained_once(
 ) -> None:
     """What a GPU does: several micro-batches augmented at once, then stepped one by one."""
     config = changed(accumulate=3, batch_size=32, ema=Ema(), score="raw")
-    where = context(cache, tmp_path)
     numerics = runtime.numerics(config.train, "cpu")
     images, _ = data.train_and_validation(config.data, cache, "cpu")
-    engine = Engine(config, where, numerics, images)
+    engine = Engine(config, context(cache, tmp_path), numerics, images)
     stage, positions = engine.plan[0], images.indices[:96]
     seen: list[torch.Tensor] = []
     augmented = engine._augmented
     monkeypatch.setattr(engine, "_augmented", lambda now, *rest: (seen.append(now), augmented(now, *rest))[1])
-    monkeypatch.setitem(AUGMENTED_PIXELS, "cpu", 50 * stage.size**2)
+    engine.augmented_pixels = 50 * stage.size**2
     parts = list(engine._parts(positions, 32, stage, rng.generator(0)))
     assert [len(pixels) for pixels, _ in parts] == [11, 11, 10] * 3
     assert [len(targets) for _, targets in parts] == [11, 11, 10] * 3
@@ -267,3 +268,33 @@ def test_images_augmented_together_are_all_trained_once(
     assert torch.equal(torch.cat(seen), positions)
     assert all(pixels.is_contiguous(memory_format=torch.channels_last) for pixels, _ in parts)
     assert run(config, cache, tmp_path / "whole")[-1].epoch == config.train.epochs
+
+
+def test_recorded_steps_train_as_others_do(cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything about recorded steps but CUDA's own recording, for which the work is simply done again."""
+    recorded: list[int] = []
+
+    def record(work: Callable[[], torch.Tensor], device: str) -> tuple[torch.Tensor, Callable[[], None]]:
+        results = [work() for _ in range(graphs.WARM_UP + 1)]
+        recorded.append(len(results))
+        return results[-1], lambda: results[-1].copy_(work())
+
+    config = changed(accumulate=3, batch_size=32)
+    run(config, cache, tmp_path / "plain")
+    monkeypatch.setattr(graphs, "record", record)
+    monkeypatch.setattr(
+        Engine, "_graphed", lambda self, device: GraphedStep(self._forward_backward, self.model.net, device)
+    )
+    run(replace(config, train=replace(config.train, cuda_graphs=True)), cache, tmp_path / "recorded")
+    assert len(recorded) == 4, "two sizes of micro-batches in each of two stages"
+    assert_equal(weights(tmp_path / "recorded"), weights(tmp_path / "plain"))
+
+
+def test_a_network_that_cannot_be_recorded_fails_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits(pixels: torch.Tensor, targets: torch.Tensor, share: float) -> torch.Tensor:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(graphs, "record", lambda work, device: (work(), work))
+    step = GraphedStep(waits, torch.nn.Linear(2, 2), "cpu")
+    with pytest.raises(TrainerError, match=r"cuda_graphs: a step of Linear .*is capturing\); switch it off"):
+        step(torch.zeros(1, 3, 8, 8), torch.zeros(1, 2), 1.0)
