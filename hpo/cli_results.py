@@ -1,0 +1,186 @@
+"""The commands that show a study or make something of what it found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpo import completion
+from hpo.cli_options import HomeOption, JsonOption, SearchBestOption, StudyArgument
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", autocompletion=completion.studies)] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until it is over.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a study's trials, or the newest study's."""
+    from hpo.errors import UsageError
+    from hpo.home import Home
+    from hpo.status import newest, show_study
+    from hpo.watch import watch as follow
+
+    if watch and as_json:
+        raise UsageError("--watch shows a study to a person and --json to a program; leave one of them out")
+    place = Home.at(home)
+    if watch:
+        follow(place, name or newest(place))
+    else:
+        show_study(place, name or newest(place), as_json)
+
+
+def audit(name: StudyArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Say what a study's pruning costs, judged by its controls."""
+    from hpo.audit import show_audit
+    from hpo.home import Home
+
+    show_audit(Home.at(home), name, as_json)
+
+
+def ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the studies of a home folder."""
+    from hpo.home import Home
+    from hpo.status import show_studies
+
+    show_studies(Home.at(home), as_json)
+
+
+def export(
+    name: StudyArgument,
+    form: Annotated[
+        str, typer.Option("--format", help="hpo or timm: a configuration; hf, onnx or pt2: the retrained model.")
+    ] = "hpo",
+    trial: Annotated[int | None, typer.Option(help="A certain trial instead of the best.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="The best so many trials instead of one.")] = None,
+    search_best: SearchBestOption = False,
+    pick: Annotated[
+        str | None,
+        typer.Option(help="Of several objectives: knee, max:val_accuracy, min:params and the like, or a place."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder that hpo retrain wrote; otherwise looked for in the home folder.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write, - for standard output; a folder with --top or of a model."),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the best configuration, or the model retrained from it, for use elsewhere."""
+    from hpo.errors import UsageError
+    from hpo.export import training
+    from hpo.export_files import Format, Request, chosen_trial, configuration_text
+    from hpo.export_files import export as write
+    from hpo.home import Home
+    from hpo.ledger import load_study
+    from hpo.storage import open_existing
+
+    if form not in [known.value for known in Format]:
+        raise UsageError(f"--format {form} is none of {', '.join(known.value for known in Format)}")
+    place, wanted = Home.at(home), Format(form)
+    if output == Path("-"):
+        if top is not None or not wanted.is_configuration:
+            raise UsageError("-o - prints one configuration; give a folder for several, or for a model")
+        study = load_study(open_existing(place, name), name)
+        chosen = chosen_trial(study, Request(name, wanted, trial, top, pick, search_best=search_best))
+        print(configuration_text(training(study, chosen.number), wanted), end="")
+        return
+    written = write(place, Request(name, wanted, trial, top, pick, model, search_best, output))
+    if as_json:
+        found = [one.to_json(wanted) for one in written]
+        print(json.dumps(found if top is not None else found[0]))
+        return
+    for one in written:
+        print("\n".join(filter(None, (str(one.file), one.remark))))
+
+
+def report(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="One study, or several to compare.", autocompletion=completion.studies),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the page and its images.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Write a study's report: one self-contained HTML page, and Markdown with images."""
+    from hpo.home import Home
+    from hpo.ledger import load_study
+    from hpo.storage import open_existing
+    from reports.render import write_report
+
+    place = Home.at(home)
+    studies = [load_study(open_existing(place, name), name) for name in names]
+    print(write_report(studies, output or place.study(names[0]) / "report"))
+
+
+def retrain(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="An exported YAML file, the name of a study (its best) or of a shipped recipe.",
+            autocompletion=completion.trainings,
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Overrides, e.g. train.epochs=20.",
+            autocompletion=completion.training_overrides,
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and deviation.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for weights and metrics.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    search_best: SearchBestOption = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a configuration on train + validation and evaluate the test set once."""
+    from hpo.home import Home
+    from hpo.retraining import find, record, summary
+    from hpo.retraining import retrain as train_again
+    from hpo.summary import percent
+    from hpo.tracking import publish
+
+    place = Home.at(home)
+    training, called = find(file, overrides or [], place, search_best=search_best)
+    place.create()
+    folder = output or place.path / "retrained" / called
+    repeats = train_again(
+        training,
+        place,
+        folder,
+        seeds=range(seed, seed + seeds),
+        device=device,
+        on_epoch=lambda which, metrics: print(
+            f"seed {which} epoch {metrics.epoch}/{training.train.epochs}  train loss {metrics.train_loss:.4f}",
+            file=sys.stderr,
+        ),
+    )
+    before = record(training, repeats, place)
+    if before:
+        print(
+            f"warning: the test set was opened for this configuration {before} times before; "
+            "choosing by test accuracy makes it no test any more",
+            file=sys.stderr,
+        )
+    if before is not None and training.provenance and training.provenance.study:
+        print(publish(place, training.provenance.study), file=sys.stderr)
+    if as_json:
+        print(json.dumps(summary(training, repeats)))
+        return
+    deviation = (
+        f" ± {100 * repeats.deviation:.2f} (standard deviation of {seeds} seeds)"
+        if repeats.deviation is not None
+        else ""
+    )
+    print(f"test accuracy {percent(repeats.mean)}{deviation}\nweights, config.json and metrics: {folder}")

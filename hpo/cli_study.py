@@ -1,0 +1,132 @@
+"""The commands that train."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hpo.cli_options import HomeOption, JsonOption, OverridesArgument, SpecArgument, StudyArgument, VerboseOption
+
+
+def run(
+    spec: SpecArgument,
+    overrides: OverridesArgument = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would do and cost; write nothing.")] = False,
+    home: HomeOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run a new study."""
+    from hpo import launch
+    from hpo.config import load_spec
+    from hpo.home import Home
+
+    loaded = load_spec(spec, overrides or [])
+    place = Home.at(home)
+    if dry_run:
+        from rich.console import Console
+
+        from hpo.dry_run import rehearse
+
+        console = Console(highlight=False, markup=False, emoji=False)
+        for part in rehearse(loaded, place):
+            console.print(part, soft_wrap=isinstance(part, str))
+        return
+    _finish(
+        home,
+        verbose,
+        lambda view: launch.run(loaded, place, view=view, figures=plots, verbose=verbose),
+    )
+
+
+def resume(
+    name: StudyArgument,
+    overrides: OverridesArgument = None,
+    home: HomeOption = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Go on with an interrupted study, or extend a finished one (budget.trials=N)."""
+    from hpo import launch
+    from hpo.changes import revise
+    from hpo.home import Home
+
+    place = Home.at(home)
+    _finish(
+        home,
+        verbose,
+        lambda view: launch.resume(
+            name,
+            place,
+            view=view,
+            changes=lambda recorded: revise(recorded, overrides or []),
+            figures=plots,
+            verbose=verbose,
+        ),
+    )
+
+
+def confirm(
+    name: StudyArgument,
+    top: Annotated[int, typer.Option(help="The best so many configurations; the default recipe comes on top.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Train each so often, with seeds that the search has not used.")] = 3,
+    home: HomeOption = None,
+    verbose: VerboseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the best configurations again with fresh seeds, and choose one."""
+    from hpo.confirmation import confirmation
+    from hpo.home import Home
+    from hpo.launch_confirm import confirm as train_again
+    from hpo.verdict import confirmation_json, verdict
+
+    place = Home.at(home)
+    study = _drive(
+        home,
+        verbose,
+        lambda view: train_again(
+            name,
+            place,
+            top=top,
+            seeds=seeds,
+            view=view,
+            say=lambda text: print(text, file=sys.stderr),
+            verbose=verbose,
+        ),
+    )
+    found = confirmation(study)
+    if as_json:
+        print(json.dumps(confirmation_json(found)))
+        return
+    print(verdict(found))
+    print(f"Written: {place.incumbent(name)}. Next: hpo retrain {name}{_home_option(home)}")
+
+
+def plots(study: Any) -> Any:
+    """What MLflow shows of a study; imported when it is first drawn."""
+    from reports import render
+
+    return render.plots(study)
+
+
+def _finish(home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> None:
+    from hpo.view import closing
+
+    print(closing(_drive(home, verbose, work), _home_option(home)))
+
+
+def _home_option(home: Path | None) -> str:
+    return f" --home {home}" if home and "HPO_HOME" not in os.environ else ""
+
+
+def _drive(home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> Any:
+    """What `work` returns, given what makes a view."""
+    from hpo.home import Home
+    from hpo.view import choose
+
+    with choose(Home.at(home), verbose=verbose) as view:
+        return work(view)
