@@ -23,7 +23,7 @@ SPEC = Spec.model_validate(
             "train.progressive.randaugment.end": {"type": "float", "low": 0.0, "high": 15.0},
             "train.progressive.stages": {"type": "int", "low": 1, "high": 4},
         },
-        "asha": {"reduction_factor": 4},
+        "asha": {"reduction_factor": 4, "resource": "epochs"},
         "budget": {"trials": 100},
     }
 )

@@ -54,7 +54,7 @@ def study_spec(name: str = "cifar10", epochs: int = 32, **changes: object) -> Sp
             },
         },
         "enqueue": [RECIPE],
-        "asha": {"reduction_factor": 4, "grace_period": 2},
+        "asha": {"reduction_factor": 4, "grace_period": 2, "resource": "epochs"},
         "budget": {"trials": 40},
     }
     return Spec.model_validate(settings | changes)

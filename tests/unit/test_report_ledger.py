@@ -18,7 +18,9 @@ from trainers.api import EpochMetrics
 
 
 def test_a_study_written_by_the_conductor(home: Home, tmp_path: Path) -> None:
-    spec = study_spec("real", epochs=4, asha={"reduction_factor": 2, "grace_period": 1}, budget={"trials": 10})
+    spec = study_spec(
+        "real", epochs=4, asha={"reduction_factor": 2, "grace_period": 1, "resource": "epochs"}, budget={"trials": 10}
+    )
     ledger = Ledger.create(open_storage(home.ledger_url), spec, INFO)
     conductor = Conductor(ledger)
     while (assignment := conductor.next_trial()) is not None:
