@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -103,15 +104,22 @@ def record(work: Callable[[], Tensor], device: str) -> tuple[Tensor, Callable[[]
 
     The recording itself computes nothing. Memory of the graph is its own until the graph is gone.
     """
-    cuda: Any = torch.cuda
     with torch.cuda.device(device):
-        side, main = cuda.Stream(), torch.cuda.current_stream()
+        side, main = _stream(device), torch.cuda.current_stream()
         side.wait_stream(main)
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
                 work()
         main.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=side):
             result = work()
     return result, graph.replay
+
+
+@cache
+def _stream(device: str) -> Any:
+    """One stream for every warm-up and recording: autograd's nodes remember the stream that they were made on, and a
+    recording that meets one of another stream fails."""
+    cuda: Any = torch.cuda
+    return cuda.Stream(device)
