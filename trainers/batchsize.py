@@ -10,6 +10,9 @@ CPU_BATCH = 128
 """On the CPU, where larger batches are no faster."""
 LARGEST = 1024
 """Beyond it the recipes' learning rates stop carrying over."""
+LR_BATCH = 128
+"""Images per step that a learning rate is meant for where the batch is found here: the learning rate must not mean
+another training on every GPU."""
 MULTIPLE = 8
 HEADROOM = 0.9
 """Share of the free memory that may be planned with; the rest is fragmentation and kernels' workspace."""

@@ -163,7 +163,8 @@ class TrainConfig:
     epochs: Annotated[int, Range(ge=1)] = 50
     """The horizon: full-length training."""
     batch_size: Annotated[int, Range(ge=1)] | Literal["auto"] = 128
-    """Images per optimiser step and device; `auto`: the largest that fits the last stage's memory."""
+    """Images per optimiser step and device; `auto`: the largest that fits the last stage's memory. `lr` is for 128
+    images then, and scaled to those found as `grow_batch` scales it."""
     accumulate: Annotated[int, Range(ge=1)] = 1
     """Micro-batches summed per optimiser step."""
     optimizer: Literal["adamw", "sgd", "rmsprop", "lamb", "muon"] = "adamw"
@@ -194,7 +195,8 @@ class TrainConfig:
     """Which weights `val_accuracy` is measured on; both are reported when EMA is on. `auto`: the averaged ones then,
     which tell good from bad earlier."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """`auto`: bf16 autocast on CUDA where supported, fp32 on the CPU."""
+    """`auto`: bf16 autocast on CUDA where supported, fp32 on the CPU. fp16 with rmsprop, lamb or muon waits for the
+    device at every step: only AdamW and SGD skip a step that overflowed without asking the host."""
     channels_last: bool = True
     """Memory layout of images and convolutions; faster on tensor cores and CPUs."""
     compile: bool = False

@@ -25,7 +25,7 @@ from trainers.augment import Augmenter
 from trainers.data import Images
 from trainers.ema import WeightAverage
 from trainers.evaluate import Score, evaluate
-from trainers.graphs import GraphedStep, Step
+from trainers.graphs import GraphedStep
 from trainers.runtime import Numerics, memory_errors, search_kernels
 from trainers.schedule import Stage
 from trainers.seeds import derive
@@ -100,7 +100,6 @@ class Engine:
         self.batch_size = train.batch_size if train.batch_size != "auto" else self._fitting_batch()
         self.augmented_pixels = augmented_pixels(context.device, context.device_share)
         self.graphed = self._graphed(context.device) if train.cuda_graphs else None
-        self.add_gradient: Step = self.graphed or self._forward_backward
 
     def batch_of(self, stage: Stage) -> int:
         """Images per optimiser step of a stage; never more than there are."""
@@ -184,9 +183,11 @@ class Engine:
         self.batch_size = state["batch_size"]
 
     def close(self) -> None:
-        """Free what the next trial on this worker has no use for."""
+        """Free what the next trial on this worker has no use for, even where somebody keeps the engine, useless now."""
         if self.graphed:
             self.graphed.clear()
+        self.graphed = self.average = None
+        self.optimizer.state.clear()
         self.model.net.zero_grad(set_to_none=True)
 
     def _steps(self, epoch: int, stage: Stage, batch: int) -> tuple[Tensor, int]:
@@ -219,6 +220,12 @@ class Engine:
             images, targets = self._augmented(now, stage, chance)
             yield from zip(torch.split(images, group), torch.split(targets, group), strict=True)
 
+    def _add_gradient(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
+        # Held nowhere: a bound method in an attribute would make a cycle, which lives until Python collects.
+        if self.graphed:
+            return self.graphed(self._forward_backward, pixels, targets, share)
+        return self._forward_backward(pixels, targets, share)
+
     def _forward_backward(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
         """Add the gradient of `share` times the mean loss; returns that loss."""
         with self.numerics.autocast():
@@ -229,7 +236,7 @@ class Engine:
 
     def _graphed(self, device: str) -> GraphedStep | None:
         """None on the CPU, which starts its work without delay."""
-        return GraphedStep(self._forward_backward, self.model.net, device) if device.startswith("cuda") else None
+        return GraphedStep(self.model.net, device) if device.startswith("cuda") else None
 
     def _augmented(self, positions: Tensor, stage: Stage, chance: torch.Generator) -> tuple[Tensor, Tensor]:
         return self.augmenter(
@@ -248,7 +255,7 @@ class Engine:
             self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         for pixels, targets in parts:
-            total += self.add_gradient(pixels, targets, len(pixels) / batch)
+            total += self._add_gradient(pixels, targets, len(pixels) / batch)
         self._update()
         return total
 
@@ -263,7 +270,8 @@ class Engine:
 
     def _lr(self, progress: float, batch: int) -> float:
         train = self.config.train
-        factor = schedule.batch_lr_factor(batch / min(self.batch_size, len(self.images)), train.optimizer)
+        meant = batchsize.LR_BATCH if train.batch_size == "auto" else min(train.batch_size, len(self.images))
+        factor = schedule.batch_lr_factor(batch / meant, train.optimizer)
         return train.lr * factor * schedule.lr_factor(train, progress)
 
     def _compiling(self, *shape: Any) -> AbstractContextManager[None]:

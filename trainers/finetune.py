@@ -7,12 +7,14 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 from trainers import data, runtime, size
 from trainers.api import CheckpointError, Context, Diverged, EpochMetrics, TrialConfig
 from trainers.engine import Engine, TrainedEpoch
 from trainers.evaluate import Score
+from trainers.runtime import memory_errors
 from trainers.schedule import compute
 
 
@@ -31,16 +33,15 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
     with runtime.session(context, numerics):
         images, validation = data.train_and_validation(config.data, context.cache_dir, context.device)
         engine = Engine(config, context, numerics, images)
-        resumed = resume(engine, context, identity(config, context.seed))
-    try:
+    with closing(engine):
+        with runtime.session(context, numerics):
+            resumed = resume(engine, context, identity(config, context.seed))
         if resumed:
             yield resumed
         for epoch in range(resumed.epoch + 1 if resumed else 1, config.train.epochs + 1):
             with runtime.session(context, numerics):
                 metrics = _epoch(engine, epoch, validation, context)
             yield metrics
-    finally:
-        engine.close()
 
 
 def identity(config: TrialConfig, seed: int, part: str = "train") -> str:
@@ -83,7 +84,7 @@ def _epoch(engine: Engine, epoch: int, validation: data.Images, context: Context
     raw = engine.score(validation)
     averaged = None
     if engine.average:
-        with engine.average.applied():
+        with memory_errors("evaluating averaged weights"), engine.average.applied():
             averaged = engine.score(validation)
     scored = averaged if averaged and engine.config.train.score != "raw" else raw
     if not math.isfinite(scored.loss):
@@ -95,7 +96,8 @@ def _epoch(engine: Engine, epoch: int, validation: data.Images, context: Context
     train = engine.config.train
     if epoch % train.checkpoint_every and epoch != train.epochs:
         return metrics
-    digest = save(engine, context, identity(engine.config, context.seed), metrics)
+    with memory_errors(f"saving the checkpoint of epoch {epoch}"):
+        digest = save(engine, context, identity(engine.config, context.seed), metrics)
     return dataclasses.replace(metrics, checkpoint=digest, seconds=time.perf_counter() - started)
 
 

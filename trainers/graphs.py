@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.api import TrainerError
+from trainers.runtime import lacks_memory
 
 Step = Callable[[Tensor, Tensor, float], Tensor]
 """Adds the gradient of `share` times the mean loss of (images, targets) to the parameters' own; returns that loss."""
@@ -35,14 +36,14 @@ class _Recorded:
 
 
 class GraphedStep:
-    """A `Step` that is recorded when a shape comes first, and replayed from then on.
+    """Has a `Step` recorded when a shape comes first, and replays it from then on.
 
     The parameters' gradients exist from the beginning and stay where they are: `zero_grad` of this object, not of the
     optimiser, begins a batch. Only the graphs of one image size are kept, which a training never goes back from.
     """
 
-    def __init__(self, step: Step, net: nn.Module, device: str) -> None:
-        self._step, self._net, self._device = step, net, device
+    def __init__(self, net: nn.Module, device: str) -> None:
+        self._net, self._device = net, device
         self._recorded: dict[tuple[Any, ...], _Recorded] = {}
         self._trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
         for parameter in self._trained:
@@ -52,8 +53,8 @@ class GraphedStep:
         """Forget the last batch, in place."""
         torch._foreach_zero_(self._gradients())
 
-    def __call__(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
-        """As the step itself; the loss is overwritten by the next call.
+    def __call__(self, step: Step, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
+        """As `step(pixels, targets, share)`, the same one at every call; the loss is overwritten by the next.
 
         Raises:
             TrainerError: the network does something that cannot be recorded, such as waiting for the device.
@@ -62,7 +63,7 @@ class GraphedStep:
         if shape not in self._recorded:
             if any(known[1:-1] != shape[1:-1] for known in self._recorded):
                 self.clear()  # before memory for the next size is asked for
-            self._recorded[shape] = self._record(pixels, targets, share)
+            self._recorded[shape] = self._record(step, pixels, targets, share)
         recorded = self._recorded[shape]
         recorded.pixels.copy_(pixels)
         recorded.targets.copy_(targets)
@@ -76,19 +77,18 @@ class GraphedStep:
     def _gradients(self) -> list[Tensor]:
         return [parameter.grad for parameter in self._trained if parameter.grad is not None]
 
-    def _record(self, pixels: Tensor, targets: Tensor, share: float) -> _Recorded:
+    def _record(self, step: Step, pixels: Tensor, targets: Tensor, share: float) -> _Recorded:
         pixels, targets = pixels.clone(), targets.clone()
         touched = [*self._net.buffers(), *self._gradients()]
         before = [tensor.clone() for tensor in touched]
         cuda = [torch.device(self._device)] if self._device.startswith("cuda") else []
         try:
             with torch.random.fork_rng(devices=cuda):
-                loss, replay = record(lambda: self._step(pixels, targets, share), self._device)
-        except torch.OutOfMemoryError:
-            raise
+                loss, replay = record(lambda: step(pixels, targets, share), self._device)
         except RuntimeError as error:
-            if isinstance(error.__context__, torch.OutOfMemoryError):  # ending the recording failed because of it
-                raise error.__context__ from None
+            for one in (error, error.__context__):  # ending the recording may fail because of it
+                if isinstance(one, RuntimeError) and lacks_memory(one):
+                    raise one from None
             reason = str(error).strip().partition("\n")[0]
             raise TrainerError(
                 f"train.cuda_graphs: a step of {type(self._net).__name__} cannot be recorded ({reason}); switch it off"

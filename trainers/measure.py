@@ -7,6 +7,7 @@ import os
 import resource
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,7 @@ def measure(config: TrialConfig, context: Context) -> Cost:
         images, validation = data.train_and_validation(config.data, context.cache_dir, context.device)
         _reset_peak(context.device)
         engine = Engine(config, context, numerics, images)
+    with closing(engine), runtime.session(context, numerics):
         stage = engine.plan[-1]
         batch = engine.batch_of(stage)
         engine.images = dataclasses.replace(images, indices=images.indices[:batch])
@@ -84,7 +86,6 @@ def measure(config: TrialConfig, context: Context) -> Cost:
             memory_bytes=peak,
             memory_available=available,
         )
-        engine.close()
     return cost
 
 

@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,6 +70,7 @@ def retrain(
     with runtime.session(context, numerics):
         images = data.all_training_images(config.data, context.cache_dir, context.device)
         engine = Engine(config, context, numerics, images)
+    with closing(engine), runtime.session(context, numerics):
         history = []
         for metrics in _epochs(engine, context):
             history.append(metrics)
@@ -90,7 +91,6 @@ def retrain(
                 weights=Path(output_dir) / "model.safetensors",
             )
             _write(result, engine.model.net, config, engine.eval_size, images.classes, history)
-        engine.close()
     return result
 
 

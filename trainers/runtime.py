@@ -17,6 +17,16 @@ KERNEL_SEARCH_STEPS = 10_000
 25 s for each new image size, as long as some 400 steps: a search with several sizes per trial would do little else."""
 
 
+HOST_MEMORY = "can't allocate memory"
+MEMORY_WORDS = (
+    HOST_MEMORY,
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+)
+
+
 @dataclass(frozen=True)
 class Numerics:
     """How one training computes."""
@@ -109,11 +119,18 @@ def memory_errors(doing: str) -> Iterator[None]:
 
 def _memory_reason(error: Exception, doing: str) -> str | None:
     """None where the error is of another kind."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return f"out of device memory {doing}: {_first_line(error)}"
     if isinstance(error, MemoryError):
         return f"out of memory {doing}"
-    return f"out of memory {doing}: {_first_line(error)}" if "can't allocate memory" in str(error) else None
+    if not lacks_memory(error):
+        return None
+    kind = "memory" if HOST_MEMORY in str(error) else "device memory"
+    return f"out of {kind} {doing}: {_first_line(error)}"
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error of torch says that memory ran out, of the host or of the device: the allocator's own, and those
+    of a context, a library's handle or a workspace that found none left."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in MEMORY_WORDS)
 
 
 def _first_line(error: Exception) -> str:

@@ -57,7 +57,7 @@ def test_no_step_waits_for_the_device(
     with runtime.session(where, numerics):
         engine = Engine(config, where, numerics, images)
         engine.model.train()
-        for mode in ("default", "error"):
+        for mode in ("default", "error"):  # recording a graph waits, once; replaying it does not
             torch.cuda.set_sync_debug_mode(mode)
             try:
                 parts = engine._parts(images.indices[:120], 40, engine.plan[-1], rng.generator(0, "cuda"))
@@ -132,6 +132,8 @@ def test_recorded_training_is_the_eager_one(precision: str, cache: str, tmp_path
         config = changed(cuda_graphs=cuda_graphs, precision=precision, accumulate=3, batch_size=32)
         stream = finetune.train(config, on_cuda(cache, tmp_path / str(cuda_graphs)))
         losses[cuda_graphs] = [metrics.train_loss for metrics in stream]
+    # Other random numbers, or a step too many, would show in the first epoch; later ones drift by rounding.
+    assert losses[True][0] == pytest.approx(losses[False][0], rel=1e-3)
     assert losses[True] == pytest.approx(losses[False], rel=0.02)
 
 

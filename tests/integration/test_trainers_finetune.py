@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import math
 import resource
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -282,9 +284,7 @@ def test_recorded_steps_train_as_others_do(cache: str, tmp_path: Path, monkeypat
     config = changed(accumulate=3, batch_size=32)
     run(config, cache, tmp_path / "plain")
     monkeypatch.setattr(graphs, "record", record)
-    monkeypatch.setattr(
-        Engine, "_graphed", lambda self, device: GraphedStep(self._forward_backward, self.model.net, device)
-    )
+    monkeypatch.setattr(Engine, "_graphed", lambda self, device: GraphedStep(self.model.net, device))
     run(replace(config, train=replace(config.train, cuda_graphs=True)), cache, tmp_path / "recorded")
     assert len(recorded) == 4, "two sizes of micro-batches in each of two stages"
     assert_equal(weights(tmp_path / "recorded"), weights(tmp_path / "plain"))
@@ -295,6 +295,39 @@ def test_a_network_that_cannot_be_recorded_fails_with_the_remedy(monkeypatch: py
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(graphs, "record", lambda work, device: (work(), work))
-    step = GraphedStep(waits, torch.nn.Linear(2, 2), "cpu")
+    step = GraphedStep(torch.nn.Linear(2, 2), "cpu")
     with pytest.raises(TrainerError, match=r"cuda_graphs: a step of Linear .*is capturing\); switch it off"):
-        step(torch.zeros(1, 3, 8, 8), torch.zeros(1, 2), 1.0)
+        step(waits, torch.zeros(1, 3, 8, 8), torch.zeros(1, 2), 1.0)
+
+
+def test_a_finished_training_leaves_its_memory_at_once(cache: str, tmp_path: Path) -> None:
+    """Not when Python next looks for cycles: the next trial on the device needs it."""
+    gc.collect()
+    gc.disable()
+    try:
+        numerics = runtime.numerics(TINY.train, "cpu")
+        images, _ = data.train_and_validation(TINY.data, cache, "cpu")
+        engine = Engine(TINY, context(cache, tmp_path), numerics, images)
+        engine.run_epoch(1)
+        first = next(iter(engine.optimizer.state.values()))["exp_avg"]
+        gone = [weakref.ref(engine), weakref.ref(first), weakref.ref(engine.average)]
+        del first
+        engine.close()
+        assert gone[1]() is None
+        assert gone[2]() is None
+        del engine
+        assert gone[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_the_learning_rate_of_automatic_batches_is_for_128_images(cache: str, tmp_path: Path) -> None:
+    """The batch follows from the device, so the learning rate follows the batch."""
+    progressive = replace(TINY.train.progressive, stages=1, sizes=(32,))
+    config = changed(batch_size="auto", accumulate=1, progressive=progressive, schedule="constant", warmup_epochs=0.0)
+    numerics = runtime.numerics(config.train, "cpu")
+    images, _ = data.train_and_validation(config.data, cache, "cpu")
+    engine = Engine(config, context(cache, tmp_path), numerics, images)
+    for batch, expected in ((128, 1.0), (32, 0.5)):
+        engine.batch_size = batch
+        assert engine.run_epoch(1).learning_rate == pytest.approx(expected * config.train.lr)

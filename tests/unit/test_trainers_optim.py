@@ -200,6 +200,21 @@ def test_scores_count_every_image_once_in_batches_of_one_shape(batch_size: int) 
 # ------------------------------------------------------------------------------------------------ runtime
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_context_or_library_without_memory_is_out_of_memory_too(text: str) -> None:
+    with pytest.raises(OutOfMemory, match="device memory training stage 2") as caught:
+        with runtime.memory_errors("training stage 2"):
+            raise RuntimeError(text)
+    assert "asynchronously" not in str(caught.value)
+
+
 def test_memory_errors_say_what_was_going_on() -> None:
     failures = (torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB\nmore"), MemoryError())
     for failure in failures:
