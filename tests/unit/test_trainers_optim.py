@@ -209,9 +209,9 @@ def test_scores_count_every_image_once_in_batches_of_one_shape(batch_size: int) 
     ],
 )
 def test_a_context_or_library_without_memory_is_out_of_memory_too(text: str) -> None:
-    with pytest.raises(OutOfMemory, match="device memory training stage 2") as caught:
-        with runtime.memory_errors("training stage 2"):
-            raise RuntimeError(text)
+    memory_errors = runtime.memory_errors("training stage 2")
+    with pytest.raises(OutOfMemory, match="device memory training stage 2") as caught, memory_errors:
+        raise RuntimeError(text)
     assert "asynchronously" not in str(caught.value)
 
 
