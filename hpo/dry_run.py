@@ -21,6 +21,7 @@ from hpo.anchor import anchor
 from hpo.asha_plan import AshaPlan, RungPlan, plan
 from hpo.asha_rungs import rung_resource
 from hpo.home import Home
+from hpo.launch_slots import Slots, survey
 from hpo.ledger import Ledger
 from hpo.parameters import Choice
 from hpo.reach import corners
@@ -64,7 +65,7 @@ def rehearse(spec: Spec, home: Home) -> Iterator[RenderableType]:
         yield _pruning(spec, expected)
         for warning in advice(spec):
             yield Text(f"warning: {warning}")
-        slots = launch.survey(spec, home)
+        slots = survey(spec, home)
         yield _title("This machine" if spec.ray.address is None else f"Cluster {spec.ray.address}")
         each = f"{slots.cpus:g} CPUs and {slots.gpus:g} GPUs"
         yield Text(f"{slots.concurrency} trials at once on {slots.device}, each with {each}")
@@ -166,7 +167,7 @@ def _pixels(config: TrialConfig) -> float:
     return float(batch / train.accumulate * last.size**2)
 
 
-def _measure(config: TrialConfig, slots: launch.Slots, scratch: str) -> Cost:
+def _measure(config: TrialConfig, slots: Slots, scratch: str) -> Cost:
     from trainers.checkpoint import DirectoryStore
     from trainers.measure import measure
 
@@ -194,7 +195,7 @@ def _data(config: DataConfig, scratch: str) -> DataConfig:
     return there
 
 
-def _measured(config: TrialConfig, cost: Cost, slots: launch.Slots) -> str:
+def _measured(config: TrialConfig, cost: Cost, slots: Slots) -> str:
     share = slots.concurrency if slots.device == "cpu" else max(1, int(1 / slots.gpus)) if slots.gpus else 1
     fits = "fits in" if cost.memory_bytes * share <= cost.memory_available else "does NOT fit in"
     place = "this machine" if slots.device == "cpu" else "the GPU"
@@ -208,7 +209,7 @@ def _measured(config: TrialConfig, cost: Cost, slots: launch.Slots) -> str:
     )
 
 
-def _disk(cost: Cost, spec: Spec, slots: launch.Slots, home: Home) -> str:
+def _disk(cost: Cost, spec: Spec, slots: Slots, home: Home) -> str:
     # A trial that has ended keeps one checkpoint, one that runs has two, and a third while it writes.
     kept = spec.budget.trials + 2 * slots.concurrency
     needed = kept * cost.checkpoint_bytes
@@ -222,7 +223,7 @@ def _disk(cost: Cost, spec: Spec, slots: launch.Slots, home: Home) -> str:
 
 
 def _time(
-    spec: Spec, configs: Sequence[TrialConfig], costs: Mapping[str, Cost], expected: AshaPlan, slots: launch.Slots
+    spec: Spec, configs: Sequence[TrialConfig], costs: Mapping[str, Cost], expected: AshaPlan, slots: Slots
 ) -> str:
     """Estimated from the mean of the configurations shown: pixels times the measured time of one."""
     per_epoch = [

@@ -19,7 +19,9 @@ from hpo.conductor import Conductor, Event
 from hpo.errors import InfrastructureError, NoTrialSucceeded, UsageError
 from hpo.home import Home, confirmed_study
 from hpo.incumbent import Incumbent
-from hpo.launch_ray import Slots, Watchdog, end_processes, plan_slots, ray_session, survey
+from hpo.launch_ray import end_processes, ray_session
+from hpo.launch_slots import Slots, plan_slots
+from hpo.launch_watchdog import Watchdog
 from hpo.ledger import Ledger, load_study, refuse_existing
 from hpo.lock import Lease, study_lock
 from hpo.objectives import objectives
@@ -31,22 +33,6 @@ from hpo.specification import Spec
 from hpo.storage import network_file_system, network_warning, open_existing, open_storage, storage_errors
 from hpo.tracking import Figures, Tracker, check_tracking
 from hpo.warm_start import gather
-
-__all__ = [
-    "Slots",
-    "View",
-    "alone",
-    "check_data",
-    "checkpoint_root",
-    "drive",
-    "guard",
-    "plan_slots",
-    "preflight",
-    "resume",
-    "run",
-    "study_sampler",
-    "survey",
-]
 
 View = Callable[[StudyRecord], Callable[[Event], None]]
 """Makes what is shown of a study as it runs."""

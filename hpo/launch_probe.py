@@ -5,7 +5,8 @@ A program of its own, so that a Ray that does not come up can be given up on.
 
 from __future__ import annotations
 
-from hpo.launch_ray import plan_slots, ray_session
+from hpo.launch_ray import ray_session
+from hpo.launch_slots import plan_slots
 from hpo.specification import Spec
 
 
