@@ -98,9 +98,14 @@ class Home:
             pointer.touch(mode=0o600)
             pointer.write_text(url)
 
-    def checkpoints(self, name: str) -> Path:
-        """The default place of a study's checkpoints."""
-        return self.study(name) / "checkpoints"
+    def checkpoints(self, name: str, root: str | None = None) -> str:
+        """Folder or URI below which each trial of a study has a folder of its own for its checkpoints.
+
+        Args:
+            root: `storage.checkpoints` of the specification; None for this home folder.
+        """
+        studies = self.path / "studies"
+        return f"{root or studies}/{self.study(name).relative_to(studies)}/checkpoints"
 
     def incumbent(self, name: str) -> Path:
         """The best configuration of a study so far, always current."""

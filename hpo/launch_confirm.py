@@ -13,7 +13,8 @@ from hpo.errors import UsageError
 from hpo.export import leaders
 from hpo.home import Home, confirmation_of
 from hpo.incumbent import Incumbent
-from hpo.launch import View, alone, check_data, drive, guard, preflight, study_sampler
+from hpo.launch import View, alone, check_data, guard, preflight, study_sampler
+from hpo.launch_drive import drive
 from hpo.launch_ray import ray_session
 from hpo.launch_slots import plan_slots
 from hpo.ledger import Ledger, last_holder, load_study

@@ -14,7 +14,6 @@ from rich.table import Table
 from hpo.confirmation import confirmation
 from hpo.errors import UsageError
 from hpo.home import Home, confirmation_of
-from hpo.launch import checkpoint_root
 from hpo.ledger import load_study, study_names
 from hpo.objectives import front, values
 from hpo.objectives import table as front_table
@@ -217,13 +216,14 @@ def _all_studies(home: Home) -> list[StudyRecord]:
 def checkpoint_bytes(study: StudyRecord, home: Home) -> int | None:
     """Bytes of disk that the checkpoints of a study and its confirmation take; None where they are in no folder of this
     machine."""
-    places = [checkpoint_root(name, study.spec, home) for name in (study.name, confirmation_of(study.name))]
+    root = study.spec.storage.checkpoints
+    places = [home.checkpoints(name, root) for name in (study.name, confirmation_of(study.name))]
     return None if "://" in places[0] else sum(folder_bytes(Path(place)) for place in places)
 
 
 def _checkpoints(study: StudyRecord, home: Home) -> str:
-    taken = checkpoint_bytes(study, home)
-    return size(taken) if taken is not None else f"at {escape(redact(checkpoint_root(study.name, study.spec, home)))}"
+    taken, place = checkpoint_bytes(study, home), home.checkpoints(study.name, study.spec.storage.checkpoints)
+    return size(taken) if taken is not None else f"at {escape(redact(place))}"
 
 
 def folder_bytes(folder: Path) -> int:

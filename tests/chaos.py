@@ -283,7 +283,7 @@ class Run:
 
     def _check_checkpoints(self, study: StudyRecord) -> None:
         for trial in study.trials:
-            folder = self.home.checkpoints(self.name) / f"{trial.number:05d}"
+            folder = Path(self.home.checkpoints(self.name)) / f"{trial.number:05d}"
             names = sorted(path.stem for path in folder.glob("*.json"))
             if names != [f"{len(trial.epochs):06}"]:
                 self.result.wrong.append(f"trial {trial.number} of {len(trial.epochs)} epochs has checkpoints {names}")

@@ -48,10 +48,10 @@ def test_only_the_last_checkpoint_of_an_ended_trial_is_kept(home: Home, capsys: 
     study = launch.run(spec, home, view=lambda spec: lambda event: None)
     assert [trial.status for trial in study.trials] == ["complete", "pruned", "failed"]
     for trial in study.trials:
-        folder = home.checkpoints("bounded") / f"{trial.number:05d}"
+        folder = Path(home.checkpoints("bounded")) / f"{trial.number:05d}"
         assert [path.stem for path in folder.glob("*.json")] == [f"{len(trial.epochs):06}"]
 
-    taken = sum(path.stat().st_size for path in home.checkpoints("bounded").rglob("*.json"))
+    taken = sum(path.stat().st_size for path in Path(home.checkpoints("bounded")).rglob("*.json"))
     assert study_json(study, home)["checkpoint_bytes"] == taken > 0
     show_study(home, "bounded", as_json=False)
     assert f"checkpoints {size(taken)}" in " ".join(capsys.readouterr().out.split())
@@ -185,7 +185,7 @@ def test_checkpoints_elsewhere_are_counted_where_they_are(home: Home, tmp_path: 
 
 def test_a_ledger_on_a_network_file_system_is_warned_of(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """By `run` as it begins, and by `doctor`."""
-    monkeypatch.setattr("hpo.launch.network_file_system", lambda url: "nfs4")
+    monkeypatch.setattr("hpo.launch_drive.network_file_system", lambda url: "nfs4")
     monkeypatch.setattr("hpo.storage.network_file_system", lambda url: "nfs4")
     notices: list[str] = []
     spec = synthetic_spec("afar", extra={"seconds": 0.0, "light": True}, budget={"trials": 1})
