@@ -168,7 +168,7 @@ def _ledger(home: Home) -> Finding:
 
 
 def _tracking(home: Home) -> Finding:
-    from hpo.tracking import check_store
+    from hpo.tracking_check import check_store
 
     uri = os.environ.get("MLFLOW_TRACKING_URI") or home.mlflow_url
     check_store(uri)
@@ -180,7 +180,8 @@ def _study(home: Home, name: str, figures: Figures | None = None) -> Iterator[Fi
     from hpo.ledger import Ledger, load_study
     from hpo.lock import Lease, study_lock
     from hpo.storage import open_existing
-    from hpo.tracking import Mirror, check_tracking
+    from hpo.tracking import Mirror
+    from hpo.tracking_check import check_tracking
 
     try:
         storage = open_existing(home, name)

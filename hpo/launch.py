@@ -26,7 +26,8 @@ from hpo.records import StudyRecord
 from hpo.signals import SignalGuard
 from hpo.specification import Spec
 from hpo.storage import open_existing, open_storage
-from hpo.tracking import Figures, check_tracking
+from hpo.tracking import Figures
+from hpo.tracking_check import check_tracking
 from hpo.warm_start import gather
 
 View = Callable[[StudyRecord], Callable[[Event], None]]

@@ -21,7 +21,8 @@ from hpo.home import Home
 from hpo.ledger import Ledger, load_study
 from hpo.outcome import Ending, Outcome
 from hpo.storage import open_storage
-from hpo.tracking import CONNECT_TIMEOUT_S, TRIAL_TAG, Mirror, check_server, check_store
+from hpo.tracking import TRIAL_TAG, Mirror
+from hpo.tracking_check import CONNECT_TIMEOUT_S, check_server, check_store
 from hpo.tracking_store import make_store
 from tests.conftest import synthetic_spec
 from tests.drivers import Driver, cluster
@@ -204,7 +205,7 @@ def test_an_experiments_name_does_not_lead_out_of_the_home_folder(home: Home, na
 @pytest.mark.parametrize("answers", [False, True])
 def test_a_server_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
     """One that takes the connection and then is silent, or says something that is no HTTP."""
-    monkeypatch.setattr("hpo.tracking.CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("hpo.tracking_check.CONNECT_TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
 
         def say() -> None:

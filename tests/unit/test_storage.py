@@ -18,7 +18,7 @@ from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
 from hpo.ledger import Ledger, load_study
 from hpo.storage import network_file_system, network_warning, open_existing, open_storage, sqlite_file
-from hpo.tracking import check_store
+from hpo.tracking_check import check_store
 from tests.conftest import synthetic_spec
 from tests.solo import create, steps
 
