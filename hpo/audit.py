@@ -14,7 +14,7 @@ from rich.text import Text
 from hpo.asha_audit import Audit, audit, remarks
 from hpo.asha_rungs import rung_resource
 from hpo.home import Home
-from hpo.ledger import load_study
+from hpo.ledger_reader import load_study
 from hpo.storage import open_existing
 
 

@@ -78,7 +78,7 @@ def export(
     from hpo.export_files import Format, Request, chosen_trial, configuration_text
     from hpo.export_files import export as write
     from hpo.home import Home
-    from hpo.ledger import load_study
+    from hpo.ledger_reader import load_study
     from hpo.storage import open_existing
 
     if form not in [known.value for known in Format]:
@@ -110,7 +110,7 @@ def report(
 ) -> None:
     """Write a study's report: one self-contained HTML page, and Markdown with images."""
     from hpo.home import Home
-    from hpo.ledger import load_study
+    from hpo.ledger_reader import load_study
     from hpo.storage import open_existing
     from reports.render import write_report
 

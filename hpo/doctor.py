@@ -157,7 +157,7 @@ def _disk(home: Home) -> Finding:
 
 
 def _ledger(home: Home) -> Finding:
-    from hpo.ledger import study_names
+    from hpo.ledger_reader import study_names
     from hpo.storage import network_file_system, network_warning, open_existing
 
     if not (home.path / "optuna.db").is_file():
@@ -177,7 +177,8 @@ def _tracking(home: Home) -> Finding:
 
 def _study(home: Home, name: str, figures: Figures | None = None) -> Iterator[Finding]:
     """Compare a study's MLflow runs with its ledger, show what differs, and repair it."""
-    from hpo.ledger import Ledger, load_study
+    from hpo.ledger import Ledger
+    from hpo.ledger_reader import load_study
     from hpo.lock import Lease, study_lock
     from hpo.storage import open_existing
     from hpo.tracking import Mirror

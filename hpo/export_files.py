@@ -10,7 +10,7 @@ from typing import Any
 from hpo.errors import UsageError
 from hpo.export import best_first, leaders, pick, training, write_atomically
 from hpo.home import Home
-from hpo.ledger import load_study
+from hpo.ledger_reader import load_study
 from hpo.objectives import choose
 from hpo.records import StudyRecord, TrialRecord
 from hpo.storage import open_existing

@@ -18,7 +18,8 @@ from hpo.home import Home, confirmed_study
 from hpo.launch_drive import drive
 from hpo.launch_ray import end_processes, ray_session
 from hpo.launch_slots import plan_slots
-from hpo.ledger import Ledger, load_study, refuse_existing
+from hpo.ledger import Ledger
+from hpo.ledger_reader import load_study, refuse_existing
 from hpo.lock import Lease, study_lock
 from hpo.objectives import objectives
 from hpo.provenance import provenance

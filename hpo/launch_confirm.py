@@ -17,7 +17,8 @@ from hpo.launch import View, alone, check_data, guard, preflight, study_sampler
 from hpo.launch_drive import drive
 from hpo.launch_ray import ray_session
 from hpo.launch_slots import plan_slots
-from hpo.ledger import Ledger, last_holder, load_study
+from hpo.ledger import Ledger
+from hpo.ledger_reader import last_holder, load_study
 from hpo.lock import Lease
 from hpo.provenance import provenance
 from hpo.records import Repeat, Scalar, StudyRecord, TrialRecord

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from hpo import objectives, records
+from hpo import ledger_form as form
+from hpo import objectives
 from hpo.asha import RungDecision
 from hpo.controls import is_control
-from hpo.errors import InfrastructureError, UsageError
-from hpo.home import confirmation_of, confirmed_study
+from hpo.ledger_reader import load_study, refuse_existing, repeats_of
 from hpo.lock import Lease
 from hpo.outcome import OPTUNA_STATE, Ending, Outcome, classify
 from hpo.records import Attempt, EpochRecord, Origin, Repeat, Scalar, StudyRecord, TrialRecord
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 
-DISTRIBUTION = "hpo-efficientnetv2"
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -63,16 +62,16 @@ class Ledger:
         )
         self.name = name
         attributes = self._study.user_attrs
-        self._spec = Spec.from_json(attributes[records.SPEC_KEY])
-        self._info: Mapping[str, Any] = attributes.get(records.INFO_KEY, {})
+        self._spec = Spec.from_json(attributes[form.SPEC_KEY])
+        self._info: Mapping[str, Any] = attributes.get(form.INFO_KEY, {})
         self._transfer = Transfer.from_json(attributes.get(TRANSFER_KEY, {}))
-        self._sessions: tuple[tuple[float, float], ...] = tuple(map(tuple, attributes.get(records.SESSIONS_KEY, ())))
+        self._sessions: tuple[tuple[float, float], ...] = tuple(map(tuple, attributes.get(form.SESSIONS_KEY, ())))
         self._trials: dict[int, TrialRecord] = {}
         self._ids: dict[int, int] = {}
         self._session = time.time()
         self._lease = lease or Lease.here("")
-        self._repeats = _repeats(storage, name)
-        self._ended: str | None = attributes.get(records.ENDED_KEY)
+        self._repeats = repeats_of(storage, name)
+        self._ended: str | None = attributes.get(form.ENDED_KEY)
         self._refresh()
 
     # ------------------------------------------------------------------------------- open and close
@@ -108,19 +107,19 @@ class Ledger:
         study = optuna.create_study(
             storage=storage, study_name=name, directions=directions, pruner=optuna.pruners.NopPruner()
         )
-        study.set_user_attr(records.SCHEMA_KEY, records.SCHEMA)
+        study.set_user_attr(form.SCHEMA_KEY, form.SCHEMA)
         for number, values in enumerate(enqueued):
             origin = Origin("enqueued" if number else "baseline")
-            attributes = {records.BASELINE_KEY: True, records.ORIGIN_KEY: dataclasses.asdict(origin)}
+            attributes = {form.BASELINE_KEY: True, form.ORIGIN_KEY: dataclasses.asdict(origin)}
             study.enqueue_trial(dict(values), user_attrs=attributes)
         for past in transfer.first:
             origin = Origin("transferred", past.source, past.trial)
-            study.enqueue_trial(dict(past.values), user_attrs={records.ORIGIN_KEY: dataclasses.asdict(origin)})
+            study.enqueue_trial(dict(past.values), user_attrs={form.ORIGIN_KEY: dataclasses.asdict(origin)})
         if transfer != NOTHING:
             study.set_user_attr(TRANSFER_KEY, transfer.to_json())
-        study.set_user_attr(records.INFO_KEY, dict(info))
+        study.set_user_attr(form.INFO_KEY, dict(info))
         # Last, so that a study with a specification is a study that is whole.
-        study.set_user_attr(records.SPEC_KEY, spec.to_json())
+        study.set_user_attr(form.SPEC_KEY, spec.to_json())
         ledger = cls(storage, name, sampler, lease)
         ledger.heartbeat()
         return ledger
@@ -137,8 +136,8 @@ class Ledger:
         """
         load_study(storage, name)  # the checks live there
         ledger = cls(storage, name, sampler, lease)
-        ledger._lease.refuse_other(name, ledger._study.user_attrs.get(records.HOLDER_KEY))
-        ledger._study.set_user_attr(records.HOLDER_KEY, ledger._lease.stored(time.time()))
+        ledger._lease.refuse_other(name, ledger._study.user_attrs.get(form.HOLDER_KEY))
+        ledger._study.set_user_attr(form.HOLDER_KEY, ledger._lease.stored(time.time()))
         ledger.heartbeat()
         ledger._settle()
         return ledger
@@ -152,7 +151,7 @@ class Ledger:
                     classify(epochs=len(trial.epochs), horizon=self.spec.train.epochs, value=trial.value),
                 )
         self.heartbeat()
-        self._study.set_user_attr(records.HOLDER_KEY, None)
+        self._study.set_user_attr(form.HOLDER_KEY, None)
 
     # ---------------------------------------------------------------------------------------- reading
 
@@ -194,7 +193,7 @@ class Ledger:
         planned = {(trial.repeat.trial, trial.repeat.index) for trial in self.trials if trial.repeat}
         for repeat, values in repeats:
             if (repeat.trial, repeat.index) not in planned:
-                attributes = {records.REPEAT_KEY: dataclasses.asdict(repeat)}
+                attributes = {form.REPEAT_KEY: dataclasses.asdict(repeat)}
                 self._study.enqueue_trial(dict(values), user_attrs=attributes)
         self._refresh()
 
@@ -224,7 +223,7 @@ class Ledger:
         trial = self._trials[number]
         if self._storage.get_trial(self._ids[number]).state is TrialState.WAITING:
             self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
-        self._storage.set_trial_user_attr(self._ids[number], records.OUTCOME_KEY, None)
+        self._storage.set_trial_user_attr(self._ids[number], form.OUTCOME_KEY, None)
         return self._begin(dataclasses.replace(trial, outcome=None))
 
     def _begin(self, trial: TrialRecord) -> TrialRecord:
@@ -249,13 +248,7 @@ class Ledger:
         return dataclasses.replace(trial, attempts=(*trial.attempts[:-1], current))
 
     def _start(self, trial: TrialRecord) -> TrialRecord:
-        stored = {
-            "seed": trial.seed,
-            "control": trial.control,
-            "origin": dataclasses.asdict(trial.origin) if trial.origin else None,
-            "attempts": [dataclasses.asdict(attempt) for attempt in trial.attempts],
-        }
-        self._storage.set_trial_user_attr(self._ids[trial.number], records.START_KEY, stored)
+        self._storage.set_trial_user_attr(self._ids[trial.number], form.START_KEY, form.start_to_json(trial))
         return self._keep(trial)
 
     @_repeated
@@ -267,9 +260,7 @@ class Ledger:
         epochs = (*trial.epochs, EpochRecord(metrics, time.time()))
         rungs = trial.rungs if decision is None or decision in trial.rungs else (*trial.rungs, decision)
         # One transaction holds the metrics and the decision; Optuna's own value follows, and `_settle` repeats it.
-        self._storage.set_trial_user_attr(
-            self._ids[number], records.PROGRESS_KEY, records.progress_to_json(epochs, rungs)
-        )
+        self._storage.set_trial_user_attr(self._ids[number], form.PROGRESS_KEY, form.progress_to_json(epochs, rungs))
         self._storage.set_trial_intermediate_value(self._ids[number], metrics.epoch, metrics.val_accuracy)
         return self._keep(dataclasses.replace(trial, epochs=epochs, rungs=rungs))
 
@@ -281,8 +272,7 @@ class Ledger:
         trial = self._trials[number]
         if self._storage.get_trial(self._ids[number]).state.is_finished():  # repeated after a lost answer
             return self._keep(self._read(number))
-        stored = {"ending": outcome.ending.value, "reason": outcome.reason}
-        self._storage.set_trial_user_attr(self._ids[number], records.OUTCOME_KEY, stored)
+        self._storage.set_trial_user_attr(self._ids[number], form.OUTCOME_KEY, form.outcome_to_json(outcome))
         state = TrialState[OPTUNA_STATE[outcome.ending]]
         values = self._values(trial) if outcome.ending in (Ending.COMPLETE, Ending.PRUNED) else None
         self._storage.set_trial_state_values(self._ids[number], state, values)
@@ -300,17 +290,17 @@ class Ledger:
         """Record the MLflow run of a trial; Optuna seals ended trials, so theirs stands with the study."""
         trial = self._trials[number]
         if trial.outcome is not None and trial.outcome.final:
-            late = self._study.user_attrs.get(records.RUNS_KEY, {})
-            self._study.set_user_attr(records.RUNS_KEY, late | {str(number): run_id})
+            late = self._study.user_attrs.get(form.RUNS_KEY, {})
+            self._study.set_user_attr(form.RUNS_KEY, late | {str(number): run_id})
         else:
-            self._storage.set_trial_user_attr(self._ids[number], records.RUN_KEY, run_id)
+            self._storage.set_trial_user_attr(self._ids[number], form.RUN_KEY, run_id)
         return self._keep(dataclasses.replace(trial, mlflow_run_id=run_id))
 
     @_repeated
     def end(self, reason: str | None) -> None:
         """Record which part of the budget has ended the study; None: it goes on."""
         if reason != self._ended:
-            self._study.set_user_attr(records.ENDED_KEY, reason)
+            self._study.set_user_attr(form.ENDED_KEY, reason)
             self._ended = reason
 
     def regret_bound(self) -> float | None:
@@ -323,7 +313,7 @@ class Ledger:
     def respecify(self, spec: Spec) -> None:
         """Go on with another specification; `hpo.changes` says which parts may differ."""
         if spec != self._spec:
-            self._study.set_user_attr(records.SPEC_KEY, spec.to_json())
+            self._study.set_user_attr(form.SPEC_KEY, spec.to_json())
             self._spec = spec
 
     @_repeated
@@ -335,11 +325,11 @@ class Ledger:
         """
         now = time.time()
         attributes = self._study.user_attrs
-        self._lease.check(self.name, attributes.get(records.HOLDER_KEY))
-        self._study.set_user_attr(records.HOLDER_KEY, self._lease.stored(now))
+        self._lease.check(self.name, attributes.get(form.HOLDER_KEY))
+        self._study.set_user_attr(form.HOLDER_KEY, self._lease.stored(now))
         earlier = tuple(one for one in self._sessions if one[0] != self._session)
         self._sessions = (*earlier, (self._session, now))
-        self._study.set_user_attr(records.SESSIONS_KEY, self._sessions)
+        self._study.set_user_attr(form.SESSIONS_KEY, self._sessions)
 
     # --------------------------------------------------------------------------------------- recovery
 
@@ -375,71 +365,21 @@ class Ledger:
 
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             known = self._trials.get(frozen.number)
-            if not frozen.user_attrs.get(records.START_KEY) and (known is None or not known.started):
+            if not frozen.user_attrs.get(form.START_KEY) and (known is None or not known.started):
                 self._storage.set_trial_state_values(frozen._trial_id, TrialState.WAITING)
 
     def _refresh(self) -> None:
-        late = self._study.user_attrs.get(records.RUNS_KEY, {})
+        late = self._study.user_attrs.get(form.RUNS_KEY, {})
         for frozen in self._study.get_trials(deepcopy=False):
             self._ids[frozen.number] = frozen._trial_id
-            self._keep(records.trial_from_frozen(frozen, late))
+            self._keep(form.trial_from_frozen(frozen, late))
 
     def _read(self, number: int) -> TrialRecord:
-        return records.trial_from_frozen(self._storage.get_trial(self._ids[number]))
+        return form.trial_from_frozen(self._storage.get_trial(self._ids[number]))
 
     def _keep(self, trial: TrialRecord) -> TrialRecord:
         self._trials[trial.number] = trial
         return trial
-
-
-# ----------------------------------------------------------------------------------------- read only
-
-
-def load_study(storage: BaseStorage, name: str) -> StudyRecord:
-    """The study's record, read without opening it for writing.
-
-    Raises:
-        UsageError: no study of that name, or its creation was cut off.
-        InfrastructureError: another version of this tool wrote it.
-    """
-    import optuna
-
-    if name not in optuna.get_all_study_names(storage):
-        known = ", ".join(study_names(storage)) or "none yet"
-        raise UsageError(f"there is no study named {name!r} here; known: {known}")
-    study = optuna.load_study(study_name=name, storage=storage)
-    attributes = study.user_attrs
-    if records.SPEC_KEY not in attributes:
-        raise UsageError(
-            f"the study {name!r} was not created by this tool, or its creation was cut off before any trial; "
-            f"in the latter case start it again by `hpo run`, else choose another name"
-        )
-    _check_schema(name, attributes)
-    return StudyRecord(
-        name=name,
-        spec=_specification(name, attributes),
-        info={**attributes.get(records.INFO_KEY, {}), "retrainings": attributes.get(records.RETRAININGS_KEY, [])},
-        trials=tuple(
-            records.trial_from_frozen(trial, attributes.get(records.RUNS_KEY, {}))
-            for trial in study.get_trials(deepcopy=False)
-        ),
-        transfer=Transfer.from_json(attributes.get(TRANSFER_KEY, {})),
-        sessions=tuple(map(tuple, attributes.get(records.SESSIONS_KEY, ()))),
-        repeats=_repeats(storage, name),
-        ended=attributes.get(records.ENDED_KEY),
-    )
-
-
-def _repeats(storage: BaseStorage, name: str) -> tuple[TrialRecord, ...]:
-    """The trials of a study's confirmation, () where it has none or is one itself."""
-    import optuna
-
-    confirmation = confirmation_of(name)
-    if confirmed_study(name) is not None or confirmation not in optuna.get_all_study_names(storage):
-        return ()
-    study = optuna.load_study(study_name=confirmation, storage=storage)
-    late = study.user_attrs.get(records.RUNS_KEY, {})
-    return tuple(records.trial_from_frozen(trial, late) for trial in study.get_trials(deepcopy=False))
 
 
 def record_retraining(storage: BaseStorage, name: str, entry: Mapping[str, Any]) -> int:
@@ -450,72 +390,6 @@ def record_retraining(storage: BaseStorage, name: str, entry: Mapping[str, Any])
     import optuna
 
     study = optuna.load_study(study_name=name, storage=storage)
-    before = list(study.user_attrs.get(records.RETRAININGS_KEY, []))
-    study.set_user_attr(records.RETRAININGS_KEY, [*before, dict(entry)])
+    before = list(study.user_attrs.get(form.RETRAININGS_KEY, []))
+    study.set_user_attr(form.RETRAININGS_KEY, [*before, dict(entry)])
     return sum(earlier["trial"] == entry["trial"] for earlier in before)
-
-
-def last_holder(storage: BaseStorage, name: str) -> Mapping[str, Any] | None:
-    """The lease of the driver that has a study open, or had when it died; None after an orderly end."""
-    import optuna
-
-    holder: Mapping[str, Any] | None = optuna.load_study(study_name=name, storage=storage).user_attrs.get(
-        records.HOLDER_KEY
-    )
-    return holder
-
-
-def _check_schema(name: str, attributes: Mapping[str, Any]) -> None:
-    schema = attributes.get(records.SCHEMA_KEY, 0)
-    version = _version(attributes)
-    if schema > records.SCHEMA:
-        raise InfrastructureError(
-            f"the study {name!r} was written by a newer version of this tool (ledger schema {schema}, this one "
-            f"reads {records.SCHEMA}); upgrade: pip install --upgrade '{DISTRIBUTION}>={version}'"
-        )
-    if schema < records.SCHEMA:
-        raise InfrastructureError(
-            f"the study {name!r} was written by an older version of this tool (ledger schema {schema}, this one "
-            f"reads {records.SCHEMA}); go on with that version: pip install '{DISTRIBUTION}=={version}'"
-        )
-
-
-def _specification(name: str, attributes: Mapping[str, Any]) -> Spec:
-    try:
-        return Spec.from_json(attributes[records.SPEC_KEY])
-    except ValueError as error:  # pydantic's: settings have come or gone since
-        raise InfrastructureError(
-            f"the specification of {name!r} was written by another version of this tool and cannot be read: {error}; "
-            f"go on with that version: pip install '{DISTRIBUTION}=={_version(attributes)}'"
-        ) from error
-
-
-def _version(attributes: Mapping[str, Any]) -> str:
-    return str(attributes.get(records.INFO_KEY, {}).get("versions", {}).get(DISTRIBUTION, "unknown"))
-
-
-def refuse_existing(storage: BaseStorage, name: str) -> None:
-    """Raises UsageError where a study of that name exists: two of one name must never merge. One whose creation
-    was cut off (ours, without a specification) or that is empty counts as none."""
-    import optuna
-
-    if name not in optuna.get_all_study_names(storage):
-        return
-    study = optuna.load_study(study_name=name, storage=storage)
-    attributes = study.user_attrs
-    ours = records.SCHEMA_KEY in attributes and records.SPEC_KEY not in attributes
-    if ours or (not attributes and not study.get_trials(deepcopy=False)):
-        return
-    raise UsageError(
-        f"a study named {name!r} exists already; go on with it by `hpo resume {name}`, "
-        f"or choose another name: study=NAME"
-    )
-
-
-def study_names(storage: BaseStorage) -> Sequence[str]:
-    """All studies of this tool in the storage that are whole, sorted; their confirmations belong to them."""
-    import optuna
-
-    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    whole = (one.study_name for one in summaries if records.SPEC_KEY in one.user_attrs)
-    return sorted(name for name in whole if confirmed_study(name) is None)

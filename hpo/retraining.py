@@ -50,7 +50,7 @@ def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool
     """
     import search_spaces
     from hpo.config import load_training, parse_training
-    from hpo.ledger import load_study
+    from hpo.ledger_reader import load_study
 
     storage = None if Path(source).exists() or source in search_spaces.recipes() else _ledger_with(home, source)
     if storage is None:
@@ -64,7 +64,7 @@ def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool
 
 def _ledger_with(home: Home, name: str) -> Any:
     """The ledger that holds a study of that name, None where there is none."""
-    from hpo.ledger import study_names
+    from hpo.ledger_reader import study_names
     from hpo.storage import open_existing
 
     if not NAME.fullmatch(name):
@@ -128,7 +128,8 @@ def record(training: Training, repeats: Repeats, home: Home) -> int | None:
     Returns how often it had before: a test accuracy looked at twice is no longer an unbiased one. None where the
     study is not here.
     """
-    from hpo.ledger import load_study, record_retraining
+    from hpo.ledger import record_retraining
+    from hpo.ledger_reader import load_study
 
     source = training.provenance
     storage = _ledger_with(home, source.study) if source and source.study else None

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import rankdata
 
+from hpo.ledger_form import PROGRESS_KEY
 from hpo.objectives import Objective
-from hpo.records import PROGRESS_KEY
 
 AUGMENTATION = 0.05
 """Weight of the plain sum, which keeps weakly dominated points below others (Knowles' rho)."""

@@ -14,7 +14,7 @@ from rich.table import Table
 from hpo.confirmation import confirmation
 from hpo.errors import UsageError
 from hpo.home import Home, confirmation_of
-from hpo.ledger import load_study, study_names
+from hpo.ledger_reader import load_study, study_names
 from hpo.objectives import front, values
 from hpo.objectives import table as front_table
 from hpo.outcome import Ending

@@ -220,7 +220,7 @@ class Artist:
 def publish(home: Home, name: str) -> str:
     """Bring a study's retrainings and their models into MLflow; what a person should know of it. Nothing is lost
     where that fails: the ledger has them."""
-    from hpo.ledger import load_study
+    from hpo.ledger_reader import load_study
     from hpo.storage import open_existing
 
     study = load_study(open_existing(home, name), name)

@@ -20,7 +20,7 @@ from hpo.config import load_training
 from hpo.errors import UsageError
 from hpo.fields import EXTRA
 from hpo.home import NAME, Home
-from hpo.ledger import load_study, study_names
+from hpo.ledger_reader import load_study, study_names
 from hpo.parameters import CategoricalParameter, Choice, FloatParameter, Parameter, close_to, same
 from hpo.reach import describe
 from hpo.records import StudyRecord, TrialRecord

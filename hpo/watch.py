@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from hpo.conductor import Event
 from hpo.home import Home
-from hpo.ledger import load_study
+from hpo.ledger_reader import load_study
 from hpo.painter import Painter, interactive
 from hpo.progress import progress
 from hpo.records import StudyRecord, TrialRecord

@@ -28,7 +28,8 @@ from hpo.asha import replay
 from hpo.asha_rungs import training_rungs
 from hpo.conductor import derive_seed
 from hpo.home import Home
-from hpo.ledger import Ledger, load_study
+from hpo.ledger import Ledger
+from hpo.ledger_reader import load_study
 from hpo.records import StudyRecord, TrialRecord
 from hpo.specification import Spec
 from hpo.storage import open_storage

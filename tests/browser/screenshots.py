@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpo.home import Home
-from hpo.ledger import load_study
+from hpo.ledger_reader import load_study
 from hpo.records import StudyRecord
 from hpo.storage import open_existing
 from reports.render import write_report

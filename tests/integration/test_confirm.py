@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from hpo.config import load_training
 from hpo.confirmation import confirmation
 from hpo.home import Home
-from hpo.ledger import load_study, study_names
+from hpo.ledger_reader import load_study, study_names
 from hpo.records import StudyRecord
 from hpo.storage import open_storage
 from tests.conftest import synthetic_spec

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpo.home import Home
-from hpo.ledger import study_names
+from hpo.ledger_reader import study_names
 from hpo.storage import open_storage
 from tests.conftest import REPOSITORY, synthetic_spec
 from tests.drivers import Driver

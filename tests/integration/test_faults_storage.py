@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from hpo.home import Home
-from hpo.ledger import load_study
+from hpo.ledger_reader import load_study
 from hpo.records import StudyRecord
 from hpo.storage import open_storage
 from tests.conftest import synthetic_spec

@@ -18,7 +18,8 @@ from hpo import doctor
 from hpo.asha import RungDecision
 from hpo.errors import InfrastructureError
 from hpo.home import Home
-from hpo.ledger import Ledger, load_study
+from hpo.ledger import Ledger
+from hpo.ledger_reader import load_study
 from hpo.outcome import Ending, Outcome
 from hpo.storage import open_storage
 from hpo.tracking import TRIAL_TAG, Mirror
@@ -79,7 +80,7 @@ def findings(home: Home, name: str) -> str:
 
 def load_names(home: Home) -> list[str]:
     """Studies in the home folder's ledger."""
-    from hpo.ledger import study_names
+    from hpo.ledger_reader import study_names
 
     return list(study_names(open_storage(home.ledger_url)))
 

@@ -16,7 +16,7 @@ from optuna.storages import InMemoryStorage
 from hpo.asha import replay
 from hpo.conductor import Conductor
 from hpo.errors import InfrastructureError, UsageError
-from hpo.ledger import load_study
+from hpo.ledger_reader import load_study
 from hpo.records import StudyRecord
 from hpo.specification import Spec
 from tests.conftest import synthetic_spec

@@ -12,7 +12,7 @@ from hpo import launch
 from hpo.conductor import Event
 from hpo.errors import NoTrialSucceeded, UsageError
 from hpo.home import Home
-from hpo.ledger import load_study
+from hpo.ledger_reader import load_study
 from hpo.records import StudyRecord, TrialRecord
 from hpo.specification import Spec
 from hpo.storage import open_storage

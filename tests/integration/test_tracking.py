@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from hpo.cli import app
 from hpo.export import training
 from hpo.home import Home
-from hpo.ledger import Ledger, load_study
+from hpo.ledger import Ledger
+from hpo.ledger_reader import load_study
 from hpo.outcome import Ending, Outcome
 from hpo.records import Repeat, StudyRecord
 from hpo.storage import open_storage

@@ -16,7 +16,8 @@ from hpo.config import parse_spec
 from hpo.errors import SpecificationError
 from hpo.home import Home
 from hpo.incumbent import Incumbent
-from hpo.ledger import Ledger, load_study
+from hpo.ledger import Ledger
+from hpo.ledger_reader import load_study
 from hpo.outcome import Ending
 from hpo.progress import progress
 from hpo.records import Repeat, StudyRecord

@@ -19,9 +19,8 @@ ALLOWED = {
     "optuna": [
         "hpo/space.py",
         "hpo/searcher.py",
-        "hpo/ledger.py",
+        "hpo/ledger*.py",
         "hpo/storage.py",
-        "hpo/records.py",
         "hpo/sampler*.py",
         "hpo/terminator.py",
         "reports/importance.py",

@@ -17,7 +17,8 @@ from hpo.config import parse_spec
 from hpo.errors import SpecificationError, UsageError
 from hpo.export_files import Request, chosen_trial, export
 from hpo.home import Home
-from hpo.ledger import Ledger, load_study, study_names
+from hpo.ledger import Ledger
+from hpo.ledger_reader import load_study, study_names
 from hpo.objectives import OBJECTIVES, choose, front, knee, values
 from hpo.outcome import Ending
 from hpo.records import StudyRecord

@@ -8,7 +8,8 @@ from pathlib import Path
 from hpo import space
 from hpo.conductor import Conductor
 from hpo.home import Home
-from hpo.ledger import Ledger, load_study
+from hpo.ledger import Ledger
+from hpo.ledger_reader import load_study
 from hpo.storage import open_storage
 from reports.answer import RETRAININGS_KEY, answer
 from reports.render import write_report

@@ -12,11 +12,12 @@ from pathlib import Path
 import optuna
 import pytest
 
-from hpo import records
+from hpo import ledger_form
 from hpo.conductor import Conductor
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
-from hpo.ledger import Ledger, load_study
+from hpo.ledger import Ledger
+from hpo.ledger_reader import load_study
 from hpo.storage import network_file_system, network_warning, open_existing, open_storage, sqlite_file
 from hpo.tracking_check import check_store
 from tests.conftest import synthetic_spec
@@ -94,19 +95,19 @@ def test_a_newer_optunas_database_names_the_upgrade_of_optuna(home: Home, ledger
         open_existing(home)
 
 
-@pytest.mark.parametrize(("schema", "word", "command"), [(0, "older", "=="), (records.SCHEMA + 1, "newer", ">=")])
+@pytest.mark.parametrize(("schema", "word", "command"), [(0, "older", "=="), (ledger_form.SCHEMA + 1, "newer", ">=")])
 def test_a_ledger_of_another_version_of_this_tool_names_the_version(
     home: Home, ledger: Ledger, schema: int, word: str, command: str
 ) -> None:
-    ledger._study.set_user_attr(records.SCHEMA_KEY, schema)
-    ledger._study.set_user_attr(records.INFO_KEY, {"versions": {"hpo-efficientnetv2": "7.8"}})
+    ledger._study.set_user_attr(ledger_form.SCHEMA_KEY, schema)
+    ledger._study.set_user_attr(ledger_form.INFO_KEY, {"versions": {"hpo-efficientnetv2": "7.8"}})
     with pytest.raises(InfrastructureError, match=f"{word} version of this tool") as refused:
         load_study(open_existing(home), "kept")
     assert f"'hpo-efficientnetv2{command}7.8'" in str(refused.value)
 
 
 def test_a_specification_that_cannot_be_read_names_the_version(home: Home, ledger: Ledger) -> None:
-    ledger._study.set_user_attr(records.SPEC_KEY, '{"study": "kept", "settings_to_come": 1}')
+    ledger._study.set_user_attr(ledger_form.SPEC_KEY, '{"study": "kept", "settings_to_come": 1}')
     with pytest.raises(InfrastructureError, match="was written by another version of this tool"):
         load_study(open_existing(home), "kept")
 

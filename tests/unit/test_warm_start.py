@@ -16,7 +16,8 @@ from hpo.conductor import Conductor
 from hpo.errors import HpoError, UsageError
 from hpo.export import training, write_atomically
 from hpo.home import Home
-from hpo.ledger import Ledger, load_study, study_names
+from hpo.ledger import Ledger
+from hpo.ledger_reader import load_study, study_names
 from hpo.records import StudyRecord
 from hpo.sampler import make_sampler
 from hpo.specification import Spec
