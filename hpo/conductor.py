@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpo import budget, space
-from hpo.asha import Asha, RungDecision
-from hpo.asha_rungs import rung_resource, study_levels, training_rungs
+from hpo.asha import RungDecision
+from hpo.asha_study import StudyAsha
 from hpo.errors import InfrastructureError
 from hpo.ledger import Ledger
 from hpo.objectives import unreported
 from hpo.outcome import classify
 from hpo.records import TrialRecord
 from hpo.redact import redact
-from hpo.specification import Spec
 from hpo.storage import storage_errors
 from trainers.api import EpochMetrics, TrialConfig
 
@@ -54,13 +53,6 @@ def derive_seed(study_seed: int, what: int | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def make_asha(spec: Spec) -> Asha | None:
-    """The study's ASHA, None where it is switched off."""
-    if not spec.asha.enabled:
-        return None
-    return Asha(study_levels(spec.asha, spec.train.epochs), spec.asha.reduction_factor)
-
-
 class Conductor:
     """Drives one open ledger.
 
@@ -78,7 +70,6 @@ class Conductor:
     ) -> None:
         self.ledger = ledger
         self.spec = ledger.spec
-        self.asha = make_asha(self.spec)
         self.stopping: str | None = None
         """Why nothing more is admitted and running trials end after their epoch, once that is so."""
         self.ending: str | None = None
@@ -94,15 +85,11 @@ class Conductor:
         self._spent = ledger.study.seconds
         self._began = clock()
         self._base = self.spec.base()
-        self._counts_compute = self.asha is not None and rung_resource(self.spec) == "compute"
+        self._asha = StudyAsha(self.spec, ledger.trials)
         self._queue = list(ledger.unfinished())
         self._running: set[int] = set()
         self._noticed: set[tuple[int, int]] = set()
         ledger.end(None)
-        for trial in ledger.trials:
-            for decision in trial.rungs:
-                if self.asha:
-                    self.asha.restore(trial.number, decision)
 
     # ---------------------------------------------------------------------------------------- admission
 
@@ -161,14 +148,14 @@ class Conductor:
             if not math.isfinite(metrics.val_accuracy):
                 self._finish(number, failure=f"the objective is {metrics.val_accuracy} after epoch {metrics.epoch}")
                 return False
-            if self._counts_compute and metrics.compute is None:
+            if self._asha.counts_compute and metrics.compute is None:
                 self._finish(number, failure="asha.resource is compute, which the trainer does not report")
                 return False
             if absent := unreported(self.spec.objectives, metrics):
                 text = f"the trainer did not report {', '.join(absent)}, which objectives asks for"
                 self._finish(number, failure=f"{text}, after epoch {metrics.epoch}")
                 return False
-            decision = self._decide(known, metrics)
+            decision = self._asha.decide(known, metrics)
             trial = self.ledger.record(number, metrics, decision)
             self._tell("epoch", trial)
             self._check_budget()
@@ -189,21 +176,6 @@ class Conductor:
             self._noticed.add((trial.number, len(trial.attempts)))
             text = f"trial {trial.number}: later checkpoints are lost or damaged; it goes on from epoch {epoch}"
             self._listener(Event("notice", text=f"warning: {text}"))
-
-    def _decide(self, trial: TrialRecord, metrics: EpochMetrics) -> RungDecision | None:
-        if self.asha is None or metrics.epoch >= self.spec.train.epochs:
-            return None
-        if any(not one.keep for one in trial.rungs):
-            return None  # a control that would have been stopped is no measure for those that got further
-        resource = self._resource(trial, metrics)
-        return None if resource is None else self.asha.decide(trial.number, resource, metrics.val_accuracy)
-
-    def _resource(self, trial: TrialRecord, metrics: EpochMetrics) -> float | None:
-        """How far a trial has come, in units of the rungs; None where its stage tells it not to be judged now."""
-        if self.spec.asha.align == "stages":
-            train = space.configure(self._base, trial.values).train
-            return training_rungs(self.spec, train).get(metrics.epoch)
-        return metrics.compute if self._counts_compute else float(metrics.epoch)
 
     def _may_rest(self, epoch: int, decision: RungDecision | None) -> bool:
         """Whether a trial that could go on ends here because the budget is reached."""
