@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpo import ranking
 from hpo.asha import cutoff, rung_levels
 from hpo.asha_rungs import Align, decision_epochs
-from hpo.ranking import Estimate
-
-Array = NDArray[np.float64]
+from hpo.ranking import Array, Estimate
 
 LEVEL_STEP = 0.05
 """Grid on which a rung's level is sought that costs what another setting's costs."""
