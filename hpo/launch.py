@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from hpo.provenance import provenance
 from hpo.records import StudyRecord
 from hpo.signals import SignalGuard
 from hpo.specification import Spec
-from hpo.storage import open_existing, open_storage
+from hpo.storage import open_existing, open_if_there, open_storage
 from hpo.tracking import Figures
 from hpo.tracking_check import check_tracking
 from hpo.warm_start import gather
@@ -47,27 +48,41 @@ def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, v
         DataError, WeightsError: what it trains on or from cannot be had; nothing was recorded.
         NoTrialSucceeded, InfrastructureError, Interrupted: see `hpo.launch_drive.drive`.
     """
-    home.create()
     spec = anchor(spec)
-    folder = home.study(spec.study)
+    folder, url = home.study(spec.study), spec.storage.ledger or home.ledger_url
+    begun = [folder.parent, *([] if home.path.exists() else [home.path])]
+    home.create()
     lease = Lease.here(str(folder))
     with guard(f"resume {spec.study}", home, lease) as signals:
         # Before anything is written: a full disk refuses even the study's folder.
         go_on, signals.farewell = signals.farewell, "Nothing was recorded yet: start it again by the same command"
-        with alone(folder, lease):
-            storage = open_storage(spec.storage.ledger or home.ledger_url)
-            refuse_existing(storage, spec.study)
+        with alone(folder, lease), ExitStack() as undo:
+            if len(list(folder.iterdir())) == 1:  # the lock: all that will be there is this run's
+                undo.callback(_withdraw, folder, begun)
+            storage = open_if_there(url)
+            if storage is not None:
+                refuse_existing(storage, spec.study)
             transfer = gather(spec, home)
             info = provenance() | preflight(spec, home)
             with ray_session(spec, verbose, lease.token):
                 slots = plan_slots(spec)
+                storage = storage or open_storage(url)
                 home.remember_ledger(spec.study, spec.storage.ledger)
                 ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease, transfer)
                 signals.farewell = go_on
+                undo.pop_all()
                 listener = view(ledger.study)
                 for source in transfer.sources:
                     listener(Event("notice", text=f"warm start from {source}"))
                 return drive(ledger, home, slots, listener, signals, verbose, figures)
+
+
+def _withdraw(folder: Path, around: Sequence[Path]) -> None:
+    """Remove the folder of a study that was not recorded, and those `around` it that nothing else lies in."""
+    shutil.rmtree(folder)
+    for place in around:
+        with suppress(OSError):  # not empty, also where somebody else has begun a study this very moment
+            place.rmdir()
 
 
 def resume(

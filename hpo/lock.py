@@ -45,18 +45,7 @@ def study_lock(folder: Path, token: str = "") -> Iterator[Holder | None]:
         UsageError: another live driver holds it; the text says who.
         InfrastructureError: the folder cannot be written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a+b", buffering=0)
-    except OSError as error:
-        raise InfrastructureError(f"the study's folder {folder} cannot be used: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _read(file)
-            who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another process"
-            raise UsageError(_refusal(folder.name, who)) from None
+    with _locked(folder) as file:
         before = _read(file)
         file.truncate(0)
         try:
@@ -67,6 +56,27 @@ def study_lock(folder: Path, token: str = "") -> Iterator[Holder | None]:
             raise InfrastructureError(f"the study's folder {folder} cannot be written to: {error.strerror}") from error
         yield before if before and before.host == HOST else None
         file.truncate(0)  # an orderly end leaves nothing to clear up
+
+
+def _locked(folder: Path) -> FileIO:
+    """The lock file, held. One that was removed between opening and locking, with a study that came to nothing, is
+    no lock any more: others would make and hold the next one."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / "lock").open("a+b", buffering=0)
+        except OSError as error:
+            raise InfrastructureError(f"the study's folder {folder} cannot be used: {error.strerror}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                holder = _read(file)
+            who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another process"
+            raise UsageError(_refusal(folder.name, who)) from None
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()
 
 
 def _read(file: FileIO) -> Holder | None:

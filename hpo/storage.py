@@ -64,6 +64,18 @@ def open_storage(url: str) -> RDBStorage:
         ) from error
 
 
+def open_if_there(url: str) -> RDBStorage | None:
+    """The Optuna storage at `url`, None for an SQLite file that is not there but can be: opening would make it.
+
+    Raises:
+        As `open_storage`.
+    """
+    file = sqlite_file(url)
+    if file is not None and not file.exists() and os.access(file.parent, os.W_OK | os.X_OK):
+        return None
+    return open_storage(url)
+
+
 def _first_line(error: Exception) -> str:
     return str(error.__cause__ or error).strip().partition("\n")[0]
 

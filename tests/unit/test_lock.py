@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
+from io import FileIO
 from pathlib import Path
 
 import pytest
 from optuna.storages import InMemoryStorage
 
+from hpo import launch
 from hpo import ledger as ledger_module
 from hpo import lock as lock_module
 from hpo.errors import InfrastructureError, UsageError
+from hpo.home import Home
 from hpo.ledger import Ledger
 from hpo.lock import LEASE_S, Lease, study_lock
 from tests.conftest import synthetic_spec
@@ -88,3 +92,42 @@ def test_only_a_holder_that_died_on_this_host_is_told_of(tmp_path: Path, text: s
     (folder / "lock").write_text(text)
     with study_lock(folder) as before:
         assert before is None
+
+
+def test_a_lock_that_was_removed_meanwhile_holds_nobody_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a study that came to nothing, between another driver's opening of it and its locking."""
+    folder = tmp_path / "leased"
+    flock = lock_module.fcntl.flock
+
+    def late(file: FileIO, operation: int) -> None:
+        monkeypatch.setattr(lock_module.fcntl, "flock", flock)
+        shutil.rmtree(folder)
+        flock(file, operation)
+
+    monkeypatch.setattr(lock_module.fcntl, "flock", late)
+    with study_lock(folder), pytest.raises(UsageError, match="is being run"), study_lock(folder):
+        pass
+
+
+def refused(home: Home) -> None:
+    """A study that cannot start from what it names."""
+    spec = synthetic_spec("leased", warm_start=["nowhere"])
+    with pytest.raises(UsageError, match="nowhere is no study here"):
+        launch.run(spec, home, view=lambda study: lambda event: None)
+
+
+def test_a_refused_study_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither in a new home nor in one that is in use; what was there before it leaves alone."""
+    home = Home.at(tmp_path / "home")
+    refused(home)
+    assert list(tmp_path.iterdir()) == []
+    home.create()
+    refused(home)
+    assert list(home.path.iterdir()) == []
+    for kept in (home.study("other"), home.study("leased")):
+        kept.mkdir(parents=True)
+        (kept / "best.yaml").touch()
+    refused(home)
+    found = {str(path.relative_to(home.path / "studies")) for path in home.path.rglob("*.yaml")}
+    assert found == {"other/best.yaml", "leased/best.yaml"}
+    assert not (home.path / "optuna.db").exists()
