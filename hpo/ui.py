@@ -16,10 +16,11 @@ from hpo.home import Home
 from hpo.tracking import study_page
 
 START_TIMEOUT_S = 120
+END_TIMEOUT_S = 10
 
 
 def serve(home: Home, name: str | None, port: int) -> int:
-    """Serve until a signal; returns the exit code.
+    """Serve until Ctrl-C, which is the way to end it and no failure; returns the exit code.
 
     Raises:
         UsageError: nothing was tracked in this home folder, or the port is taken.
@@ -35,6 +36,7 @@ def serve(home: Home, name: str | None, port: int) -> int:
         "--backend-store-uri", home.mlflow_url, "--default-artifact-root", home.artifacts.as_uri(), "--serve-artifacts",
     ]  # fmt: skip
     environment = os.environ | {"MLFLOW_TRACKING_URI": ""}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A session of its own, so that Ctrl-C reaches this process alone and the server is ended once, in order.
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, start_new_session=True
@@ -47,9 +49,20 @@ def serve(home: Home, name: str | None, port: int) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(10)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # once more would leave the server behind
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server, by force where it does not end by itself."""
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _free_port(port: int) -> int:
