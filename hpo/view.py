@@ -103,12 +103,13 @@ def closing(study: StudyRecord, home_option: str) -> str:
         lines.append(f"A greater budget goes on with it: hpo resume {study.name}{home_option} {key}=…")
     if len(study.spec.objectives) > 1:
         lines.append(f"Pareto front: {len(front(study))} trials, to choose from by hpo export --pick; see hpo status")
-    return "\n".join([*lines, "Next:", *_next_steps(study.name, home_option)])
+    return "\n".join([*lines, "Next:", *_next_steps(study, home_option)])
 
 
-def _next_steps(name: str, home_option: str) -> list[str]:
+def _next_steps(study: StudyRecord, home_option: str) -> list[str]:
+    name = study.name
     steps = {
-        f"hpo ui{home_option}": "browse the trials in MLflow",
+        **({f"hpo ui{home_option}": "browse the trials in MLflow"} if study.spec.tracking.enabled else {}),
         f"hpo confirm {name}{home_option}": "was it luck? fresh seeds tell",
         f"hpo export {name}{home_option} -o best.yaml": "write down the best",
         "hpo retrain best.yaml": "train it on all data, test it once",

@@ -152,6 +152,13 @@ def test_closing_fits_eighty_columns() -> None:
     assert all(len(line) <= 80 for line in closing(busy(0), "").splitlines())
 
 
+def test_closing_names_mlflow_only_where_it_was_told() -> None:
+    untracked = SPEC.model_copy(update={"tracking": SPEC.tracking.model_copy(update={"enabled": False})})
+    assert "hpo ui" in closing(busy(0), "")
+    assert "hpo ui" not in closing(busy(0, untracked), "")
+    assert "hpo export" in closing(busy(0, untracked), "")
+
+
 # ------------------------------------------------------------------------------------------- the choice
 
 
