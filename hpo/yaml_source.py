@@ -252,7 +252,7 @@ def dump(data: dict[str, Any]) -> str:
     yaml: Any = YAML(typ="safe", pure=True)  # its attributes are typed by their defaults, None
     yaml.default_flow_style = False
     yaml.allow_unicode = True
-    yaml.width = 110
+    yaml.width = 68  # a line ends after the word that reaches it: they fit into 80 columns
     yaml.sort_base_mapping_type_on_output = False
     yaml.Representer = _Representer
     stream = io.StringIO()

@@ -30,6 +30,7 @@ def test_study_loads_and_survives_yaml_and_json(name: str) -> None:
     spec = load_spec(name)
     assert spec.study == name
     assert parse_spec(spec.to_yaml(), "again") == spec
+    assert max(map(len, spec.to_yaml().splitlines())) <= 80, "what a dry run shows fits the terminal"
     assert type(spec).from_json(spec.to_json()) == spec
 
 
