@@ -1,4 +1,4 @@
-"""A training small enough for tests, with every moving part in it: stages, mixup, averaged weights."""
+"""Trainings small enough for tests: one with every moving part in it, and a study of two."""
 
 from __future__ import annotations
 
@@ -36,9 +36,27 @@ TINY = TrialConfig(
         ),
     ),
 )
-"""test_efficientnet is timm's own miniature (0.4 million parameters)."""
+"""Stages, mixup, averaged weights; test_efficientnet is timm's own miniature (0.4 million parameters)."""
 
 
 def context(cache: str, checkpoints: Path, seed: int = 0) -> Context:
     """One CPU thread, so that sums have one order."""
     return Context(seed=seed, checkpoints=DirectoryStore(str(checkpoints)), threads=1, cache_dir=cache)
+
+
+def tiny_study(name: str) -> str:
+    """A specification as YAML: a real EfficientNetV2 on a few of the built-in drawings, for seconds."""
+    return f"""\
+study: {name}
+data: {{name: shapes, train_limit: 64, validation_limit: 40}}
+model: {{name: tf_efficientnetv2_b0, pretrained: false}}
+train:
+  epochs: 2
+  batch_size: 16
+  progressive: {{stages: 2, size: {{start: 16, end: 32}}, randaugment: {{start: 0, end: 5}}}}
+space:
+  train.lr: {{type: float, low: 1e-4, high: 1e-2, log: true}}
+enqueue:
+  - {{train.lr: 1e-3}}
+budget: {{trials: 2}}
+"""

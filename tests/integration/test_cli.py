@@ -12,21 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import REPOSITORY
-
-TINY = """\
-study: way
-data: {name: shapes, train_limit: 64, validation_limit: 40}
-model: {name: tf_efficientnetv2_b0, pretrained: false}
-train:
-  epochs: 2
-  batch_size: 16
-  progressive: {stages: 2, size: {start: 16, end: 32}, randaugment: {start: 0, end: 5}}
-space:
-  train.lr: {type: float, low: 1e-4, high: 1e-2, log: true}
-enqueue:
-  - {train.lr: 1e-3}
-budget: {trials: 2}
-"""
+from tests.training import tiny_study
 
 
 def hpo(*arguments: str, cwd: Path, check: int = 0) -> subprocess.CompletedProcess[str]:
@@ -76,7 +62,7 @@ def test_wrong_usage_exits_with_2_and_writes_nothing(tmp_path: Path, arguments: 
 
 def test_from_run_to_retrain(tmp_path: Path) -> None:
     """The whole way on the built-in data: run, ls, status, export, retrain over two seeds."""
-    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "tiny.yaml").write_text(tiny_study("way"))
     run = hpo("run", "tiny.yaml", cwd=tmp_path)
     assert "hpo export way" in run.stdout
     assert "trial 0 complete" in run.stderr

@@ -14,6 +14,7 @@ from hpo import doctor, launch
 from hpo.errors import NoTrialSucceeded
 from hpo.home import Home
 from hpo.records import TrialRecord
+from hpo.specification import Spec
 from hpo.status import show_study, study_json
 from hpo.summary import size
 from tests.conftest import synthetic_spec
@@ -25,6 +26,23 @@ def reason(trial: TrialRecord) -> str:
     """Why a trial ended."""
     assert trial.outcome is not None
     return trial.outcome.reason
+
+
+def faulty(name: str, *faults: dict[str, int], **changes: object) -> Spec:
+    """A study of one trial per fault, each a setting of the trainer and the epoch at which it goes wrong, and of a
+    sound one after them."""
+    none = {key: 0 for fault in faults for key in fault}
+    return synthetic_spec(
+        name,
+        **{
+            "extra": {"seconds": 0.0, "light": True},
+            "space": {key: {"type": "int", "low": 0, "high": 9} for key in none},
+            "enqueue": [*(none | fault for fault in faults), none],
+            "budget": {"trials": len(faults) + 1},
+            "asha": {"enabled": False},
+            **changes,
+        },
+    )
 
 
 def test_only_the_last_checkpoint_of_an_ended_trial_is_kept(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,21 +103,7 @@ def cgroup() -> Iterator[Path]:
 def test_running_out_of_memory_fails_the_trial_alone(home: Home) -> None:
     """On the device, told by the trainer with the stage that was too large; and on the host, where Python cannot have
     what it asks for. The study goes on."""
-    spec = synthetic_spec(
-        "memory",
-        extra={"seconds": 0.0, "light": True},
-        space={
-            "extra.memory_at": {"type": "int", "low": 0, "high": 9},
-            "extra.starve_at": {"type": "int", "low": 0, "high": 9},
-        },
-        enqueue=[
-            {"extra.memory_at": 2, "extra.starve_at": 0},
-            {"extra.memory_at": 0, "extra.starve_at": 2},
-            {"extra.memory_at": 0, "extra.starve_at": 0},
-        ],
-        budget={"trials": 3},
-        asha={"enabled": False},
-    )
+    spec = faulty("memory", {"extra.memory_at": 2}, {"extra.starve_at": 2})
     study = launch.run(spec, home, view=lambda spec: lambda event: None)
     assert [trial.status for trial in study.trials] == ["failed", "failed", "complete"]
     assert reason(study.trials[0]).startswith("OutOfMemory: stage 0")
@@ -109,15 +113,7 @@ def test_running_out_of_memory_fails_the_trial_alone(home: Home) -> None:
 
 def test_a_worker_that_the_kernel_kills_for_memory_is_tried_again_and_then_fails(home: Home, cgroup: Path) -> None:
     """The kernel's own doing, in a control group; the reason says so."""
-    spec = synthetic_spec(
-        "hog",
-        extra={"seconds": 0.0, "light": True, "cgroup": str(cgroup)},
-        space={"extra.hog_at": {"type": "int", "low": 0, "high": 9}},
-        enqueue=[{"extra.hog_at": 3}, {"extra.hog_at": 0}],
-        budget={"trials": 2},
-        asha={"enabled": False},
-        retries=1,
-    )
+    spec = faulty("hog", {"extra.hog_at": 3}, extra={"seconds": 0.0, "light": True, "cgroup": str(cgroup)}, retries=1)
     study = launch.run(spec, home, view=lambda spec: lambda event: None)
     assert [trial.status for trial in study.trials] == ["failed", "complete"]
     said = f"killed by the kernel on {socket.gethostname()}: the host was out of memory"
@@ -127,15 +123,7 @@ def test_a_worker_that_the_kernel_kills_for_memory_is_tried_again_and_then_fails
 
 def test_a_killed_worker_is_tried_again_so_often_and_then_fails(home: Home) -> None:
     """SIGKILL, each time in the same epoch; every attempt goes on from the last checkpoint."""
-    spec = synthetic_spec(
-        "killed",
-        extra={"seconds": 0.0, "light": True},
-        space={"extra.kill_at": {"type": "int", "low": 0, "high": 9}},
-        enqueue=[{"extra.kill_at": 4}, {"extra.kill_at": 0}],
-        budget={"trials": 2},
-        asha={"enabled": False},
-        retries=2,
-    )
+    spec = faulty("killed", {"extra.kill_at": 4}, retries=2)
     study = launch.run(spec, home, view=lambda spec: lambda event: None)
     assert [trial.status for trial in study.trials] == ["failed", "complete"]
     trial = study.trials[0]
@@ -148,21 +136,7 @@ def test_a_killed_worker_is_tried_again_so_often_and_then_fails(home: Home) -> N
 
 def test_an_objective_without_a_number_fails_the_trial_alone(home: Home) -> None:
     """NaN and infinity are no values: neither is recorded as one."""
-    spec = synthetic_spec(
-        "numberless",
-        extra={"seconds": 0.0, "light": True},
-        space={
-            "extra.nan_at": {"type": "int", "low": 0, "high": 9},
-            "extra.infinite_at": {"type": "int", "low": 0, "high": 9},
-        },
-        enqueue=[
-            {"extra.nan_at": 3, "extra.infinite_at": 0},
-            {"extra.nan_at": 0, "extra.infinite_at": 3},
-            {"extra.nan_at": 0, "extra.infinite_at": 0},
-        ],
-        budget={"trials": 3},
-        asha={"enabled": False},
-    )
+    spec = faulty("numberless", {"extra.nan_at": 3}, {"extra.infinite_at": 3})
     study = launch.run(spec, home, view=lambda spec: lambda event: None)
     assert [trial.status for trial in study.trials] == ["failed", "failed", "complete"]
     assert "nan after epoch 3" in reason(study.trials[0])
