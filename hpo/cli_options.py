@@ -23,9 +23,7 @@ SpecArgument = Annotated[
 ]
 OverridesArgument = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[KEY=VALUE]...", help="Overrides, e.g. budget.trials=20.", autocompletion=completion.overrides
-    ),
+    typer.Argument(metavar="KEY=VALUE", help="Overrides, e.g. budget.trials=20.", autocompletion=completion.overrides),
 ]
 StudyArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of a study.", autocompletion=completion.studies)

@@ -14,7 +14,12 @@ from hpo.cli_options import HomeOption, JsonOption, SearchBestOption, StudyArgum
 
 
 def status(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", autocompletion=completion.studies)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Name of a study; the newest if left out.", autocompletion=completion.studies
+        ),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until it is over.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -56,7 +61,7 @@ def export(
         str, typer.Option("--format", help="hpo or timm: a configuration; hf, onnx or pt2: the retrained model.")
     ] = "hpo",
     trial: Annotated[int | None, typer.Option(help="A certain trial instead of the best.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="The best so many trials instead of one.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="That many of the best trials instead of one.")] = None,
     search_best: SearchBestOption = False,
     pick: Annotated[
         str | None,
@@ -103,7 +108,7 @@ def export(
 def report(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="One study, or several to compare.", autocompletion=completion.studies),
+        typer.Argument(metavar="NAME", help="One study, or several to compare.", autocompletion=completion.studies),
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the page and its images.")] = None,
     home: HomeOption = None,
@@ -131,7 +136,7 @@ def retrain(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...",
+            metavar="KEY=VALUE",
             help="Overrides, e.g. train.epochs=20.",
             autocompletion=completion.training_overrides,
         ),

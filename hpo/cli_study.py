@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -72,8 +72,8 @@ def resume(
 
 def confirm(
     name: StudyArgument,
-    top: Annotated[int, typer.Option(help="The best so many configurations; the default recipe comes on top.")] = 5,
-    seeds: Annotated[int, typer.Option(help="Train each so often, with seeds that the search has not used.")] = 3,
+    top: Annotated[int, typer.Option(help="How many of the best configurations; the default recipe comes on top.")] = 5,
+    seeds: Annotated[int, typer.Option(help="How often to train each, with seeds that the search has not used.")] = 3,
     home: HomeOption = None,
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
@@ -120,7 +120,10 @@ def _finish(home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> Non
 
 
 def _home_option(home: Path | None) -> str:
-    return f" --home {home}" if home and "HPO_HOME" not in os.environ else ""
+    """As it was typed, for the commands that are proposed next."""
+    from hpo.home import Home
+
+    return "" if home is None or Home.at(home).usual else f" --home {shlex.quote(str(home))}"
 
 
 def _drive(home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> Any:

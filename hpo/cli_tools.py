@@ -17,7 +17,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Print this study's page.", autocompletion=completion.studies),
+        typer.Argument(metavar="NAME", help="Print this study's page.", autocompletion=completion.studies),
     ] = None,
     home: HomeOption = None,
 ) -> None:
@@ -59,7 +59,7 @@ def doctor(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="Compare this study's ledger with MLflow too.",
             autocompletion=completion.studies,
         ),

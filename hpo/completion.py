@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 import search_spaces
+from hpo.errors import UsageError
 from hpo.home import Home
 
 Offer = tuple[str, str]
@@ -19,10 +20,10 @@ Offer = tuple[str, str]
 def studies(ctx: typer.Context) -> list[str]:
     """Names of the studies in the home folder, by their folders there."""
     home = ctx.params.get("home")
-    folder = Home.at(Path(home) if home else None).path / "studies"
     try:
+        folder = Home.at(Path(home) if home else None).path / "studies"
         return sorted(one.name for one in folder.iterdir() if one.is_dir())
-    except OSError:  # no study yet, or not ours to read
+    except (OSError, UsageError):  # no study yet, or not ours to read
         return []
 
 

@@ -53,7 +53,9 @@ def draft(document: Document, model: type[Model], placeholders: Mapping[str, Any
     data = copy.deepcopy(document.data)
     if not isinstance(data, dict):
         if not document.problems:
-            result.problems.append(Problem(1, "", data, "must be a mapping of keys to values"))
+            hint = "begin with a shipped search space or recipe" if data is None else None
+            rule = "is empty" if data is None else "must be a mapping of keys to values"
+            result.problems.append(Problem(1, "", data, rule, hint))
         return result
     while result.model is None:
         try:

@@ -25,6 +25,11 @@ def confirmed_study(name: str) -> str | None:
     return study if dot and part == _CONFIRMATION else None
 
 
+def _place(path: Path | None) -> Path:
+    """The folder that `path`, the environment or the default means."""
+    return (path or Path(os.environ.get("HPO_HOME") or "runs")).expanduser().resolve()
+
+
 @dataclass(frozen=True)
 class Home:
     """Paths below one home folder (`--home`, `HPO_HOME`, else `./runs`)."""
@@ -33,9 +38,28 @@ class Home:
 
     @classmethod
     def at(cls, path: Path | None = None) -> Home:
-        """The home folder asked for; not created yet."""
-        chosen = path or Path(os.environ.get("HPO_HOME") or "runs")
-        return cls(chosen.expanduser().resolve())
+        """The home folder asked for; not created yet.
+
+        Raises:
+            UsageError: what is there is no folder, or cannot be read.
+        """
+        home = cls(_place(path))
+        try:
+            os.scandir(home.path).close()
+        except FileNotFoundError:
+            return home
+        except OSError as error:
+            raise home._unusable(error) from error
+        return home
+
+    @property
+    def usual(self) -> bool:
+        """Whether commands find it without `--home`."""
+        return self.path == _place(None)
+
+    def _unusable(self, error: OSError) -> UsageError:
+        reason = "it is a file" if os.path.isfile(self.path) else error.strerror  # Path.is_file may raise
+        return UsageError(f"the home folder {self.path} cannot be used: {reason}; choose one by --home")
 
     def create(self) -> Home:
         """Make the folder, for its owner only.
@@ -47,9 +71,7 @@ class Home:
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
         except OSError as error:
-            raise UsageError(
-                f"the home folder {self.path} cannot be used: {error.strerror}; choose one by --home"
-            ) from error
+            raise self._unusable(error) from error
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise UsageError(f"the home folder {self.path} is not writable; choose one by --home")
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -134,7 +135,7 @@ def _existing(home: Home, name: str) -> Path:
 
 def guard(command: str, home: Home, lease: Lease) -> SignalGuard:
     """Signals end the study in order; `command` is what goes on with it."""
-    place = "" if "HPO_HOME" in os.environ or home == Home.at() else f" --home {home.path}"
+    place = "" if home.usual else f" --home {shlex.quote(str(home.path))}"
     return SignalGuard(f"Go on with: hpo {command}{place}", lambda: end_processes(lease.token, lease.pid))
 
 

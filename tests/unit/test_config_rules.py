@@ -78,7 +78,7 @@ BROKEN = [
     (GOOD + "--- \nstudy: b", "", "second YAML document", None),
     (GOOD + "a: [", "", "is not YAML", None),
     ("- a list", "", "mapping of keys to values", None),
-    ("", "", "mapping of keys to values", None),
+    ("", "", "is empty", "begin with a shipped search space or recipe"),
     ("\0", "", "is not YAML", None),
     ("[" * 50_000, "", "nested deeper", None),
     ("{? [a]: 3}", "", "keys are plain text", None),

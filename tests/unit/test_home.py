@@ -1,0 +1,44 @@
+"""The home folder: which one is meant, and those that cannot be one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hpo.cli_study import _home_option
+from hpo.errors import UsageError
+from hpo.home import Home
+
+
+def test_a_file_is_no_home(tmp_path: Path) -> None:
+    """Neither is what would lie in one; told before anything looks into it."""
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"file cannot be used: it is a file; choose one by --home"):
+        Home.at(tmp_path / "file")
+    with pytest.raises(UsageError, match=r"Not a directory; choose one by --home"):
+        Home.at(tmp_path / "file" / "home")
+
+
+def test_a_home_of_somebody_else_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal is made up: no file is closed to root, who may run this."""
+
+    def refused(path: Path) -> None:
+        raise PermissionError(13, os.strerror(13), str(path))
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(UsageError, match=r"Permission denied; choose one by --home"):
+        Home.at(tmp_path)
+
+
+def test_commands_to_type_next_name_the_home_only_where_it_must_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HPO_HOME", raising=False)
+    assert _home_option(None) == _home_option(Path("runs")) == ""
+    assert _home_option(Path("my studies")) == " --home 'my studies'"
+    monkeypatch.setenv("HPO_HOME", str(tmp_path / "mine"))
+    assert _home_option(Path("mine")) == ""
+    assert _home_option(Path("runs")) == " --home runs"
