@@ -16,6 +16,7 @@ from hpo.asha_rungs import rung_resource
 from hpo.home import Home
 from hpo.ledger_reader import load_study
 from hpo.storage import open_existing
+from hpo.tables import show
 
 
 def show_audit(home: Home, name: str, as_json: bool) -> None:
@@ -33,7 +34,8 @@ def show_audit(home: Home, name: str, as_json: bool) -> None:
     for line in remarks(study, found):
         console.print(Text(line))
     if found.rungs:
-        console.print(_table(found, rung_resource(study.spec)))
+        show(_table(found, rung_resource(study.spec)))
+        console.print(Text("With 95 % intervals. Tau: 1 ranks as the end does, 0 tells nothing."))
 
 
 def _table(found: Audit, resource: str) -> Table:
@@ -42,8 +44,6 @@ def _table(found: Audit, resource: str) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for rung in found.rungs:
         table.add_row(f"{rung.level:g}", str(rung.controls), str(rung.tau), str(rung.retention))
-    table.caption = "With 95 % intervals. Tau: 1 ranks as the end does, 0 tells nothing."
-    table.caption_justify = "left"
     return table
 
 

@@ -79,6 +79,8 @@ def confirm(
     as_json: JsonOption = False,
 ) -> None:
     """Train the best configurations again with fresh seeds, and choose one."""
+    from rich.console import Console
+
     from hpo.confirmation import confirmation
     from hpo.home import Home
     from hpo.launch_confirm import confirm as train_again
@@ -102,8 +104,8 @@ def confirm(
     if as_json:
         print(json.dumps(confirmation_json(found)))
         return
-    print(verdict(found))
-    print(f"Written: {place.incumbent(name)}. Next: hpo retrain {name}{_home_option(home)}")
+    Console(highlight=False, markup=False, emoji=False).print(verdict(found))
+    print(f"Written: {place.incumbent(name)}\nNext: hpo retrain {name}{_home_option(home)}")
 
 
 def plots(study: Any) -> Any:

@@ -22,6 +22,7 @@ from hpo.records import StudyRecord, TrialRecord, iso
 from hpo.redact import redact
 from hpo.storage import open_existing
 from hpo.summary import configuration, counts, percent, short_names, size
+from hpo.tables import show
 from hpo.transfer_effect import effect
 from hpo.verdict import confirmation_json, lines
 
@@ -61,8 +62,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     if found := effect(study):
         console.print(escape(f"warm start: {found}"), highlight=False)
     if len(study.spec.objectives) > 1:
-        console.print(_front(study))
-    console.print(_trials(study))
+        show(_front(study))
+    show(_trials(study), _trials(study, "origin"), _trials(study, "origin", "epochs"))
     for line in _failures(study):
         console.print(escape(line), highlight=False)
 
@@ -78,30 +79,32 @@ def _front(study: StudyRecord) -> Table:
     return table
 
 
-def _trials(study: StudyRecord) -> Table:
+def _trials(study: StudyRecord, *without: str) -> Table:
+    """All trials; `without` are the titles of columns to leave out."""
     names = list(study.spec.space)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("#", "status", "origin", "epochs", "val acc"):
+    for title in (title for title in ("#", "status", "origin", "epochs", "val acc") if title not in without):
         table.add_column(title, justify="left" if title in ("status", "origin") else "right", no_wrap=True)
     for title in short_names(names):
         # A long path wraps at its dots, so that five parameters fit into 80 columns.
         table.add_column(escape(title.replace(".", "\n.")), justify="right", no_wrap=True)
     for trial in study.trials:
-        table.add_row(*_row(trial, names, study), style="bold" if trial is study.best else None)
+        shown = [cell for title, cell in _of_a_trial(trial, study).items() if title not in without]
+        values = configuration(trial, digits=3)
+        cells = [*shown, *(values.get(name, "-") for name in names)]
+        table.add_row(*cells, style="bold" if trial is study.best else None)
     return table
 
 
-def _row(trial: TrialRecord, names: list[str], study: StudyRecord) -> list[str]:
-    values = configuration(trial, digits=3)
-    epochs = f"{len(trial.epochs)}/{study.spec.train.epochs}"
-    return [
-        str(trial.number),
-        trial.status,
-        escape(_origin(trial)),
-        epochs,
-        percent(trial.value),
-        *(values.get(name, "-") for name in names),
-    ]
+def _of_a_trial(trial: TrialRecord, study: StudyRecord) -> dict[str, str]:
+    """What the columns say beside its configuration, by their titles."""
+    return {
+        "#": str(trial.number),
+        "status": trial.status,
+        "origin": escape(_origin(trial)),
+        "epochs": f"{len(trial.epochs)}/{study.spec.train.epochs}",
+        "val acc": percent(trial.value),
+    }
 
 
 def _origin(trial: TrialRecord) -> str:
@@ -187,20 +190,22 @@ def show_studies(home: Home, as_json: bool) -> None:
         )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("study", "created", "trials", "complete", "best val acc", "data", "model"):
-        table.add_column(column, justify="right" if column in ("trials", "complete", "best val acc") else "left")
+    for title in ("study", "created", "complete", "val acc", "data", "model"):
+        table.add_column(title, justify="right" if title in ("complete", "val acc") else "left", no_wrap=True)
     for one in studies:
         created = (iso(one.info.get("created")) or "").replace("T", " ")[:16]
         table.add_row(
             one.name,
             created,
-            str(len(one.trials)),
-            str(one.count("complete")),
+            f"{one.count('complete')}/{len(one.trials)}",
             percent(one.best.value if one.best else None),
             one.spec.data.name,
             one.spec.model.name,
         )
-    Console().print(table if studies else f"no study in {home.path}")
+    if studies:
+        show(table)
+    else:
+        print(f"no study in {home.path}")
 
 
 def _all_studies(home: Home) -> list[StudyRecord]:

@@ -41,7 +41,7 @@ def gain(found: Confirmation) -> str:
 
 def accuracy(found: Interval) -> str:
     """`93.21 % (95 % interval 92.90 to 93.52 %)`."""
-    return f"{percent(found.mean)} (95 % interval {_range(found)})"
+    return f"{percent(found.mean)} (95 % interval {_range(found)} %)"
 
 
 def points(found: Interval) -> str:
@@ -54,7 +54,7 @@ def points(found: Interval) -> str:
 
 
 def _range(found: Interval) -> str:
-    return f"{100 * found.low:.2f} to {100 * found.high:.2f} %"
+    return f"{100 * found.low:.2f} to {100 * found.high:.2f}"
 
 
 def rows(found: Confirmation) -> list[tuple[str, ...]]:
@@ -64,7 +64,7 @@ def rows(found: Confirmation) -> list[tuple[str, ...]]:
         (
             str(one.trial) + (" (recipe)" if one.baseline else ""),
             percent(one.interval.mean if one.interval else None),
-            _range(one.interval) if one.interval else "–",
+            _range(one.interval) if one.interval else "–",  # the title has the unit
             str(len(one.accuracies)),
             f"{100 * one.compute / dearest:.0f} %",
             _word(found, one),
@@ -76,7 +76,7 @@ def rows(found: Confirmation) -> list[tuple[str, ...]]:
 def _word(found: Confirmation, one: Confirmed) -> str:
     if one is found.chosen:
         tied = sum(other.tied for other in found.ranking)
-        return f"chosen: the cheapest of {tied} tied" if tied > 1 else "chosen: better than all others"
+        return f"chosen: cheapest of {tied} tied" if tied > 1 else "chosen: better than others"
     if one.failed:
         return f"failed with {one.failed} of its seeds"
     if one.waiting:

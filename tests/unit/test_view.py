@@ -7,12 +7,15 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from hpo.conductor import Event
 from hpo.outcome import Ending
 from hpo.painter import interactive
 from hpo.records import StudyRecord
 from hpo.screen import Screen
+from hpo.status import _trials
+from hpo.tables import show
 from hpo.view import PlainView, choose, closing
 from hpo.watch import events
 from tests.studies import BEGAN, SPEC, busy, study, trial
@@ -157,6 +160,37 @@ def test_closing_names_mlflow_only_where_it_was_told() -> None:
     assert "hpo ui" in closing(busy(0), "")
     assert "hpo ui" not in closing(busy(0, untracked), "")
     assert "hpo export" in closing(busy(0, untracked), "")
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+def table(width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines of the trials of a study, on a terminal of that width; 0 for a pipe."""
+    monkeypatch.setenv("COLUMNS", str(width or 80))
+    monkeypatch.setenv("FORCE_COLOR", "1" if width else "")
+    record = study(trial(10, 16, ending=Ending.COMPLETE), trial(11, 4, ending=Ending.PRUNED))
+    show(*(_trials(record, *without) for without in ((), ("origin",), ("origin", "epochs"))))
+    return [line.rstrip() for line in Text.from_ansi(capsys.readouterr().out).plain.splitlines()]
+
+
+@pytest.mark.parametrize("width", [0, 20, 64, 70, 80, 200])
+def test_no_cell_of_a_table_is_cut_off(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = table(width, capsys, monkeypatch)
+    assert "…" not in "".join(shown)
+    assert [line.split()[:2] for line in shown[-2:]] == [["10", "complete"], ["11", "pruned"]]
+    assert shown[-2].split()[-4:] == ["0.00133", "0.25", "9.88", "4"]
+    assert width < 64 or max(map(len, shown)) <= width
+
+
+def test_a_narrow_table_leaves_out_what_matters_least(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [" ".join(table(width, capsys, monkeypatch)) for width in (0, 70, 64)]
+    assert ["origin" in one for one in found] == [True, False, False]
+    assert ["epochs" in one for one in found] == [True, True, False]
 
 
 # ------------------------------------------------------------------------------------------- the choice
