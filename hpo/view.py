@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -107,9 +108,10 @@ def closing(study: StudyRecord, home_option: str) -> str:
 
 
 def _next_steps(study: StudyRecord, home_option: str) -> list[str]:
-    name = study.name
+    name, tracking = study.name, study.spec.tracking
+    here = tracking.enabled and not (tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"))  # a server has its own
     steps = {
-        **({f"hpo ui{home_option}": "browse the trials in MLflow"} if study.spec.tracking.enabled else {}),
+        **({f"hpo ui{home_option}": "browse the trials in MLflow"} if here else {}),
         f"hpo confirm {name}{home_option}": "was it luck? fresh seeds tell",
         f"hpo export {name}{home_option} -o best.yaml": "write down the best",
         "hpo retrain best.yaml": "train it on all data, test it once",

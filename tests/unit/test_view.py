@@ -155,11 +155,15 @@ def test_closing_fits_eighty_columns() -> None:
     assert all(len(line) <= 80 for line in closing(busy(0), "").splitlines())
 
 
-def test_closing_names_mlflow_only_where_it_was_told() -> None:
-    untracked = SPEC.model_copy(update={"tracking": SPEC.tracking.model_copy(update={"enabled": False})})
+@pytest.mark.parametrize("change", [{"enabled": False}, {"uri": "http://127.0.0.1:5000"}])
+def test_closing_names_hpo_ui_only_where_the_home_has_something_to_show(
+    change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    elsewhere = SPEC.model_copy(update={"tracking": SPEC.tracking.model_copy(update=change)})
     assert "hpo ui" in closing(busy(0), "")
-    assert "hpo ui" not in closing(busy(0, untracked), "")
-    assert "hpo export" in closing(busy(0, untracked), "")
+    assert "hpo ui" not in closing(busy(0, elsewhere), "")
+    assert "hpo export" in closing(busy(0, elsewhere), "")
 
 
 # ------------------------------------------------------------------------------------------------ tables
