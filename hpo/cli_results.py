@@ -114,6 +114,7 @@ def report(
     home: HomeOption = None,
 ) -> None:
     """Write a study's report: one self-contained HTML page, and Markdown with images."""
+    from hpo.errors import UsageError
     from hpo.home import Home
     from hpo.ledger_reader import load_study
     from hpo.storage import open_existing
@@ -121,7 +122,11 @@ def report(
 
     place = Home.at(home)
     studies = [load_study(open_existing(place, name), name) for name in names]
-    print(write_report(studies, output or place.study(names[0]) / "report"))
+    folder = output or place.study(names[0]) / "report"
+    try:
+        print(write_report(studies, folder))
+    except OSError as error:
+        raise UsageError(f"the report cannot be written to {folder}: {error.strerror}") from error
 
 
 def retrain(

@@ -14,7 +14,7 @@ from hpo.cli_study import plots
 
 
 def ui(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
     name: Annotated[
         str | None,
         typer.Argument(metavar="NAME", help="Print this study's page.", autocompletion=completion.studies),

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -56,8 +57,17 @@ def examine(home: Home, name: str | None, figures: Figures | None = None) -> int
 
 
 def _show(finding: Finding) -> int:
-    print(f"{finding.state:8} {finding.subject:14} {redact(finding.text)}", flush=True)
+    head = f"{finding.state:8} {finding.subject:14} "
+    print(f"{head}{_wrapped(redact(finding.text), len(head))}", flush=True)
     return int(finding.state == "failed")
+
+
+def _wrapped(text: str, indent: int) -> str:
+    """On a terminal in lines of its width, so many columns from the left; words such as paths stay whole."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(30, shutil.get_terminal_size().columns - indent)
+    return f"\n{' ' * indent}".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
 
 
 def _run(check: Callable[[], Finding]) -> Finding:

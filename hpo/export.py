@@ -15,7 +15,8 @@ from hpo.summary import percent
 from hpo.training import Provenance, Training
 
 _NONE_COMPLETE = (
-    "study {name} has no complete trial yet; watch it by `hpo status {name}`, or export a certain trial by --trial N"
+    "study {name} has no complete trial yet: see `hpo status {name}`; whatever a certain trial came to is exported by "
+    "`hpo export {name} --trial N`"
 )
 
 

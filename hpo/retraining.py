@@ -56,10 +56,26 @@ def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool
     if storage is None:
         if search_best:
             raise UsageError(f"--search-best chooses a trial of a study, and {source} is none in {home.path}")
+        if NAME.fullmatch(source) and not Path(source).exists() and source not in search_spaces.recipes():
+            raise UsageError(_unknown(source, home))
         return load_training(source, overrides), Path(source).stem
     chosen = training_of(load_study(storage, source), search_best=search_best)
     number = chosen.provenance.trial if chosen.provenance else 0
     return parse_training(chosen.to_yaml(), f"the best of {source}", overrides), f"{source}-trial-{number:05d}"
+
+
+def _unknown(source: str, home: Home) -> str:
+    """What a name may be that is none; folders tell the studies, as to whoever completes a command."""
+    import search_spaces
+    from hpo.problems import close
+
+    folder = home.path / "studies"
+    studies = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+    recipes = search_spaces.recipes()
+    hint = close(source, [*studies, *recipes])
+    return f"{source} is no file, no study in {home.path} and no shipped recipe; " + (
+        hint or f"studies: {', '.join(studies) or 'none yet'}; recipes: {', '.join(recipes)}"
+    )
 
 
 def _ledger_with(home: Home, name: str) -> Any:
@@ -96,6 +112,8 @@ def retrain(
     trainer = training.provenance.trainer if training.provenance else Spec.model_fields["trainer"].default
     if trainer != Spec.model_fields["trainer"].default:
         raise UsageError(f"this configuration was trained by {trainer}; retrain knows only the shipped trainer")
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output} is a file; name a folder")
     accuracies = []
     for seed in seeds:
         folder = output / f"seed-{seed}" if len(seeds) > 1 else output
@@ -160,10 +178,12 @@ def resolve_device(device: str) -> str:
     """`auto` becomes what the machine has.
 
     Raises:
-        UsageError: CUDA is asked for and not there.
+        UsageError: it is no device, or CUDA is asked for and not there.
     """
     from trainers.catalogue import gpu_count
 
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {device} is none of auto, cpu, cuda; CUDA_VISIBLE_DEVICES chooses among several")
     available = gpu_count() > 0
     if device == "cuda" and not available:
         raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")

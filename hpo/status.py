@@ -20,6 +20,7 @@ from hpo.objectives import table as front_table
 from hpo.outcome import Ending
 from hpo.records import StudyRecord, TrialRecord, iso
 from hpo.redact import redact
+from hpo.specification import SHIPPED_TRAINER
 from hpo.storage import open_existing
 from hpo.summary import configuration, counts, percent, short_names, size
 from hpo.tables import show
@@ -189,23 +190,31 @@ def show_studies(home: Home, as_json: bool) -> None:
             )
         )
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("study", "created", "complete", "val acc", "data", "model"):
-        table.add_column(title, justify="right" if title in ("complete", "val acc") else "left", no_wrap=True)
-    for one in studies:
-        created = (iso(one.info.get("created")) or "").replace("T", " ")[:16]
-        table.add_row(
-            one.name,
-            created,
-            f"{one.count('complete')}/{len(one.trials)}",
-            percent(one.best.value if one.best else None),
-            one.spec.data.name,
-            one.spec.model.name,
-        )
     if studies:
-        show(table)
+        show(_studies(studies), _studies(studies, "data"), _studies(studies, "data", "created"))
     else:
         print(f"no study in {home.path}")
+
+
+def _studies(studies: list[StudyRecord], *without: str) -> Table:
+    """All studies; `without` are the titles of columns to leave out."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in (
+        title for title in ("study", "created", "complete", "val acc", "data", "model") if title not in without
+    ):
+        table.add_column(title, justify="right" if title in ("complete", "val acc") else "left", no_wrap=True)
+    for one in studies:
+        shipped = one.spec.trainer == SHIPPED_TRAINER  # data and model are another's own affair
+        cells = {
+            "study": one.name,
+            "created": (iso(one.info.get("created")) or "").replace("T", " ")[:16],
+            "complete": f"{one.count('complete')}/{len(one.trials)}",
+            "val acc": percent(one.best.value if one.best else None),
+            "data": one.spec.data.name if shipped else "–",
+            "model": one.spec.model.name if shipped else one.spec.trainer,
+        }
+        table.add_row(*(escape(cell) for title, cell in cells.items() if title not in without))
+    return table
 
 
 def _all_studies(home: Home) -> list[StudyRecord]:

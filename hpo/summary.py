@@ -36,7 +36,8 @@ def counts(study: StudyRecord) -> str:
     """`12 trials: 4 complete, 7 pruned, 1 failed`."""
     kinds = ("complete", "pruned", "failed", "interrupted", "running", "waiting")
     parts = [f"{study.count(kind)} {kind}" for kind in kinds if study.count(kind)]
-    return f"{len(study.trials)} trials: {', '.join(parts)}" if parts else "no trial yet"
+    trials = "1 trial" if len(study.trials) == 1 else f"{len(study.trials)} trials"
+    return f"{trials}: {', '.join(parts)}" if parts else "no trial yet"
 
 
 def configuration(trial: TrialRecord, digits: int = 4) -> dict[str, str]:
