@@ -199,9 +199,8 @@ def show_studies(home: Home, as_json: bool) -> None:
 def _studies(studies: list[StudyRecord], *without: str) -> Table:
     """All studies; `without` are the titles of columns to leave out."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (
-        title for title in ("study", "created", "complete", "val acc", "data", "model") if title not in without
-    ):
+    titles = ("study", "created", "complete", "val acc", "data", "model")
+    for title in (title for title in titles if title not in without):
         table.add_column(title, justify="right" if title in ("complete", "val acc") else "left", no_wrap=True)
     for one in studies:
         shipped = one.spec.trainer == SHIPPED_TRAINER  # data and model are another's own affair
