@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -45,10 +46,22 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
 
 
 def identity(config: TrialConfig, seed: int, part: str = "train") -> str:
-    """SHA-256 of what a checkpoint belongs to; where the data lies is no part of it."""
-    placeless = dataclasses.replace(config.data, root="", download=False)
-    text = repr((dataclasses.replace(config, data=placeless), seed, part))
-    return hashlib.sha256(text.encode()).hexdigest()
+    """SHA-256 of what a checkpoint belongs to; where the data lies is no part of it.
+
+    Settings at their defaults are none either, so a checkpoint outlives an upgrade that brings new ones.
+    """
+    default = TrialConfig()
+    placeless = dataclasses.replace(config.data, root=default.data.root, download=default.data.download)
+    chosen = _differences(dataclasses.replace(config, data=placeless), default)
+    return hashlib.sha256(json.dumps([chosen, seed, part], sort_keys=True).encode()).hexdigest()
+
+
+def _differences(value: Any, default: Any) -> Any:
+    """Of a dataclass what differs from `default`, by field; of anything else the value itself."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    pairs = {one.name: (getattr(value, one.name), getattr(default, one.name)) for one in dataclasses.fields(value)}
+    return {name: _differences(own, other) for name, (own, other) in pairs.items() if own != other}
 
 
 def resume(engine: Engine, context: Context, identity: str) -> EpochMetrics | None:

@@ -25,6 +25,7 @@ from trainers.api import (
     Ema,
     EpochMetrics,
     OutOfMemory,
+    TrainConfig,
     TrainerError,
     TrialConfig,
 )
@@ -142,6 +143,25 @@ def test_the_place_of_the_data_is_no_part_of_a_configuration() -> None:
     moved = replace(TINY, data=replace(TINY.data, root="/elsewhere", download=True))
     assert finetune.identity(moved, 0) == finetune.identity(TINY, 0)
     assert finetune.identity(TINY, 0) != finetune.identity(TINY, 0, part="train+validation")
+
+
+def test_a_setting_that_an_upgrade_brings_keeps_the_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it is at its default; whatever else differs makes another configuration, however deep it lies."""
+    options: dict[str, Any] = {"frozen": True, "kw_only": True}
+    new = ("novelty", float, dataclasses.field(default=0.5))
+    newer_train: Any = dataclasses.make_dataclass("NewTrain", [new], bases=(TrainConfig,), **options)
+    train = ("train", newer_train, dataclasses.field(default_factory=newer_train))
+    newer: Any = dataclasses.make_dataclass("NewTrial", [train], bases=(TrialConfig,), **options)
+    before = finetune.identity(TINY, 0)
+    ramp = replace(TINY.train.progressive, dropout=replace(TINY.train.progressive.dropout, end=0.2))
+    others = {finetune.identity(changed(progressive=ramp), 0), finetune.identity(changed(clip_grad=0.0), 0)}
+    assert len(others | {before}) == 3
+
+    monkeypatch.setattr(finetune, "TrialConfig", newer)
+    known = {one.name: getattr(TINY.train, one.name) for one in dataclasses.fields(TINY.train)}
+    upgraded = newer(data=TINY.data, model=TINY.model, train=newer_train(**known))
+    assert finetune.identity(upgraded, 0) == before
+    assert finetune.identity(replace(upgraded, train=replace(upgraded.train, novelty=1.0)), 0) != before
 
 
 def test_checkpoints_come_as_often_as_asked_and_at_the_end(cache: str, tmp_path: Path) -> None:
