@@ -20,12 +20,18 @@ import ray
 from pydantic import TypeAdapter
 from ray import tune
 
+from trainers import hardware
 from trainers.api import Context, EpochMetrics, Trainer, TrainerError, TrialConfig
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 """Errors of a disk: no trial is to blame, and the next one would meet them too."""
 PREDECESSOR_S = 60.0
 """How long a trial waits for an earlier worker of its own to end; Ray ends those of a dead driver in seconds."""
+
+
+class DeviceLost(Exception):
+    """The device of this process can no longer be used, in this process. Ray ends it and its trial, which comes again
+    in another one."""
 
 
 class Worker(tune.Trainable):
@@ -45,7 +51,11 @@ class Worker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch. A trainer's exception is a report, not a crash: it must not be retried."""
+        """One epoch. A trainer's exception is a report, not a crash: it must not be retried.
+
+        Raises:
+            DeviceLost: what failed has taken the device with it, so the next trial would fail here too.
+        """
         from trainers.checkpoint import CheckpointWarning
 
         with warnings.catch_warnings(record=True) as caught:
@@ -57,12 +67,16 @@ class Worker(tune.Trainable):
     def _step(self) -> dict[str, Any]:
         try:
             if self._epochs is None:
-                self._epochs = self._begin()
+                train = self._trainer()
+                if trouble := _found_unusable(self._job["device"]):
+                    return self._report(broken=f"{self._job['device']} cannot be used on {_host()}: {trouble}")
+                self._epochs = self._begin(train)
             metrics = next(self._epochs)
         except StopIteration:
             return self._report(failure="the trainer ended before its last epoch")
         except TrainerError as error:
             self._close()
+            self._check_device(error)
             return self._report(failure=f"{type(error).__name__}: {error}")
         except MemoryError:
             self._close()
@@ -72,20 +86,28 @@ class Worker(tune.Trainable):
             self._close()
             if isinstance(error, OSError) and error.errno in DISK:
                 return self._report(broken=f"{error.strerror} at {error.filename or self._job['checkpoints']}")
+            self._check_device(error)
             return self._report(failure=f"{type(error).__name__}: {error}\n{trace}")
         return self._report(metrics={k: v for k, v in dataclasses.asdict(metrics).items() if v is not None})
+
+    def _check_device(self, error: Exception) -> None:
+        """Raises DeviceLost where the device has failed, and the trainer's `error` only told of it."""
+        if trouble := hardware.device_error(self._job["device"]):
+            raise DeviceLost(f"{self._job['device']} failed: {trouble}") from error
 
     def cleanup(self) -> None:
         """The actor ends."""
         self._close()
 
-    def _begin(self) -> Iterator[EpochMetrics]:
+    def _trainer(self) -> Trainer:
+        module, function = self._job["trainer"].split(":")
+        return cast(Trainer, getattr(importlib.import_module(module), function))
+
+    def _begin(self, train: Trainer) -> Iterator[EpochMetrics]:
         from trainers.checkpoint import DirectoryStore
 
         job = self._job
         self._lock = _only_writer(job["checkpoints"])
-        module, function = job["trainer"].split(":")
-        train = cast(Trainer, getattr(importlib.import_module(module), function))
         config = _configuration().validate_python(job["training"])
         context = Context(
             seed=job["seed"],
@@ -99,7 +121,7 @@ class Worker(tune.Trainable):
 
     def _report(self, **report: Any) -> dict[str, Any]:
         node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
-        place = {"host": socket.gethostname(), "node": node, "device": self._job["device"], "pid": os.getpid()}
+        place = {"host": _host(), "node": node, "device": self._job["device"], "pid": os.getpid()}
         return {"number": self._job["number"], **place, **report}
 
     def _close(self) -> None:
@@ -115,6 +137,17 @@ class Worker(tune.Trainable):
 def _configuration() -> TypeAdapter[TrialConfig]:
     """Made once per process: reading the annotations takes longer than a short trial."""
     return TypeAdapter(TrialConfig)
+
+
+@functools.lru_cache(maxsize=1)
+def _found_unusable(device: str) -> str | None:
+    """Why this process could not use its device before its first trial: none is to blame, and the next would meet it
+    too."""
+    return hardware.device_error(device)
+
+
+def _host() -> str:
+    return socket.gethostname()
 
 
 def _only_writer(checkpoints: str) -> TextIO | None:

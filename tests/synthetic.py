@@ -1,9 +1,9 @@
 """A trainer without a model: a learning curve from its settings, with faults on demand.
 
 `extra` settings: `quality` (0 to 1, final accuracy), `noise` (its deviation over seeds), `speed` (of the curve),
-`seconds` per epoch; `nan_at`, `infinite_at`, `crash_at`, `memory_at`, `exit_at`, `kill_at`, `hog_at`, `starve_at`
-(epochs at which it misbehaves: see `misbehave`), `exit_once` (only on the first attempt), `cgroup` (for `hog_at`),
-`megabytes` (size of a checkpoint), `params` (that it reports), `light` (checkpoints without torch, whose import takes
+`seconds` per epoch; `nan_at`, `infinite_at`, `crash_at`, `memory_at`, `exit_at`, `kill_at`, `hog_at`, `starve_at`,
+`device_at` (epochs at which it misbehaves: see `misbehave`), `exit_once` (only on the first attempt), `cgroup` (for
+`hog_at`), `megabytes` (size of a checkpoint), `params` (that it reports), `light` (checkpoints without torch, whose import takes
 longer than a whole study here), `journal` (a folder where every epoch that is really trained leaves a line per trial:
 `epoch pid time`).
 """
@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainers import hardware
 from trainers.api import Context, EpochMetrics, OutOfMemory, TrialConfig
 from trainers.schedule import compute, stages
 
@@ -60,6 +61,10 @@ def misbehave(extra: Mapping[str, bool | int | float | str], epoch: int, *, agai
         os._exit(1)
     if epoch == extra.get("kill_at", 0):
         os.kill(os.getpid(), signal.SIGKILL)
+    if epoch == extra.get("device_at", 0) and not again:
+        # Spoils this process, as a sticky error of CUDA does.
+        hardware.device_error = lambda device: "CUDA error: a launch failed on demand"
+        raise RuntimeError("CUDA error: a launch failed on demand")
     if epoch == extra.get("crash_at", 0):
         raise ValueError("a crash on demand")
     if epoch == extra.get("memory_at", 0):

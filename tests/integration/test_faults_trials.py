@@ -111,6 +111,31 @@ def test_running_out_of_memory_fails_the_trial_alone(home: Home) -> None:
     assert [len(trial.attempts) for trial in study.trials] == [1, 1, 1]
 
 
+def test_a_lost_device_costs_its_process_and_no_other_trial(home: Home) -> None:
+    """Every later call to the device would fail there. The trial goes on in a new process, from its checkpoint, where
+    the next trial's failure is its own."""
+    spec = synthetic_spec(
+        "device",
+        extra={"seconds": 0.0, "light": True},
+        space={
+            "extra.device_at": {"type": "int", "low": 0, "high": 9},
+            "extra.crash_at": {"type": "int", "low": 0, "high": 9},
+        },
+        enqueue=[{"extra.device_at": 3, "extra.crash_at": 0}, {"extra.device_at": 0, "extra.crash_at": 2}],
+        budget={"trials": 2},
+        asha={"enabled": False},
+        concurrency=1,
+    )
+    study = launch.run(spec, home, view=lambda spec: lambda event: None)
+    assert [trial.status for trial in study.trials] == ["complete", "failed"]
+    first, second = study.trials[0].attempts
+    assert first.lost == f"cpu failed: CUDA error: a launch failed on demand on {socket.gethostname()}"
+    assert second.resumed_after == 2
+    assert first.pid != second.pid
+    assert reason(study.trials[1]).startswith("ValueError: a crash on demand")
+    assert len(study.trials[1].attempts) == 1
+
+
 def test_a_worker_that_the_kernel_kills_for_memory_is_tried_again_and_then_fails(home: Home, cgroup: Path) -> None:
     """The kernel's own doing, in a control group; the reason says so."""
     spec = faulty("hog", {"extra.hog_at": 3}, extra={"seconds": 0.0, "light": True, "cgroup": str(cgroup)}, retries=1)

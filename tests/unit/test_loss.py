@@ -36,6 +36,12 @@ CUT = (
             {},
             "killed by Ray on a: the host's memory was nearly used up",
         ),
+        (
+            "ray::Worker.train()\nRuntimeError: CUDA error: unavailable\n\nThe above exception was the direct cause:\n"
+            'raise DeviceLost(f"{device} failed")\nhpo.worker.DeviceLost: cuda failed: CUDA error: unavailable\n',
+            {},
+            "cuda failed: CUDA error: unavailable on a",
+        ),
         ("ray::Worker.train()\nTypeError: cannot pickle", {}, "TypeError: cannot pickle"),
         ("", {}, "died without a word"),
     ],
