@@ -27,10 +27,12 @@ from hpo.records import StudyRecord, TrialRecord
 from hpo.specification import Spec
 from hpo.storage import open_storage
 from hpo.transfer import Past, Source, Transfer, telling
+from trainers import schedule
 from trainers.api import TrialConfig
 
 MOST_TRIALS = 200
 """Trials of one study that are kept as history; of more, an even sample."""
+PROGRESSIVE = "train.progressive."
 
 
 @dataclass(frozen=True)
@@ -213,10 +215,30 @@ def _translate(config: TrialConfig, spec: Spec) -> dict[str, Choice]:
         if parameter.is_active(values):
             values[name] = _value(name, parameter, config)
     try:
-        space.configure(spec.base(), values)
+        here = space.configure(spec.base(), values)
     except ValueError as error:
         raise _Misfit(str(error)) from error
+    for name in spec.space:
+        if name not in values:
+            _same_training(name, config, here)
     return values
+
+
+def _same_training(name: str, there: TrialConfig, here: TrialConfig) -> None:
+    """Raises _Misfit where a parameter that is inactive here has another value there, and an effect: what was found
+    there belongs to another configuration then."""
+    own, fixed = _setting_or_none(there, name), _setting_or_none(here, name)
+    if not same(own, fixed) and not (name.startswith(PROGRESSIVE) and _one_stage(there, {name: fixed})):
+        raise _Misfit(f"{name} is inactive and stays at {fixed} here, and had another value there")
+
+
+def _one_stage(config: TrialConfig, changes: Mapping[str, Choice]) -> bool:
+    """Whether `config` trains in one stage, and `changes` of its ramps are none to that stage."""
+    if config.train.progressive.stages > 1:
+        return False
+    changed = space.configure(config, changes).train
+    plan = schedule.stages(config.train.progressive, changed.epochs)
+    return schedule.stages(changed.progressive, changed.epochs) == plan
 
 
 def _value(name: str, parameter: Parameter, config: TrialConfig) -> Choice:
@@ -227,6 +249,13 @@ def _value(name: str, parameter: Parameter, config: TrialConfig) -> Choice:
     if not parameter.contains(value):
         raise _Misfit(f"{name} lies outside the space: must be {describe(parameter)}")
     return float(value) if isinstance(parameter, FloatParameter) and value is not None else value
+
+
+def _setting_or_none(config: TrialConfig, path: str) -> Any:
+    try:
+        return _setting(config, path)
+    except KeyError:
+        return None
 
 
 def _setting(config: TrialConfig, path: str) -> Any:

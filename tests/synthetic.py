@@ -3,9 +3,9 @@
 `extra` settings: `quality` (0 to 1, final accuracy), `noise` (its deviation over seeds), `speed` (of the curve),
 `seconds` per epoch; `nan_at`, `infinite_at`, `crash_at`, `memory_at`, `exit_at`, `kill_at`, `hog_at`, `starve_at`,
 `device_at` (epochs at which it misbehaves: see `misbehave`), `exit_once` (only on the first attempt), `cgroup` (for
-`hog_at`), `megabytes` (size of a checkpoint), `params` (that it reports), `light` (checkpoints without torch, whose import takes
-longer than a whole study here), `journal` (a folder where every epoch that is really trained leaves a line per trial:
-`epoch pid time`).
+`hog_at`), `megabytes` (size of a checkpoint), `params` (that it reports), `light` (checkpoints without torch, whose
+import takes longer than a whole study here), `journal` (a folder where every epoch that is really trained leaves a line
+per trial: `epoch pid time`).
 """
 
 from __future__ import annotations

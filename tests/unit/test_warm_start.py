@@ -23,7 +23,7 @@ from hpo.sampler import make_sampler
 from hpo.specification import Spec
 from hpo.status import study_json
 from hpo.storage import open_storage
-from hpo.transfer import TRANSFER_KEY, Past, Transfer
+from hpo.transfer import TRANSFER_KEY, Past, Source, Transfer
 from hpo.transfer_effect import best_by_origin, effect
 from hpo.warm_start import gather
 from reports.answer import answer
@@ -162,8 +162,34 @@ def test_a_choice_that_is_fixed_otherwise_here_leaves_trials_out(home: Home) -> 
 def test_conditions_are_those_of_the_new_space(home: Home, earlier: StudyRecord) -> None:
     when = {"train.lr": {"le": 0.01}}
     conditional = {"train.lr": LR, "train.weight_decay": {**DECAY, "when": when}}
-    for one in gather(spec("later", warm_start=["earlier"], space=conditional, enqueue=[]), home).history:
-        assert ("train.weight_decay" in one.values) == (one.values["train.lr"] <= 0.01)  # type: ignore[operator]
+    (source,), history = _taken(gather(spec("later", warm_start=["earlier"], space=conditional, enqueue=[]), home))
+    searched = [one for one in earlier.trials if one.status != "failed"]
+    small = [one.number for one in searched if one.values["train.lr"] <= 0.01]
+    assert sorted(one.trial for one in history) == small
+    # Beside greater learning rates weight decay is the baseline's, which none of them was trained with.
+    reason = "train.weight_decay is inactive and stays at 0.0 here, and had another value there"
+    assert source.left_out[reason] == len(searched) - len(small) > 0
+
+
+def test_results_are_not_taken_over_for_another_configuration(home: Home) -> None:
+    """Mixup's end has an effect in one stage too; its start, and the first size, have none there."""
+    stages, ramp = "train.progressive.stages", "train.progressive.mixup"
+    mixup = {"type": "float", "low": 0.0, "high": 0.5, "step": 0.25}
+    size = {"type": "int", "low": 64, "high": 128, "step": 32}
+    names = [stages, f"{ramp}.start", f"{ramp}.end", "train.progressive.size.start"]
+    parameters = dict(zip(names, [{"type": "int", "low": 1, "high": 2}, mixup, mixup, size], strict=True))
+    rows = [(1, 0.25, 0.5, 96), (1, 0.25, 0.0, 96), (2, 0.25, 0.5, 96)]
+    enqueued = [dict(zip(names, row, strict=True)) for row in rows]
+    run(spec("source", space=parameters, enqueue=enqueued, budget={"trials": 3}), home)
+    when: dict[str, Any] = {"when": {stages: {"ge": 2}}}
+    conditional = {name: one if name == stages else {**one, **when} for name, one in parameters.items()}
+    (source,), history = _taken(gather(spec("later", warm_start=["source"], space=conditional, enqueue=[]), home))
+    assert [(one.trial, one.values[stages]) for one in history] == [(1, 1), (2, 2)]
+    assert list(source.left_out) == [f"{ramp}.end is inactive and stays at 0.0 here, and had another value there"]
+
+
+def _taken(transfer: Transfer) -> tuple[tuple[Source, ...], tuple[Past, ...]]:
+    return transfer.sources, transfer.history
 
 
 @pytest.mark.parametrize(
