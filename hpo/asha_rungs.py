@@ -81,13 +81,18 @@ def decision_epochs(
     }
 
 
+def reached(level: float, used: float) -> bool:
+    """Whether so much of the resource is enough for a rung, rounding aside."""
+    return used >= level * (1 - _ROUNDING)
+
+
 def _natural(levels: Sequence[float], resource: Sequence[float]) -> dict[int, float]:
-    reached: dict[int, float] = {}
+    decided: dict[int, float] = {}
     for level in levels:
-        epoch = next((at for at, used in enumerate(resource, start=1) if used >= level * (1 - _ROUNDING)), None)
+        epoch = next((at for at, used in enumerate(resource, start=1) if reached(level, used)), None)
         if epoch is not None and epoch < len(resource):
-            reached[epoch] = level
-    return reached
+            decided[epoch] = level
+    return decided
 
 
 def _ratio(one: int, other: int) -> float:

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from hpo.asha import RungDecision
+from hpo.asha_rungs import reached, rung_resource, study_levels
 from hpo.outcome import Ending, Outcome
 from hpo.specification import Spec
 from hpo.transfer import NOTHING, Transfer
@@ -169,9 +170,20 @@ class StudyRecord:
 
     @property
     def incumbent(self) -> TrialRecord | None:
-        """`best`, or while no trial is complete the one ahead at the deepest epoch reached."""
+        """`best`, or while no trial is complete the one ahead where the furthest have got to: at the deepest epoch, or
+        where the rungs count compute, which then compares better, above the highest rung."""
+        if self.best is not None:
+            return self.best
+        levels = study_levels(self.spec.asha, self.spec.train.epochs)
+        in_compute = bool(levels) and rung_resource(self.spec) == "compute"
+
+        def depth(trial: TrialRecord) -> float:
+            if not in_compute or trial.last is None or trial.last.compute is None:
+                return len(trial.epochs)
+            return max((level for level in levels if reached(level, trial.last.compute)), default=0.0)
+
         reported = [trial for trial in self.trials if trial.epochs and not _failed(trial)]
-        return self.best or max(reported, key=lambda trial: (len(trial.epochs), trial.value or 0.0), default=None)
+        return max(reported, key=lambda trial: (depth(trial), trial.value or 0.0), default=None)
 
     @property
     def baseline(self) -> TrialRecord | None:
