@@ -22,10 +22,12 @@ from hpo.objectives import Objective
 from hpo.sampler_gp import SEPARATION, distance, propose
 from hpo.sampler_objectives import scalarised
 from hpo.sampler_space import Active, Array, Space, in_force
+from hpo.sampler_trials import by_rung, last_value, others, without_losses
 from hpo.transfer import TRANSFER_KEY, Transfer
 
 TPE_DRAWS = 3
-"""How often TPE may try to keep its distance to running trials before the trial is spread evenly instead."""
+"""How often TPE may try to keep its distance to running trials, and from repeating others, before the trial is spread
+evenly instead."""
 
 
 def make_sampler(
@@ -39,7 +41,8 @@ def make_sampler(
     active: Active | None = None,
     objectives: Sequence[Objective] = (),
 ) -> BaseSampler:
-    """The sampler of a policy, for studies whose intermediate values are keyed by epoch.
+    """The sampler of a policy, for studies whose intermediate values are keyed by epoch. None repeats a configuration,
+    but `random`, while there is another one.
 
     Args:
         policy: `gp`, a Gaussian process over configuration and epoch; `tpe`, Optuna's estimator; `random`.
@@ -106,7 +109,12 @@ class SeededSampler(BaseSampler):
                 return proposal
         else:
             self._learned[trial.number] = False
-        return space.decode(space.settle(self._spread(len(space), trial.number)))[0]
+        point = space.settle(self._spread(len(space), trial.number))
+        tried = set(space.keys(space.encode([one.params for one in others(study, trial)])))
+        if space.keys(point)[0] in tried:
+            untried = space.untried(tried, rng)
+            point = point if untried is None else untried
+        return space.decode(point)[0]
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -152,30 +160,41 @@ class RandomSampler(SeededSampler):
 
 
 class PrunedTPESampler(SeededSampler):
-    """Optuna's multivariate TPE, which ranks pruned trials by (last epoch, value there).
+    """Optuna's multivariate TPE, which ranks pruned trials by (last step, value there); their steps are their rungs.
 
     Parameters that not every trial has are drawn independently of the others, as Optuna does by default. Its constant
-    liar alone does not keep suggestions away from running trials, so a draw that comes too near one is repeated.
+    liar alone does not keep suggestions away from running trials, so a draw that comes too near one is repeated, and
+    one that has been tried already too.
     """
 
     def _propose(
         self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator
     ) -> dict[str, Any] | None:
-        others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params]
-        running = [one.params for one in others if not one.state.is_finished()]
-        busy = space.features(space.encode(running))
-        if self._objectives:  # Optuna's own way for several cannot rank pruned trials
-            known = [one for one in others if one.state != TrialState.WAITING]  # which `ask` would take
-            study = create_study(direction="maximize")
-            study.add_trials(scalarised(known, self._objectives, rng))
-            study.ask()
-            trial = study.get_trials(deepcopy=False)[-1]
+        known = others(study, trial)
+        cube = space.encode([one.params for one in known])
+        tried, running = set(space.keys(cube)), [not one.state.is_finished() for one in known]
+        busy = space.features(cube[running])
+        view = self._view(study, known, rng)
+        asking, repeated = view.get_trials(deepcopy=False)[-1], None
         for _ in range(TPE_DRAWS):
-            values = self._draw(study, trial, space, int(rng.integers(2**32)))
-            there = in_force(values, self._active) if self._active else values
-            if distance(space.features(space.encode([there])), busy)[0] >= SEPARATION:
+            values = self._draw(view, asking, space, int(rng.integers(2**32)))
+            point = space.encode([in_force(values, self._active) if self._active else values])
+            if distance(space.features(point), busy)[0] < SEPARATION:
+                continue
+            if space.keys(point)[0] not in tried:
                 return values
-        return None
+            repeated = values
+        return repeated if space.untried(tried, rng) is None else None
+
+    def _view(self, study: Study, known: Sequence[FrozenTrial], rng: np.random.Generator) -> Study:
+        """What Optuna's TPE is shown of `study`: one objective, steps that compare, and a new trial at the end."""
+        known = by_rung([one for one in known if one.state != TrialState.WAITING])  # which `ask` would take
+        view = create_study(direction="maximize" if self._objectives else study.direction)
+        if self._objectives:  # Optuna's own way for several cannot rank pruned trials
+            known = scalarised(known, self._objectives, rng)
+        view.add_trials([last_value(one) for one in known])
+        view.ask()
+        return view
 
     def _draw(self, study: Study, trial: FrozenTrial, space: Space, seed: int) -> dict[str, Any]:
         tpe = TPESampler(seed=seed, n_startup_trials=self._startup_trials, multivariate=True, constant_liar=True)
@@ -205,10 +224,10 @@ class CurveGPSampler(SeededSampler):
     def _propose(
         self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator
     ) -> dict[str, Any] | None:
-        others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number and one.params]
+        known = without_losses(others(study, trial))
         sign = -1.0 if study.directions[0] == StudyDirection.MINIMIZE else 1.0
         if self._objectives:
-            others = scalarised(others, self._objectives, rng)
+            known = scalarised(known, self._objectives, rng)
         past = Transfer.from_json(study.user_attrs.get(TRANSFER_KEY, {})).history
-        point = propose(space, others, horizon=self._horizon, sign=sign, rng=rng, past=past)
+        point = propose(space, known, horizon=self._horizon, sign=sign, rng=rng, past=past)
         return None if point is None else space.decode(point[None])[0]

@@ -3,7 +3,8 @@
 A trial contributes its values at epochs 1, 4, 16, ... and its last one, all values together as normal scores of
 their ranks. Values of few epochs thus inform without deceiving: the model learns how far they agree with later
 ones. Running trials count as if they would end as predicted ("kriging believer", Ginsbourger, Le Riche and
-Carraro 2010), so that no two workers get the same configuration; failed ones as worse than every other.
+Carraro 2010), so that no two workers get the same configuration; failed ones as worse than every other. A configuration
+is tried again only where none is left that has not been tried.
 
 Trials of earlier studies join with the scores that they had among their own, and with one more feature for each
 study: how far it speaks for this one is a length scale that is fitted like the others, to nothing where the two
@@ -12,6 +13,7 @@ disagree. And the more trials of its own a study has completed, the fewer of the
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -77,14 +79,22 @@ def propose(
         x, y = np.vstack([x, ends[pending]]), np.append(y, final[pending])
         posterior = Posterior(posterior.kernel, x, y, exact=len(pending))
 
-    def improvement(points: Array) -> Array:
+    tried = set(space.keys(cube))
+
+    def improvement(points: Array, repeats: bool = False) -> Array:
         rows = _with_sources(space.features(points), len(names))
         mean, deviation = posterior.predict(_at(rows, np.full(len(rows), horizon), horizon))
         value = log_expected_improvement(mean, deviation, best)
-        return np.where(distance(rows, features[pending]) < SEPARATION, -np.inf, value)
+        shut = distance(rows, features[pending]) < SEPARATION
+        if not repeats:
+            shut |= np.array([key in tried for key in space.keys(points)])
+        return np.where(shut, -np.inf, value)
 
     leaders = cube[np.argsort(-final, kind="stable")[:LEADERS]]
-    return maximise(improvement, space, leaders, rng)
+    point = maximise(improvement, space, leaders, rng)
+    if space.keys(point[None])[0] in tried:  # as all are that were looked at
+        point = maximise(functools.partial(improvement, repeats=True), space, leaders, rng)
+    return point
 
 
 def _past(space: Space, past: Sequence[Past], names: Sequence[str], most: int) -> tuple[Array, Array]:

@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 Active = Callable[[Mapping[str, Any]], Collection[str]]
 """Parameters, conditional ones included, in; names of those in force out."""
 
+DRAWS = 1_000
+"""Of so many random points one is new, unless the space has so few points that nearly all have been tried."""
+
 
 class Space:
     """Named distributions, some of them perhaps conditional on the values of others."""
@@ -57,6 +60,15 @@ class Space:
                 if len(names) < len(self):
                     row[[name not in names for name, _ in self._axes]] = math.nan
         return settled
+
+    def keys(self, cube: Array) -> list[bytes]:
+        """One for each settled or encoded point, the same for the same configuration only."""
+        return [row.tobytes() for row in np.nan_to_num(cube.round(9), nan=-1.0)]
+
+    def untried(self, tried: Collection[bytes], rng: np.random.Generator) -> Array | None:
+        """A random point, (1, parameters), whose key is not among `tried`; None where many draws find none."""
+        points = self.settle(rng.random((DRAWS, len(self))))
+        return next((row[None] for row, key in zip(points, self.keys(points), strict=True) if key not in tried), None)
 
     def features(self, cube: Array) -> Array:
         """Points as (n, features) whose Euclidean distance makes sense.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from hpo.changes import revise
 from hpo.conductor import Conductor
 from hpo.controls import is_control
 from hpo.errors import UsageError
-from hpo.records import StudyRecord, TrialRecord
+from hpo.records import EpochRecord, StudyRecord, TrialRecord
+from hpo.sampler_trials import by_rung
 from hpo.specification import SHIPPED_TRAINER, Spec
 from tests import solo
 from tests.conftest import synthetic_spec
@@ -74,6 +76,45 @@ def test_small_images_are_judged_later_in_compute(tmp_path) -> None:
     spec = staged(resource="compute")
     by_stages = {stages: next(iter(rungs_of(spec, TrialRecord(0, values={STAGES: stages})))) for stages in (1, 2, 4)}
     assert by_stages == {1: 1, 2: 6, 4: 5}  # 300 px; 128 px counts 0.18 of an epoch; 4 at 128 and one at 185
+
+
+def test_samplers_see_pruned_trials_at_their_rung(tmp_path) -> None:
+    """Whatever the epoch; their attributes are what the ledger itself keeps."""
+    storage, spec = optuna.storages.InMemoryStorage(), staged(24, resource="compute", grace_period=2)
+    study = solo.finish(solo.create(storage, spec), tmp_path).ledger.study
+    frozen = optuna.load_study(study_name=spec.study, storage=storage).trials
+    levels = sorted({rung.rung for trial in study.trials for rung in trial.rungs if trial.status == "pruned"})
+    epochs: dict[int, set[int]] = {}
+    for trial, before, after in zip(study.trials, frozen, by_rung(frozen), strict=True):
+        if trial.status != "pruned":
+            assert after is before
+            continue
+        last = trial.rungs[-1]
+        assert max(after.intermediate_values.items()) == (levels.index(last.rung), last.value)
+        epochs.setdefault(levels.index(last.rung), set()).add(len(trial.epochs))
+    assert len(epochs[0]) > 1, "one rung, decided after different epochs"
+
+
+def test_the_one_ahead_is_found_in_the_unit_of_the_rungs() -> None:
+    """One stage after two epochs has seen as much as four stages after six: the better one is ahead."""
+    values = {"extra.quality": 0.5}
+    few = _at(TrialRecord(0, values={**values, STAGES: 1}), 2, 2.0, 0.6)
+    many = _at(TrialRecord(1, values={**values, STAGES: 4}), 7, 2.2, 0.5)
+    further = _at(TrialRecord(2, values={**values, STAGES: 2}), 9, 4.0, 0.4)
+    for resource, ahead in (("compute", 0), ("epochs", 1)):
+        study = StudyRecord("s", staged(resource=resource), {}, trials=(few, many))
+        assert study.incumbent is not None
+        assert study.incumbent.number == ahead
+    beyond = StudyRecord("s", staged(resource="compute"), {}, trials=(few, many, further)).incumbent
+    assert beyond is further
+
+
+def _at(trial: TrialRecord, epochs: int, compute: float, value: float) -> TrialRecord:
+    """After so many epochs, which came to so much compute."""
+    metrics = [
+        EpochMetrics(epoch=one, val_accuracy=value, compute=compute * one / epochs) for one in range(1, epochs + 1)
+    ]
+    return dataclasses.replace(trial, epochs=tuple(EpochRecord(one, 0.0) for one in metrics))
 
 
 def test_an_aligned_study_goes_on_after_its_driver_died(tmp_path) -> None:

@@ -200,7 +200,42 @@ def test_a_space_with_fewer_points_than_workers_still_gets_suggestions() -> None
     assert {one.ask(space).params["x"] for _ in range(6)} <= {1, 2}
 
 
-def seen(one: optuna.Study, x: float, state: TrialState, curve: dict[int, float]) -> None:
+@pytest.mark.parametrize("policy", ["gp", "tpe"])
+def test_nothing_is_tried_again_while_there_is_something_new(policy: str) -> None:
+    """Nine points; whichever way a trial is drawn, and whether or not others still run. Then repeats are welcome."""
+    space = {"x": IntDistribution(1, 3), "y": CategoricalDistribution(["a", "b", "c"])}
+    one = study(policy, distributions=space, active=None, startup_trials=4, random_share=0.3)
+    running: list[optuna.Trial] = []
+    for _ in range(25):
+        running.append(one.ask(space))
+        if len(running) > 2:
+            trial = running.pop(0)
+            trial.report(trial.params["x"] / 3, 1)
+            one.tell(trial, state=TrialState.PRUNED)
+    points = [(trial.params["x"], trial.params["y"]) for trial in one.trials]
+    assert len(set(points[:9])) == 9
+    assert len(points) == 25
+
+
+@pytest.mark.parametrize("policy", ["gp", "tpe"])
+def test_what_conditions_make_the_same_is_tried_once(policy: str) -> None:
+    """Three points: `y` exists beside `x` = 2 only."""
+    space = {"x": IntDistribution(1, 2), "y": IntDistribution(1, 2)}
+
+    def together(values: Mapping[str, Any]) -> set[str]:
+        return {"x", "y"} if values["x"] == 2 else {"x"}
+
+    one = study(policy, distributions=space, active=together, startup_trials=1, random_share=0.0)
+    for _ in range(8):
+        trial = one.ask()
+        if trial.suggest_int("x", 1, 2) == 2:
+            trial.suggest_int("y", 1, 2)
+        trial.report(-trial.params["x"], 1)
+        one.tell(trial, state=TrialState.PRUNED)
+    assert {tuple(trial.params.values()) for trial in one.trials[:3]} == {(1,), (2, 1), (2, 2)}
+
+
+def seen(one: optuna.Study, x: float, state: TrialState, curve: dict[int, float], **attributes: Any) -> None:
     one.add_trial(
         create_trial(
             state=state,
@@ -208,6 +243,7 @@ def seen(one: optuna.Study, x: float, state: TrialState, curve: dict[int, float]
             distributions={"x": FloatDistribution(0, 1)},
             intermediate_values=curve,
             value=curve[max(curve)] if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
+            user_attrs=attributes,
         )
     )
 
@@ -225,6 +261,21 @@ def test_the_gp_keeps_away_from_where_trials_fail() -> None:
         one.tell(trial, state=TrialState.FAIL)
 
 
+def test_lost_workers_say_nothing_against_a_configuration() -> None:
+    """Values rise towards x = 1, and a cluster lost what was tried above 0.7. The gp goes on there, though not at the
+    very points; it would not where a trial failed by itself."""
+    suggested, tried = {}, (0.75, 0.8, 0.9)
+    for reason in ("its node was lost", None):
+        one = study("gp", random_share=0.0, distributions={"x": FloatDistribution(0, 1)}, active=None)
+        for i in range(8):
+            seen(one, i / 10, TrialState.COMPLETE, {1: i / 10, 50: 0.2 + i / 10})
+        for x in tried:
+            seen(one, x, TrialState.FAIL, {}, start={"attempts": [{"lost": "killed"}, {"lost": reason}]})
+        suggested[reason] = one.ask().suggest_float("x", 0, 1)
+    assert suggested[None] < 0.75 < suggested["its node was lost"]
+    assert min(abs(suggested["its node was lost"] - x) for x in tried) >= 0.05
+
+
 def test_the_gp_trusts_long_trainings_over_short_ones() -> None:
     """What leads after one epoch loses in the end; the model is told by the few that got there."""
     one = study("gp", random_share=0.0, distributions={"x": FloatDistribution(0, 1)}, active=None)
@@ -233,6 +284,25 @@ def test_the_gp_trusts_long_trainings_over_short_ones() -> None:
     for x in (0.05, 0.25, 0.45, 0.65, 0.85):
         seen(one, x, TrialState.COMPLETE, {1: 0.2 + 0.1 * x, 4: 0.6 - 0.1 * x, 16: 0.8 - 0.3 * x, 50: 0.9 - 0.4 * x})
     assert one.ask().suggest_float("x", 0, 1) < 0.2
+
+
+def test_tpe_compares_pruned_trials_at_their_rung() -> None:
+    """All were stopped at one rung, which those of four stages reach after six epochs instead of one, and worse."""
+    space = {"stages": CategoricalDistribution([1, 4]), "x": FloatDistribution(0, 1)}
+    one = study("tpe", random_share=0.0, startup_trials=0, distributions=space, active=None)
+    for i in range(40):
+        stages, epochs, value = (1, 1, 0.5) if i % 4 == 0 else (4, 6, 0.3)
+        rung = {"rung": 1.0, "value": value + i / 1000, "cutoff": 0.9, "order": i, "keep": False}
+        trial = create_trial(
+            state=TrialState.PRUNED,
+            params={"stages": stages, "x": i / 40},
+            distributions=space,
+            intermediate_values=dict.fromkeys(range(1, epochs + 1), value + i / 1000),
+            user_attrs={"progress": {"rungs": [rung]}},
+        )
+        one.add_trial(trial)
+    suggested = [one.ask(space).params["stages"] for _ in range(10)]
+    assert suggested.count(1) > 5 > suggested.count(4)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
