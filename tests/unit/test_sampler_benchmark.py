@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from optuna import load_study
 from optuna.distributions import FloatDistribution
 
+from hpo.config import load_spec
 from hpo.sampler import make_sampler
-from reports.benchmarks import search
+from reports.benchmarks import search, search_latency
 from reports.benchmarks.search_lcbench import EPOCHS, Curve
 from reports.benchmarks.search_simulation import OwnSearch, Run, StockSearch, simulate
 from reports.benchmarks.search_summary import SHARES, summarize
@@ -113,6 +116,20 @@ def test_the_summary_is_what_one_computes_by_hand() -> None:
     assert worse.versus_baseline is not None
     assert worse.versus_baseline.worse_tasks() == ["b"]
     assert worse.reaches_stock_at is None
+
+
+def test_suggestions_are_timed_in_a_shipped_conditional_study(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = load_spec("cifar10")
+    storage = search_latency.filled(spec, 40)
+    study = load_study(study_name=spec.study, storage=storage)
+    states = Counter(trial.state.name for trial in study.trials)
+    assert states["RUNNING"] == search_latency.RUNNING
+    assert states["PRUNED"] > states["COMPLETE"] > 0
+    assert {len(trial.params) for trial in study.trials} == {4, 5}, "the condition holds for some"
+    assert search_latency.main(["--spec", "cifar10", "--trials", "20"]) == 0
+    text = capsys.readouterr().out
+    assert "5 parameters, 1 of them conditional; 20 trials" in text
+    assert all(f"| {policy} | " in text for policy in ("random", "tpe", "gp"))
 
 
 def test_the_table_and_the_record_hold_every_policy(tmp_path: Path) -> None:
