@@ -6,12 +6,11 @@ value that luck had a part in; its repeats were not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 from hpo import space
-from hpo.paired import ALPHA, Interval, Noise, interval, pooled
+from hpo.paired import ALPHA, Interval, differences, interval
 from hpo.records import Scalar, StudyRecord, TrialRecord
 from hpo.specification import SHIPPED_TRAINER, Spec
 from trainers import schedule
@@ -29,10 +28,10 @@ class Confirmed:
     accuracies: Mapping[int, float]
     """Final validation accuracy by index of the seed, of the repeats that trained for all their epochs."""
     failed: int
-    """Repeats that failed."""
+    """Repeats that failed and were not tried again since."""
     waiting: int
     """Repeats that have not ended."""
-    compute: float
+    compute: float | None
     """What a full training costs, whatever the machine and its load: see `compute`."""
     tied: bool = False
     """Whether the paired test cannot tell it from the one with the highest mean, or it is that one."""
@@ -57,7 +56,8 @@ class Confirmation:
     """The cheapest of those tied with the best; None while repeats are missing, or where none is dependable."""
     baseline: Confirmed | None
     gain: Interval | None
-    """Chosen minus published recipe over the same seeds; None where they are one or the recipe is not dependable."""
+    """Chosen minus published recipe over the seeds that they share; None where they are one or the recipe is not
+    dependable."""
     done: int
     """Repeats that have ended."""
     planned: int
@@ -83,30 +83,39 @@ def evaluate(spec: Spec, repeats: Sequence[TrialRecord]) -> Confirmation:
     """Rank repeated configurations and choose one.
 
     The cheapest of the tied ones is taken because the difference in accuracy may be nothing but luck and the
-    difference in cost is not. Every test is against the highest mean, at 95 %, not corrected for their number; its
-    noise is that of all configurations together (`hpo.paired.pooled`).
+    difference in cost is not. Every test is against the highest mean, at 95 %, over the seeds that the two share
+    (`hpo.paired.differences`); one that shares fewer than two with it is not taken for as good.
     """
-    found = [_confirmed(spec, trials) for trials in _by_configuration(repeats).values()]
+    repeats = latest(repeats)
+    found = [_confirmed(trials, cost) for trials, cost in _by_configuration(spec, repeats)]
     found.sort(key=lambda one: (not one.dependable, -(one.interval.mean if one.interval else 0.0), one.trial))
-    dependable = [one for one in found if one.dependable]
-    noise = _noise(dependable)
-    ranking = [replace(one, tied=one.dependable and _tied(dependable[0], one, noise)) for one in found]
+    equals = _equals([one for one in found if one.dependable])
+    ranking = [replace(one, tied=one.trial in equals) for one in found]
     done = sum(trial.outcome is not None and trial.outcome.final for trial in repeats)
     tied = [one for one in ranking if one.tied] if done == len(repeats) else []
-    best = min(tied, key=lambda one: (one.compute, ranking.index(one)), default=None)
+    best = min(tied, key=lambda one: (one.compute or 0.0, ranking.index(one)), default=None)
     baseline = next((one for one in ranking if one.baseline), None)
-    return Confirmation(tuple(ranking), best, baseline, _gain(best, baseline, noise), done, len(repeats))
+    return Confirmation(tuple(ranking), best, baseline, _gain(ranking, best, baseline), done, len(repeats))
 
 
-def _by_configuration(repeats: Sequence[TrialRecord]) -> dict[int, list[TrialRecord]]:
+def latest(repeats: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Each (configuration, seed) as it was last tried; what failed may have been tried again."""
+    return list({(one.repeat.trial, one.repeat.index): one for one in repeats if one.repeat}.values())
+
+
+def _by_configuration(
+    spec: Spec, repeats: Sequence[TrialRecord]
+) -> Iterator[tuple[Sequence[TrialRecord], float | None]]:
+    """Each configuration's repeats and what a full training of it costs."""
     found: dict[int, list[TrialRecord]] = {}
     for trial in repeats:
         if trial.repeat:
             found.setdefault(trial.repeat.trial, []).append(trial)
-    return found
+    costs = compute(spec, list(found.values()))
+    yield from zip(found.values(), costs, strict=True)
 
 
-def _confirmed(spec: Spec, trials: Sequence[TrialRecord]) -> Confirmed:
+def _confirmed(trials: Sequence[TrialRecord], cost: float | None) -> Confirmed:
     first = trials[0].repeat
     assert first is not None
     ended = [one for one in trials if one.complete]
@@ -117,38 +126,58 @@ def _confirmed(spec: Spec, trials: Sequence[TrialRecord]) -> Confirmed:
         accuracies={one.repeat.index: one.value for one in ended if one.repeat and one.value is not None},
         failed=sum(one.status == "failed" for one in trials),
         waiting=sum(one.outcome is None or not one.outcome.final for one in trials),
-        compute=compute(spec, trials),
+        compute=cost,
     )
 
 
-def compute(spec: Spec, trials: Sequence[TrialRecord]) -> float:
-    """The compute of one full training: epochs x px^2 of the shipped trainer's stages. Of another trainer, what its
-    repeats reported as compute, else their epochs. The network's own size is not in it."""
-    if spec.trainer != SHIPPED_TRAINER:
-        reported = [one.last.compute for one in trials if one.last and one.last.compute is not None]
-        return max(reported, default=float(spec.train.epochs))
-    train = space.configure(spec.base(), trials[0].values).train
+def compute(spec: Spec, configurations: Sequence[Sequence[TrialRecord]]) -> list[float | None]:
+    """The compute of one full training of each configuration, in one unit for all; None where its repeats have not
+    told it yet.
+
+    Epochs x px^2 of the shipped trainer's stages; of another trainer, what its repeats reported as compute, else
+    their epochs. Where networks differ in size, times the multiply-accumulates per px^2 of one image that they
+    reported, provided that every configuration that trained for all its epochs did.
+    """
+    shipped = spec.trainer == SHIPPED_TRAINER
+    told = [next((one.last for one in trials if one.complete), None) for trials in configurations]
+    searched = not shipped or any(name.startswith("model.") for name in spec.space)
+    weighed = searched and any(told) and all(last.macs is not None for last in told if last)
+    found = list[float | None]()
+    for trials, last in zip(configurations, told, strict=True):
+        cost, size = _pixels(spec, trials[0]) if shipped else (_reported(spec, trials), 1)
+        if not weighed:
+            found.append(cost)
+        else:
+            found.append(cost * last.macs / size**2 if last and last.macs is not None else None)
+    return found
+
+
+def _pixels(spec: Spec, trial: TrialRecord) -> tuple[float, int]:
+    """Epochs x px^2, and the image size of its evaluation, which the multiply-accumulates are of."""
+    train = space.configure(spec.base(), trial.values).train
     stages = schedule.stages(train.progressive, train.epochs)
-    return float(sum((stage.last_epoch - stage.first_epoch + 1) * stage.size**2 for stage in stages))
+    cost = sum((stage.last_epoch - stage.first_epoch + 1) * stage.size**2 for stage in stages)
+    return float(cost), train.eval_size or stages[-1].size
 
 
-def _noise(dependable: Sequence[Confirmed]) -> Noise | None:
-    """None where there is nothing to compare; whoever is dependable was trained with every seed."""
-    if len(dependable) < 2:
+def _reported(spec: Spec, trials: Sequence[TrialRecord]) -> float:
+    reported = [one.last.compute for one in trials if one.last and one.last.compute is not None]
+    return max(reported, default=float(spec.train.epochs))
+
+
+def _equals(dependable: Sequence[Confirmed]) -> set[int]:
+    """Which cannot be told from the first, itself included."""
+    if not dependable:
+        return set()
+    best, *others = dependable
+    found = differences(best.accuracies, [one.accuracies for one in others])
+    told = zip(others, found, strict=True)
+    return {best.trial} | {one.trial for one, gap in told if gap and (gap.p >= ALPHA or gap.mean <= 0)}
+
+
+def _gain(ranking: Sequence[Confirmed], best: Confirmed | None, baseline: Confirmed | None) -> Interval | None:
+    if best is None or baseline is None or best is baseline or not baseline.dependable:
         return None
-    return pooled([[one.accuracies[seed] for seed in sorted(one.accuracies)] for one in dependable])
-
-
-def _gap(first: Confirmed, second: Confirmed) -> float:
-    """Difference of the means."""
-    return fmean(first.accuracies.values()) - fmean(second.accuracies.values())
-
-
-def _tied(best: Confirmed, other: Confirmed, noise: Noise | None) -> bool:
-    return other is best or noise is None or noise.p(_gap(best, other)) >= ALPHA
-
-
-def _gain(best: Confirmed | None, baseline: Confirmed | None, noise: Noise | None) -> Interval | None:
-    if best is None or baseline is None or best is baseline or not baseline.dependable or noise is None:
-        return None
-    return noise.difference(_gap(best, baseline))
+    others = [one for one in ranking if one.dependable and one is not best]
+    gap = differences(best.accuracies, [one.accuracies for one in others])[others.index(baseline)]
+    return gap.interval if gap else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from hpo.conductor import derive_seed
+from hpo.confirmation import latest
 from hpo.errors import UsageError
 from hpo.export import leaders
 from hpo.home import Home, confirmation_of
@@ -41,7 +42,9 @@ def confirm(
 ) -> StudyRecord:
     """Train the best `top` configurations and the published recipe with each of `seeds` seeds, or go on doing so.
 
-    What has been trained before is not trained again: a greater `top` or more `seeds` extend a confirmation.
+    What has been trained before is not trained again: a greater `top` or more `seeds` extend a confirmation. What
+    failed is, with the same seed, whatever it failed of: a lost node is not the configuration's fault, and of a
+    configuration that diverges every time the verdict stays the same.
 
     Raises:
         UsageError: no such study, no complete trial in it, fewer than two seeds, or another driver is at work on it.
@@ -62,6 +65,10 @@ def confirm(
         lease.refuse_other(name, last_holder(storage, name))
         study = load_study(storage, name)
         wanted = repeats(study, candidates(study, top), seeds)
+        if (most := 1 + max(repeat.index for repeat, _ in wanted)) > seeds:
+            say(f"all are trained with {most} seeds, as many as some of them have had")
+        for text in failures(study, wanted):
+            say(f"tried again: {text}")
         if unfinished(study, wanted):
             spec = specification(study)
             info = preflight(spec, home)
@@ -101,7 +108,14 @@ def candidates(study: StudyRecord, top: int) -> list[TrialRecord]:
 
 
 def repeats(study: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> list[tuple[Repeat, Mapping[str, Scalar]]]:
-    """What to train, seed by seed, so that one cut off early has compared all with as many seeds as it could."""
+    """What to train, seed by seed, so that one cut off early has compared all with as many seeds as it could.
+
+    All get as many seeds as any of them had before, so that the comparison is of equals. A configuration confirmed
+    before that is not among them keeps what it has, and is compared over the seeds that it shares.
+    """
+    numbers = {trial.number for trial in trials}
+    had = [one.repeat.index + 1 for one in study.repeats if one.repeat and one.repeat.trial in numbers]
+    seeds = max([seeds, *had])
     recipe = study.baseline.number if study.baseline else None
     drawn = [derive_seed(study.spec.seed, f"confirmation/{index}") for index in range(seeds)]
     return [
@@ -111,10 +125,18 @@ def repeats(study: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> li
     ]
 
 
+def failures(study: StudyRecord, wanted: Sequence[tuple[Repeat, object]]) -> list[str]:
+    """The trainings among those wanted that failed when they were last tried, with the reason."""
+    repeats = {repeat for repeat, _ in wanted}
+    failed = [one for one in latest(study.repeats) if one.status == "failed" and one.repeat in repeats]
+    return [f"{one.label} failed: {one.outcome.reason.splitlines()[0]}" for one in failed if one.outcome]
+
+
 def unfinished(study: StudyRecord, wanted: Sequence[tuple[Repeat, object]]) -> bool:
     """Whether anything is left to train."""
-    ended = {one.repeat for one in study.repeats if one.outcome is not None and one.outcome.final}
-    return len(ended) < len(study.repeats) or any(repeat not in ended for repeat, _ in wanted)
+    known = latest(study.repeats)
+    ended = {one.repeat for one in known if one.outcome is not None and one.outcome.final}
+    return len(ended) < len(known) or any(repeat not in ended for repeat, _ in wanted) or bool(failures(study, wanted))
 
 
 def specification(study: StudyRecord) -> Spec:

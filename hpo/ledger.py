@@ -188,9 +188,10 @@ class Ledger:
 
     @_repeated
     def plan(self, repeats: Sequence[tuple[Repeat, Mapping[str, Scalar]]]) -> None:
-        """Have configurations trained again, each (trial, seed) once however often it is planned."""
+        """Have configurations trained again, each (trial, seed) once however often it is planned, unless it failed."""
         self._refresh()
-        planned = {(trial.repeat.trial, trial.repeat.index) for trial in self.trials if trial.repeat}
+        known = [trial for trial in self.trials if trial.repeat and trial.status != "failed"]
+        planned = {(trial.repeat.trial, trial.repeat.index) for trial in known if trial.repeat}
         for repeat, values in repeats:
             if (repeat.trial, repeat.index) not in planned:
                 attributes = {form.REPEAT_KEY: dataclasses.asdict(repeat)}

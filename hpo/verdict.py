@@ -18,6 +18,8 @@ def lines(found: Confirmation) -> Iterator[str]:
     if not found.complete:
         yield f"Confirmation not finished: {found.done} of {found.planned} trainings have ended."
         return
+    if failed := sum(one.failed for one in found.ranking):
+        yield f"{failed} of {found.planned} trainings failed; hpo confirm tries them again."
     if found.chosen is None or found.chosen.interval is None:
         yield "Nothing is confirmed: every configuration failed with at least one seed."
         return
@@ -59,14 +61,14 @@ def _range(found: Interval) -> str:
 
 def rows(found: Confirmation) -> list[tuple[str, ...]]:
     """One row of `COLUMNS` per configuration; compute in percent of the dearest."""
-    dearest = max((one.compute for one in found.ranking), default=1.0)
+    dearest = max((one.compute or 0.0 for one in found.ranking), default=0.0)
     return [
         (
             str(one.trial) + (" (recipe)" if one.baseline else ""),
             percent(one.interval.mean if one.interval else None),
             _range(one.interval) if one.interval else "–",  # the title has the unit
             str(len(one.accuracies)),
-            f"{100 * one.compute / dearest:.0f} %",
+            f"{100 * one.compute / dearest:.0f} %" if one.compute else "–",
             _word(found, one),
         )
         for one in found.ranking
