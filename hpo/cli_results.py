@@ -156,7 +156,8 @@ def retrain(
 ) -> None:
     """Train a configuration on train + validation and evaluate the test set once."""
     from hpo.home import Home
-    from hpo.retraining import find, record, summary
+    from hpo.openings import Openings
+    from hpo.retraining import find, summary
     from hpo.retraining import retrain as train_again
     from hpo.summary import percent
     from hpo.tracking import publish
@@ -165,6 +166,8 @@ def retrain(
     training, called = find(file, overrides or [], place, search_best=search_best)
     place.create()
     folder = output or place.path / "retrained" / called
+    openings = Openings(training, place)
+    _warn_of_earlier(openings.before)
     repeats = train_again(
         training,
         place,
@@ -175,16 +178,11 @@ def retrain(
             f"seed {which} epoch {metrics.epoch}/{training.train.epochs}  train loss {metrics.train_loss:.4f}",
             file=sys.stderr,
         ),
+        openings=openings,
     )
-    before = record(training, repeats, place)
-    if before:
-        print(
-            f"warning: the test set was opened for this configuration {before} times before; "
-            "choosing by test accuracy makes it no test any more",
-            file=sys.stderr,
-        )
-    if before is not None and training.provenance and training.provenance.study:
-        print(publish(place, training.provenance.study), file=sys.stderr)
+    _warn_of_earlier(openings.before)
+    if openings.before is not None and openings.study is not None:
+        print(publish(place, openings.study), file=sys.stderr)
     if as_json:
         print(json.dumps(summary(training, repeats)))
         return
@@ -194,3 +192,13 @@ def retrain(
         else ""
     )
     print(f"test accuracy {percent(repeats.mean)}{deviation}\nweights, config.json and metrics: {folder}")
+
+
+def _warn_of_earlier(openings: int | None) -> None:
+    """Before anything is trained, while it can still be left, and again beside the result."""
+    if openings:
+        print(
+            f"warning: the test set was opened for this configuration {openings} times before; "
+            "choosing by test accuracy makes it no test any more",
+            file=sys.stderr,
+        )

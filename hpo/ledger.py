@@ -383,14 +383,21 @@ class Ledger:
         return trial
 
 
-def record_retraining(storage: BaseStorage, name: str, entry: Mapping[str, Any]) -> int:
-    """Note that a configuration of the study met the test set; returns how often its trial's had before.
+def record_opening(storage: BaseStorage, name: str, key: str, entry: Mapping[str, Any]) -> None:
+    """Note one look at the test set, or complete what is noted under that key.
 
-    The study's own attribute, so that it cannot disturb a driver that is at work on the study.
+    An attribute of its own, so that it can disturb neither a driver at work on the study nor another look.
     """
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=storage)
+    patiently(storage, lambda: study.set_user_attr(form.OPENING_KEY + key, dict(entry)))
+
+
+def record_retraining(storage: BaseStorage, name: str, entry: Mapping[str, Any]) -> None:
+    """Note what a configuration of the study, trained again, has shown on the test set."""
     import optuna
 
     study = optuna.load_study(study_name=name, storage=storage)
     before = list(study.user_attrs.get(form.RETRAININGS_KEY, []))
     study.set_user_attr(form.RETRAININGS_KEY, [*before, dict(entry)])
-    return sum(earlier["trial"] == entry["trial"] for earlier in before)

@@ -23,6 +23,8 @@ SCHEMA = 1
 SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
 ENDED_KEY = "hpo:ended"
 RUNS_KEY, HOLDER_KEY, RETRAININGS_KEY = "hpo:mlflow_runs", "hpo:holder", "hpo:retrainings"
+OPENING_KEY = "hpo:opening/"
+"""Begins the name of an attribute of its own per look at the test set, so that no two can overwrite each other."""
 # Trial:
 START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", "mlflow_run_id"
 BASELINE_KEY, ORIGIN_KEY, REPEAT_KEY = "enqueued", "origin", "repeat"

@@ -44,6 +44,7 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
         info={
             **attributes.get(form.INFO_KEY, {}),
             "retrainings": attributes.get(form.RETRAININGS_KEY, []),
+            "openings": [one for key, one in attributes.items() if key.startswith(form.OPENING_KEY)],
         },
         trials=tuple(
             form.trial_from_frozen(trial, attributes.get(form.RUNS_KEY, {}))

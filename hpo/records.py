@@ -151,7 +151,8 @@ class StudyRecord:
     spec: Spec
     info: Mapping[str, Any]
     """Provenance: `versions`, `git_commit`, `host`, `created`, `data` (split hash, counts), `identity`; and
-    `retrainings`, every time a configuration of the study was trained again and met the test set."""
+    `retrainings`, every time a configuration of the study was trained again and met the test set; and `openings`,
+    every single look at it, also those whose retraining was cut off."""
     trials: tuple[TrialRecord, ...] = ()
     sessions: tuple[tuple[float, float], ...] = ()
     """(start, last sign of life) of every driver that worked on it, seconds since the epoch."""

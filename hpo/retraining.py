@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from hpo.errors import UsageError
 from hpo.export import training as training_of
 from hpo.export import write_atomically
 from hpo.home import NAME, Home
+from hpo.openings import Openings, ledger_with
 from hpo.provenance import git_commit, versions
 from hpo.specification import Spec
 from hpo.training import Training
@@ -52,7 +52,7 @@ def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool
     from hpo.config import load_training, parse_training
     from hpo.ledger_reader import load_study
 
-    storage = None if Path(source).exists() or source in search_spaces.recipes() else _ledger_with(home, source)
+    storage = None if Path(source).exists() or source in search_spaces.recipes() else ledger_with(home, source)
     if storage is None:
         if search_best:
             raise UsageError(f"--search-best chooses a trial of a study, and {source} is none in {home.path}")
@@ -78,19 +78,6 @@ def _unknown(source: str, home: Home) -> str:
     )
 
 
-def _ledger_with(home: Home, name: str) -> Any:
-    """The ledger that holds a study of that name, None where there is none."""
-    from hpo.ledger_reader import study_names
-    from hpo.storage import open_existing
-
-    if not NAME.fullmatch(name):
-        return None
-    if home.ledger_of(name) == home.ledger_url and not (home.path / "optuna.db").is_file():
-        return None
-    storage = open_existing(home, name)
-    return storage if name in study_names(storage) else None
-
-
 def retrain(
     training: Training,
     home: Home,
@@ -99,8 +86,12 @@ def retrain(
     seeds: Sequence[int],
     device: str,
     on_epoch: Callable[[int, EpochMetrics], None],
+    openings: Openings,
 ) -> Repeats:
     """Train once per seed and save weights, `config.json` and metrics below `output`.
+
+    Args:
+        openings: has every look at the test set noted before it is taken.
 
     Raises:
         UsageError: the configuration belongs to another trainer, or the device is not there.
@@ -130,34 +121,18 @@ def retrain(
                 seed=seed,
                 output_dir=folder,
                 on_epoch=functools.partial(on_epoch, seed),
+                before_test=functools.partial(openings.begin, seed, folder),
             )
         except CheckpointError as error:
             raise UsageError(f"{folder}: {error}; choose another folder by --output, or empty this one") from error
+        openings.end(seed, result.test_accuracy)
         accuracies.append(result.test_accuracy)
         write_atomically(folder / "training.yaml", training.to_yaml())
     repeats = Repeats(tuple(seeds), tuple(accuracies), output)
-    write_atomically(output / "summary.json", json.dumps(summary(training, repeats), indent=2) + "\n")
+    found = summary(training, repeats)
+    write_atomically(output / "summary.json", json.dumps(found, indent=2) + "\n")
+    openings.retrained(found | {"output": str(output.absolute())})
     return repeats
-
-
-def record(training: Training, repeats: Repeats, home: Home) -> int | None:
-    """Note in the ledger of the study, if this home folder has it, that its configuration met the test set.
-
-    Returns how often it had before: a test accuracy looked at twice is no longer an unbiased one. None where the
-    study is not here.
-    """
-    from hpo.ledger import record_retraining
-    from hpo.ledger_reader import load_study
-
-    source = training.provenance
-    storage = _ledger_with(home, source.study) if source and source.study else None
-    if source is None or source.study is None or source.trial is None or storage is None:
-        return None
-    seeds = {trial.number: trial.seed for trial in load_study(storage, source.study).trials}
-    if seeds.get(source.trial) != source.seed:
-        return None  # another study of the same name
-    place = {"output": str(repeats.output.absolute()), "recorded": time.time()}
-    return record_retraining(storage, source.study, {"trial": source.trial, **summary(training, repeats), **place})
 
 
 def summary(training: Training, repeats: Repeats) -> dict[str, Any]:

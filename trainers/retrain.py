@@ -54,11 +54,13 @@ def retrain(
     seed: int,
     output_dir: str | os.PathLike[str],
     on_epoch: Callable[[EpochMetrics], None] | None = None,
+    before_test: Callable[[], None] | None = None,
 ) -> RetrainResult:
     """Train `config.train.epochs` epochs on train + validation, evaluate the test split once, save everything.
 
     Goes on from `context.checkpoints` after an interruption; each seed needs a store of its own. `on_epoch`
-    gets every epoch's metrics, `val_accuracy` being NaN. Writes `model.safetensors` (the averaged weights
+    gets every epoch's metrics, `val_accuracy` being NaN; `before_test` is called right before the test split is
+    opened, and what it raises keeps that closed. Writes `model.safetensors` (the averaged weights
     unless `train.score` is `raw`), `config.json` (timm's hub format) and `metrics.json` to `output_dir`.
 
     Raises:
@@ -78,6 +80,8 @@ def retrain(
                 on_epoch(metrics)
         averaged = engine.average.applied() if engine.average and config.train.score != "raw" else nullcontext()
         with averaged:
+            if before_test:
+                before_test()
             test = data.open_test_split(config.data, context.cache_dir, context.device)
             score = engine.score(test)
             result = RetrainResult(
