@@ -21,6 +21,7 @@ from hpo.errors import InfrastructureError
 from hpo.ledger import Ledger
 from hpo.objectives import unreported
 from hpo.outcome import classify
+from hpo.patience import Patience
 from hpo.records import TrialRecord
 from hpo.redact import redact
 from hpo.storage import storage_errors
@@ -76,8 +77,7 @@ class Conductor:
         """Which part of the budget is reached, once one is: nothing more is admitted, and running trials end where
         `budget.when_reached` says."""
         self.fatal: Exception | None = None
-        self._content = 0
-        """Complete trials in a row that found nothing left to gain."""
+        self._patience = Patience(ledger)
         self._lock = threading.RLock()
         self._listener = listener
         self._clock = clock
@@ -278,16 +278,8 @@ class Conductor:
 
     def _check_patience(self) -> None:
         """To be called when a trial is complete."""
-        patience = self.spec.budget.patience
-        if patience is None or self.ending is not None:
-            return
-        bound, noise = self.ledger.regret_bound(), budget.seed_noise(self.ledger.study)
-        self._content = self._content + 1 if bound is not None and noise is not None and bound < noise else 0
-        if self._content >= patience:
-            self._end(
-                f"budget.patience: for {patience} complete trials in a row no more than {bound:.4f} could be gained, "
-                f"less than the noise of {noise:.4f} between seeds"
-            )
+        if self.ending is None:
+            self._end(self._patience.exhausted())
 
     def _end(self, reason: str | None) -> None:
         if reason is not None:

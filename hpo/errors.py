@@ -3,7 +3,7 @@
     HpoError                    1
     ├── UsageError              2   the command line asks for something that does not exist or make sense
     │   └── SpecificationError  2   a YAML file or an override breaks rules; holds every one of them
-    ├── NoTrialSucceeded        3   the study ended, and no trial of it is complete
+    ├── NoTrialSucceeded        3   the study ended, and every trial of it failed
     └── InfrastructureError     4   Ray, a database, a disk or a tracking server failed; resumable
 
 An error's text is fit to show a person: what is wrong, where, and what to do about it.

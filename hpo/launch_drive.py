@@ -80,8 +80,17 @@ def drive(
         _close(conductor, tracker, listener)
     if signals.received is not None:
         raise Interrupted(signals.received)
-    study = ledger.study
-    if study.best is None and not (study.ended and study.count("interrupted")):
+    return succeeded(ledger.study)
+
+
+def succeeded(study: StudyRecord) -> StudyRecord:
+    """The study, provided that it came to something: some trial of it did not fail, or its budget left room for none.
+
+    Raises:
+        NoTrialSucceeded: every trial failed, or none was begun and nobody knows why.
+    """
+    begun = [trial for trial in study.trials if trial.started]
+    if all(trial.status == "failed" for trial in begun) and (begun or study.ended is None):
         raise NoTrialSucceeded(f"no trial of {study.name} succeeded: {_why_none(study)}")
     return study
 
@@ -105,7 +114,7 @@ def _bound(trial: TrialRecord, checkpoints: str) -> None:
 def _why_none(study: StudyRecord) -> str:
     ended = [trial for trial in study.trials if trial.outcome]
     if not ended or ended[0].outcome is None:
-        return "none was trained within the budget"
+        return "none was begun"
     return f"trial {ended[0].number} {ended[0].outcome.ending.value}: {ended[0].outcome.reason}"
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from hpo import ledger_form as form
@@ -304,11 +304,13 @@ class Ledger:
             self._study.set_user_attr(form.ENDED_KEY, reason)
             self._ended = reason
 
-    def regret_bound(self) -> float | None:
-        """How much better than the best trial any configuration can still be, with high probability."""
+    def regret_bound(self, known: Container[int]) -> float | None:
+        """How much better than the best trial any configuration can still be, with high probability, as the trials of
+        those numbers tell it."""
         from hpo.terminator import regret_bound
 
-        return regret_bound(self._study.get_trials(deepcopy=False), self.spec.seed)
+        trials = self._study.get_trials(deepcopy=False)
+        return regret_bound([trial for trial in trials if trial.number in known], self.spec.seed)
 
     @_repeated
     def respecify(self, spec: Spec) -> None:

@@ -94,6 +94,8 @@ def closing(study: StudyRecord, home_option: str) -> str:
     if study.best:
         lines.append(f"Best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
         lines += [f"  {path} = {value}" for path, value in configuration(study.best).items()]
+    else:
+        lines.append("No trial is complete yet.")
     baseline = study.baseline
     if study.best and baseline and baseline.complete and baseline.value is not None and study.best.value is not None:
         gain = 100 * (study.best.value - baseline.value)

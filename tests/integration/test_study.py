@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 
 import pytest
@@ -142,9 +141,7 @@ def test_interrupted_study_is_resumed_to_the_same_end(home: Home) -> None:
     """A stop in the middle leaves nothing RUNNING; resuming finishes the same trials."""
     budget = {"trials": 6, "hours": 0.2 / 3600, "when_reached": "checkpoint"}
     spec = synthetic_spec("stopped", extra={"seconds": 0.2}, budget=budget, concurrency=2)
-    # Ray's first worker may take longer to start than the budget lasts; then nothing was trained, and that is told.
-    with contextlib.suppress(NoTrialSucceeded):
-        launch.run(spec, home, view=silent)
+    launch.run(spec, home, view=silent)  # where Ray's first worker takes longer than that to start, nothing is trained
     halted = load_study(open_storage(home.ledger_url), "stopped")
     assert halted.ended is not None
     assert halted.ended.startswith("budget.hours")

@@ -13,9 +13,10 @@ from hpo import budget, launch
 from hpo.changes import revise
 from hpo.conductor import Conductor, Event
 from hpo.config import parse_spec
-from hpo.errors import SpecificationError
+from hpo.errors import NoTrialSucceeded, SpecificationError
 from hpo.home import Home
 from hpo.incumbent import Incumbent
+from hpo.launch_drive import succeeded
 from hpo.ledger import Ledger
 from hpo.ledger_reader import load_study
 from hpo.outcome import Ending
@@ -160,7 +161,8 @@ def test_noise_by_hand() -> None:
 
 
 def test_patience_ends_a_study_that_has_nothing_left_to_gain() -> None:
-    """All configurations are equally good but for noise that the ends of their curves show."""
+    """All configurations are equally good but for noise that the ends of their curves show. It makes no difference how
+    often it was resumed."""
     wide = {"extra.quality": {"type": "float", "low": 0.0, "high": 1.0}}
     storage = InMemoryStorage()
     spec = a_spec({"patience": 2, "trials": 40}, space=wide, asha={"enabled": False})
@@ -174,6 +176,32 @@ def test_patience_ends_a_study_that_has_nothing_left_to_gain() -> None:
     assert record.ended is not None
     assert record.ended.startswith("budget.patience: for 2 complete trials in a row")
     assert 6 <= record.count("complete") < 40
+
+    interrupted = InMemoryStorage()
+    create(interrupted, spec).close()
+    while (found := load_study(interrupted, "limited")).ended is None and found.count("complete") < 40:
+        conductor = Conductor(reopen(interrupted, spec))  # a new driver for each trial
+        job = conductor.next_trial()
+        assert job is not None
+        for epoch in range(1, 17):
+            noise = 0.02 * (-1) ** (epoch + job.number)
+            conductor.on_epoch(job.number, EpochMetrics(epoch=epoch, val_accuracy=0.5 + noise))
+        conductor.close()
+    assert found.ended == record.ended
+    assert found.count("complete") == record.count("complete")
+
+
+def test_a_budget_that_ends_a_study_is_no_error_unless_every_trial_failed() -> None:
+    """Pruned and failed ones, or none at all: what ended it is told. Without a reason, none at all is a fault."""
+    pruned, failed = trial(0, 4, ending=Ending.PRUNED), trial(1, 0, ending=Ending.FAILED, reason="Diverged: nan")
+    for trials in ((pruned, failed), (trial(2, 3, ending=Ending.INTERRUPTED), failed), ()):
+        record = dataclasses.replace(study(*trials), ended="budget.hours: 2.5 hours are used up")
+        assert succeeded(record) is record
+        assert "Ended by budget.hours" in closing(record, "")
+        assert "No trial is complete yet." in closing(record, "")
+    for hopeless in (dataclasses.replace(study(failed), ended="budget.hours: …"), study(failed), study()):
+        with pytest.raises(NoTrialSucceeded, match=r"trial 1 failed: Diverged: nan|none was begun"):
+            succeeded(hopeless)
 
 
 def test_gpu_hours_without_a_gpu_are_refused() -> None:
