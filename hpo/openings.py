@@ -30,7 +30,7 @@ class Openings:
         """How many earlier commands opened the test set for this configuration; None where the study is not here."""
         source = training.provenance
         self.study = source.study if source else None
-        self._storage = ledger_with(home, self.study) if self.study else None
+        self._storage: Any = ledger_with(home, self.study) if self.study else None
         if source is None or self.study is None or source.trial is None or self._storage is None:
             return
         from hpo.ledger_reader import load_study

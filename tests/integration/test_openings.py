@@ -58,6 +58,8 @@ def looks(home: Home) -> list[tuple[int, bool]]:
 def test_what_is_cut_off_counts_from_its_first_look(
     home: Home, chosen: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And who looks again is told before the work and after."""
+
     def cut(at: int, seed: int, metrics: EpochMetrics) -> None:
         if seed == at:
             raise Killed
@@ -93,22 +95,16 @@ def test_what_is_cut_off_counts_from_its_first_look(
     assert looks(home) == [(0, True), (0, False)]
     assert Openings(chosen, home).before == 2
 
-    again("third")
+    file = tmp_path / "best.yaml"
+    file.write_text(chosen.to_yaml())
+    command = ["retrain", str(file), "--seeds", "2", "--device", "cpu", "-o", str(tmp_path / "third")]
+    done = CliRunner().invoke(app, [*command, "--home", str(home.path)])
+    assert done.exit_code == 0, done.output
+    before, told, after = done.output.partition("seed 0 epoch 1/1")
+    assert told
+    for part in (before, after):
+        assert "the test set was opened for this configuration 2 times before" in part
     assert looks(home)[2:] == [(0, True), (1, True)]
     assert Openings(chosen, home).before == 3, "one for each command, not for each seed"
     (entry,) = load_study(open_storage(home.ledger_url), "looked").info["retrainings"]
     assert entry["seeds"] == [0, 1]
-
-
-def test_who_looks_again_is_told_before_and_after(home: Home, chosen: Training, tmp_path: Path) -> None:
-    file = tmp_path / "best.yaml"
-    file.write_text(chosen.to_yaml())
-    command = ["retrain", str(file), "--device", "cpu", "--home", str(home.path), "-o"]
-    first = CliRunner().invoke(app, [*command, str(tmp_path / "one")])
-    assert first.exit_code == 0, first.output
-    assert "warning" not in first.output
-    second = CliRunner().invoke(app, [*command, str(tmp_path / "two")])
-    before, told, after = second.output.partition("epoch 1/1")
-    assert told
-    for part in (before, after):
-        assert "the test set was opened for this configuration 1 times before" in part
