@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from typing import IO
 
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
@@ -37,12 +39,13 @@ def serve(home: Home, name: str | None, port: int) -> int:
     ]  # fmt: skip
     environment = os.environ | {"MLFLOW_TRACKING_URI": ""}
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    words = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the server; a pipe that nobody reads would fill
     # A session of its own, so that Ctrl-C reaches this process alone and the server is ended once, in order.
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, start_new_session=True
+        command, stdout=subprocess.DEVNULL, stderr=words, env=environment, start_new_session=True
     )
     try:
-        _wait(process, address)
+        _wait(process, address, words)
         print(f"{address}{page}", flush=True)
         print("Ctrl-C ends it.", file=sys.stderr)
         return process.wait()
@@ -77,11 +80,12 @@ def _free_port(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(process: subprocess.Popen[bytes], address: str) -> None:
+def _wait(process: subprocess.Popen[bytes], address: str, words: IO[bytes]) -> None:
     limit = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < limit:
         if process.poll() is not None:
-            said = process.stderr.read().decode(errors="replace")[-2000:] if process.stderr else ""
+            words.seek(0)
+            said = words.read().decode(errors="replace")[-2000:]
             raise InfrastructureError(f"the MLflow server ended at once:\n{said}")
         try:
             with urllib.request.urlopen(f"{address}/health", timeout=2):
