@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from hpo.confirmation import confirmation
 from hpo.home import Home
 from hpo.ledger_reader import load_study
 from hpo.records import StudyRecord
@@ -211,10 +212,13 @@ def postgres() -> Iterator[Postgres]:
 
 
 def test_postgresql_is_restarted(home: Home, tmp_path: Path, ray: dict[str, str], postgres: Postgres) -> None:
-    """Twice in one study, once for seconds: no trial is lost, and the driver does not even stop. Its password is
-    nowhere but in the ledger and the owner's note of where that is."""
+    """Twice in one study, once for seconds, and in its confirmation: no trial is lost, and the driver does not even
+    stop. Its password is nowhere but in the ledger and the owner's note of where that is."""
     spec = synthetic_spec(
-        "served", extra={"seconds": 0.3, "light": True}, storage={"ledger": postgres.url}, concurrency=2
+        "served",
+        extra={"seconds": 0.3, "light": True, "noise": 0.01},
+        storage={"ledger": postgres.url},
+        concurrency=2,
     )
     (tmp_path / "spec.yaml").write_text(spec.to_yaml())
     driver = Driver.start("run", tmp_path / "spec.yaml", home=home.path, **ray)
@@ -229,13 +233,27 @@ def test_postgresql_is_restarted(home: Home, tmp_path: Path, ray: dict[str, str]
     restart.join()
     assert_whole(study_of(postgres.url, "served"), 8)
 
+    again = Driver.start("confirm", "served", "--top", 1, "--seeds", 2, home=home.path, **ray)
+    again.until("val accuracy", count=3)
+    postgres.stop()
+    postgres.start()
+    assert again.wait() == 0, again.text
+    assert "Confirmed: trial" in again.text
+    study = study_of(postgres.url, "served")
+    assert_whole(study, 8)
+    assert {trial.status for trial in study.repeats} == {"complete"}
+    assert len(study.repeats) == confirmation(study).planned
+    exported = Driver.start("export", "served", "-o", "-", home=home.path)
+    assert exported.wait() == 0
+    assert "fidelity: confirmed" in exported.text
+
     status = Driver.start("status", "served", "--json", home=home.path, **ray)
     assert status.wait() == 0
     refused = Driver.start("run", tmp_path / "spec.yaml", home=home.path, **ray)
     assert refused.wait() == 2
     note = home.study("served") / "ledger.url"
     assert note.stat().st_mode & 0o777 == 0o600
-    for one in (driver, status, refused):
+    for one in (driver, again, exported, status, refused):
         assert postgres.password not in one.text
     for path in home.path.rglob("*"):
         if path.is_file() and path != note:
