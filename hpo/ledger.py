@@ -63,7 +63,7 @@ class Ledger:
         self.name = name
         attributes = self._study.user_attrs
         self._spec = Spec.from_json(attributes[form.SPEC_KEY])
-        self._info: Mapping[str, Any] = attributes.get(form.INFO_KEY, {})
+        self._info = form.info_of(attributes)
         self._transfer = Transfer.from_json(attributes.get(TRANSFER_KEY, {}))
         self._sessions: tuple[tuple[float, float], ...] = tuple(map(tuple, attributes.get(form.SESSIONS_KEY, ())))
         self._trials: dict[int, TrialRecord] = {}

@@ -30,6 +30,15 @@ START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", 
 BASELINE_KEY, ORIGIN_KEY, REPEAT_KEY = "enqueued", "origin", "repeat"
 
 
+def info_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a study beside its trials, from its attributes; see `hpo.records.StudyRecord.info`."""
+    return {
+        **attributes.get(INFO_KEY, {}),
+        "retrainings": attributes.get(RETRAININGS_KEY, []),
+        "openings": [one for key, one in attributes.items() if key.startswith(OPENING_KEY)],
+    }
+
+
 def start_to_json(trial: TrialRecord) -> dict[str, Any]:
     """The form of the `start` attribute: how the trial came to be, and its attempts."""
     return {

@@ -41,11 +41,7 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
     return StudyRecord(
         name=name,
         spec=_specification(name, attributes),
-        info={
-            **attributes.get(form.INFO_KEY, {}),
-            "retrainings": attributes.get(form.RETRAININGS_KEY, []),
-            "openings": [one for key, one in attributes.items() if key.startswith(form.OPENING_KEY)],
-        },
+        info=form.info_of(attributes),
         trials=tuple(
             form.trial_from_frozen(trial, attributes.get(form.RUNS_KEY, {}))
             for trial in study.get_trials(deepcopy=False)

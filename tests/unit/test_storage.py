@@ -16,7 +16,7 @@ from hpo import ledger_form
 from hpo.conductor import Conductor
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
-from hpo.ledger import Ledger
+from hpo.ledger import Ledger, record_opening, record_retraining
 from hpo.ledger_reader import load_study
 from hpo.storage import network_file_system, network_warning, open_existing, open_storage, sqlite_file
 from hpo.tracking_check import check_store
@@ -110,6 +110,16 @@ def test_a_specification_that_cannot_be_read_names_the_version(home: Home, ledge
     ledger._study.set_user_attr(ledger_form.SPEC_KEY, '{"study": "kept", "settings_to_come": 1}')
     with pytest.raises(InfrastructureError, match="was written by another version of this tool"):
         load_study(open_existing(home), "kept")
+
+
+def test_a_driver_knows_of_retrainings_as_every_reader_does(home: Home, ledger: Ledger) -> None:
+    """Else it would take their runs in MLflow for nobody's and delete them."""
+    storage = open_storage(home.ledger_url)
+    record_opening(storage, ledger.name, "command/0", {"trial": 0})
+    record_retraining(storage, ledger.name, {"trial": 0, "test_accuracy": 0.5})
+    read = load_study(storage, ledger.name).info
+    assert len(read["retrainings"]) == len(read["openings"]) == 1
+    assert Ledger.open(storage, ledger.name).study.info == read
 
 
 def test_mlflows_database_of_another_version_names_the_upgrade(home: Home) -> None:
