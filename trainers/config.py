@@ -195,8 +195,8 @@ class TrainConfig:
     """Which weights `val_accuracy` is measured on; both are reported when EMA is on. `auto`: the averaged ones then,
     which tell good from bad earlier."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """`auto`: bf16 autocast on CUDA where supported, fp32 on the CPU. fp16 with rmsprop, lamb or muon waits for the
-    device at every step: only AdamW and SGD skip a step that overflowed without asking the host."""
+    """`auto`: bf16 autocast on CUDA where supported, fp32 on the CPU. fp16: a step whose gradients
+    overflow is skipped; rmsprop, lamb and muon take it with gradients of 0."""
     channels_last: bool = True
     """Memory layout of images and convolutions; faster on tensor cores and CPUs."""
     compile: bool = False

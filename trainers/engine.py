@@ -260,10 +260,16 @@ class Engine:
         return total
 
     def _update(self) -> None:
-        if self.config.train.clip_grad:
+        asks = self.numerics.scaled and not optim.skips_overflow(self.optimizer)
+        if self.config.train.clip_grad or asks:
             self.scaler.unscale_(self.optimizer)
+        if self.config.train.clip_grad:
             torch.nn.utils.clip_grad_norm_(self.model.net.parameters(), self.config.train.clip_grad)
-        self.scaler.step(self.optimizer)
+        if asks:  # the scaler would ask the host at every step
+            optim.zero_overflow(self.optimizer)
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
             self.average.update()

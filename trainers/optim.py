@@ -44,6 +44,24 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
+def skips_overflow(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimiser skips a step with infinite gradients by itself, on the device, as torch's fused ones do."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+@torch.no_grad()
+def zero_overflow(optimizer: torch.optim.Optimizer) -> None:
+    """Set all gradients to 0 if any is infinite or NaN, without asking the host.
+
+    For optimisers that cannot skip a step: theirs then goes on with momentum and weight decay alone, which is next to
+    nothing, because overflows come first of all in the first steps, while the scaler looks for its scale.
+    """
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    overflowed = ~torch.stack(torch._foreach_norm(gradients)).isfinite().all()
+    for gradient in gradients:
+        gradient.masked_fill_(overflowed, 0.0)
+
+
 def _options(train: TrainConfig, model: nn.Module) -> dict[str, Any]:
     if train.optimizer == "adamw":
         return {"betas": (train.momentum, 0.999)}

@@ -45,8 +45,10 @@ def changed(**train: Any) -> TrialConfig:
 
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+@pytest.mark.parametrize(
+    ("precision", "optimizer"),
+    [("bf16", "adamw"), ("bf16", "sgd"), ("tf32", "adamw"), ("tf32", "sgd"), ("fp16", "adamw"), ("fp16", "rmsprop")],
+)
 def test_no_step_waits_for_the_device(
     precision: str, optimizer: str, cuda_graphs: bool, cache: str, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from dataclasses import replace
 
@@ -198,6 +199,29 @@ def test_scores_count_every_image_once_in_batches_of_one_shape(batch_size: int) 
 
 
 # ------------------------------------------------------------------------------------------------ runtime
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "lamb", "muon"])
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_an_overflowed_step_changes_nothing_though_the_optimiser_cannot_skip_it(name: str, bad: float) -> None:
+    net = timm.create_model("test_efficientnet", num_classes=10)
+    optimizer = optim.create(TrainConfig(optimizer=name, weight_decay=0.0), net, "cpu")
+    assert not optim.skips_overflow(optimizer)
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    for overflows in (True, False):
+        for parameter in net.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        if overflows:
+            next(net.parameters()).grad.view(-1)[1] = bad
+        optim.zero_overflow(optimizer)
+        optimizer.step()
+        same = [torch.equal(now, then) for now, then in zip(net.parameters(), before, strict=True)]
+        assert all(same) if overflows else not same[0]
+
+
+def test_torchs_fused_optimisers_skip_an_overflowed_step_themselves() -> None:
+    for name in ("adamw", "sgd"):
+        assert optim.skips_overflow(optim.create(TrainConfig(optimizer=name), nn.Linear(2, 2), "cpu"))
 
 
 @pytest.mark.parametrize(
