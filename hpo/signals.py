@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -27,13 +28,19 @@ _early: list[int] = []
 """Signals received before a guard was there. What they raise may get lost inside an import, so they are kept."""
 
 
+_unwinding = threading.Event()
+"""A signal has ended the command before any trial was there; whatever is still running only ends."""
+
+
 def handle_early() -> None:
     """From now on the first SIGINT or SIGTERM unwinds the command, wherever it is, and a second one leaves at once.
 
     SIGTERM too, because the kernel drops it for the first process of a container that does not handle it.
     """
     _early.clear()
+    _unwinding.clear()
     sys.unraisablehook = _tell_lost
+    threading.excepthook = _tell_thread
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _unwind)
 
@@ -44,10 +51,18 @@ def _tell_lost(lost: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(lost)
 
 
+def _tell_thread(lost: threading.ExceptHookArgs) -> None:
+    """Python's own report of an error in a thread, but not where a signal takes Ray away from the threads that serve
+    it, whose complaints would hide the last words."""
+    if not _unwinding.is_set():
+        threading.__excepthook__(lost)
+
+
 def _unwind(number: int, frame: FrameType | None) -> NoReturn:
     if _early:
         os._exit(128 + number)
     _early.append(number)
+    _unwinding.set()
     sys.exit(128 + number)
 
 
@@ -114,6 +129,7 @@ class SignalGuard:
             self.leave(1)
         self.received = number
         if self._stop is None:
+            _unwinding.set()
             raise Interrupted(number)
         # To where everything is printed: the live view goes on and shows it as a note.
         os.write(2, f"{name}: stopping; once more leaves at once\n".encode())

@@ -35,7 +35,7 @@ ADAPTED = {"hpo ui": "hpo ui --port 0"}
 NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/hpo run quickstart": ".ci/run does, as it stands",
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' "
-    "&& .venv/bin/python -m pytest -q -n 2 --dist loadfile": "this is it",
+    "&& .venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder": "this is it",
     "hpo --install-completion": "changes the shell's own files; tests/unit/test_completion.py drives what it installs",
 }
 

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ HOSTILE = st.one_of(wrong_values(), unknown_keys(), names_that_leave(), impossib
 
 def validate(content: bytes) -> tuple[int, str]:
     """Exit code and standard error of `hpo validate FILE`."""
-    before, hook = sys.argv, sys.unraisablehook
+    before = sys.argv, sys.unraisablehook, threading.excepthook
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()) as printed:
         path = Path(folder, "study.yaml")
@@ -179,7 +180,7 @@ def validate(content: bytes) -> tuple[int, str]:
         except SystemExit as end:
             return int(end.code or 0), printed.getvalue()
         finally:
-            sys.argv, sys.unraisablehook = before, hook
+            sys.argv, sys.unraisablehook, threading.excepthook = before
             for number, handler in handlers.items():
                 signal.signal(number, handler)
     return 0, printed.getvalue()

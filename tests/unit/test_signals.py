@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 
@@ -20,11 +21,12 @@ BOTH = (signal.SIGINT, signal.SIGTERM)
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """What the test runner has, given back."""
-    before, hook = {number: signal.getsignal(number) for number in BOTH}, sys.unraisablehook
+    before = {number: signal.getsignal(number) for number in BOTH}
+    hooks = sys.unraisablehook, threading.excepthook
     handle_early()
     yield
     handle_early()
-    sys.unraisablehook = hook
+    sys.unraisablehook, threading.excepthook = hooks
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -55,6 +57,20 @@ def test_while_it_starts_it_is_raised_on_the_spot(number: int) -> None:
     with pytest.raises(Interrupted) as ended, SignalGuard("what to type"):
         receive(number)
     assert (ended.value.status, ended.value.advice) == (128 + number, "what to type")
+
+
+def test_threads_complain_unless_a_signal_has_taken_away_what_they_serve(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+
+    fail()
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    with pytest.raises(Interrupted), SignalGuard("what to type"):
+        receive(signal.SIGINT)
+    fail()
+    assert capsys.readouterr().err == ""
 
 
 def into_an_error() -> None:
