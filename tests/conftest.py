@@ -6,6 +6,8 @@ import os
 
 # Two OpenBLAS threads spin against each other on small matrices: a test of the sampler took ten times as long.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# The suite's two processes share the cores, and so do threads of torch, which would spin on them while they wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from collections.abc import Iterator
 from pathlib import Path

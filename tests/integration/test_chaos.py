@@ -1,4 +1,4 @@
-"""Ten studies whose drivers and workers are killed at random moments: nothing is lost, doubled or decided otherwise.
+"""Five studies whose drivers and workers are killed at random moments: nothing is lost, doubled or decided otherwise.
 
 Smaller ones than those of `python -m tests.chaos --runs 50`, with the same checks.
 """
@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest.mark.parametrize("index", range(10))
+@pytest.mark.parametrize("index", range(5))
 def test_nothing_is_lost(index: int, folder: Path, ray: dict[str, str]) -> None:
     """One run's drivers start a Ray each, which dies with them; the others' find one that goes on."""
     result = Run(folder, 1, index, ray if index != ALONE else {"RAY_TMPDIR": str(folder)}, SMALL).play()

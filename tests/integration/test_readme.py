@@ -21,7 +21,7 @@ STANDS_FOR = {
     "cifar10": tiny_study("cifar10"),
     "paper_cifar10": """\
 data: {name: shapes, train_limit: 64, validation_limit: 40}
-model: {name: tf_efficientnetv2_b0, pretrained: false}
+model: {name: test_efficientnet, pretrained: false}
 train: {epochs: 1, batch_size: 16, progressive: {stages: 1, size: {end: 32}}}
 """,
 }
