@@ -27,7 +27,7 @@ from hpo.objectives import objectives
 from hpo.provenance import provenance
 from hpo.records import StudyRecord
 from hpo.signals import SignalGuard
-from hpo.specification import Spec
+from hpo.specification import SHIPPED_TRAINER, Spec
 from hpo.storage import open_existing, open_if_there, open_storage
 from hpo.tracking import Figures
 from hpo.tracking_check import check_tracking
@@ -163,7 +163,7 @@ def preflight(spec: Spec, home: Home) -> dict[str, Any]:
     """Everything that can be known to fail is made to fail here, in the driver, once."""
     if spec.tracking.enabled:
         check_tracking(spec, home)
-    if spec.trainer != Spec.model_fields["trainer"].default:
+    if spec.trainer != SHIPPED_TRAINER:
         return {}
     from trainers import data, weights
 

@@ -16,7 +16,7 @@ from hpo.export import write_atomically
 from hpo.home import NAME, Home
 from hpo.openings import Openings, ledger_with
 from hpo.provenance import git_commit, versions
-from hpo.specification import Spec
+from hpo.specification import SHIPPED_TRAINER
 from hpo.training import Training
 from trainers.api import CheckpointError, Context, EpochMetrics
 
@@ -100,8 +100,8 @@ def retrain(
     from trainers import retrain as engine
     from trainers.checkpoint import DirectoryStore
 
-    trainer = training.provenance.trainer if training.provenance else Spec.model_fields["trainer"].default
-    if trainer != Spec.model_fields["trainer"].default:
+    trainer = training.provenance.trainer if training.provenance else SHIPPED_TRAINER
+    if trainer != SHIPPED_TRAINER:
         raise UsageError(f"this configuration was trained by {trainer}; retrain knows only the shipped trainer")
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; name a folder")

@@ -14,6 +14,7 @@ from rich.text import Text
 from hpo.asha_rungs import rung_resource
 from hpo.progress import SILENT_S, Progress, failures, progress, running, survival
 from hpo.records import StudyRecord, TrialRecord
+from hpo.specification import SHIPPED_TRAINER
 from hpo.summary import configuration, duration, percent, short_names
 
 FAILURES_SHOWN = 3
@@ -80,7 +81,7 @@ def _header(study: StudyRecord) -> Text:
     spec = study.spec
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(study.name, "bold")
-    shipped = spec.trainer == type(spec).model_fields["trainer"].default
+    shipped = spec.trainer == SHIPPED_TRAINER
     what = f"{spec.model.name} on {spec.data.name}" if shipped else spec.trainer
     pruning = f", ASHA 1/{spec.asha.reduction_factor:g}" if spec.asha.enabled else ""
     text.append(f"  {what}, {spec.train.epochs} epochs; search {spec.search.policy}{pruning}", "dim")

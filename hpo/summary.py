@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hpo.asha_rungs import rung_resource
 from hpo.confirmation import evaluate
 from hpo.home import confirmed_study
 from hpo.objectives import table
 from hpo.reach import describe
 from hpo.records import StudyRecord, TrialRecord
 from hpo.redact import redact
+from hpo.specification import SHIPPED_TRAINER
 
 
 def percent(value: float | None) -> str:
@@ -71,9 +73,10 @@ def description(study: StudyRecord) -> str:
     weights = "pretrained weights" if spec.model.pretrained else "random weights"
     lines = [f"**{study.name}** {spec.description}".strip(), ""]
     lines += [f"- data: {spec.data.name}{images}", f"- model: {spec.model.name}, from {weights}"]
-    if spec.trainer != type(spec).model_fields["trainer"].default:
+    if spec.trainer != SHIPPED_TRAINER:
         lines = [*lines[:2], f"- trainer: {spec.trainer}"]  # data and model are its own affair
-    pruning = f"ASHA with reduction factor {spec.asha.reduction_factor:g} from epoch {spec.asha.grace_period}"
+    unit = "epoch" if rung_resource(spec) == "epochs" else "compute"
+    pruning = f"ASHA with reduction factor {spec.asha.reduction_factor:g} from {unit} {spec.asha.grace_period}"
     lines += [
         f"- search: {spec.search.policy}, {pruning if spec.asha.enabled else 'no pruning'}; "
         f"{spec.train.epochs} epochs, up to {spec.budget.trials} trials",

@@ -21,6 +21,7 @@ from hpo.errors import UsageError
 from hpo.records import EpochRecord, StudyRecord, TrialRecord
 from hpo.sampler_trials import by_rung
 from hpo.specification import SHIPPED_TRAINER, Spec
+from hpo.summary import description
 from tests import solo
 from tests.conftest import synthetic_spec
 from trainers.api import EpochMetrics
@@ -56,6 +57,7 @@ def test_trials_are_judged_where_their_schedule_says(resource, align, tmp_path) 
     spec = staged(resource=resource, align=align)
     study = trained(spec, tmp_path)
     assert study.count("pruned") > 0
+    assert f"reduction factor 2 from {'epoch' if resource == 'epochs' else 'compute'} 1;" in description(study)
     assert {trial.values[STAGES] for trial in study.trials} == {1, 2, 3, 4}
     for trial in study.trials:
         expected = [(epoch, level) for epoch, level in rungs_of(spec, trial).items() if epoch <= len(trial.epochs)]
