@@ -56,7 +56,7 @@ class SpecificationError(UsageError):
         super().__init__(self.problems, source)
 
     def __str__(self) -> str:
-        from hpo.problems import format_problems  # that module needs this one
+        from hpo.validation.problems import format_problems  # that module needs this one
 
         return format_problems(self.problems, self.source)
 

@@ -23,18 +23,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpo import space
-from hpo.asha import replay
-from hpo.asha_rungs import training_rungs
-from hpo.conductor import derive_seed
+from hpo.driver.conductor import derive_seed
 from hpo.home import Home
-from hpo.ledger import Ledger
-from hpo.ledger_reader import load_study
-from hpo.records import StudyRecord, TrialRecord
-from hpo.specification import Spec
-from hpo.storage import open_storage
+from hpo.ledger.reader import load_study
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.ledger.storage import open_storage
+from hpo.ledger.writer import Ledger
+from hpo.search.asha import replay
+from hpo.search.rungs import training_rungs
+from hpo.spec import configure as space
+from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
-from tests.drivers import Driver, cluster
+from tests.support.drivers import Driver, cluster
 
 LIMIT_S = 300.0
 QUALITY = {"type": "float", "low": 0.0, "high": 1.0}
@@ -294,7 +294,7 @@ def expected(spec: Spec) -> dict[int, dict[str, object]]:
     """The configurations of a run that nobody disturbs, by trial."""
     import optuna
 
-    from hpo.launch import study_sampler
+    from hpo.driver.run import study_sampler
 
     ledger = Ledger.create(optuna.storages.InMemoryStorage(), spec, {}, study_sampler(spec))
     asked = [

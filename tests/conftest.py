@@ -17,7 +17,7 @@ import pytest
 
 if TYPE_CHECKING:  # tests of `trainers` run where nothing of `hpo` is installed
     from hpo.home import Home
-    from hpo.specification import Spec
+    from hpo.spec.study import Spec
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -32,7 +32,7 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """A Ray on this machine, shared by the session; `hpo.launch` uses one that is already up."""
+    """A Ray on this machine, shared by the session; `hpo.driver.run` uses one that is already up."""
     import ray
 
     path = os.environ.get("PYTHONPATH", "")
@@ -53,7 +53,7 @@ def cifar_root() -> Path:
 
 def synthetic_spec(name: str = "synthetic", **changes: object) -> Spec:
     """A study of the synthetic trainer: eight epochs, `extra.quality` searched."""
-    from hpo.specification import Spec
+    from hpo.spec.study import Spec
 
     settings: dict[str, object] = {
         "study": name,

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainers import hardware
+from trainers import devices as hardware
 from trainers.api import Context, EpochMetrics, OutOfMemory, TrialConfig
 from trainers.schedule import compute, stages
 

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from trainers import data, runtime, size
+from trainers import data
+from trainers import numerics as runtime
 from trainers.api import CheckpointError, Context, Diverged, EpochMetrics, TrialConfig
-from trainers.engine import Engine, TrainedEpoch
-from trainers.evaluate import Score
-from trainers.runtime import memory_errors
+from trainers.loop.engine import Engine, TrainedEpoch
+from trainers.loop.evaluate import Score
+from trainers.network import model_size as size
+from trainers.numerics import memory_errors
 from trainers.schedule import compute
 
 

@@ -20,10 +20,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from trainers import data, finetune, runtime
+from trainers import data, finetune
+from trainers import numerics as runtime
 from trainers.api import Context, EpochMetrics, TrialConfig
-from trainers.engine import Engine
-from trainers.evaluate import Score
+from trainers.loop.engine import Engine
+from trainers.loop.evaluate import Score
 
 NO_SCORE = Score(accuracy=math.nan, loss=math.nan)
 """Epochs of a retraining have no validation images to be scored on."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from hpo.home import Home
-from hpo.ledger_reader import load_study
-from hpo.records import StudyRecord
-from hpo.storage import open_existing
-from reports.render import write_report
+from hpo.ledger.reader import load_study
+from hpo.ledger.records import StudyRecord
+from hpo.ledger.storage import open_existing
+from reports.page.render import write_report
 from tests.browser import mlflow_pages as pages
 from tests.browser.chromium import chromium, missing, mlflow_ui, wait
 

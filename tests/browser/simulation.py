@@ -8,10 +8,10 @@ import math
 import random
 from collections.abc import Mapping
 
-from hpo.asha import Asha, RungDecision, rung_levels
-from hpo.outcome import Ending, Outcome
-from hpo.records import Attempt, EpochRecord, Scalar, StudyRecord, TrialRecord
-from hpo.specification import Spec
+from hpo.ledger.outcome import Ending, Outcome
+from hpo.ledger.records import Attempt, EpochRecord, Scalar, StudyRecord, TrialRecord
+from hpo.search.asha import Asha, RungDecision, rung_levels
+from hpo.spec.study import Spec
 from trainers.api import EpochMetrics, Progressive, SizeRamp
 from trainers.schedule import Stage, compute, stage_of, stages
 

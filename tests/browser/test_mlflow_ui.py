@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from hpo.home import Home
-from hpo.records import StudyRecord
-from hpo.tracking import Mirror
-from reports.render import plots
+from hpo.ledger.records import StudyRecord
+from hpo.tracking.tracker import Mirror
+from reports.page.render import plots
 from tests.browser import mlflow_pages as pages
 from tests.browser.chromium import mlflow_ui
 from tests.browser.simulation import simulated_study

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hpo.records import StudyRecord
-from reports.render import write_report
+from hpo.ledger.records import StudyRecord
+from reports.page.render import write_report
 from tests.browser.simulation import simulated_study
 
 FIGURES = ["history", "curves", "survival", "importances", "parallel", "slices", "contours", "time", "gantt-1"]

@@ -15,9 +15,9 @@ from timm.data import Mixup, create_transform, resolve_data_config
 from timm.optim import create_optimizer_v2, optimizer_kwargs
 from timm.scheduler import create_scheduler_v2, scheduler_kwargs
 
-from hpo.export_timm import timm_settings, timm_yaml
-from hpo.training import Training
-from tests.training import TINY
+from hpo.export.timm import timm_settings, timm_yaml
+from hpo.spec.training import Training
+from tests.support.training import TINY
 from trainers.api import Augment, DataConfig, ModelConfig, TrainConfig, TrialConfig
 from trainers.schedule import lr_factor
 

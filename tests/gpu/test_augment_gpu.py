@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.images import real_images
+from tests.support.images import real_images
 from trainers.api import Augment
 from trainers.augment import Augmenter, color, geometry, prepare
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training import TINY, context
-from trainers import data, finetune, rng, runtime
-from trainers import model as models
+from tests.support.training import TINY, context
+from trainers import data, finetune, rng
+from trainers import numerics as runtime
 from trainers.api import Context, OutOfMemory, TrialConfig
-from trainers.engine import Engine
+from trainers.loop.engine import Engine
+from trainers.network import model as models
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

@@ -48,7 +48,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, int]]:
     """The URI of an MLflow server, with a password that it does not ask for, and its process id."""
     port = free_port()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.warm"])
+    context.set_forkserver_preload(["tests.support.driver_preload"])
     process = context.Process(target=serve, args=(port, tmp_path))
     process.start()
     deadline = time.monotonic() + 120

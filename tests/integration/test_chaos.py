@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import Run, Scale
-from tests.drivers import cluster
+from tests.support.drivers import cluster
 
 pytestmark = pytest.mark.ray
 

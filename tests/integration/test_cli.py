@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import REPOSITORY
-from tests.training import tiny_study
+from tests.support.training import tiny_study
 
 
 def hpo(*arguments: str, cwd: Path, check: int = 0) -> subprocess.CompletedProcess[str]:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from hpo.config import load_training
-from hpo.confirmation import confirmation
 from hpo.home import Home
-from hpo.ledger_reader import load_study, study_names
-from hpo.records import StudyRecord
-from hpo.storage import open_storage
+from hpo.ledger.reader import load_study, study_names
+from hpo.ledger.records import StudyRecord
+from hpo.ledger.storage import open_storage
+from hpo.results.confirmation import confirmation
+from hpo.validation.loader import load_training
 from tests.conftest import synthetic_spec
-from tests.drivers import Driver, cluster
+from tests.support.drivers import Driver, cluster
 
 pytestmark = pytest.mark.ray
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hpo.cli import app
-from tests.training import TINY, context
-from trainers.measure import measure
+from hpo.cli.app import app
+from tests.support.training import TINY, context
+from trainers.loop.cost import measure
 
 SMALL = """
 study: small

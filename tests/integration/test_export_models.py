@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
-from hpo.cli import app
-from hpo.config import load_training
+from hpo.cli.app import app
 from hpo.home import Home
-from hpo.ledger import Ledger
-from hpo.outcome import Ending, Outcome
-from hpo.storage import open_storage
+from hpo.ledger.outcome import Ending, Outcome
+from hpo.ledger.storage import open_storage
+from hpo.ledger.writer import Ledger
+from hpo.validation.loader import load_training
 from tests.conftest import synthetic_spec
-from tests.training import TINY, context
+from tests.support.training import TINY, context
 from trainers import formats
 from trainers.api import EpochMetrics
 from trainers.retrain import retrain

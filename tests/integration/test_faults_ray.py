@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hpo.home import Home
-from hpo.ledger_reader import load_study
-from hpo.storage import open_storage
+from hpo.ledger.reader import load_study
+from hpo.ledger.storage import open_storage
 from tests.conftest import synthetic_spec
-from tests.drivers import Driver, cluster, node
+from tests.support.drivers import Driver, cluster, node
 
 pytestmark = pytest.mark.ray
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from hpo.home import Home
-from hpo.ledger_reader import study_names
-from hpo.storage import open_storage
+from hpo.ledger.reader import study_names
+from hpo.ledger.storage import open_storage
 from tests.conftest import REPOSITORY, synthetic_spec
-from tests.drivers import Driver
+from tests.support.drivers import Driver
 
 NOTHING = "Nothing was recorded yet: start it again by the same command"
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from hpo.confirmation import confirmation
 from hpo.home import Home
-from hpo.ledger_reader import load_study
-from hpo.records import StudyRecord
-from hpo.storage import open_storage
+from hpo.ledger.reader import load_study
+from hpo.ledger.records import StudyRecord
+from hpo.ledger.storage import open_storage
+from hpo.results.confirmation import confirmation
 from tests.conftest import synthetic_spec
-from tests.drivers import Driver, cluster
+from tests.support.drivers import Driver, cluster
 
 pytestmark = pytest.mark.ray
 

@@ -14,20 +14,20 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from hpo import doctor
-from hpo.asha import RungDecision
+from hpo.cli import doctor
 from hpo.errors import InfrastructureError
 from hpo.home import Home
-from hpo.ledger import Ledger
-from hpo.ledger_reader import load_study
-from hpo.outcome import Ending, Outcome
-from hpo.storage import open_storage
-from hpo.tracking import TRIAL_TAG, Mirror
-from hpo.tracking_check import CONNECT_TIMEOUT_S, check_server, check_store
-from hpo.tracking_store import make_store
+from hpo.ledger.outcome import Ending, Outcome
+from hpo.ledger.reader import load_study
+from hpo.ledger.storage import open_storage
+from hpo.ledger.writer import Ledger
+from hpo.search.asha import RungDecision
+from hpo.tracking.preflight import CONNECT_TIMEOUT_S, check_server, check_store
+from hpo.tracking.runs import make_store
+from hpo.tracking.tracker import TRIAL_TAG, Mirror
 from tests.conftest import synthetic_spec
-from tests.drivers import Driver, cluster
 from tests.integration.conftest import free_port
+from tests.support.drivers import Driver, cluster
 from trainers.api import EpochMetrics
 
 
@@ -80,7 +80,7 @@ def findings(home: Home, name: str) -> str:
 
 def load_names(home: Home) -> list[str]:
     """Studies in the home folder's ledger."""
-    from hpo.ledger_reader import study_names
+    from hpo.ledger.reader import study_names
 
     return list(study_names(open_storage(home.ledger_url)))
 
@@ -171,7 +171,7 @@ def test_a_cut_off_synchronisation_is_finished_without_a_trace(home: Home, recor
 def test_a_driver_killed_while_mlflow_makes_its_database(home: Home) -> None:
     """It is there whole or not at all: MLflow refuses what it did not finish itself."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.warm"])
+    context.set_forkserver_preload(["tests.support.driver_preload"])
     for delay in (0.0, 0.4):
         process = context.Process(target=make_store, args=(home,))
         process.start()
@@ -206,7 +206,7 @@ def test_an_experiments_name_does_not_lead_out_of_the_home_folder(home: Home, na
 @pytest.mark.parametrize("answers", [False, True])
 def test_a_server_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
     """One that takes the connection and then is silent, or says something that is no HTTP."""
-    monkeypatch.setattr("hpo.tracking_check.CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("hpo.tracking.preflight.CONNECT_TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
 
         def say() -> None:

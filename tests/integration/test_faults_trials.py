@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from hpo import doctor, launch
+from hpo.cli import doctor
+from hpo.cli.display.status import show_study, study_json
+from hpo.driver import run as launch
 from hpo.errors import NoTrialSucceeded
 from hpo.home import Home
-from hpo.records import TrialRecord
-from hpo.specification import Spec
-from hpo.status import show_study, study_json
-from hpo.summary import size
+from hpo.ledger.records import TrialRecord
+from hpo.results.summary import size
+from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -184,8 +185,8 @@ def test_checkpoints_elsewhere_are_counted_where_they_are(home: Home, tmp_path: 
 
 def test_a_ledger_on_a_network_file_system_is_warned_of(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """By `run` as it begins, and by `doctor`."""
-    monkeypatch.setattr("hpo.launch_drive.network_file_system", lambda url: "nfs4")
-    monkeypatch.setattr("hpo.storage.network_file_system", lambda url: "nfs4")
+    monkeypatch.setattr("hpo.driver.session.network_file_system", lambda url: "nfs4")
+    monkeypatch.setattr("hpo.ledger.storage.network_file_system", lambda url: "nfs4")
     notices: list[str] = []
     spec = synthetic_spec("afar", extra={"seconds": 0.0, "light": True}, budget={"trials": 1})
     launch.run(spec, home, view=lambda spec: lambda event: notices.append(event.text))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.drivers import Driver
-from tests.markdown import blocks, inline
-from tests.training import tiny_study
+from tests.support.drivers import Driver
+from tests.support.markdown import blocks, inline
+from tests.support.training import tiny_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -36,7 +36,7 @@ NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/hpo run quickstart": ".ci/run does, as it stands",
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' "
     "&& .venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder": "this is it",
-    "hpo --install-completion": "changes the shell's own files; tests/unit/test_completion.py drives what it installs",
+    "hpo --install-completion": "changes the shell's own files; test_completion.py drives what it installs",
 }
 
 

@@ -13,14 +13,14 @@ import optuna
 import pytest
 from optuna.storages import InMemoryStorage
 
-from hpo.asha import replay
-from hpo.conductor import Conductor
+from hpo.driver.conductor import Conductor
 from hpo.errors import InfrastructureError, UsageError
-from hpo.ledger_reader import load_study
-from hpo.records import StudyRecord
-from hpo.specification import Spec
+from hpo.ledger.reader import load_study
+from hpo.ledger.records import StudyRecord
+from hpo.search.asha import replay
+from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
-from tests.solo import create, finish, reopen, steps
+from tests.support.in_process_driver import create, finish, reopen, steps
 
 
 class Died(BaseException):

@@ -18,7 +18,7 @@ import pytest
 
 from hpo.home import Home
 from tests.conftest import synthetic_spec
-from tests.drivers import Driver, marked_processes
+from tests.support.drivers import Driver, marked_processes
 
 pytestmark = pytest.mark.ray
 

@@ -7,15 +7,15 @@ import math
 import pytest
 from mlflow import MlflowClient
 
-from hpo import launch
-from hpo.conductor import Event
+from hpo.driver import run as launch
+from hpo.driver.conductor import Event
 from hpo.errors import NoTrialSucceeded, UsageError
 from hpo.home import Home
-from hpo.ledger_reader import load_study
-from hpo.records import StudyRecord, TrialRecord
-from hpo.specification import Spec
-from hpo.storage import open_storage
-from hpo.tracking import TRIAL_TAG
+from hpo.ledger.reader import load_study
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.ledger.storage import open_storage
+from hpo.spec.study import Spec
+from hpo.tracking.tracker import TRIAL_TAG
 from tests.conftest import synthetic_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hpo.asha import RungDecision
-from hpo.cli import app
+from hpo.cli.app import app
 from hpo.home import Home
-from hpo.ledger import Ledger
-from hpo.outcome import Ending, Outcome
-from hpo.storage import open_storage
+from hpo.ledger.outcome import Ending, Outcome
+from hpo.ledger.storage import open_storage
+from hpo.ledger.writer import Ledger
+from hpo.search.asha import RungDecision
 from tests.conftest import synthetic_spec
-from tests.terminal import Tmux
+from tests.support.terminal import Tmux
 from trainers.api import EpochMetrics
 
 pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="tmux is not installed (apt install tmux)")
@@ -42,7 +42,7 @@ def tmux() -> Iterator[Callable[..., Tmux]]:
 
 
 def show(how: str, folder: Path) -> list[str]:
-    return [sys.executable, "-m", "tests.showing", how, str(folder)]
+    return [sys.executable, "-m", "tests.support.live_view_program", how, str(folder)]
 
 
 def painted(text: str) -> bool:

@@ -15,17 +15,17 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from typer.testing import CliRunner
 
-from hpo.cli import app
-from hpo.export import training
+from hpo.cli.app import app
 from hpo.home import Home
-from hpo.ledger import Ledger
-from hpo.ledger_reader import load_study
-from hpo.outcome import Ending, Outcome
-from hpo.records import Repeat, StudyRecord
-from hpo.storage import open_storage
-from hpo.tracking import STUDY_TAG, TRIAL_TAG, Artist, Mirror, Tracker
-from hpo.tracking_page import course
-from reports.render import plots
+from hpo.ledger.outcome import Ending, Outcome
+from hpo.ledger.reader import load_study
+from hpo.ledger.records import Repeat, StudyRecord
+from hpo.ledger.storage import open_storage
+from hpo.ledger.writer import Ledger
+from hpo.results.best import training
+from hpo.tracking.study_run import course
+from hpo.tracking.tracker import STUDY_TAG, TRIAL_TAG, Artist, Mirror, Tracker
+from reports.page.render import plots
 from tests.browser.simulation import simulated_study
 from tests.conftest import synthetic_spec
 from trainers.api import EpochMetrics
@@ -182,7 +182,7 @@ def test_drawing_is_bounded(study: StudyRecord) -> None:
 def test_system_metrics_are_sampled(home: Home, study: StudyRecord) -> None:
     mirror = Mirror(study, home)
     mirror.begin()
-    from hpo.tracking_system import Sampler
+    from hpo.tracking.system_metrics import Sampler
 
     sampler = Sampler()
     mirror.page.sample(sampler.sample(), study, study.info["created"] + 30.0)

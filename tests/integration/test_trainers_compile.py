@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from tests.training import TINY, context
-from trainers import compiling, finetune
-from trainers import model as models
+from tests.support.training import TINY, context
+from trainers import finetune
 from trainers.api import RateRamp, TrialConfig
+from trainers.loop import compiling
+from trainers.network import model as models
 
 COMPILED = replace(TINY, train=replace(TINY.train, compile=True, epochs=2, checkpoint_every=99))
 
@@ -37,14 +38,14 @@ def run(config: TrialConfig, cache: str, folder: Path, seed: int = 0) -> list[fl
 
 
 def reports(caplog: pytest.LogCaptureFixture) -> list[int]:
-    return [record.levelno for record in caplog.records if record.name == "trainers.compiling"]
+    return [record.levelno for record in caplog.records if record.name == "trainers.loop.compiling"]
 
 
 def test_one_graph_per_size_whatever_changes(
     counter: CompileCounterWithBackend, cache: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two training sizes and one evaluation are three graphs, for trials of different dropout and strength."""
-    caplog.set_level(logging.INFO, logger="trainers.compiling")
+    caplog.set_level(logging.INFO, logger="trainers.loop.compiling")
     compiled = run(COMPILED, cache, tmp_path / "0")
     assert reports(caplog) == [logging.INFO] * 3
     for trial in (1, 2):
@@ -75,7 +76,7 @@ def test_more_graphs_than_shapes_is_an_error_not_eager_mode(
 def test_compiling_a_known_shape_again_is_reported(
     counter: CompileCounterWithBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="trainers.compiling")
+    caplog.set_level(logging.INFO, logger="trainers.loop.compiling")
     function = torch.compile(lambda x: x + 1, dynamic=False, backend=counter)
     for length in (2, 3):
         with compiling.one_graph("same"):

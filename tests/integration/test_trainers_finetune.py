@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training import TINY, context
-from trainers import data, finetune, graphs, rng, runtime
-from trainers import model as models
+from tests.support.training import TINY, context
+from trainers import data, finetune, rng
+from trainers import numerics as runtime
 from trainers.api import (
     Augment,
     CheckpointError,
@@ -30,8 +30,10 @@ from trainers.api import (
     TrialConfig,
 )
 from trainers.checkpoint import DirectoryStore
-from trainers.engine import Engine
-from trainers.graphs import GraphedStep
+from trainers.loop import cuda_graphs as graphs
+from trainers.loop.cuda_graphs import GraphedStep
+from trainers.loop.engine import Engine
+from trainers.network import model as models
 
 
 def changed(config: TrialConfig = TINY, /, **train: Any) -> TrialConfig:

@@ -11,7 +11,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from tests.training import TINY, context
+from tests.support.training import TINY, context
 from trainers import data, retrain
 from trainers.api import DataConfig, EpochMetrics
 from trainers.augment import prepare

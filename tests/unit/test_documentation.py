@@ -19,12 +19,12 @@ import pytest
 import typer
 from ruamel.yaml import YAML
 
-from hpo.cli import app
-from hpo.config import parse_spec
-from hpo.fields import all_paths
-from hpo.specification import Spec
+from hpo.cli.app import app
+from hpo.spec.study import Spec
+from hpo.validation.loader import parse_spec
+from hpo.validation.settings import all_paths
 from tests.conftest import REPOSITORY
-from tests.markdown import blocks, inline
+from tests.support.markdown import blocks, inline
 from trainers.api import Context, Trainer
 from trainers.checkpoint import DirectoryStore
 

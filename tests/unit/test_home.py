@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.cli_study import _home_option
+from hpo.cli.study import _home_option
 from hpo.errors import UsageError
 from hpo.home import Home
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.conductor import Conductor
+from hpo.driver.conductor import Conductor
 from hpo.redact import redact
 from tests.conftest import synthetic_spec
-from tests.solo import create
+from tests.support.in_process_driver import create
 
 
 @pytest.mark.parametrize(

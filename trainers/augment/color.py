@@ -8,7 +8,7 @@ since on a GPU starting them is what augmentation costs: all arguments of all la
 together.
 
 Rounding follows Pillow. Measured against other implementations on CIFAR-10 (see
-tests/unit/test_augment_color.py): equalize, invert, posterize, solarize, solarize_add and autocontrast
+tests/unit/trainers/test_augment_color.py): equalize, invert, posterize, solarize, solarize_add and autocontrast
 equal Pillow's; the blends are within 1. Published implementations differ among themselves: torchvision's
 contrast blends with the unrounded mean, Google's with the number of pixels divided by 256 instead of the
 mean (its `contrast` sums the histogram's counts), and Google's sharpness truncates the blurred image where

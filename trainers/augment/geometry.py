@@ -3,7 +3,7 @@
 Coordinates run from -1 to 1 between the outer edges of a frame (`align_corners=False`). A map takes a point
 of the result to the point of the source that it shows, so the map of "first f, then g" is f's map after
 g's: F @ G. Against Pillow's bilinear `Image.transform` and torchvision's crops the result is within 1/255
-where both sample inside (tests/unit/test_augment_geometry.py). Google samples the nearest pixel, timm at
+where both sample inside (tests/unit/trainers/test_augment_geometry.py). Google samples the nearest pixel, timm at
 random bilinearly or bicubically, torchvision by default the nearest: the choice here is bilinear
 throughout.
 """

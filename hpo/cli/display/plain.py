@@ -1,0 +1,122 @@
+"""What a person sees of a running study on stderr: a live view on a terminal, else one plain line per event."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TextIO
+
+from hpo.driver.conductor import Event
+from hpo.home import Home
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.pareto import front
+from hpo.results.summary import configuration, counts, percent, short_names
+from hpo.spec.study import Spec
+
+Listener = Callable[[Event], None]
+
+
+@contextmanager
+def choose(home: Home, *, verbose: bool = False) -> Iterator[Callable[[StudyRecord], Listener]]:
+    """Yields what makes the view of a study that has just been opened; the terminal is given back at the end.
+
+    The live view where stderr is a terminal that can be painted on. Plain lines in a pipe, in CI, with TERM=dumb,
+    and where the output of others was asked for (`verbose`), which a live view would keep off the terminal.
+    """
+    from hpo.cli.display.painter import interactive
+
+    with ExitStack() as stack:
+
+        def view(study: StudyRecord) -> Listener:
+            if verbose or not interactive(sys.stderr):
+                return PlainView(study.spec)
+            from hpo.cli.display.live import LiveView
+
+            return stack.enter_context(LiveView(study, home.study(study.name) / "driver.log"))
+
+        yield view
+
+
+class PlainView:
+    """Prints events as they come. The best value so far stands on every line that changes it."""
+
+    def __init__(self, spec: Spec, stream: TextIO | None = None) -> None:
+        self._horizon = spec.train.epochs
+        self._stream = stream or sys.stderr
+        self._best = -1.0
+        self._began = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        """Print one event."""
+        self._line(describe(event, self._horizon))
+        trial = event.trial
+        if event.kind == "finished" and trial and trial.complete and (trial.value or 0.0) > self._best:
+            self._best = trial.value or 0.0
+            self._line(f"best so far: {percent(trial.value)} by {trial.label}")
+
+    def _line(self, text: str) -> None:
+        elapsed = int(time.monotonic() - self._began)
+        print(f"{elapsed // 60:3d}:{elapsed % 60:02d}  {text}", file=self._stream, flush=True)
+
+
+def describe(event: Event, horizon: int) -> str:
+    """An event in one line; `horizon` is the full length of a trial in epochs."""
+    trial = event.trial
+    if trial is None:
+        return event.text
+    if event.kind == "epoch":
+        return _epoch(trial, horizon)
+    if event.kind == "lost":
+        lost = next((attempt.lost for attempt in reversed(trial.attempts) if attempt.lost), "it died")
+        return f"{trial.label} lost its worker ({lost}); tried again"
+    if event.kind == "finished" and trial.outcome is not None:
+        return f"{trial.label} {trial.outcome.ending.value}: {trial.outcome.reason.splitlines()[0]}"
+    again = f" after epoch {len(trial.epochs)}" if event.kind == "resumed" else ""
+    values = configuration(trial)
+    named = zip(short_names(list(values)), values.values(), strict=True)
+    return f"{trial.label} {event.kind}{again}: {' '.join(f'{name}={value}' for name, value in named)}"
+
+
+def _epoch(trial: TrialRecord, horizon: int) -> str:
+    last = trial.last
+    assert last is not None  # an epoch event follows an epoch
+    speed = f"  {last.images_per_second:,.0f} images/s" if last.images_per_second else ""
+    size = f"  {last.image_size} px" if last.image_size else ""
+    return f"{trial.label} epoch {last.epoch}/{horizon}  val accuracy {percent(last.val_accuracy)}{size}{speed}"
+
+
+def closing(study: StudyRecord, home_option: str) -> str:
+    """The last words of a run: what was found and what to type next."""
+    lines = [f"Study {study.name}: {counts(study)}, {study.seconds / 60:.1f} minutes."]
+    if study.best:
+        lines.append(f"Best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
+        lines += [f"  {path} = {value}" for path, value in configuration(study.best).items()]
+    else:
+        lines.append("No trial is complete yet.")
+    baseline = study.baseline
+    if study.best and baseline and baseline.complete and baseline.value is not None and study.best.value is not None:
+        gain = 100 * (study.best.value - baseline.value)
+        lines.append(f"Published recipe (trial {baseline.number}): {percent(baseline.value)}; gain {gain:+.2f} points")
+    if study.ended:
+        lines.append(f"Ended by {study.ended}.")
+        key = study.ended.partition(":")[0]
+        lines.append(f"A greater budget goes on with it: hpo resume {study.name}{home_option} {key}=…")
+    if len(study.spec.objectives) > 1:
+        lines.append(f"Pareto front: {len(front(study))} trials, to choose from by hpo export --pick; see hpo status")
+    return "\n".join([*lines, "Next:", *_next_steps(study, home_option)])
+
+
+def _next_steps(study: StudyRecord, home_option: str) -> list[str]:
+    name, tracking = study.name, study.spec.tracking
+    here = tracking.enabled and not (tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"))  # a server has its own
+    steps = {
+        **({f"hpo ui{home_option}": "browse the trials in MLflow"} if here else {}),
+        f"hpo confirm {name}{home_option}": "was it luck? fresh seeds tell",
+        f"hpo export {name}{home_option} -o best.yaml": "write down the best",
+        "hpo retrain best.yaml": "train it on all data, test it once",
+    }
+    width = max(map(len, steps))
+    return [f"  {command:{width}}   {purpose}" for command, purpose in steps.items()]

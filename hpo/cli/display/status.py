@@ -1,0 +1,250 @@
+"""`hpo status` and `hpo ls`: studies as tables or JSON, from the ledger alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hpo.cli.display.tables import show
+from hpo.errors import UsageError
+from hpo.home import Home, confirmation_of
+from hpo.ledger.outcome import Ending
+from hpo.ledger.reader import load_study, study_names
+from hpo.ledger.records import StudyRecord, TrialRecord, iso
+from hpo.ledger.storage import open_existing
+from hpo.redact import redact
+from hpo.results.confirmation import confirmation
+from hpo.results.confirmation_text import confirmation_json, lines
+from hpo.results.pareto import front, values
+from hpo.results.pareto import table as front_table
+from hpo.results.summary import configuration, counts, percent, short_names, size
+from hpo.results.warm_start_effect import effect
+from hpo.spec.study import SHIPPED_TRAINER
+
+
+def newest(home: Home) -> str:
+    """The study created last.
+
+    Raises:
+        UsageError: there is none.
+    """
+    studies = _all_studies(home)
+    if not studies:
+        raise UsageError(f"no study was run in {home.path}; name another home folder by --home")
+    return max(studies, key=lambda study: float(study.info.get("created", 0.0))).name
+
+
+def show_study(home: Home, name: str, as_json: bool) -> None:
+    """Print one study."""
+    study = load_study(open_existing(home, name), name)
+    if as_json:
+        print(json.dumps(study_json(study, home)))
+        return
+    console = Console()
+    console.print(
+        f"[bold]{escape(study.name)}[/bold]  {counts(study)}, {study.seconds / 60:.1f} minutes, "
+        f"checkpoints {_checkpoints(study, home)}"
+    )
+    if study.ended:
+        console.print(escape(f"ended: {study.ended}"), highlight=False)
+    confirmed = confirmation(study)
+    for line in lines(confirmed) if confirmed else ():
+        console.print(escape(line), highlight=False)
+    if study.best:
+        console.print(f"best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
+    for source in study.transfer.sources:
+        console.print(f"warm start from {escape(str(source))}", highlight=False)
+    if found := effect(study):
+        console.print(escape(f"warm start: {found}"), highlight=False)
+    if len(study.spec.objectives) > 1:
+        show(_front(study))
+    show(_trials(study), _trials(study, "origin"), _trials(study, "origin", "epochs"))
+    for line in _failures(study):
+        console.print(escape(line), highlight=False)
+
+
+def _front(study: StudyRecord) -> Table:
+    """The Pareto front; its places are what `hpo export --pick` takes."""
+    header, rows = front_table(study)
+    table = Table(title="Pareto front of complete trials", title_justify="left", box=None, pad_edge=False)
+    for title in header:
+        table.add_column(title, justify="right", header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _trials(study: StudyRecord, *without: str) -> Table:
+    """All trials; `without` are the titles of columns to leave out."""
+    names = list(study.spec.space)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in (title for title in ("#", "status", "origin", "epochs", "val acc") if title not in without):
+        table.add_column(title, justify="left" if title in ("status", "origin") else "right", no_wrap=True)
+    for title in short_names(names):
+        # A long path wraps at its dots, so that five parameters fit into 80 columns.
+        table.add_column(escape(title.replace(".", "\n.")), justify="right", no_wrap=True)
+    for trial in study.trials:
+        shown = [cell for title, cell in _of_a_trial(trial, study).items() if title not in without]
+        values = configuration(trial, digits=3)
+        cells = [*shown, *(values.get(name, "-") for name in names)]
+        table.add_row(*cells, style="bold" if trial is study.best else None)
+    return table
+
+
+def _of_a_trial(trial: TrialRecord, study: StudyRecord) -> dict[str, str]:
+    """What the columns say beside its configuration, by their titles."""
+    return {
+        "#": str(trial.number),
+        "status": trial.status,
+        "origin": escape(_origin(trial)),
+        "epochs": f"{len(trial.epochs)}/{study.spec.train.epochs}",
+        "val acc": percent(trial.value),
+    }
+
+
+def _origin(trial: TrialRecord) -> str:
+    """Short, for a table: the number in the source for a transferred trial."""
+    origin = trial.origin
+    if origin is None:
+        return "-"
+    if origin.kind != "transferred":
+        return origin.kind
+    return f"{Path(origin.source or '').name[:12]}" + ("" if origin.trial is None else f" #{origin.trial}")
+
+
+def _failures(study: StudyRecord) -> list[str]:
+    return [
+        f"trial {trial.number} failed: {trial.outcome.reason.splitlines()[0]}"
+        for trial in study.trials
+        if trial.outcome is not None and trial.outcome.ending is Ending.FAILED
+    ]
+
+
+def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
+    """A study for programs."""
+    return {
+        "study": study.name,
+        "created": iso(study.info.get("created")),
+        "seconds": study.seconds,
+        "best": study.best.number if study.best else None,
+        "best_val_accuracy": study.best.value if study.best else None,
+        "ended": study.ended,
+        "confirmation": confirmation_json(confirmation(study)),
+        "checkpoint_bytes": checkpoint_bytes(study, home),
+        "objectives": list(study.spec.objectives),
+        "front": [
+            {"place": place, "trial": trial.number, "values": values(trial, study.spec.objectives)}
+            for place, trial in enumerate(front(study))
+        ],
+        "warm_start": _warm_start(study),
+        "trials": [trial_json(trial) for trial in study.trials],
+    }
+
+
+def _warm_start(study: StudyRecord) -> dict[str, Any] | None:
+    """What it took over, and whether that helped."""
+    found = effect(study)
+    if not study.transfer.sources:
+        return None
+    comparison = None if found is None else {**dataclasses.asdict(found), "verdict": found.verdict}
+    return {"sources": [dataclasses.asdict(one) for one in study.transfer.sources], "effect": comparison}
+
+
+def trial_json(trial: TrialRecord) -> dict[str, Any]:
+    """A trial for programs."""
+    return {
+        "number": trial.number,
+        "status": trial.status,
+        "reason": trial.outcome.reason if trial.outcome else None,
+        "origin": dataclasses.asdict(trial.origin) if trial.origin else None,
+        "values": dict(trial.values),
+        "val_accuracy": trial.value,
+        "history": [epoch.metrics.val_accuracy for epoch in trial.epochs],
+        "attempts": len(trial.attempts),
+        "seconds": trial.seconds,
+        "mlflow_run_id": trial.mlflow_run_id,
+    }
+
+
+def show_studies(home: Home, as_json: bool) -> None:
+    """Print all studies."""
+    studies = _all_studies(home)
+    if as_json:
+        print(
+            json.dumps(
+                [
+                    {
+                        "study": one.name,
+                        "created": iso(one.info.get("created")),
+                        "trials": len(one.trials),
+                        "best_val_accuracy": one.best.value if one.best else None,
+                    }
+                    for one in studies
+                ]
+            )
+        )
+        return
+    if studies:
+        show(_studies(studies), _studies(studies, "data"), _studies(studies, "data", "created"))
+    else:
+        print(f"no study in {home.path}")
+
+
+def _studies(studies: list[StudyRecord], *without: str) -> Table:
+    """All studies; `without` are the titles of columns to leave out."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    titles = ("study", "created", "complete", "val acc", "data", "model")
+    for title in (title for title in titles if title not in without):
+        table.add_column(title, justify="right" if title in ("complete", "val acc") else "left", no_wrap=True)
+    for one in studies:
+        shipped = one.spec.trainer == SHIPPED_TRAINER  # data and model are another's own affair
+        cells = {
+            "study": one.name,
+            "created": (iso(one.info.get("created")) or "").replace("T", " ")[:16],
+            "complete": f"{one.count('complete')}/{len(one.trials)}",
+            "val acc": percent(one.best.value if one.best else None),
+            "data": one.spec.data.name if shipped else "–",
+            "model": one.spec.model.name if shipped else one.spec.trainer,
+        }
+        table.add_row(*(escape(cell) for title, cell in cells.items() if title not in without))
+    return table
+
+
+def _all_studies(home: Home) -> list[StudyRecord]:
+    found = []
+    if (home.path / "optuna.db").is_file():
+        storage = open_existing(home)
+        found += [load_study(storage, name) for name in study_names(storage)]
+    pointers = (home.path / "studies").glob("*/ledger.url")
+    found += [load_study(open_existing(home, path.parent.name), path.parent.name) for path in sorted(pointers)]
+    return found
+
+
+def checkpoint_bytes(study: StudyRecord, home: Home) -> int | None:
+    """Bytes of disk that the checkpoints of a study and its confirmation take; None where they are in no folder of this
+    machine."""
+    root = study.spec.storage.checkpoints
+    places = [home.checkpoints(name, root) for name in (study.name, confirmation_of(study.name))]
+    return None if "://" in places[0] else sum(folder_bytes(Path(place)) for place in places)
+
+
+def _checkpoints(study: StudyRecord, home: Home) -> str:
+    taken, place = checkpoint_bytes(study, home), home.checkpoints(study.name, study.spec.storage.checkpoints)
+    return size(taken) if taken is not None else f"at {escape(redact(place))}"
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder; a file that goes meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return total

@@ -1,0 +1,204 @@
+"""The commands that show a study or make something of what it found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpo.cli import completion
+from hpo.cli.options import HomeOption, JsonOption, SearchBestOption, StudyArgument
+
+
+def status(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="Name of a study; the newest if left out.", autocompletion=completion.studies
+        ),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until it is over.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a study's trials, or the newest study's."""
+    from hpo.cli.display.status import newest, show_study
+    from hpo.cli.display.watch import watch as follow
+    from hpo.errors import UsageError
+    from hpo.home import Home
+
+    if watch and as_json:
+        raise UsageError("--watch shows a study to a person and --json to a program; leave one of them out")
+    place = Home.at(home)
+    if watch:
+        follow(place, name or newest(place))
+    else:
+        show_study(place, name or newest(place), as_json)
+
+
+def audit(name: StudyArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Say what a study's pruning costs, judged by its controls."""
+    from hpo.cli.display.audit import show_audit
+    from hpo.home import Home
+
+    show_audit(Home.at(home), name, as_json)
+
+
+def ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the studies of a home folder."""
+    from hpo.cli.display.status import show_studies
+    from hpo.home import Home
+
+    show_studies(Home.at(home), as_json)
+
+
+def export(
+    name: StudyArgument,
+    form: Annotated[
+        str, typer.Option("--format", help="hpo or timm: a configuration; hf, onnx or pt2: the retrained model.")
+    ] = "hpo",
+    trial: Annotated[int | None, typer.Option(help="A certain trial instead of the best.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="That many of the best trials instead of one.")] = None,
+    search_best: SearchBestOption = False,
+    pick: Annotated[
+        str | None,
+        typer.Option(help="Of several objectives: knee, max:val_accuracy, min:params and the like, or a place."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder that hpo retrain wrote; otherwise looked for in the home folder.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write, - for standard output; a folder with --top or of a model."),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the best configuration, or the model retrained from it, for use elsewhere."""
+    from hpo.errors import UsageError
+    from hpo.export.files import Format, Request, chosen_trial, configuration_text
+    from hpo.export.files import export as write
+    from hpo.home import Home
+    from hpo.ledger.reader import load_study
+    from hpo.ledger.storage import open_existing
+    from hpo.results.best import training
+
+    if form not in [known.value for known in Format]:
+        raise UsageError(f"--format {form} is none of {', '.join(known.value for known in Format)}")
+    place, wanted = Home.at(home), Format(form)
+    if output == Path("-"):
+        if top is not None or not wanted.is_configuration:
+            raise UsageError("-o - prints one configuration; give a folder for several, or for a model")
+        study = load_study(open_existing(place, name), name)
+        chosen = chosen_trial(study, Request(name, wanted, trial, top, pick, search_best=search_best))
+        print(configuration_text(training(study, chosen.number), wanted), end="")
+        return
+    written = write(place, Request(name, wanted, trial, top, pick, model, search_best, output))
+    if as_json:
+        found = [one.to_json(wanted) for one in written]
+        print(json.dumps(found if top is not None else found[0]))
+        return
+    for one in written:
+        print("\n".join(filter(None, (str(one.file), one.remark))))
+
+
+def report(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME", help="One study, or several to compare.", autocompletion=completion.studies),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the page and its images.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Write a study's report: one self-contained HTML page, and Markdown with images."""
+    from hpo.errors import UsageError
+    from hpo.home import Home
+    from hpo.ledger.reader import load_study
+    from hpo.ledger.storage import open_existing
+    from reports.page.render import write_report
+
+    place = Home.at(home)
+    studies = [load_study(open_existing(place, name), name) for name in names]
+    folder = output or place.study(names[0]) / "report"
+    try:
+        print(write_report(studies, folder))
+    except OSError as error:
+        raise UsageError(f"the report cannot be written to {folder}: {error.strerror}") from error
+
+
+def retrain(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="An exported YAML file, the name of a study (its best) or of a shipped recipe.",
+            autocompletion=completion.trainings,
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Overrides, e.g. train.epochs=20.",
+            autocompletion=completion.training_overrides,
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and deviation.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for weights and metrics.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    search_best: SearchBestOption = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a configuration on train + validation and evaluate the test set once."""
+    from hpo.export.retrain import find, summary
+    from hpo.export.retrain import retrain as train_again
+    from hpo.home import Home
+    from hpo.ledger.test_set_log import Openings
+    from hpo.results.summary import percent
+    from hpo.tracking.tracker import publish
+
+    place = Home.at(home)
+    training, called = find(file, overrides or [], place, search_best=search_best)
+    place.create()
+    folder = output or place.path / "retrained" / called
+    openings = Openings(training, place)
+    _warn_of_earlier(openings.before)
+    repeats = train_again(
+        training,
+        place,
+        folder,
+        seeds=range(seed, seed + seeds),
+        device=device,
+        on_epoch=lambda which, metrics: print(
+            f"seed {which} epoch {metrics.epoch}/{training.train.epochs}  train loss {metrics.train_loss:.4f}",
+            file=sys.stderr,
+        ),
+        openings=openings,
+    )
+    _warn_of_earlier(openings.before)
+    if openings.before is not None and openings.study is not None:
+        print(publish(place, openings.study), file=sys.stderr)
+    if as_json:
+        print(json.dumps(summary(training, repeats)))
+        return
+    deviation = (
+        f" ± {100 * repeats.deviation:.2f} (standard deviation of {seeds} seeds)"
+        if repeats.deviation is not None
+        else ""
+    )
+    print(f"test accuracy {percent(repeats.mean)}{deviation}\nweights, config.json and metrics: {folder}")
+
+
+def _warn_of_earlier(openings: int | None) -> None:
+    """Before anything is trained, while it can still be left, and again beside the result."""
+    if openings:
+        print(
+            f"warning: the test set was opened for this configuration {openings} times before; "
+            "choosing by test accuracy makes it no test any more",
+            file=sys.stderr,
+        )

@@ -1,0 +1,73 @@
+"""The commands around studies."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from hpo.cli import completion
+from hpo.cli.options import HomeOption, OverridesArgument, SpecArgument
+from hpo.cli.study import plots
+
+
+def ui(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Print this study's page.", autocompletion=completion.studies),
+    ] = None,
+    home: HomeOption = None,
+) -> None:
+    """Serve the MLflow UI of a home folder on 127.0.0.1."""
+    from hpo.home import Home
+    from hpo.tracking.ui import serve
+
+    raise typer.Exit(serve(Home.at(home), name, port))
+
+
+def validate(spec: SpecArgument, overrides: OverridesArgument = None) -> None:
+    """Check a specification and print every error in it."""
+    from hpo.search.advice import advice
+    from hpo.validation.loader import load_spec
+
+    loaded = load_spec(spec, overrides or [])
+    for warning in advice(loaded):
+        print(f"warning: {warning}", file=sys.stderr)
+    print(
+        f"{spec}: valid. Study {loaded.study}: {len(loaded.space)} searched parameters, {loaded.budget.trials} trials."
+    )
+
+
+def schema(
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference for people instead.")] = False,
+) -> None:
+    """Print the JSON Schema of specifications, for editors."""
+    if as_markdown:
+        from hpo.validation.reference import markdown
+
+        print(markdown(), end="")
+        return
+    from hpo.validation.loader import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+def doctor(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Compare this study's ledger with MLflow too.",
+            autocompletion=completion.studies,
+        ),
+    ] = None,
+    home: HomeOption = None,
+) -> None:
+    """Check this machine and say what to do about each failure."""
+    from hpo.cli.doctor import examine
+    from hpo.home import Home
+
+    raise typer.Exit(examine(Home.at(home), name, plots))

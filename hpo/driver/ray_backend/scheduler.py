@@ -1,0 +1,113 @@
+"""Ray Tune's view of the scheduling: a `TrialScheduler` that passes every report to the conductor."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from hpo.driver.conductor import Conductor
+from hpo.driver.ray_backend.worker_loss import MemoryWatch, explain
+from trainers.api import EpochMetrics
+
+NODE_S = 3.0
+"""How long a node may take to accept a connection."""
+
+
+class StudyScheduler(tune.schedulers.FIFOScheduler):
+    """The first to see a report, hence where reports are recorded; the conductor's ASHA decides.
+
+    What stands for Ray's `time_attr`, `metric` and `mode` is the study's own: `epoch`, or the trainer's `compute`
+    (`asha.resource`), and the largest `val_accuracy`.
+    """
+
+    def __init__(self, conductor: Conductor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._conductor = conductor
+        self._memory = MemoryWatch()
+        self._places: dict[int, tuple[str, str]] = {}
+        """Host and node of each trial, by number."""
+
+    @property
+    def supports_buffered_results(self) -> bool:
+        """Every epoch is decided on before the next one begins."""
+        return False
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Nothing to do: the conductor handed it out."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Record the report; stop what failed, finished or fell below a rung's cutoff."""
+        number = result["number"]
+        self._places[number] = (result["host"], result["node"])
+        self._memory.look()
+        for text in result.get("warnings", ()):
+            self._conductor.on_warning(number, text)
+        if result.get("broken"):
+            self._conductor.on_broken(result["broken"])
+            return str(self.STOP)
+        if result.get("failure"):
+            self._conductor.on_failure(number, result["failure"])
+            return str(self.STOP)
+        self._conductor.on_placed(number, result["host"], result["device"], result["pid"])
+        prefix = "metrics/"
+        metrics = EpochMetrics(**{key[len(prefix) :]: value for key, value in result.items() if key.startswith(prefix)})
+        return str(self.CONTINUE if self._conductor.on_epoch(number, metrics) else self.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The worker or its node died (a trainer's own exceptions arrive as reports). Ray gives the trial up; the
+        conductor counts the losses over all drivers of the study and hands it out again as a new one of Ray's."""
+        number = trial.config["number"]
+        host, node = self._places.get(number, (None, None))
+        starved = self._memory.look() and host in (None, socket.gethostname())
+        # `trial.get_error` looks where Ray copies this file to later.
+        said = Path(trial.error_file).read_text() if trial.error_file else ""
+        self._conductor.on_lost(number, explain(said, host=host, node_gone=_is_gone(node), starved=starved))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Nothing to do: the report that ended it was recorded already."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Nothing to do: a trial that never ran stays in the ledger for `resume`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class StopAll(tune.Stopper):
+    """Ends Ray's loop as soon as the conductor stops: what is left of an epoch is not worth waiting for."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self._conductor = conductor
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        self._conductor.tick()
+        return self._conductor.stopping is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _is_gone(node: str | None) -> bool:
+    """Whether a node of the cluster is dead; of an unknown one, whether any has just died.
+
+    The cluster's head takes half a minute to notice, so nodes are asked themselves.
+    """
+    nodes = {one["NodeID"]: one for one in ray.nodes()}  # type: ignore[no-untyped-call]
+    if node in nodes:
+        return not (nodes[node]["Alive"] and _answers(nodes[node]))
+    return not all(_answers(one) for one in nodes.values() if one["Alive"])
+
+
+def _answers(node: dict[str, Any]) -> bool:
+    try:
+        with socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=NODE_S):
+            return True
+    except OSError:
+        return False

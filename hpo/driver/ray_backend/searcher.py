@@ -1,0 +1,54 @@
+"""Ray Tune's view of the search: a `Searcher` that hands out what the conductor assigns."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ray import tune
+
+from hpo.driver.conductor import Assignment, Conductor
+
+
+class StudySearcher(tune.search.Searcher):
+    """Asks the conductor for trials. Values and outcomes reach the ledger through the scheduler, which sees
+    every report; Ray hides a stopped trial's last one from its searchers."""
+
+    def __init__(self, conductor: Conductor, checkpoints: str, worker: dict[str, Any]) -> None:
+        super().__init__()
+        self._conductor = conductor
+        self._checkpoints = checkpoints
+        self._worker = worker
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """The configuration of Ray's trial `trial_id`, None while there is nothing to do, or FINISHED."""
+        assignment = self._conductor.next_trial()
+        if assignment is None:
+            return str(tune.search.Searcher.FINISHED) if self._conductor.exhausted else None
+        return self._worker | _job(assignment, self._checkpoints)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing to do: the scheduler saw how it ended."""
+
+    # Ray's pickled state is never read back: a study resumes from its ledger.
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing to save."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _job(assignment: Assignment, checkpoints: str) -> dict[str, Any]:
+    return {
+        "number": assignment.number,
+        "seed": assignment.seed,
+        "training": dataclasses.asdict(assignment.config),
+        "checkpoints": f"{checkpoints}/{assignment.number:05d}",
+    }

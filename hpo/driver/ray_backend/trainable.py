@@ -1,0 +1,173 @@
+"""What runs inside a Ray actor: one trainer at a time, on a process that stays warm between trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import fcntl
+import functools
+import importlib
+import os
+import socket
+import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import ray
+from pydantic import TypeAdapter
+from ray import tune
+
+from trainers import devices as hardware
+from trainers.api import Context, EpochMetrics, Trainer, TrainerError, TrialConfig
+
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
+"""Errors of a disk: no trial is to blame, and the next one would meet them too."""
+PREDECESSOR_S = 60.0
+"""How long a trial waits for an earlier worker of its own to end; Ray ends those of a dead driver in seconds."""
+
+
+class DeviceLost(Exception):
+    """The device of this process can no longer be used, in this process. Ray ends it and its trial, which comes again
+    in another one."""
+
+
+class Worker(tune.Trainable):
+    """Runs a trainer and reports each epoch. With Ray's actor reuse the process, and with it every import, data
+    set and model that the trainer's modules cache, serves one trial after another."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take a trial. Nothing that can fail happens here: an actor that dies in its set-up is retried."""
+        self._job = config
+        self._epochs: Iterator[EpochMetrics] | None = None
+        self._lock: TextIO | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial on the same process."""
+        self._close()
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch. A trainer's exception is a report, not a crash: it must not be retried.
+
+        Raises:
+            DeviceLost: what failed has taken the device with it, so the next trial would fail here too.
+        """
+        from trainers.checkpoint import CheckpointWarning
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", CheckpointWarning)
+            report = self._step()
+        texts = [str(one.message) for one in caught if issubclass(one.category, CheckpointWarning)]
+        return report | {"warnings": texts} if texts else report
+
+    def _step(self) -> dict[str, Any]:
+        try:
+            if self._epochs is None:
+                train = self._trainer()
+                if trouble := _found_unusable(self._job["device"]):
+                    return self._report(broken=f"{self._job['device']} cannot be used on {_host()}: {trouble}")
+                self._epochs = self._begin(train)
+            metrics = next(self._epochs)
+        except StopIteration:
+            return self._report(failure="the trainer ended before its last epoch")
+        except TrainerError as error:
+            self._close()
+            self._check_device(error)
+            return self._report(failure=f"{type(error).__name__}: {error}")
+        except MemoryError:
+            self._close()
+            return self._report(failure=f"MemoryError: the host is out of memory\n{traceback.format_exc(limit=-6)}")
+        except Exception as error:  # noqa: BLE001 - whatever a trainer raises ends its trial, not the study
+            trace = traceback.format_exc(limit=-6)
+            self._close()
+            if isinstance(error, OSError) and error.errno in DISK:
+                return self._report(broken=f"{error.strerror} at {error.filename or self._job['checkpoints']}")
+            self._check_device(error)
+            return self._report(failure=f"{type(error).__name__}: {error}\n{trace}")
+        return self._report(metrics={k: v for k, v in dataclasses.asdict(metrics).items() if v is not None})
+
+    def _check_device(self, error: Exception) -> None:
+        """Raises DeviceLost where the device has failed, and the trainer's `error` only told of it."""
+        if trouble := hardware.device_error(self._job["device"]):
+            raise DeviceLost(f"{self._job['device']} failed: {trouble}") from error
+
+    def cleanup(self) -> None:
+        """The actor ends."""
+        self._close()
+
+    def _trainer(self) -> Trainer:
+        module, function = self._job["trainer"].split(":")
+        return cast(Trainer, getattr(importlib.import_module(module), function))
+
+    def _begin(self, train: Trainer) -> Iterator[EpochMetrics]:
+        from trainers.checkpoint import DirectoryStore
+
+        job = self._job
+        self._lock = _only_writer(job["checkpoints"])
+        config = _configuration().validate_python(job["training"])
+        context = Context(
+            seed=job["seed"],
+            checkpoints=DirectoryStore(job["checkpoints"]),
+            device=job["device"],
+            device_share=job.get("device_share", 1.0),
+            threads=job["threads"],
+            cache_dir=job["cache_dir"],
+        )
+        return train(config, context)
+
+    def _report(self, **report: Any) -> dict[str, Any]:
+        node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+        place = {"host": _host(), "node": node, "device": self._job["device"], "pid": os.getpid()}
+        return {"number": self._job["number"], **place, **report}
+
+    def _close(self) -> None:
+        if self._epochs is not None and hasattr(self._epochs, "close"):
+            self._epochs.close()
+        self._epochs = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+@functools.lru_cache(maxsize=1)
+def _configuration() -> TypeAdapter[TrialConfig]:
+    """Made once per process: reading the annotations takes longer than a short trial."""
+    return TypeAdapter(TrialConfig)
+
+
+@functools.lru_cache(maxsize=1)
+def _found_unusable(device: str) -> str | None:
+    """Why this process could not use its device before its first trial: none is to blame, and the next would meet it
+    too."""
+    return hardware.device_error(device)
+
+
+def _host() -> str:
+    return socket.gethostname()
+
+
+def _only_writer(checkpoints: str) -> TextIO | None:
+    """A lock on a trial's checkpoints, for the case that a worker of a dead driver still trains it.
+
+    Raises:
+        TimeoutError: the earlier worker does not end.
+    """
+    if "://" in checkpoints:
+        return None
+    path = Path(f"{checkpoints}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    deadline = time.monotonic() + PREDECESSOR_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.close()
+                raise TimeoutError(f"another process has been training this trial for {PREDECESSOR_S:.0f} s") from None
+            time.sleep(0.2)

@@ -1,0 +1,190 @@
+"""Studies begun and gone on with: what must hold before anything is spent, then `hpo.driver.session`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hpo.driver import stopping as budget
+from hpo.driver.conductor import Event
+from hpo.driver.ray_backend.cluster import end_processes, ray_session
+from hpo.driver.ray_backend.slots import plan_slots
+from hpo.driver.session import drive
+from hpo.driver.signals import SignalGuard
+from hpo.driver.warm_start import gather
+from hpo.errors import UsageError
+from hpo.home import Home, confirmed_study
+from hpo.ledger.lock import Lease, study_lock
+from hpo.ledger.provenance import provenance
+from hpo.ledger.reader import load_study, refuse_existing
+from hpo.ledger.records import StudyRecord
+from hpo.ledger.storage import open_existing, open_if_there, open_storage
+from hpo.ledger.writer import Ledger
+from hpo.results.pareto import objectives
+from hpo.spec import configure as space
+from hpo.spec.paths import anchor
+from hpo.spec.study import SHIPPED_TRAINER, Spec
+from hpo.tracking.preflight import check_tracking
+from hpo.tracking.tracker import Figures
+
+View = Callable[[StudyRecord], Callable[[Event], None]]
+"""Makes what is shown of a study as it runs."""
+
+
+def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, verbose: bool = False) -> StudyRecord:
+    """Create a study and run it to its end.
+
+    Args:
+        figures: draws the plots that MLflow shows of the study; None for none.
+
+    Raises:
+        UsageError: it exists, is being run, asks for more than the machine has, or cannot start from what
+            `warm_start` names.
+        DataError, WeightsError: what it trains on or from cannot be had; nothing was recorded.
+        NoTrialSucceeded, InfrastructureError, Interrupted: see `hpo.driver.session.drive`.
+    """
+    spec = anchor(spec)
+    folder, url = home.study(spec.study), spec.storage.ledger or home.ledger_url
+    begun = [folder.parent, *([] if home.path.exists() else [home.path])]
+    home.create()
+    lease = Lease.here(str(folder))
+    with guard(f"resume {spec.study}", home, lease) as signals:
+        # Before anything is written: a full disk refuses even the study's folder.
+        go_on, signals.farewell = signals.farewell, "Nothing was recorded yet: start it again by the same command"
+        with alone(folder, lease), ExitStack() as undo:
+            if len(list(folder.iterdir())) == 1:  # the lock: all that will be there is this run's
+                undo.callback(_withdraw, folder, begun)
+            storage = open_if_there(url)
+            if storage is not None:
+                refuse_existing(storage, spec.study)
+            transfer = gather(spec, home)
+            info = provenance() | preflight(spec, home)
+            with ray_session(spec, verbose, lease.token):
+                slots = plan_slots(spec)
+                storage = storage or open_storage(url)
+                home.remember_ledger(spec.study, spec.storage.ledger)
+                ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease, transfer)
+                signals.farewell = go_on
+                undo.pop_all()
+                listener = view(ledger.study)
+                for source in transfer.sources:
+                    listener(Event("notice", text=f"warm start from {source}"))
+                return drive(ledger, home, slots, listener, signals, verbose, figures)
+
+
+def _withdraw(folder: Path, around: Sequence[Path]) -> None:
+    """Remove the folder of a study that was not recorded, and those `around` it that nothing else lies in."""
+    shutil.rmtree(folder)
+    for place in around:
+        with suppress(OSError):  # not empty, also where somebody else has begun a study this very moment
+            place.rmdir()
+
+
+def resume(
+    name: str,
+    home: Home,
+    *,
+    view: View,
+    changes: Callable[[Spec], Spec],
+    figures: Figures | None = None,
+    verbose: bool = False,
+) -> StudyRecord:
+    """Go on with a study: unfinished trials first, from their last checkpoints. One whose budget is used up is
+    returned as it is; its `ended` says why.
+
+    Args:
+        changes: the specification to go on with, given the recorded one.
+
+    Raises:
+        As `run`; UsageError also when there is no such study.
+    """
+    if (confirmed := confirmed_study(name)) is not None:
+        raise UsageError(f"a confirmation goes on by `hpo confirm {confirmed}`")
+    lease = Lease.here(str(home.study(name)))
+    with guard(f"resume {name}", home, lease) as signals, alone(_existing(home, name), lease):
+        storage = open_existing(home, name)
+        recorded = load_study(storage, name)
+        spec = changes(recorded.spec)
+        if why := budget.reached(dataclasses.replace(recorded, spec=spec), recorded.seconds):
+            ledger = Ledger.open(storage, name, study_sampler(spec), lease)
+            ledger.respecify(spec)
+            ledger.end(why)
+            ledger.close()
+            return ledger.study
+        info = preflight(spec, home)
+        check_data(recorded, info)
+        with ray_session(spec, verbose, lease.token):
+            slots = plan_slots(spec)
+            ledger = Ledger.open(storage, name, study_sampler(spec), lease)
+            ledger.respecify(spec)
+            return drive(ledger, home, slots, view(ledger.study), signals, verbose, figures)
+
+
+def _existing(home: Home, name: str) -> Path:
+    """The study's folder; a wrong name leaves no trace."""
+    load_study(open_existing(home, name), name)
+    home.create()
+    return home.study(name)
+
+
+def guard(command: str, home: Home, lease: Lease) -> SignalGuard:
+    """Signals end the study in order; `command` is what goes on with it."""
+    place = "" if home.usual else f" --home {shlex.quote(str(home.path))}"
+    return SignalGuard(f"Go on with: hpo {command}{place}", lambda: end_processes(lease.token, lease.pid))
+
+
+@contextmanager
+def alone(folder: Path, lease: Lease) -> Iterator[None]:
+    """Hold the study, and end what a driver that died has left of its Ray: its workers may not have noticed yet."""
+    with study_lock(folder, lease.token) as dead:
+        if dead and dead.pid != os.getpid():  # this very process may have tried before, in vain, and lives
+            end_processes(dead.token, dead.pid)
+        yield
+
+
+def check_data(recorded: StudyRecord, info: dict[str, Any]) -> None:
+    """Raises UsageError where the images are not those that the study's trials have been trained on."""
+    before, now = recorded.info.get("data", {}), json.loads(json.dumps(info.get("data", {})))
+    changed = [f"  {key}: {before[key]} -> {now.get(key)}" for key in before if before[key] != now.get(key)]
+    if changed:
+        raise UsageError(
+            f"the data set of {recorded.name} has changed since it began, so its trials could not be compared:\n"
+            + "\n".join(changed)
+        )
+
+
+def preflight(spec: Spec, home: Home) -> dict[str, Any]:
+    """Everything that can be known to fail is made to fail here, in the driver, once."""
+    if spec.tracking.enabled:
+        check_tracking(spec, home)
+    if spec.trainer != SHIPPED_TRAINER:
+        return {}
+    from trainers import data
+    from trainers.network import weights
+
+    info = data.prepare(spec.data, str(home.cache))
+    weights.check(spec.model)
+    return {"data": dataclasses.asdict(info)}
+
+
+def study_sampler(spec: Spec) -> Any:
+    """The Optuna sampler that a specification asks for."""
+    from hpo.search.samplers import make_sampler
+
+    return make_sampler(
+        spec.search.policy,
+        seed=spec.seed,
+        horizon=spec.train.epochs,
+        startup_trials=spec.search.startup_trials,
+        random_share=spec.search.random_share,
+        distributions=space.distributions(spec.space),
+        active=lambda values: {name for name, one in spec.space.items() if space.is_active(one, values)},
+        objectives=objectives(spec.objectives),
+    )

@@ -1,0 +1,266 @@
+"""What earlier studies and exported configurations offer a new study: read, translated into its space, and chosen.
+
+A setting that an earlier study did not search is taken from its fixed ones, so a study of another model or data set,
+or with another space, can be used as far as its trials lie inside the new space.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import search_spaces
+from hpo.errors import UsageError
+from hpo.home import NAME, Home
+from hpo.ledger.reader import load_study, study_names
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.ledger.storage import open_storage
+from hpo.ledger.transfer import Past, Source, Transfer, telling
+from hpo.spec import configure as space
+from hpo.spec.corners import describe
+from hpo.spec.parameters import CategoricalParameter, Choice, FloatParameter, Parameter, close_to, same
+from hpo.spec.paths import SQLITE
+from hpo.spec.study import Spec
+from hpo.validation.loader import load_training
+from hpo.validation.settings import EXTRA
+from trainers import schedule
+from trainers.api import TrialConfig
+
+MOST_TRIALS = 200
+"""Trials of one study that are kept as history; of more, an even sample."""
+PROGRESSIVE = "train.progressive."
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """One configuration that fits, and what is known of it."""
+
+    past: Past
+    epochs: int
+    value: float
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """Better ones sort first."""
+        return -self.value, self.past.trial or 0
+
+
+class _Misfit(Exception):
+    """Why a configuration does not lie in the space."""
+
+
+def gather(spec: Spec, home: Home) -> Transfer:
+    """What the studies and files of `warm_start` give to the study `spec`.
+
+    Args:
+        home: where the studies are looked for by name, beside the new study's own ledger.
+
+    Raises:
+        UsageError: a study is not known, a file cannot be read, or nothing of one fits the space.
+        InfrastructureError: a ledger cannot be opened.
+    """
+    found = [_offers(name, spec, home) for name in dict.fromkeys(spec.warm_start)]
+    first = _first([offers for _, offers in found], spec)
+    single = len(spec.objectives) == 1  # a history of accuracies would mislead about everything else
+    sources = [
+        dataclasses.replace(
+            source,
+            enqueued=sum(one.source == source.name for one in first),
+            history=sum(bool(offer.past.curve) for offer in offers) if single else 0,
+        )
+        for source, offers in found
+    ]
+    history = [offer.past for _, offers in found for offer in offers if offer.past.curve]
+    return Transfer(tuple(sources), tuple(first), tuple(history) if single else ())
+
+
+def _first(offers: Sequence[Sequence[_Offer]], spec: Spec) -> list[Past]:
+    """The best configurations, by turns from each source, no two the same and none the user's own."""
+    ranked = [sorted(_longest(some), key=lambda one: one.rank) for some in offers]
+    taken: list[Past] = []
+    known: list[Mapping[str, Choice]] = list(spec.enqueue)
+    for place in range(max(map(len, ranked), default=0)):
+        for some in ranked:
+            if place < len(some) and len(taken) < spec.search.transferred:
+                past = some[place].past
+                if not any(_equal(past.values, other) for other in known):
+                    known.append(past.values)
+                    taken.append(past)
+    return taken
+
+
+def _longest(offers: Sequence[_Offer]) -> list[_Offer]:
+    """The complete ones; where a study has none yet, those that it trained longest."""
+    most = max((one.epochs for one in offers), default=0)
+    return [one for one in offers if one.epochs == most]
+
+
+def _equal(a: Mapping[str, Choice], b: Mapping[str, Choice]) -> bool:
+    return a.keys() == b.keys() and all(close_to(value, b[name]) for name, value in a.items())
+
+
+# ------------------------------------------------------------------------------------------- the sources
+
+
+def _offers(name: str, spec: Spec, home: Home) -> tuple[Source, list[_Offer]]:
+    """Everything of one source that fits.
+
+    Raises:
+        UsageError: see `gather`.
+    """
+    study = _study(name, spec, home)
+    misfits: Counter[str] = Counter()
+    found = list(_of_study(study, spec, misfits) if study else _of_file(name, spec, misfits))
+    count = sum(misfits.values()) + len(found)
+    if not found:
+        reasons = "\n".join(f"  {number} left out: {reason}" for reason, number in misfits.most_common())
+        raise UsageError(
+            f"warm_start: nothing of {name} fits the space of {spec.study}:\n{reasons or '  it has no trial'}\n"
+            f"Widen the space where these lie outside, or take {name} out of warm_start"
+        )
+    source = Source(name, count, 0, 0, dict(misfits.most_common()))
+    kept = found if len(found) <= MOST_TRIALS else _sample(found)
+    return source, kept
+
+
+def _sample(offers: list[_Offer]) -> list[_Offer]:
+    """The best one and an even sample of the others."""
+    ordered = sorted(offers, key=lambda one: (-one.epochs, *one.rank))
+    return [ordered[index * len(ordered) // MOST_TRIALS] for index in range(MOST_TRIALS)]
+
+
+def _study(name: str, spec: Spec, home: Home) -> StudyRecord | None:
+    """The study of that name; None where it is the name of a file or of a shipped recipe."""
+    if Path(name).is_file() or not NAME.fullmatch(name):  # as `hpo.spec.paths` has it
+        return None
+    known: list[str] = []
+    for url in dict.fromkeys(filter(None, (home.ledger_of(name), spec.storage.ledger))):
+        if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).is_file():
+            continue  # opening would make it
+        ledger = open_storage(url)
+        known += study_names(ledger)
+        if name in known:
+            return load_study(ledger, name)
+    if name in search_spaces.recipes():
+        return None
+    raise UsageError(
+        f"warm_start: {name} is no study here and no file; studies: {', '.join(sorted(set(known))) or 'none yet'}. "
+        f"Name one of them, or a file that `hpo export` wrote"
+    )
+
+
+def _of_study(study: StudyRecord, spec: Spec, misfits: Counter[str]) -> Iterator[_Offer]:
+    other = _other_choices(study.spec, spec)
+    for trial in study.trials:
+        if trial.status == "failed" or not trial.epochs:
+            misfits["failed there" if trial.status == "failed" else "not trained there yet"] += 1
+            continue
+        try:
+            _same_choices(trial, other)
+            config = space.configure(study.spec.base(), trial.values)
+            curve = {one.metrics.epoch: one.metrics.val_accuracy for one in trial.epochs}
+            past = Past(
+                source=study.name,
+                trial=trial.number,
+                values=_translate(config, spec),
+                horizon=study.spec.train.epochs,
+                curve={epoch: curve[epoch] for epoch in telling(sorted(curve))},
+            )
+            yield _Offer(past, len(curve), trial.value or 0.0)
+        except _Misfit as misfit:
+            misfits[str(misfit)] += 1
+
+
+def _of_file(name: str, spec: Spec, misfits: Counter[str]) -> Iterator[_Offer]:
+    training = load_training(name)
+    known = training.provenance
+    horizon = training.train.epochs
+    try:
+        past = Past(name, known.trial if known else None, _translate(training.config(), spec), horizon, {})
+        yield _Offer(past, horizon, (known.val_accuracy if known else None) or 0.0)
+    except _Misfit as misfit:
+        misfits[str(misfit)] += 1
+
+
+# ---------------------------------------------------------------------------------------- the translation
+
+
+def _other_choices(there: Spec, here: Spec) -> dict[str, Choice]:
+    """What the source searched as a choice and this study fixes: its numbers mean something else beside another
+    choice, such as a learning rate beside another optimiser. Which model is trained may differ."""
+    base = here.base()
+    return {
+        name: _setting(base, name)
+        for name, parameter in there.space.items()
+        if isinstance(parameter, CategoricalParameter)
+        and name not in here.space
+        and not name.startswith(("model.", EXTRA))
+    }
+
+
+def _same_choices(trial: TrialRecord, fixed: Mapping[str, Choice]) -> None:
+    for name, value in trial.values.items():
+        if name in fixed and not same(value, fixed[name]):
+            raise _Misfit(f"{name} was {value} there and is fixed at {fixed[name]} here")
+
+
+def _translate(config: TrialConfig, spec: Spec) -> dict[str, Choice]:
+    """The values that the parameters of `spec` have in `config`. Raises _Misfit where they cannot be had."""
+    values: dict[str, Choice] = {}
+    for name, parameter in spec.space.items():
+        if parameter.is_active(values):
+            values[name] = _value(name, parameter, config)
+    try:
+        here = space.configure(spec.base(), values)
+    except ValueError as error:
+        raise _Misfit(str(error)) from error
+    for name in spec.space:
+        if name not in values:
+            _same_training(name, config, here)
+    return values
+
+
+def _same_training(name: str, there: TrialConfig, here: TrialConfig) -> None:
+    """Raises _Misfit where a parameter that is inactive here has another value there, and an effect: what was found
+    there belongs to another configuration then."""
+    own, fixed = _setting_or_none(there, name), _setting_or_none(here, name)
+    if not same(own, fixed) and not (name.startswith(PROGRESSIVE) and _one_stage(there, {name: fixed})):
+        raise _Misfit(f"{name} is inactive and stays at {fixed} here, and had another value there")
+
+
+def _one_stage(config: TrialConfig, changes: Mapping[str, Choice]) -> bool:
+    """Whether `config` trains in one stage, and `changes` of its ramps are none to that stage."""
+    if config.train.progressive.stages > 1:
+        return False
+    changed = space.configure(config, changes).train
+    plan = schedule.stages(config.train.progressive, changed.epochs)
+    return schedule.stages(changed.progressive, changed.epochs) == plan
+
+
+def _value(name: str, parameter: Parameter, config: TrialConfig) -> Choice:
+    try:
+        value = _setting(config, name)
+    except KeyError:
+        raise _Misfit(f"it has no setting {name}") from None
+    if not parameter.contains(value):
+        raise _Misfit(f"{name} lies outside the space: must be {describe(parameter)}")
+    return float(value) if isinstance(parameter, FloatParameter) and value is not None else value
+
+
+def _setting_or_none(config: TrialConfig, path: str) -> Any:
+    try:
+        return _setting(config, path)
+    except KeyError:
+        return None
+
+
+def _setting(config: TrialConfig, path: str) -> Any:
+    """The setting at a dotted path. Raises KeyError where there is none."""
+    part: Any = config
+    for name in path.split("."):
+        part = part[name] if isinstance(part, Mapping) else getattr(part, name)
+    return part

@@ -1,0 +1,34 @@
+"""`best.yaml` in a study's folder: the best configuration so far, replaced whenever there is a better one."""
+
+from __future__ import annotations
+
+from hpo.errors import InfrastructureError, UsageError
+from hpo.home import Home
+from hpo.ledger.records import StudyRecord
+from hpo.results.best import training, write_atomically
+from hpo.spec.training import Training
+
+
+class Incumbent:
+    """Keeps the file of one study current; a file that is right already is left alone."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._written: Training | None = None
+
+    def update(self, study: StudyRecord) -> None:
+        """Write what is best now: what a confirmation chose, else the best complete trial, else the one ahead.
+
+        Raises:
+            InfrastructureError: the file cannot be written.
+        """
+        if study.incumbent is None:
+            return
+        best = training(study, partial=True)
+        if best == self._written:
+            return
+        try:
+            write_atomically(self._home.incumbent(study.name), best.to_yaml())
+        except UsageError as error:
+            raise InfrastructureError(str(error)) from error
+        self._written = best

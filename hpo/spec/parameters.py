@@ -1,0 +1,180 @@
+"""The parameters of a search space and their conditions. No Optuna here: see `hpo.spec.configure`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeAlias, TypeGuard
+
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+
+Number: TypeAlias = int | float
+Scalar: TypeAlias = bool | int | float | str
+Choice: TypeAlias = bool | int | float | str | None
+"""What a parameter may be set to; null only where the field takes it, e.g. `train.eval_size`."""
+
+
+class Section(BaseModel):
+    """Base of all parts of a specification: frozen, and a key that is not known is an error."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+
+class Condition(Section):
+    """What the value of another parameter must satisfy; all of the given tests must hold."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    ge: Number | None = None
+    """At least this."""
+    gt: Number | None = None
+    """More than this."""
+    le: Number | None = None
+    """At most this."""
+    lt: Number | None = None
+    """Less than this."""
+    eq: Scalar | None = None
+    """Exactly this."""
+    ne: Scalar | None = None
+    """Anything but this."""
+    in_: tuple[Choice, ...] | None = Field(default=None, alias="in")
+    """One of these."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Condition:
+        for name in self.model_fields_set:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} must not be null")  # it would pass for a test that was not given
+        if not self.tests():
+            raise ValueError("must hold at least one of ge, gt, le, lt, eq, ne, in")
+        return self
+
+    @model_serializer
+    def tests(self) -> dict[str, Any]:
+        """The tests that were given, by their YAML names."""
+        given = {name: getattr(self, name) for name in ("ge", "gt", "le", "lt", "eq", "ne")} | {"in": self.in_}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def holds(self, value: Choice) -> bool:
+        """Whether `value` passes every test; text and null never pass an ordering test."""
+        return all(_TESTS[name](value, wanted) for name, wanted in self.tests().items())
+
+
+def is_number(value: object) -> TypeGuard[Number]:
+    """Whether `value` is an int or a float; booleans are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def same(a: object, b: object) -> bool:
+    """Equality that keeps booleans apart from numbers: `True` is not 1, but 1 is 1.0."""
+    return a == b and isinstance(a, bool) == isinstance(b, bool)
+
+
+def close_to(a: Choice, b: Choice) -> bool:
+    """`same`, but with room for rounding: three steps of 0.1 count as 0.3."""
+    if is_number(a) and is_number(b):
+        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+    return same(a, b)
+
+
+_TESTS: dict[str, Callable[[Any, Any], bool]] = {
+    "ge": lambda value, bound: is_number(value) and (value > bound or close_to(value, bound)),
+    "gt": lambda value, bound: is_number(value) and value > bound and not close_to(value, bound),
+    "le": lambda value, bound: is_number(value) and (value < bound or close_to(value, bound)),
+    "lt": lambda value, bound: is_number(value) and value < bound and not close_to(value, bound),
+    "eq": close_to,
+    "ne": lambda value, other: not close_to(value, other),
+    "in": lambda value, members: any(close_to(value, one) for one in members),
+}
+
+
+class _Parameter(Section):
+    when: dict[str, Condition] = {}
+    """Conditions by the dotted path of an earlier parameter; it exists only where all of them hold. A trial
+    without it keeps the configuration's own value."""
+
+    def is_active(self, values: Mapping[str, Choice]) -> bool:
+        """Whether this parameter exists beside `values`, those of the parameters before it."""
+        return all(other in values and test.holds(values[other]) for other, test in self.when.items())
+
+
+class FloatParameter(_Parameter):
+    """A real number between two bounds."""
+
+    type: Literal["float"]
+    """`float`."""
+    low: float
+    """Least value, included."""
+    high: float
+    """Greatest value, included."""
+    log: bool = False
+    """Search the logarithm; needs low > 0."""
+    step: float | None = Field(default=None, gt=0)
+    """Grid width; high - low must be a multiple of it. Excludes log."""
+
+    def contains(self, value: object) -> bool:
+        """Whether a trial may take `value`: a number within the bounds and on the grid."""
+        if not isinstance(value, int | float) or isinstance(value, bool) or not self.low <= value <= self.high:
+            return False
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return abs(steps - round(steps)) < GRID_TOLERANCE
+
+
+class IntParameter(_Parameter):
+    """A whole number between two bounds."""
+
+    type: Literal["int"]
+    """`int`."""
+    low: int
+    """Least value, included."""
+    high: int
+    """Greatest value, included."""
+    log: bool = False
+    """Search the logarithm; needs low >= 1. Excludes a step above 1."""
+    step: int = Field(default=1, ge=1)
+    """Grid width; high - low must be a multiple of it."""
+
+    def contains(self, value: object) -> bool:
+        """Whether a trial may take `value`: an integer within the bounds and on the grid."""
+        return (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and self.low <= value <= self.high
+            and (value - self.low) % self.step == 0
+        )
+
+
+class CategoricalParameter(_Parameter):
+    """One of a few values without order."""
+
+    type: Literal["categorical"]
+    """`categorical`."""
+    choices: tuple[Choice, ...]
+    """The values, all different, at least one."""
+
+    def contains(self, value: object) -> bool:
+        """Whether a trial may take `value`: one of the choices."""
+        return any(same(value, choice) for choice in self.choices)
+
+
+GRID_TOLERANCE = 1e-8
+"""In steps, as Optuna has it: room for rounding in (value - low) / step."""
+
+Parameter: TypeAlias = FloatParameter | IntParameter | CategoricalParameter
+Space: TypeAlias = dict[str, Annotated[Parameter, Field(discriminator="type")]]
+"""Parameters by the dotted path of the configuration field they set, in the order they are drawn."""
+
+
+def first_values(space: Mapping[str, Parameter]) -> dict[str, Choice]:
+    """The lowest corner of a space: each active parameter at its low end or first choice."""
+    values: dict[str, Choice] = {}
+    for name, parameter in space.items():
+        if parameter.is_active(values):
+            values[name] = parameter.choices[0] if isinstance(parameter, CategoricalParameter) else parameter.low
+    return values

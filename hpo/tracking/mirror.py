@@ -1,0 +1,215 @@
+"""MLflow's runs of one study, computed from its records: written, compared and repaired. Synchronous.
+
+One parent run per study and one child run per trial, found again by their tags, so that nothing is made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from hpo.home import Home
+from hpo.ledger.outcome import MLFLOW_STATUS
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.tracking.models import Models
+from hpo.tracking.runs import TRIAL_TAG, Store, ms, numbers
+from hpo.tracking.study_run import Page
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+OUTCOME_TAG, REASON_TAG, EPOCHS_TAG = "hpo.outcome", "hpo.reason", "hpo.epochs"
+EPOCHS_PER_CALL = 40
+"""MLflow takes at most 1,000 metrics per call; an epoch has fewer than 25 and is never split, so that a call
+that was cut off leaves whole epochs."""
+
+
+class Mirror:
+    """Brings MLflow's runs of one study in line with its records; repeating anything changes nothing."""
+
+    def __init__(self, study: StudyRecord, home: Home) -> None:
+        self.store = Store(study, home)
+        self.page = Page(self.store)
+        self.models = Models(self.store)
+        self._study = study
+        self._synced: dict[int, TrialRecord] = {}
+        self.runs: dict[int, str] = {}
+        """Run ids by trial, as far as they have been needed."""
+
+    def _run(self, trial: TrialRecord) -> Run | None:
+        """The trial's run if there is one: the ledger's, else the oldest with its tags."""
+        there = self.store.runs.trials.get(trial.number, [])
+        return next((run for run in there if run.info.run_id == trial.mlflow_run_id), there[-1] if there else None)
+
+    def _create(self, trial: TrialRecord) -> Run:
+        tags = {TRIAL_TAG: str(trial.number)}
+        run = self.store.create_child(_run_name(trial), tags, trial.attempts[0].started)
+        self.store.runs.trials.setdefault(trial.number, []).append(run)
+        return run
+
+    # --------------------------------------------------------------------------------------- writing
+
+    def begin(self) -> None:
+        """Show the study as running."""
+        self.page.begin(self._study)
+
+    def sync(self, trial: TrialRecord) -> None:
+        """Bring one trial's run up to date with its record."""
+        known = self._synced.get(trial.number)
+        if not trial.started or known == trial:
+            return
+        if known is None:
+            run = self._run(trial)
+            if run is None:
+                run = self._create(trial)
+            self.runs[trial.number] = str(run.info.run_id)
+            if not _up_to_date(run, trial):
+                self._send(trial, self._epochs_there(run))
+                self._set_status(trial)
+        else:
+            self._send(trial, len(known.epochs))
+            if known.status != trial.status:
+                self._set_status(trial)
+        self._synced[trial.number] = trial
+
+    def _epochs_there(self, run: Run) -> int:
+        if "val_accuracy" not in run.data.metrics:
+            return 0
+        return max(point.step for point in self.store.client.get_metric_history(run.info.run_id, "val_accuracy"))
+
+    def _send(self, trial: TrialRecord, done: int) -> None:
+        """Metrics of the epochs after `done`; parameters and tags, which may be sent again."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        run_id = self.runs[trial.number]
+        tags = {
+            OUTCOME_TAG: trial.status,
+            EPOCHS_TAG: str(len(trial.epochs)),
+            "hpo.attempts": str(len(trial.attempts)),
+            "hpo.seed": str(trial.seed),
+        }
+        if trial.origin:
+            tags["hpo.origin"] = str(trial.origin)
+        if trial.outcome:
+            tags[REASON_TAG] = trial.outcome.reason[:5000]
+        parameters = [Param(key, text) for key, text in _parameters(trial).items()]
+        for start in range(done, max(len(trial.epochs), done + 1), EPOCHS_PER_CALL):
+            metrics = [
+                Metric(key, value, int(epoch.recorded * 1000), epoch.metrics.epoch)
+                for epoch in trial.epochs[start : start + EPOCHS_PER_CALL]
+                for key, value in numbers(epoch.metrics).items()
+            ]
+            last = start + EPOCHS_PER_CALL >= len(trial.epochs)
+            self.store.client.log_batch(
+                run_id,
+                metrics,
+                parameters if trial.number not in self._synced and start == done else [],
+                [RunTag(key, value) for key, value in tags.items()] if last else [],
+            )
+
+    def _set_status(self, trial: TrialRecord) -> None:
+        run_id, status = self.runs[trial.number], _status(trial)
+        if trial.outcome is not None and trial.outcome.final:
+            self.store.client.set_terminated(run_id, status, ms(trial.finished))
+        else:
+            self.store.client.update_run(run_id, status=status)
+
+    def finish(self, study: StudyRecord) -> None:
+        """Bring the parent run up to date, and the retrained models."""
+        self.page.finish(study)
+        self.models.sync(study)
+
+    # ------------------------------------------------------------------------------- compare and repair
+
+    def differences(self, study: StudyRecord, *, plots: bool = False) -> list[str]:
+        """What MLflow has otherwise than the ledger, one line each; [] if they agree in every run, status,
+        parameter, file and metric of every epoch. With `plots` in the plots' age too."""
+        there = self.store.runs.trials
+        found = list(self.page.differences(study, plots=plots))
+        started = {trial.number for trial in study.trials if trial.started}
+        found += [f"trial {number} has a run but is not in the ledger" for number in sorted(there.keys() - started)]
+        for trial in study.trials:
+            if trial.started:
+                found += [f"trial {trial.number} {line}" for line in self._differences(trial)]
+        return found + list(self.models.differences(study))
+
+    def _differences(self, trial: TrialRecord) -> Iterator[str]:
+        run = self._run(trial)
+        if run is None:
+            yield "has no run"
+            return
+        if len(self.store.runs.trials[trial.number]) > 1:
+            yield f"has {len(self.store.runs.trials[trial.number])} runs"
+        if trial.mlflow_run_id != run.info.run_id:
+            yield "has a run that the ledger does not know"
+        if run.info.status != _status(trial):
+            yield f"is {run.info.status}, not {_status(trial)}"
+        for key, text in _parameters(trial).items():
+            if run.data.params.get(key) != text:
+                yield f"has {key} = {run.data.params.get(key)}, not {text}"
+        missing, wrong = self.store.metric_differences(run, _by_metric(trial))
+        if missing:
+            yield f"lacks {missing} metric values"
+        if wrong:
+            yield f"has {wrong} metric values that the ledger has not"
+
+    def repair(self, study: StudyRecord) -> None:
+        """Bring MLflow in line with the ledger. MLflow cannot take a value back, so a run with wrong ones, like a
+        run too many, is deleted (which MLflow can undo) and a new one is written."""
+        there = self.store.runs.trials
+        started = {trial.number: trial for trial in study.trials if trial.started}
+        for number in list(there):
+            kept = self._run(started[number]) if number in started else None
+            if kept is not None and self._is_wrong(started[number], kept):
+                kept = None
+            for run in there[number]:
+                if run is not kept:
+                    self.store.delete(run)
+            there[number] = [kept] if kept is not None else []
+        self.page.repair(study)
+        for trial in started.values():
+            there_is = self._run(trial)
+            if there_is is not None and self.store.metric_differences(there_is, _by_metric(trial))[0]:
+                self.runs[trial.number] = str(there_is.info.run_id)
+                self._send(trial, 0)  # points that are there already are the same, and MLflow drops them
+            self.sync(trial)
+        self.models.repair(study)
+
+    def _is_wrong(self, trial: TrialRecord, run: Run) -> bool:
+        parameters = _parameters(trial)
+        return self.store.metric_differences(run, _by_metric(trial))[1] > 0 or any(
+            run.data.params.get(key, text) != text for key, text in parameters.items()
+        )
+
+
+def _up_to_date(run: Run, trial: TrialRecord) -> bool:
+    """Whether the last call that wrote the trial's newest state was made, as far as the run itself tells."""
+    return (
+        run.data.tags.get(EPOCHS_TAG) == str(len(trial.epochs))
+        and run.data.tags.get(OUTCOME_TAG) == trial.status
+        and run.info.status == _status(trial)
+    )
+
+
+def _run_name(trial: TrialRecord) -> str:
+    """Sorts by trial, in a confirmation by configuration and then seed."""
+    repeat = trial.repeat
+    return f"trial-{repeat.trial:05d}-seed-{repeat.index:02d}" if repeat else f"trial-{trial.number:05d}"
+
+
+def _status(trial: TrialRecord) -> str:
+    return MLFLOW_STATUS[trial.outcome.ending] if trial.outcome else "RUNNING"
+
+
+def _parameters(trial: TrialRecord) -> dict[str, str]:
+    """What was searched; the seed is a tag, as in MLflow's plots of parameters it would only be in the way."""
+    return {key: str(value) for key, value in trial.values.items()}
+
+
+def _by_metric(trial: TrialRecord) -> dict[str, dict[int, float]]:
+    """Value by epoch by metric."""
+    wanted: dict[str, dict[int, float]] = {}
+    for epoch in trial.epochs:
+        for key, value in numbers(epoch.metrics).items():
+            wanted.setdefault(key, {})[epoch.metrics.epoch] = value
+    return wanted

@@ -1,0 +1,45 @@
+"""What a resumed study may change: trials, budgets, concurrency, resources and where it runs; nothing that would
+make its trials incomparable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hpo.errors import UsageError
+from hpo.redact import redact
+from hpo.spec.study import Spec
+from hpo.validation.loader import parse_spec
+
+ALLOWED = ("budget", "concurrency", "resources", "retries", "ray", "tracking", "description")
+
+
+def revise(recorded: Spec, overrides: Sequence[str]) -> Spec:
+    """The specification to go on with.
+
+    Raises:
+        SpecificationError: an override is no valid one.
+        UsageError: one changes what must not; the text is the difference.
+    """
+    if not overrides:
+        return recorded
+    revised = parse_spec(recorded.to_yaml(), f"the recorded specification of {recorded.study}", overrides)
+    differences = sorted(_differences(recorded.model_dump(mode="json"), revised.model_dump(mode="json"), ""))
+    refused = [line for path, line in differences if path.split(".")[0] not in ALLOWED]
+    if refused:
+        raise UsageError(
+            "a study that is resumed must stay comparable with its own trials; only "
+            f"{', '.join(ALLOWED)} may change. Refused:\n" + "\n".join(f"  {redact(line)}" for line in refused)
+        )
+    return revised
+
+
+def _differences(old: Any, new: Any, path: str) -> list[tuple[str, str]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = list(dict.fromkeys([*old, *new]))
+        return [
+            found
+            for key in keys
+            for found in _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if old == new else [(path, f"{path}: {old!r} -> {new!r}")]

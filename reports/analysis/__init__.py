@@ -1,0 +1,4 @@
+"""Numbers of a report, computed from the records of a study.
+
+Never: draws.
+"""

@@ -1,0 +1,88 @@
+"""The progressive stages of recorded trials, and the resource that rungs count."""
+
+from __future__ import annotations
+
+import math
+
+from hpo.ledger.records import EpochRecord, StudyRecord, TrialRecord
+from hpo.search.rungs import DECIDE_SIZES, rung_resource, study_levels
+from hpo.spec.configure import assign
+from trainers.api import Progressive
+from trainers.schedule import Stage, compute, stages
+
+
+class Stages:
+    """Stage plans of one study's trials; trials that share their sizes share a plan."""
+
+    def __init__(self, study: StudyRecord) -> None:
+        self._epochs = study.spec.train.epochs
+        # Other searched settings do not matter for sizes, so one base serves all trials.
+        self._base = {"train": study.spec.base().train}
+        self._plans: dict[tuple[object, ...], tuple[Stage, ...]] = {}
+        self.known = any(epoch.metrics.stage is not None for trial in study.trials for epoch in trial.epochs[:1])
+        """Whether the trainer reports stages at all; one of your own need not."""
+
+    def of(self, trial: TrialRecord) -> tuple[Stage, ...]:
+        """The stages that the trial's configuration asks for, over the full training."""
+        chosen = {name: trial.values[name] for name in sorted(DECIDE_SIZES) if name in trial.values}
+        key = tuple(sorted(chosen.items()))
+        if key not in self._plans:
+            progressive: Progressive = assign(self._base, chosen)["train"].progressive
+            self._plans[key] = stages(progressive, self._epochs)
+        return self._plans[key]
+
+    def remaining(self, trial: TrialRecord) -> float:
+        """What the rest of the full training would have cost, in units of what was done; 0 before any epoch."""
+        done = len(trial.epochs)
+        if not done:
+            return 0.0
+        if not self.known:
+            return (self._epochs - done) / done
+        plan = self.of(trial)
+        return compute(plan, self._epochs) / compute(plan, min(done, self._epochs)) - 1
+
+
+def rungs(study: StudyRecord) -> tuple[float, ...]:
+    """The rungs' levels in units of the study's resource; none where ASHA is off."""
+    return study_levels(study.spec.asha, study.spec.train.epochs)
+
+
+def by_compute(study: StudyRecord) -> bool:
+    """Whether rungs count compute and every report says how much was spent."""
+    return rung_resource(study.spec) == "compute" and all(
+        epoch.metrics.compute is not None for trial in study.trials for epoch in trial.epochs
+    )
+
+
+def resource(epoch: EpochRecord, compute_counts: bool) -> float:
+    """How far the trial had come with this report: epochs, or compute."""
+    return float(epoch.metrics.compute or 0.0) if compute_counts else float(epoch.metrics.epoch)
+
+
+def value_after(trial: TrialRecord, epoch: int) -> float | None:
+    """Validation accuracy after that many epochs, None where the trial ended before."""
+    return trial.epochs[epoch - 1].metrics.val_accuracy if 0 < epoch <= len(trial.epochs) else None
+
+
+def reached(study: StudyRecord, epoch: int) -> list[TrialRecord]:
+    """The trials that trained for at least that many epochs."""
+    return [trial for trial in study.trials if len(trial.epochs) >= epoch]
+
+
+FEW_TRIALS, ENOUGH_TRIALS = 8, 20
+"""Trials below which a pattern over parameters says nothing, and from which on it says something."""
+
+
+def comparable_epoch(study: StudyRecord) -> int | None:
+    """The latest rung, or the end, that `ENOUGH_TRIALS` reached, else `FEW_TRIALS`; None if no rung was."""
+    return latest_epoch(study, ENOUGH_TRIALS) or latest_epoch(study, FEW_TRIALS)
+
+
+def latest_epoch(study: StudyRecord, least: int) -> int | None:
+    """The latest rung, or the end, that at least `least` trials reached; None if no rung was.
+
+    Values after the same number of epochs compare. Rungs in units of compute are met at different epochs;
+    there the same numbers of epochs serve.
+    """
+    levels = {math.ceil(level) for level in rungs(study)} | {study.spec.train.epochs}
+    return next((level for level in sorted(levels, reverse=True) if len(reached(study, level)) >= least), None)

@@ -1,0 +1,182 @@
+"""Where the workers' time went, from what the ledger holds of attempts and epochs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hpo.ledger.records import Attempt, EpochRecord, StudyRecord, TrialRecord
+
+START, TRAIN, EVAL, OTHER, LOST = (
+    "start-up",
+    "training",
+    "evaluation",
+    "checkpoints and reporting",
+    "lost with a worker",
+)
+KINDS = (TRAIN, EVAL, START, OTHER, LOST)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of one kind of work; seconds since the epoch."""
+
+    kind: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """One attempt at a trial on its worker."""
+
+    trial: int
+    status: str
+    worker: str
+    start: float
+    end: float
+    segments: tuple[Segment, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.end - self.start
+
+
+def spans(study: StudyRecord) -> tuple[Span, ...]:
+    """All attempts, in order of their start."""
+    alive = max((end for _, end in study.sessions), default=0.0)
+    found = [
+        _span(trial, attempt, following, alive)
+        for trial in study.trials
+        for attempt, following in itertools.zip_longest(trial.attempts, trial.attempts[1:])
+    ]
+    return tuple(sorted(found, key=lambda span: span.start))
+
+
+def _span(trial: TrialRecord, attempt: Attempt, following: Attempt | None, alive: float) -> Span:
+    until = following.resumed_after if following else len(trial.epochs)
+    epochs = trial.epochs[attempt.resumed_after : until]
+    segments: list[Segment] = []
+    cursor = attempt.started
+    for epoch in epochs:
+        between = OTHER if segments else START
+        segments += _segments(epoch, cursor, between)
+        cursor = max(cursor, epoch.recorded)
+    end = _end(trial, attempt, following, cursor, alive)
+    if end > cursor:
+        segments.append(Segment(_tail(trial, attempt, following, bool(epochs)), cursor, end))
+    worker = f"{attempt.host} · {attempt.pid}" if attempt.pid is not None else "not placed"
+    kept = tuple(segment for segment in segments if segment.end > segment.start)
+    return Span(trial.number, trial.status, worker, attempt.started, end, kept)
+
+
+def _end(trial: TrialRecord, attempt: Attempt, following: Attempt | None, last: float, alive: float) -> float:
+    """When the worker was free again. Of an attempt that a stopped driver cut off only its reports are known."""
+    if following is not None:
+        return max(last, following.started) if attempt.lost else last
+    if trial.finished is not None:
+        return max(last, trial.finished)
+    return max(last, alive) if trial.outcome is None else last
+
+
+def _tail(trial: TrialRecord, attempt: Attempt, following: Attempt | None, reported: bool) -> str:
+    """What went on after an attempt's last report."""
+    if following is not None and attempt.lost:
+        return LOST
+    if trial.status in ("failed", "running"):
+        return TRAIN if reported else START
+    return OTHER
+
+
+def _segments(epoch: EpochRecord, cursor: float, between: str) -> list[Segment]:
+    """The stretches of one epoch; what came before it since `cursor` is `between`."""
+    metrics = epoch.metrics
+    known = [metrics.train_seconds or 0.0, metrics.eval_seconds or 0.0]
+    length = max(metrics.seconds or 0.0, sum(known)) or max(0.0, epoch.recorded - cursor)
+    begin = min(max(cursor, epoch.recorded - length), max(cursor, epoch.recorded))
+    evaluation = metrics.eval_seconds or 0.0
+    training = metrics.train_seconds if metrics.train_seconds is not None else max(0.0, length - evaluation)
+    middle = min(begin + training, max(begin, epoch.recorded))
+    scored = min(middle + evaluation, max(middle, epoch.recorded))
+    return [
+        Segment(between, cursor, begin),
+        Segment(TRAIN, begin, middle),
+        Segment(EVAL, middle, scored),
+        Segment(OTHER, scored, max(scored, epoch.recorded)),
+    ]
+
+
+class Clock:
+    """Time while a driver worked on the study: nights between two sessions are left out."""
+
+    def __init__(self, study: StudyRecord, attempts: Sequence[Span]) -> None:
+        self.intervals = _merged([*study.sessions, *((span.start, span.end) for span in attempts)])
+
+    @property
+    def total(self) -> float:
+        """Seconds in all."""
+        return sum(end - start for start, end in self.intervals)
+
+    @property
+    def breaks(self) -> list[float]:
+        """Positions at which a later session goes on, seconds."""
+        return [self.position(start) for start, _ in self.intervals[1:]]
+
+    def position(self, moment: float) -> float:
+        """Worked seconds until `moment`."""
+        return sum(max(0.0, min(end, moment) - start) for start, end in self.intervals if start < moment)
+
+
+def _merged(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        else:
+            merged.append((start, end))
+    return merged
+
+
+@dataclass(frozen=True)
+class Time:
+    """Worker seconds of a study by what was done with them."""
+
+    by_kind: dict[str, float]
+    idle: float
+    """Slots without a trial while a driver ran."""
+    slots: int
+    """The most trials that ran at once."""
+    wall: float
+    """Seconds with a driver at work."""
+
+    @property
+    def busy(self) -> float:
+        """Worker seconds given to trials."""
+        return sum(self.by_kind.values())
+
+
+def account(study: StudyRecord) -> Time:
+    """Sum up a study's time."""
+    attempts = spans(study)
+    totals = dict.fromkeys(KINDS, 0.0)
+    for span in attempts:
+        for segment in span.segments:
+            totals[segment.kind] += segment.end - segment.start
+    wall = Clock(study, attempts).total
+    slots = _most_at_once(attempts)
+    return Time(totals, max(0.0, slots * wall - sum(totals.values())), slots, wall)
+
+
+def _most_at_once(attempts: Sequence[Span]) -> int:
+    # An end sorts before a start at the same moment: the slot is free again.
+    events = sorted(moment for span in attempts if span.seconds > 0 for moment in ((span.start, 1), (span.end, -1)))
+    return max(itertools.accumulate((change for _, change in events)), default=0)
+
+
+def ended(trial: TrialRecord) -> float | None:
+    """When a trial ended, or was last heard of."""
+    if trial.finished is not None:
+        return trial.finished
+    return trial.epochs[-1].recorded if trial.epochs else None

@@ -1,0 +1,1 @@
+"""How well a rung predicts the end of a training: `python -m reports.benchmarks.pruning`."""

@@ -1,0 +1,1 @@
+"""Search policies compared on learning curves: `python -m reports.benchmarks.search`."""

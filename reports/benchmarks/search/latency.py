@@ -1,0 +1,94 @@
+"""How long a suggestion takes in a study of the shipped, conditional space that has many trials already.
+
+    python -m reports.benchmarks.search.latency --spec cifar10 --trials 1000
+
+The trials went through the tool's own conductor, ASHA and ledger (in memory), with made-up values, and a few of them
+still run. Processor time of the sampler alone; run it with OPENBLAS_NUM_THREADS=1 for the time on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import optuna
+from optuna.storages import BaseStorage, InMemoryStorage
+
+from hpo.driver.conductor import Assignment, Conductor
+from hpo.driver.run import study_sampler
+from hpo.ledger.writer import Ledger
+from hpo.spec import configure as space
+from hpo.spec.study import Spec
+from hpo.validation.loader import load_spec
+from trainers import schedule
+from trainers.api import EpochMetrics
+
+RUNNING = 3
+ASKED = 5
+POLICIES = ("random", "tpe", "gp")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.benchmarks.search.latency", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--spec", default="cifar10", help="a shipped study or a file")
+    parser.add_argument("--trials", type=int, default=1000)
+    options = parser.parse_args(arguments)
+    spec = load_spec(options.spec)
+    conditional = sum(bool(one.when) for one in spec.space.values())
+    print(f"{spec.study}: {len(spec.space)} parameters, {conditional} of them conditional; {options.trials} trials\n")
+    print("| policy | median | greatest |\n|---|---|---|")
+    storage = filled(spec, options.trials)
+    for policy in POLICIES:
+        seconds = suggestion_seconds(storage, with_policy(spec, policy))
+        print(f"| {policy} | {1e3 * np.median(seconds):.0f} ms | {1e3 * max(seconds):.0f} ms |")
+    return 0
+
+
+def with_policy(spec: Spec, policy: str) -> Spec:
+    """The same study under another policy, none of whose suggestions are spread evenly."""
+    search = {**spec.search.model_dump(), "policy": policy, "random_share": 0.0}
+    return Spec.model_validate({**spec.model_dump(), "search": search})
+
+
+def filled(spec: Spec, trials: int) -> BaseStorage:
+    """A ledger with so many trials drawn at random, the last of them still running after an epoch."""
+    drawn = Spec.model_validate({**with_policy(spec, "random").model_dump(), "budget": {"trials": trials}})
+    storage = InMemoryStorage()
+    conductor = Conductor(Ledger.create(storage, drawn, {}, study_sampler(drawn)))
+    for number in range(trials):
+        assignment = conductor.next_trial()
+        assert assignment is not None
+        train(conductor, assignment, 1 if number >= trials - RUNNING else spec.train.epochs)
+    return storage
+
+
+def train(conductor: Conductor, assignment: Assignment, epochs: int) -> None:
+    """Report up to `epochs` epochs of a curve whose height follows from the seed."""
+    settings = assignment.config.train
+    plan = schedule.stages(settings.progressive, settings.epochs)
+    height = np.random.default_rng(assignment.seed).random()
+    for epoch in range(1, epochs + 1):
+        used = schedule.compute(plan, epoch, settings.compute_size)
+        metrics = EpochMetrics(epoch=epoch, val_accuracy=height * epoch / (epoch + 2), compute=used)
+        if not conductor.on_epoch(assignment.number, metrics):
+            return
+
+
+def suggestion_seconds(storage: BaseStorage, spec: Spec) -> list[float]:
+    """Processor time of each of some suggestions, the first left out; their trials run on."""
+    study = optuna.load_study(study_name=spec.study, storage=storage, sampler=study_sampler(spec))
+    seconds = []
+    for _ in range(ASKED + 1):
+        before = time.process_time()
+        trial = study.ask()
+        space.suggest(trial, spec.space)
+        seconds.append(time.process_time() - before)
+    return seconds[1:]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,148 @@
+"""A search in virtual time: four workers, learning curves for trainings, and the tool's own search objects."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from hpo.search.asha import Asha, rung_levels
+from reports.benchmarks.search.lcbench import EPOCHS, Curve, Task
+
+WORKERS = 4
+FULL_TRAININGS = 16
+"""Budget, in median full trainings."""
+GRACE, REDUCTION = 1, 4
+
+Array = NDArray[np.float64]
+
+
+class Search(Protocol):
+    """What a simulated study asks of the searcher and the scheduler together."""
+
+    def suggest(self, trial: int) -> Mapping[str, Any]: ...
+
+    def report(self, trial: int, epoch: int, value: float) -> bool:
+        """Whether the trial goes on."""
+        ...
+
+
+class OwnSearch:
+    """The tool's sampler on an in-memory study, and its ASHA; outcomes are told as the tool tells them."""
+
+    def __init__(
+        self, sampler: optuna.samplers.BaseSampler, space: Mapping[str, optuna.distributions.BaseDistribution]
+    ) -> None:
+        self._space = dict(space)
+        self.study = optuna.create_study(direction="maximize", sampler=sampler, pruner=optuna.pruners.NopPruner())
+        self._asha = Asha(rung_levels(GRACE, REDUCTION, EPOCHS), REDUCTION)
+        self._trials: dict[int, optuna.Trial] = {}
+
+    def suggest(self, trial: int) -> Mapping[str, Any]:
+        asked = self._trials[trial] = self.study.ask(self._space)
+        return asked.params
+
+    def report(self, trial: int, epoch: int, value: float) -> bool:
+        self._trials[trial].report(value, epoch)
+        decision = self._asha.decide(trial, epoch, value)
+        if epoch == EPOCHS:
+            self.study.tell(self._trials[trial], value)
+            return False
+        if decision is not None and not decision.keep:
+            self.study.tell(self._trials[trial], state=optuna.trial.TrialState.PRUNED)
+            return False
+        return True
+
+
+class StockSearch:
+    """Ray's OptunaSearch and ASHAScheduler as installed, called in the order Ray's controller calls them."""
+
+    def __init__(self, seed: int, space: Mapping[str, optuna.distributions.BaseDistribution]) -> None:
+        from ray.tune.schedulers import ASHAScheduler
+        from ray.tune.search.optuna import OptunaSearch
+
+        self._search = OptunaSearch(dict(space), metric="accuracy", mode="max", seed=seed)
+        # Any: Ray's signatures want its own Trial, of which only the id is read.
+        self._scheduler: Any = ASHAScheduler(
+            metric="accuracy", mode="max", max_t=EPOCHS, grace_period=GRACE, reduction_factor=REDUCTION
+        )
+        self._handles: dict[int, _Handle] = {}
+
+    def suggest(self, trial: int) -> Mapping[str, Any]:
+        handle = self._handles[trial] = _Handle(str(trial))
+        suggestion = self._search.suggest(handle.trial_id)
+        assert isinstance(suggestion, dict)
+        self._scheduler.on_trial_add(None, handle)
+        return suggestion
+
+    def report(self, trial: int, epoch: int, value: float) -> bool:
+        handle = self._handles[trial]
+        result = {"training_iteration": epoch, "accuracy": value}
+        if self._scheduler.on_trial_result(None, handle, result) == "STOP":
+            self._search.on_trial_complete(handle.trial_id, result)
+            return False
+        self._search.on_trial_result(handle.trial_id, result)
+        return True
+
+
+@dataclass(frozen=True)
+class _Handle:
+    """The part of Ray's Trial its ASHA reads."""
+
+    trial_id: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One simulated study."""
+
+    times: Array
+    """When the incumbent changed, as a share of the budget."""
+    regrets: Array
+    """Normalised regret from then on."""
+    trials: int
+    suggestion_seconds: Array
+    """Processor time of each suggestion, which other load on the machine does not change."""
+
+    def regret_at(self, share: float) -> float:
+        """Regret of the incumbent at a share of the budget; 1.0, a median configuration, before there is one."""
+        index = int(np.searchsorted(self.times, share, side="right")) - 1
+        return float(self.regrets[index]) if index >= 0 else 1.0
+
+
+def simulate(task: Task, search: Search, full_trainings: float = FULL_TRAININGS) -> Run:
+    """Run a study until the budget is spent. The incumbent is the best value seen, scored by its final one."""
+    budget = full_trainings * task.full_training / WORKERS
+    best, times, regrets, waits = -np.inf, [], [], []
+    curves: list[Curve] = []
+    queue: list[tuple[float, int, int]] = []
+
+    def start(now: float) -> None:
+        trial = len(curves)
+        before = time.process_time()
+        params = search.suggest(trial)
+        waits.append(time.process_time() - before)
+        curves.append(task.curve(params))
+        heapq.heappush(queue, (now + curves[trial].seconds[0], trial, 1))
+
+    for _ in range(WORKERS):
+        start(0.0)
+    while queue and queue[0][0] <= budget:
+        now, trial, epoch = heapq.heappop(queue)
+        curve = curves[trial]
+        value = float(curve.accuracy[epoch - 1])
+        if value > best:
+            best = value
+            times.append(now / budget)
+            regrets.append(task.regret(float(curve.accuracy[-1])))
+        if search.report(trial, epoch, value):
+            heapq.heappush(queue, (now + curve.seconds[epoch] - curve.seconds[epoch - 1], trial, epoch + 1))
+        else:
+            start(now)
+    return Run(np.array(times), np.array(regrets), len(curves), np.array(waits))

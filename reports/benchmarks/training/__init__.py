@@ -1,0 +1,1 @@
+"""The speed of the training engine: `python -m reports.benchmarks.training`."""

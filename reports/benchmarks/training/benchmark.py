@@ -1,0 +1,229 @@
+"""How fast the training engine is: against the bare steps of the model, and against timm's own loader and loop.
+
+    python -m reports.benchmarks.training --json reports/benchmarks/training/cpu.json
+
+Contenders take turns, one epoch each per repeat, in an order that rotates; the first round is thrown away. A
+table of medians goes to the terminal and, with everything measured, into the JSON file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reports.benchmarks.environment import environment
+from reports.benchmarks.training import turnaround as training_turnaround
+from reports.benchmarks.training.contenders import Case, Contender, engine, limit, peer
+from reports.benchmarks.training.memory import peak
+from reports.benchmarks.training.turnaround import Turnaround
+from trainers.api import DataConfig
+
+CASES = {
+    "cpu": (("tf_efficientnetv2_b0", 64), ("tf_efficientnetv2_b0", 128)),
+    "cuda": (
+        *(("tf_efficientnetv2_b0", size) for size in (64, 128, 192)),
+        *(("tf_efficientnetv2_s", size) for size in (128, 224, 300)),
+    ),
+}
+DEFAULTS = {"cpu": {"batch": 64, "steps": 12}, "cuda": {"batch": 256, "steps": 60}}
+LARGE_MODEL_STEPS = 20
+"""On a GPU, for the S model, whose steps take long enough to be timed in fewer."""
+LEAST_REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case, measured `repeats` times by every contender."""
+
+    case: Case
+    images_per_second: dict[str, list[float]]
+    """By contender, in the order measured."""
+    peak_memory: dict[str, int | None]
+    """Greatest of all repeats, bytes; None where it could not be measured."""
+
+    def median(self, contender: str) -> float:
+        """Images per second."""
+        return statistics.median(self.images_per_second[contender])
+
+    def ratio(self, contender: str, base: str) -> float:
+        """Median over repeats of the ratio within one repeat: what slows both does not count."""
+        pairs = zip(self.images_per_second[contender], self.images_per_second[base], strict=True)
+        return statistics.median(one / other for one, other in pairs)
+
+
+def measure(case: Case, repeats: int) -> Row:
+    """Let all contenders run `repeats` + 1 times in turn."""
+    contenders = _contenders(case)
+    names = list(contenders)
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    memory: dict[str, int | None] = dict.fromkeys(names)
+    for round_ in range(repeats + 1):
+        shift = round_ % len(names)
+        for name in names[shift:] + names[:shift]:
+            with peak(case.device) as bytes_used:
+                rate = contenders[name]()
+            print(f"{case.model} {case.size} px, round {round_}, {name}: {rate:.1f} images/s", file=sys.stderr)
+            if round_:
+                rates[name].append(rate)
+                used = bytes_used()
+                memory[name] = max(used, memory[name] or 0) if used is not None else None
+    return Row(case, rates, memory)
+
+
+def _contenders(case: Case) -> dict[str, Contender]:
+    engines = {"engine": engine(case), "engine, EMA": engine(case, ema=True)}
+    if case.device.startswith("cuda"):
+        engines["engine, CUDA graphs"] = engine(case, cuda_graphs=True)
+        engines["engine, EMA, CUDA graphs"] = engine(case, ema=True, cuda_graphs=True)
+    return {"limit": limit(case), **engines, "peer": peer(case)}
+
+
+def table(rows: Sequence[Row], turnaround: Turnaround | None, missing: Sequence[tuple[str, str, int]]) -> str:
+    """Markdown: medians in images per second, ratios, peak memory."""
+    lines = [
+        "| device | model | px | contender | images/s | least to most | of the limit | of the peer | peak memory |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        for name, rates in row.images_per_second.items():
+            used = row.peak_memory[name]
+            cells = [
+                row.case.device,
+                row.case.model,
+                str(row.case.size),
+                name,
+                f"{row.median(name):.1f}",
+                f"{min(rates):.1f} to {max(rates):.1f}",
+                f"{row.ratio(name, 'limit'):.3f}",
+                f"{row.ratio(name, 'peer'):.2f}",
+                f"{used / 2**20:,.0f} MiB" if used is not None else "not measured",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += [f"| {device} | {model} | {size} | not measured | | | | | |" for device, model, size in missing]
+    if turnaround:
+        lines += ["", *_turnaround_lines(turnaround)]
+    return "\n".join(lines)
+
+
+def _turnaround_lines(measured: Turnaround) -> list[str]:
+    warm, ending, fresh = (statistics.median(times) for times in (measured.warm, measured.ending, measured.fresh))
+    return [
+        "| from a trial's last step to the next trial's first | median |",
+        "|---|---|",
+        f"| on a warm process | {warm:.2f} s |",
+        f"| evaluation (10 images) and checkpoint of the ending trial, on top | {ending:.2f} s |",
+        f"| with a fresh process for the next trial | {fresh:.2f} s ({fresh / warm:.0f} times the warm one) |",
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, write."""
+    options = _options(arguments)
+    kind = options.device.partition(":")[0]
+    conditions, rows = environment(), []
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = options.cache_dir or scratch
+        shown = [(options.model, size) for size in options.sizes] if options.sizes else CASES[kind]
+        for model, size in shown:
+            case = Case(
+                model=model,
+                size=size,
+                device=options.device,
+                batch=options.batch or DEFAULTS[kind]["batch"],
+                steps=options.steps or _steps(kind, model),
+                threads=options.threads,
+                workers=options.workers,
+                source=DataConfig(name=options.data, root=options.root),
+                cache_dir=cache,
+            )
+            rows.append(measure(case, options.repeats))
+            _write(options.json, conditions, rows)  # what is measured is kept, whatever happens to the rest
+        turnaround = None
+        if not options.no_turnaround:
+            turnaround = training_turnaround.measure(
+                CASES["cpu"][0][0],
+                size=64,
+                device=options.device,
+                threads=options.threads,
+                cache_dir=cache,
+                repeats=options.repeats,
+            )
+    missing = [("cuda", *case) for case in CASES["cuda"]] if kind == "cpu" else []
+    text = table(rows, turnaround, missing)
+    print(text)
+    _write(options.json, conditions, rows, turnaround, missing)
+
+
+def _settings(case: Case) -> dict[str, Any]:
+    """What the figures depend on; where this machine keeps the images is none of that."""
+    settings = asdict(case)
+    del settings["cache_dir"], settings["source"]["root"]
+    return settings
+
+
+def _steps(kind: str, model: str) -> int:
+    return LARGE_MODEL_STEPS if kind == "cuda" and model.endswith("v2_s") else DEFAULTS[kind]["steps"]
+
+
+def _write(
+    path: Path | None,
+    conditions: dict[str, Any],
+    rows: Sequence[Row],
+    turnaround: Turnaround | None = None,
+    missing: Sequence[tuple[str, str, int]] = (),
+) -> None:
+    if path is None:
+        return
+    report = {
+        "environment": conditions,
+        "rows": [
+            {
+                **asdict(row),
+                "case": _settings(row.case),
+                "median": {name: row.median(name) for name in row.images_per_second},
+                "of_the_limit": {name: row.ratio(name, "limit") for name in row.images_per_second},
+                "of_the_peer": {name: row.ratio(name, "peer") for name in row.images_per_second},
+            }
+            for row in rows
+        ],
+        "turnaround_seconds": asdict(turnaround) if turnaround else None,
+        "not_measured": missing,
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(table(rows, turnaround, missing) + "\n", encoding="utf-8")
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.benchmarks.training", description=__doc__.split("\n")[0] if __doc__ else None
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--repeats", type=int, default=LEAST_REPEATS, help="measurements per contender (5)")
+    parser.add_argument("--sizes", type=int, nargs="+", help="image sizes of --model instead of the usual cases")
+    parser.add_argument("--model", default=CASES["cpu"][0][0], help="timm model for --sizes")
+    parser.add_argument("--batch", type=int, help="images per step (64; 256 on a GPU)")
+    parser.add_argument("--steps", type=int, help="steps per measurement (12; on a GPU 60, 20 of the S model)")
+    parser.add_argument("--threads", type=int, default=cores, help="torch threads (all cores)")
+    parser.add_argument("--workers", type=int, default=cores, help="loader processes of the peer (all cores)")
+    parser.add_argument("--device", default=device, help="cpu, cuda or cuda:N (cuda where there is one)")
+    parser.add_argument("--data", choices=("shapes", "cifar10"), default="shapes", help="the images (shapes)")
+    parser.add_argument("--root", default="data", help="folder of the CIFAR files")
+    parser.add_argument("--cache-dir", help="where decoded images are kept (a temporary folder)")
+    parser.add_argument("--json", type=Path, help="write all figures here, and the table beside it as .md")
+    parser.add_argument("--no-turnaround", action="store_true", help="leave out the time between trials")
+    options = parser.parse_args(arguments)
+    if options.repeats < LEAST_REPEATS:
+        print(f"fewer than {LEAST_REPEATS} repeats: these figures are a trial run", file=sys.stderr)
+    return options

@@ -1,0 +1,236 @@
+"""Three ways through the same training: the bare steps, this engine, and timm's own loader and loop.
+
+Each measurement trains from fresh weights and a fresh optimiser, which are built before the clock starts. All
+use the same network, optimiser, precision, thread count and batch; none clips gradients.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import timm.data
+import timm.loss
+import timm.optim
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from trainers import data, finetune
+from trainers import numerics as runtime
+from trainers.api import (
+    Augment,
+    Context,
+    DataConfig,
+    Ema,
+    MagnitudeRamp,
+    ModelConfig,
+    Progressive,
+    RateRamp,
+    SizeRamp,
+    TrainConfig,
+    TrialConfig,
+)
+from trainers.augment.magnitude import to_timm
+from trainers.augment.randaugment import MAGNITUDE_STD
+from trainers.checkpoint import DirectoryStore
+from trainers.loop import optimizers as optim
+
+TIMM: Any = timm
+"""Half of what is used of it has no types."""
+MAGNITUDE, LAYERS, MIXUP, SMOOTHING = 9.0, 2, 0.2, 0.1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the benchmark."""
+
+    model: str
+    size: int
+    """Pixels."""
+    device: str
+    batch: int
+    steps: int
+    """Optimiser steps of one measurement, which is one epoch."""
+    threads: int
+    workers: int
+    """Loader processes of the peer."""
+    source: DataConfig
+    cache_dir: str
+
+    def config(self, *, ema: bool = False, cuda_graphs: bool = False) -> TrialConfig:
+        """What the engine is given: RandomResizedCrop, flips, RandAugment, mixup, label smoothing."""
+        return TrialConfig(
+            data=replace(self.source, train_limit=self.batch * self.steps, validation_limit=10),
+            model=ModelConfig(name=self.model, pretrained=False),
+            train=TrainConfig(
+                epochs=2 if cuda_graphs else 1,  # the first one holds the recording
+                batch_size=self.batch,
+                optimizer="adamw",
+                lr=1e-4,
+                schedule="constant",
+                clip_grad=0,
+                label_smoothing=SMOOTHING,
+                ema=Ema(decay=0.999 if ema else 0),
+                cuda_graphs=cuda_graphs,
+                eval_size=32,
+                augment=Augment(crop="resized", randaugment_layers=LAYERS),
+                progressive=Progressive(
+                    stages=1,
+                    size=SizeRamp(end=self.size),
+                    randaugment=MagnitudeRamp(end=MAGNITUDE),
+                    dropout=RateRamp(end=0),
+                    mixup=RateRamp(end=MIXUP),
+                ),
+            ),
+        )
+
+    @cached_property
+    def images(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
+        """The images (N, 3, H, W) and labels that every contender trains on, and the number of classes."""
+        train, _ = data.train_and_validation(self.config().data, self.cache_dir, "cpu")
+        return train.images[train.indices].numpy(), train.labels[train.indices].numpy(), len(train.classes)
+
+
+Contender = Callable[[], float]
+"""One measurement: images per second."""
+
+
+def limit(case: Case) -> Contender:
+    """The bare steps: forward, loss, backward, optimiser, on one fixed batch that is there already."""
+
+    def measure() -> float:
+        train, context = case.config().train, _context(case, "")
+        numerics = runtime.numerics(train, case.device)
+        network = _network(case, numerics)
+        optimizer = optim.create(train, network, case.device)
+        pixels = torch.randn(case.batch, 3, case.size, case.size, device=case.device)
+        pixels = pixels.contiguous(memory_format=numerics.memory_format)
+        targets = torch.full((case.batch, case.images[2]), 1 / case.images[2], device=case.device)
+        with runtime.session(context, numerics), _clock(case) as seconds:
+            for _ in range(case.steps):
+                optimizer.zero_grad(set_to_none=True)
+                with numerics.autocast():
+                    logits = network(pixels)
+                F.cross_entropy(logits.float(), targets).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+        return case.batch * case.steps / seconds()
+
+    return measure
+
+
+def engine(case: Case, **switches: bool) -> Contender:
+    """This project's trainer through its public generator: one whole epoch, data and metrics included.
+
+    `switches` are those of `Case.config`. The rate is the one it reports of its last epoch, which leaves out evaluation
+    and checkpoint.
+    """
+
+    def measure() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            *_, metrics = finetune.train(case.config(**switches), _context(case, folder))
+        assert metrics.images_per_second is not None
+        return metrics.images_per_second
+
+    return measure
+
+
+def peer(case: Case) -> Contender:
+    """The loader, augmentation, mixup, optimiser and loop of timm's training script, with its defaults.
+
+    Its prefetcher normalises on the device and `FastCollateMixup` mixes in the workers, as there. Workers persist
+    from one measurement to the next; RandAugment applies every operation it draws (`p1.0`), as this engine does.
+    """
+    images, labels, classes = case.images
+    described = TIMM.create_model(case.model)
+    loader = TIMM.data.create_loader(
+        _Pictures(images, labels),
+        input_size=(3, case.size, case.size),
+        batch_size=case.batch,
+        is_training=True,
+        auto_augment=to_timm(MAGNITUDE, layers=LAYERS, std=MAGNITUDE_STD),
+        color_jitter=0.0,
+        interpolation="bilinear",
+        mean=described.pretrained_cfg["mean"],
+        std=described.pretrained_cfg["std"],
+        num_workers=case.workers,
+        collate_fn=TIMM.data.FastCollateMixup(
+            mixup_alpha=MIXUP, mode="elem", label_smoothing=SMOOTHING, num_classes=classes
+        ),
+        pin_memory=case.device.startswith("cuda"),
+        device=torch.device(case.device),
+    )
+
+    def measure() -> float:
+        train, context = case.config().train, _context(case, "")
+        numerics = runtime.numerics(train, case.device)
+        trained = _network(case, numerics)
+        optimizer = TIMM.optim.create_optimizer_v2(trained, opt="adamw", lr=train.lr, weight_decay=train.weight_decay)
+        criterion = TIMM.loss.SoftTargetCrossEntropy()
+        with runtime.session(context, numerics), _clock(case) as seconds:
+            count = 0
+            for pixels, targets in loader:
+                pixels = pixels.contiguous(memory_format=numerics.memory_format)
+                with numerics.autocast():
+                    loss = criterion(trained(pixels), targets)
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                count += len(pixels)
+        return count / seconds()
+
+    return measure
+
+
+class _Pictures(torch.utils.data.Dataset[tuple[Any, int]]):
+    """Pillow images for timm's transforms, which `create_loader` puts into `transform`."""
+
+    transform: Callable[[Image.Image], Any]
+
+    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+        self.images, self.labels = np.ascontiguousarray(images.transpose(0, 2, 3, 1)), labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+def _network(case: Case, numerics: runtime.Numerics) -> nn.Module:
+    network: nn.Module = timm.create_model(case.model, num_classes=case.images[2])
+    return network.to(case.device).to(memory_format=numerics.memory_format).train()
+
+
+def _context(case: Case, folder: str) -> Context:
+    return Context(
+        seed=0,
+        checkpoints=DirectoryStore(folder),
+        device=case.device,
+        threads=case.threads,
+        cache_dir=case.cache_dir,
+    )
+
+
+@contextmanager
+def _clock(case: Case) -> Iterator[Callable[[], float]]:
+    """Seconds spent inside, the device's work included."""
+    taken = [0.0]
+    _finish(case.device)
+    started = time.perf_counter()
+    yield lambda: taken[0]
+    _finish(case.device)
+    taken[0] = time.perf_counter() - started
+
+
+def _finish(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)

@@ -1,0 +1,149 @@
+"""One whole training on full CIFAR-10 from random weights, to see that its curve is a sane one.
+
+    python -m reports.benchmarks.training.full_training --root FOLDER --json reports/benchmarks/full_training.json
+
+Progressive learning in four stages with everything on: RandAugment, mixup, dropout, averaged weights. Scores are of
+the validation part; no test image is seen. Every epoch goes into the JSON file, the curves into a PNG beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from reports.benchmarks.environment import environment
+from reports.drawing import palette
+from reports.drawing.plot import Axis, Lines, Panel, Plot, Rule
+from reports.drawing.png import png
+from trainers import data, finetune
+from trainers.api import (
+    Context,
+    DataConfig,
+    Ema,
+    EpochMetrics,
+    MagnitudeRamp,
+    ModelConfig,
+    Progressive,
+    RateRamp,
+    SizeRamp,
+    TrainConfig,
+    TrialConfig,
+)
+from trainers.checkpoint import DirectoryStore
+
+
+def configuration(options: argparse.Namespace) -> TrialConfig:
+    """The training: a quarter of the epochs at each of four sizes, regularisation growing with them."""
+    return TrialConfig(
+        data=DataConfig(name="cifar10", root=str(options.root), train_limit=options.train_limit),
+        model=ModelConfig(name=options.model, pretrained=False, bn_momentum=0.1),
+        train=TrainConfig(
+            epochs=options.epochs,
+            batch_size=options.batch,
+            lr=2e-3,
+            weight_decay=0.05,
+            warmup_epochs=min(2.0, options.epochs / 4),
+            ema=Ema(decay=0.998),
+            score="ema",
+            eval_batch_size=1000,
+            checkpoint_every=options.epochs,
+            progressive=Progressive(
+                stages=min(4, options.epochs),
+                size=SizeRamp(start=options.sizes[0], end=options.sizes[1]),
+                randaugment=MagnitudeRamp(start=2, end=8),
+                dropout=RateRamp(start=0.1, end=0.3),
+                mixup=RateRamp(start=0.0, end=0.1),
+            ),
+        ),
+    )
+
+
+def figure(epochs: Sequence[EpochMetrics], title: str) -> Plot:
+    """Validation accuracy and losses over epochs, stages marked."""
+    numbers = [float(one.epoch) for one in epochs]
+    starts = [
+        Rule(one.epoch - 0.5, f"{one.image_size} px")
+        for before, one in zip([None, *epochs], epochs, strict=False)
+        if before is None or before.stage != one.stage
+    ]
+
+    def line(name: str, values: Sequence[float | None], color: str) -> Lines:
+        return Lines(name, [(numbers, [float(value or 0) for value in values])], color, width=2)
+
+    accuracy = Panel(
+        x=Axis("epoch"),
+        y=Axis("validation accuracy, %"),
+        marks=(
+            line("averaged weights (EMA)", [100 * (one.val_accuracy_ema or 0) for one in epochs], palette.BLUE),
+            line("raw weights", [100 * (one.val_accuracy_raw or 0) for one in epochs], palette.ORANGE),
+        ),
+        rules=starts,
+    )
+    losses = Panel(
+        x=Axis("epoch"),
+        y=Axis("cross-entropy, nats"),
+        marks=(
+            line("training, with mixup and smoothed labels", [one.train_loss for one in epochs], palette.PURPLE),
+            line("validation", [one.val_loss for one in epochs], palette.BLUE),
+        ),
+        rules=starts,
+    )
+    return Plot("full-training", title, (accuracy, losses), columns=2, height=420)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, print a line per epoch, write."""
+    options = _options(arguments)
+    config, conditions, epochs = configuration(options), environment(), []
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = options.cache_dir or scratch
+        data.prepare(config.data, cache)
+        context = Context(seed=0, checkpoints=DirectoryStore(f"{scratch}/run"), device=options.device, cache_dir=cache)
+        started = time.perf_counter()
+        for one in finetune.train(config, context):
+            epochs.append(one)
+            print(
+                f"epoch {one.epoch:3} {one.image_size:4} px  loss {one.train_loss:.3f}  validation {one.val_loss:.3f}  "
+                f"raw {100 * (one.val_accuracy_raw or 0):.2f} %  EMA {100 * (one.val_accuracy_ema or 0):.2f} %  "
+                f"{one.images_per_second:,.0f} images/s",
+                file=sys.stderr,
+            )
+        seconds = time.perf_counter() - started
+    last = epochs[-1]
+    print(f"{len(epochs)} epochs in {seconds:.1f} s: validation accuracy {100 * last.val_accuracy:.2f} %")
+    if options.json:
+        report = {
+            "environment": conditions,
+            "config": asdict(config) | {"data": asdict(config.data) | {"root": "data"}},
+            "seconds": seconds,
+            "epochs": [{key: value for key, value in asdict(one).items() if value is not None} for one in epochs],
+        }
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        title = f"{options.model} from random weights, {conditions['gpu'] or 'CPU'}, {seconds:.0f} s"
+        options.json.with_suffix(".png").write_bytes(png(figure(epochs, title)))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m reports.benchmarks.training.full_training", description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the CIFAR-10 files")
+    parser.add_argument("--model", default="tf_efficientnetv2_b0", help="timm model (tf_efficientnetv2_b0)")
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--batch", type=int, default=512, help="images per step")
+    parser.add_argument("--sizes", type=int, nargs=2, default=(64, 128), help="pixels of the first and the last stage")
+    parser.add_argument("--train-limit", type=int, help="at most so many training images (all)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--cache-dir", help="where decoded images are kept (a temporary folder)")
+    parser.add_argument("--json", type=Path, help="write all epochs here, and the curves beside it as .png")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Colours that people with any colour vision tell apart: after Okabe and Ito, without green beside red.
+
+All are of a middle lightness, so that one set serves a light and a dark page. Shape or dash always says the same
+thing as the colour.
+"""
+
+from __future__ import annotations
+
+from reports.drawing.plot import Dash, Symbol
+
+BLUE, ORANGE, GREY, VERMILION, PURPLE, SKY = "#2477b3", "#e69f00", "#8d939c", "#d55e00", "#b07aa1", "#56b4e9"
+
+STATUS_COLOR = {
+    "complete": BLUE,
+    "pruned": GREY,
+    "failed": VERMILION,
+    "interrupted": PURPLE,
+    "running": SKY,
+    "waiting": GREY,
+}
+STATUS_SYMBOL: dict[str, Symbol] = {
+    "complete": "circle",
+    "pruned": "diamond",
+    "failed": "x",
+    "interrupted": "square",
+    "running": "triangle-up",
+    "waiting": "circle",
+}
+BEST = ORANGE
+BASELINE = PURPLE
+
+STUDY_COLOR = (BLUE, ORANGE, PURPLE, GREY, SKY, VERMILION)
+STUDY_SYMBOL: tuple[Symbol, ...] = ("circle", "square", "diamond", "triangle-up", "x", "star")
+STUDY_DASH: tuple[Dash, ...] = ("solid", "dash", "dot")
+
+FIFTHS = ((BLUE, 0.95), ("#6a9fc5", 0.75), ("#8f9dab", 0.65), ("#9a9a9a", 0.55), ("#a8a29a", 0.5))
+"""(colour, opacity) from the best fifth to the worst: what is better stands out, on light and on dark."""
+DARK_INK, LIGHT_INK = "#1d2129", "#ffffff"
+
+
+def ink_on(color: str) -> str:
+    """The text colour that is legible on `color`."""
+    red, green, blue = _channels(color)
+    return DARK_INK if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else LIGHT_INK
+
+
+def lighter(color: str) -> str:
+    """`color` mixed with white, for what is less important."""
+    return "#" + "".join(f"{255 - (255 - channel) * 2 // 5:02x}" for channel in _channels(color))
+
+
+def _channels(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
+SEQUENTIAL = ("#3f63a8", "#74809a", "#a39b82", "#d0b850", "#f5dc2e")
+"""Low to high, lightness rising throughout, as Cividis without its end that is lost on a dark page."""
+
+
+def study_color(index: int) -> str:
+    """The colour of the study at this place of the comparison."""
+    return STUDY_COLOR[index % len(STUDY_COLOR)]
+
+
+def study_symbol(index: int) -> Symbol:
+    """The point shape of that study."""
+    return STUDY_SYMBOL[index % len(STUDY_SYMBOL)]
+
+
+def study_dash(index: int) -> Dash:
+    """The line style of that study; differs among studies that share a colour."""
+    return STUDY_DASH[index % len(STUDY_DASH)]

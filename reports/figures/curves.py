@@ -1,0 +1,160 @@
+"""Learning curves of all trials, with rungs and the boundaries of progressive stages."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from hpo.ledger.records import StudyRecord, TrialRecord
+from reports.analysis.stages import Stages, by_compute, resource, rungs
+from reports.drawing import palette
+from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points, Rule
+from reports.figures.trials import ACCURACY, NO_REPORT, hover, points, thin, thinned_note
+from trainers.schedule import Stage, compute
+
+MOST_CURVES = 400
+MOST_MARKED = 120
+"""With more curves the marks at stage boundaries would hide them."""
+
+
+def curves(studies: Sequence[StudyRecord]) -> Plot | Missing:
+    """The figure; all studies on one pair of axes."""
+    title = "Learning curves"
+    if not any(trial.epochs for study in studies for trial in study.trials):
+        return Missing(title, NO_REPORT)
+    compared = len(studies) > 1
+    counts_compute = all(by_compute(study) for study in studies)
+    marks: list[Mark] = []
+    shown = total = 0
+    for index, study in enumerate(studies):
+        reported = [trial for trial in study.trials if trial.epochs]
+        kept = thin(study, reported, MOST_CURVES // len(studies))
+        shown, total = shown + len(kept), total + len(reported)
+        marks += _of_study(study, kept, counts_compute, index if compared else None)
+    if not compared:
+        marks += _singled_out(studies[0], counts_compute)
+    changes = _changes(studies[0], counts_compute) if not compared and shown <= MOST_MARKED else []
+    unit = "Compute (epochs at the largest image size)" if counts_compute else "Epoch"
+    rules = _rules(studies, counts_compute)
+    ends = [resource(t.epochs[-1], counts_compute) for study in studies for t in study.trials if t.epochs]
+    # The whole training is shown from the beginning, so that rungs ahead stand where they will be met.
+    ends += [rule.at for rule in rules]
+    if not counts_compute:
+        ends += [float(study.spec.train.epochs) for study in studies]
+    span = (0.0, 1.03 * max(ends))
+    return Plot(
+        "curves",
+        title,
+        [Panel(Axis(unit, span), Axis(ACCURACY), [*marks, *changes], rules=rules)],
+        _caption(studies, compared, bool(changes)) + thinned_note(shown, total),
+        height=520,
+    )
+
+
+def _caption(studies: Sequence[StudyRecord], compared: bool, marked: bool) -> str:
+    faded = "Faded curves were pruned. " if not compared else "Colours tell the studies apart; faded: pruned. "
+    asha = "Dotted lines: ASHA's rungs. " if any(rungs(study) for study in studies) else ""
+    if any(study.spec.asha.align == "stages" for study in studies):
+        asha += "A trial is judged at the end of its stage nearest to a rung. "
+    plan = _common_plan(studies)
+    stage = ""
+    if len(plan) > 1:
+        whose = "the best trial's" if studies[0].best else "the first trial's"
+        sizes = ", ".join(f"{one.size} px to epoch {one.last_epoch}" for one in plan)
+        stage = f"Dashed lines: the ends of {whose} progressive stages ({sizes}). "
+    dots = "Diamonds: where a trial goes on to its next stage." if marked else ""
+    return f"{faded}{asha}{stage}{dots}".strip()
+
+
+def _path(trial: TrialRecord, counts_compute: bool) -> tuple[list[float], list[float]]:
+    return (
+        [resource(epoch, counts_compute) for epoch in trial.epochs],
+        [points(epoch.metrics.val_accuracy) for epoch in trial.epochs],
+    )
+
+
+def _of_study(study: StudyRecord, kept: list[TrialRecord], counts_compute: bool, index: int | None) -> list[Mark]:
+    marks: list[Mark] = []
+    singled = {id(study.best), id(study.baseline)} if index is None else set()
+    for status in ("pruned", "interrupted", "running", "failed", "complete"):
+        chosen = [trial for trial in kept if trial.status == status and id(trial) not in singled]
+        if not chosen:
+            continue
+        name, color = status, palette.STATUS_COLOR[status]
+        if index is not None:
+            name, color = f"{study.name}: {status}", palette.study_color(index)
+        paths = [_path(trial, counts_compute) for trial in chosen]
+        texts = [hover(study, trial, index is not None) for trial in chosen]
+        faded = status == "pruned"
+        dash = "dot" if status == "failed" else palette.study_dash(index or 0)
+        marks.append(
+            Lines(name, paths, color, 1.0 if faded else 1.6, dash, opacity=0.35 if faded else 0.85, hover=texts)
+        )
+        lone = [(x[0], y[0], text) for (x, y), text in zip(paths, texts, strict=True) if len(x) == 1]
+        if lone:  # a line through one point is invisible
+            xs, ys, hovers = zip(*lone, strict=True)
+            opacity = 0.45 if faded else 0.9
+            marks.append(Points(name, xs, ys, color, size=4, opacity=opacity, hover=hovers, legend=False))
+    return marks
+
+
+def _singled_out(study: StudyRecord, counts_compute: bool) -> list[Mark]:
+    marks: list[Mark] = []
+    if study.baseline is not None and study.baseline.epochs:
+        text = [hover(study, study.baseline, False)]
+        name = f"default recipe (trial {study.baseline.number})"
+        marks.append(Lines(name, [_path(study.baseline, counts_compute)], palette.BASELINE, 2.5, "dash", hover=text))
+    if study.best is not None:
+        text = [hover(study, study.best, False)]
+        name = f"best (trial {study.best.number})"
+        marks.append(Lines(name, [_path(study.best, counts_compute)], palette.BEST, 3.0, hover=text))
+    return marks
+
+
+def _changes(study: StudyRecord, counts_compute: bool) -> list[Mark]:
+    """The first epoch of every later stage, on each curve."""
+    found = [
+        (resource(epoch, counts_compute), points(epoch.metrics.val_accuracy), trial, epoch.metrics)
+        for trial in study.trials
+        for before, epoch in zip(trial.epochs, trial.epochs[1:], strict=False)
+        if epoch.metrics.stage != before.metrics.stage
+    ]
+    if not found:
+        return []
+    texts = [f"trial {trial.number}: stage {(m.stage or 0) + 1} begins, {m.image_size} px" for *_, trial, m in found]
+    return [
+        Points(
+            "next stage begins",
+            [x for x, *_ in found],
+            [y for _, y, *_ in found],
+            palette.GREY,
+            symbol="diamond",
+            size=5,
+            opacity=0.8,
+            hover=texts,
+        )
+    ]
+
+
+def _plan(study: StudyRecord) -> tuple[Stage, ...]:
+    """The stages of the best trial, or of the first one; none where the trainer has none."""
+    stages = Stages(study)
+    trial = study.best or next((one for one in study.trials if one.epochs), None)
+    return stages.of(trial) if stages.known and trial is not None else ()
+
+
+def _rules(studies: Sequence[StudyRecord], counts_compute: bool) -> list[Rule]:
+    levels = sorted({level for study in studies for level in rungs(study)})
+    found = [Rule(level, f"rung {level:g}") for level in levels]
+    plan = _common_plan(studies)
+    unit = studies[0].spec.base().train.compute_size if plan else None
+    for before, stage in itertools.pairwise(plan):
+        at = compute(plan, before.last_epoch, unit) if counts_compute else before.last_epoch
+        found.append(Rule(at, f"{before.size} → {stage.size} px", dash="dash", raised=True))
+    return found
+
+
+def _common_plan(studies: Sequence[StudyRecord]) -> tuple[Stage, ...]:
+    """The stages to draw: none where the studies' own differ."""
+    plans = {_plan(study) for study in studies}
+    return plans.pop() if len(plans) == 1 else ()

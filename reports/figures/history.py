@@ -1,0 +1,151 @@
+"""Optimisation history: what each trial reached, and the best complete one so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hpo.ledger.records import StudyRecord, TrialRecord
+from reports.analysis.timeline import Clock, ended, spans
+from reports.drawing import palette
+from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points, Rule
+from reports.figures.trials import NO_REPORT, accuracy_axis, below_note, hover, points, thin, thinned_note
+from reports.figures.workers import time_unit
+
+MOST_POINTS = 2_000
+
+
+def history(studies: Sequence[StudyRecord]) -> Plot | Missing:
+    """The figure, by number of ended trials and by working time."""
+    title = "Optimisation history"
+    by_study = [_ordered(study) for study in studies]
+    if not any(by_study):
+        return Missing(title, NO_REPORT)
+    compared = len(studies) > 1
+    axis, below = accuracy_axis(points(one.value or 0.0) for trials in by_study for one, _ in trials)
+    close, _ = accuracy_axis(points(one.value or 0.0) for trials in by_study for one, _ in trials if one.complete)
+    unit, seconds = time_unit(max(moment for trials in by_study for _, moment in trials))
+    count: list[Mark] = []
+    clock: list[Mark] = []
+    shown = 0
+    for index, (study, trials) in enumerate(zip(studies, by_study, strict=True)):
+        kept = {one.number for one in thin(study, [trial for trial, _ in trials], MOST_POINTS)}
+        shown += len(kept)
+        ranked = [(place, trial) for place, (trial, _) in enumerate(trials, 1) if trial.number in kept]
+        marks = _compared(study, ranked, index) if compared else _by_status(study, ranked)
+        count += [
+            *marks,
+            *_incumbent(study, [(place, trial) for place, (trial, _) in enumerate(trials, 1)], index, compared),
+        ]
+        clock += _incumbent(
+            study, [(moment / seconds, trial) for trial, moment in trials], index, compared, legend=False
+        )
+        clock += _complete(study, [(t, moment / seconds) for t, moment in trials], index, compared)
+    rules = _baseline_rules(studies[0]) if not compared else []
+    what = "The line is the best complete trial so far" + (
+        f"; dashed: the default recipe (trial {studies[0].baseline.number})." if rules and studies[0].baseline else "."
+    )
+    return Plot(
+        "history",
+        title,
+        [
+            Panel(Axis("Trials ended"), axis, count, "all trials", rules),
+            Panel(Axis(f"Study time ({unit})"), close, clock, "complete trials in time", rules),
+        ],
+        f"Each point is one trial at its last epoch. {what}"
+        f"{below_note(below)}{thinned_note(shown, sum(map(len, by_study)))}",
+        columns=2,
+        height=400,
+    )
+
+
+def _ordered(study: StudyRecord) -> list[tuple[TrialRecord, float]]:
+    """Trials that reported, in order of their end, with the seconds of study time until then."""
+    timed = [(moment, trial) for trial in study.trials if trial.epochs and (moment := ended(trial)) is not None]
+    clock = Clock(study, spans(study))
+    timed.sort(key=lambda pair: (pair[0], pair[1].number))
+    return [(trial, clock.position(moment)) for moment, trial in timed]
+
+
+def _by_status(study: StudyRecord, ranked: list[tuple[int, TrialRecord]]) -> list[Mark]:
+    marks: list[Mark] = []
+    for status in ("pruned", "failed", "interrupted", "running", "complete"):
+        chosen = [(place, one) for place, one in ranked if one.status == status]
+        if chosen:
+            marks.append(
+                Points(
+                    status,
+                    [float(place) for place, _ in chosen],
+                    [points(one.value or 0.0) for _, one in chosen],
+                    palette.STATUS_COLOR[status],
+                    symbol=palette.STATUS_SYMBOL[status],
+                    opacity=0.55 if status == "pruned" else 0.95,
+                    size=6 if status == "pruned" else 8,
+                    hover=[hover(study, one, False) for _, one in chosen],
+                )
+            )
+    return marks
+
+
+def _compared(study: StudyRecord, ranked: list[tuple[int, TrialRecord]], index: int) -> list[Mark]:
+    if not ranked:
+        return []
+    return [
+        Points(
+            study.name,
+            [float(place) for place, _ in ranked],
+            [points(one.value or 0.0) for _, one in ranked],
+            palette.study_color(index),
+            symbol=palette.study_symbol(index),
+            opacity=0.55,
+            size=6,
+            hover=[hover(study, one, True) for _, one in ranked],
+        )
+    ]
+
+
+def _incumbent(
+    study: StudyRecord, ranked: Sequence[tuple[float, TrialRecord]], index: int, compared: bool, *, legend: bool = True
+) -> list[Mark]:
+    """The running best of complete trials; drawn on to the last trial's end."""
+    x: list[float] = []
+    y: list[float] = []
+    for place, trial in ranked:
+        value = points(trial.value or 0.0)
+        if trial.complete and (not y or value > y[-1]):
+            x.append(place)
+            y.append(value)
+    if not x:
+        return []
+    x.append(max(ranked[-1][0], x[-1]))
+    y.append(y[-1])
+    name = f"{study.name}: best so far" if compared else "best so far"
+    color = palette.study_color(index) if compared else palette.BEST
+    return [Lines(name, [(x, y)], color, 2.5, palette.study_dash(index), steps=True, legend=legend)]
+
+
+def _complete(study: StudyRecord, trials: list[tuple[TrialRecord, float]], index: int, compared: bool) -> list[Mark]:
+    """Complete trials in time, so that the line's steps can be traced to trials."""
+    complete = [(trial, hours) for trial, hours in trials if trial.complete]
+    kept = {one.number for one in thin(study, [trial for trial, _ in complete], MOST_POINTS // 4)}
+    chosen = [(trial, hours) for trial, hours in complete if trial.number in kept]
+    if not chosen:
+        return []
+    return [
+        Points(
+            "complete",
+            [hours for _, hours in chosen],
+            [points(trial.value or 0.0) for trial, _ in chosen],
+            palette.study_color(index) if compared else palette.STATUS_COLOR["complete"],
+            symbol=palette.study_symbol(index) if compared else palette.STATUS_SYMBOL["complete"],
+            size=7,
+            hover=[hover(study, trial, compared) for trial, _ in chosen],
+            legend=False,
+        )
+    ]
+
+
+def _baseline_rules(study: StudyRecord) -> list[Rule]:
+    baseline = study.baseline
+    if baseline is None or not baseline.complete or baseline.value is None:
+        return []
+    return [Rule(points(baseline.value), "default recipe", vertical=False, dash="dash")]

@@ -1,0 +1,79 @@
+"""The Pareto front of a study with several objectives: accuracy against each of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.pareto import Objective, front, knee, objectives
+from reports.drawing import palette
+from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points
+from reports.figures.trials import ACCURACY, hover, points, thin, thinned_note
+
+MOST_POINTS = 1_000
+
+
+def pareto(study: StudyRecord, key: str) -> Plot | Missing | None:
+    """The figure; None for a study of accuracy alone."""
+    names = study.spec.objectives
+    if len(names) < 2:
+        return None
+    title = f"Trade-offs of {study.name}"
+    best = front(study)
+    if not best:
+        return Missing(title, "No trial is complete yet, and only trials of full length have a place in the front.")
+    complete = [trial for trial in study.trials if trial.complete]
+    shown = thin(study, complete, MOST_POINTS)
+    middle = knee(best, names)
+    return Plot(
+        key,
+        title,
+        [_panel(study, one, shown, best, middle) for one in objectives(names)[1:]],
+        "Each point is one complete trial. Those of the front are not beaten in every objective by any other one; "
+        f"the line joins them where only two objectives are. The knee is trial {middle.number}, where the front bulges "
+        f"most.{thinned_note(len(shown), len(complete))}",
+        columns=min(2, len(names) - 1),
+        height=400,
+    )
+
+
+def _panel(
+    study: StudyRecord, one: Objective, shown: Sequence[TrialRecord], best: Sequence[TrialRecord], middle: TrialRecord
+) -> Panel:
+    inside = {trial.number for trial in best}
+    others = [trial for trial in shown if trial.number not in inside and one.of(trial) is not None]
+    marks: list[Mark] = []
+    if others:
+        marks.append(_points(study, "complete", one, others, palette.STATUS_COLOR["complete"], 6))
+    ordered = sorted(best, key=lambda trial: one.of(trial) or 0.0)
+    if len(study.spec.objectives) == 2:
+        x, y = [one.of(trial) or 0.0 for trial in ordered], [points(trial.value or 0.0) for trial in ordered]
+        marks.append(Lines("front", [(x, y)], palette.BEST, 1.5, legend=False))
+    marks.append(_points(study, "Pareto front", one, ordered, palette.BEST, 9))
+    marks.append(
+        Points(
+            "knee",
+            [one.of(middle) or 0.0],
+            [points(middle.value or 0.0)],
+            palette.BEST,
+            symbol="star",
+            size=16,
+            hover=[hover(study, middle, False)],
+        )
+    )
+    better = "more" if one.maximize else "fewer" if one.name in ("params", "macs") else "less"
+    return Panel(Axis(f"{one.label[0].upper()}{one.label[1:]} ({better} is better)"), Axis(ACCURACY), marks)
+
+
+def _points(
+    study: StudyRecord, name: str, one: Objective, trials: Sequence[TrialRecord], color: str, size: float
+) -> Points:
+    return Points(
+        name,
+        [one.of(trial) or 0.0 for trial in trials],
+        [points(trial.value or 0.0) for trial in trials],
+        color,
+        symbol="diamond" if name == "Pareto front" else "circle",
+        size=size,
+        hover=[f"{hover(study, trial, False)}\n{one.label}: {one.show(one.of(trial))}" for trial in trials],
+    )

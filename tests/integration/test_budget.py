@@ -1,0 +1,250 @@
+"""Budgets in virtual time: the real conductor and ledger, an epoch of each trial lasting as long as it says."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+from typing import Any
+
+import pytest
+from optuna.storages import InMemoryStorage
+
+from hpo.cli.display.plain import closing
+from hpo.driver import run as launch
+from hpo.driver import stopping as budget
+from hpo.driver.conductor import Conductor, Event
+from hpo.driver.session import succeeded
+from hpo.errors import NoTrialSucceeded, SpecificationError
+from hpo.export.incumbent import Incumbent
+from hpo.home import Home
+from hpo.ledger.outcome import Ending
+from hpo.ledger.reader import load_study
+from hpo.ledger.records import Repeat, StudyRecord
+from hpo.ledger.storage import open_storage
+from hpo.ledger.writer import Ledger
+from hpo.results.progress import progress
+from hpo.spec.study import Spec
+from hpo.validation.loader import parse_spec
+from hpo.validation.revision import revise
+from tests.conftest import synthetic_spec
+from tests.support.in_process_driver import create, reopen
+from tests.support.sample_records import study, trial
+from trainers.api import EpochMetrics
+
+HOUR = 3600.0
+
+
+class World:
+    """Workers that train in no time at all, and a clock that says otherwise. An epoch lasts an hour, on half a GPU."""
+
+    def __init__(self, ledger: Ledger, slots: int = 2) -> None:
+        self.now = 0.0
+        self.said: list[str] = []
+        self.conductor = Conductor(ledger, listener=self._hear, clock=lambda: self.now)
+        self.slots = slots
+
+    def _hear(self, event: Event) -> None:
+        if event.kind == "notice":
+            self.said.append(event.text)
+
+    def run(self) -> StudyRecord:
+        """Train to the end; the study's record as anybody else reads it."""
+        conductor, busy, order = self.conductor, list[tuple[float, int, int, float]](), 0
+        while True:
+            while len(busy) < self.slots and (job := conductor.next_trial()) is not None:
+                done = len(conductor.ledger.trial(job.number).epochs)
+                conductor.on_placed(job.number, "node", "cuda", 1)
+                heapq.heappush(busy, (self.now + HOUR, order, job.number, float(job.config.extra["quality"])))
+                order += 1
+            if not busy:
+                assert conductor.exhausted
+                break
+            self.now, _, number, quality = heapq.heappop(busy)
+            done = len(conductor.ledger.trial(number).epochs) + 1
+            value = quality * done / conductor.spec.train.epochs
+            if conductor.on_epoch(number, EpochMetrics(epoch=done, val_accuracy=value, seconds=HOUR)):
+                heapq.heappush(busy, (self.now + HOUR, order, number, quality))
+                order += 1
+        conductor.close()
+        return load_study(conductor.ledger._storage, conductor.ledger.name)
+
+
+def a_spec(limits: dict[str, object], **changes: object) -> Spec:
+    """Trials of 16 epochs with rungs at 1, 4; all of the same quality, so that nobody is pruned."""
+    settings: dict[str, Any] = {
+        "train": {"epochs": 16, "progressive": {"stages": 1}},
+        "space": {"extra.quality": {"type": "float", "low": 0.5, "high": 0.5}},
+        "enqueue": [],
+        "asha": {"reduction_factor": 4},
+        "budget": {"trials": 50, **limits},
+    }
+    return synthetic_spec("limited", **(settings | changes))
+
+
+def ran(limits: dict[str, object], **changes: object) -> tuple[StudyRecord, World, InMemoryStorage]:
+    storage = InMemoryStorage()
+    world = World(create(storage, a_spec(limits, **changes)))
+    return world.run(), world, storage
+
+
+def lengths(record: StudyRecord) -> list[int]:
+    return [len(one.epochs) for one in record.trials if one.started]
+
+
+def test_hours_let_running_trials_reach_their_next_rung() -> None:
+    """Both are after epoch 2 when 2.5 hours are over; the rung at 4 takes them until 4."""
+    record, world, _ = ran({"hours": 2.5})
+    assert world.now == 4 * HOUR
+    assert lengths(record) == [4, 4]
+    assert {one.status for one in record.trials} == {"interrupted"}
+    assert record.ended == "budget.hours: 2.5 hours are used up"
+    assert world.said == ["budget.hours: 2.5 hours are used up; running trials train to their next rung"]
+    assert progress(record, 1e12).over
+    assert "hpo resume limited budget.hours=…" in closing(record, "")
+
+
+def test_or_to_their_next_checkpoint() -> None:
+    """Every third epoch is saved."""
+    spec = {"train": {"epochs": 16, "checkpoint_every": 3, "progressive": {"stages": 1}}}
+    record, _, _ = ran({"hours": 3.5, "when_reached": "checkpoint"}, **spec)
+    assert lengths(record) == [6, 6]
+
+
+def test_without_a_rung_left_a_trial_trains_to_its_end() -> None:
+    record, _, _ = ran({"hours": 5.5})
+    assert lengths(record) == [16, 16]
+    assert {one.status for one in record.trials} == {"complete"}
+
+
+def test_gpu_hours_count_shares_of_gpus() -> None:
+    """Two trials at half a GPU: six epochs; what is in its seventh finishes it."""
+    record, _, _ = ran({"gpu_hours": 3, "when_reached": "checkpoint"}, resources={"gpus": 0.5})
+    assert lengths(record) == [4, 3]
+    assert record.ended == "budget.gpu_hours: 3 GPU-hours are used up"
+    assert budget.gpu_seconds(record) == pytest.approx(0.5 * HOUR * sum(lengths(record)))
+
+
+def test_a_target_counts_when_a_full_training_reaches_it() -> None:
+    """Half-way values do not end the study; the first complete trial does."""
+    record, _, _ = ran({"target": 0.5})
+    assert record.ended == "budget.target: trial 0 reached 0.5, asked for was 0.5"
+    assert record.count("complete") >= 1
+    missed, _, _ = ran({"target": 0.51, "trials": 2})
+    assert missed.ended == "budget.trials: all 2 trials have ended"
+
+
+def test_a_greater_budget_goes_on_where_the_study_ended() -> None:
+    """The same trials, from their rung; without one the study stays as it is and says why."""
+    first, _, storage = ran({"hours": 2.5})
+    same = budget.reached(first, 4 * HOUR)
+    assert same == first.ended
+    larger = revise(first.spec, ["budget.hours=100", "budget.trials=2"])
+    assert budget.reached(dataclasses.replace(first, spec=larger), 4 * HOUR) is None
+    ledger = reopen(storage, first.spec)
+    ledger.respecify(larger)
+    second = World(ledger).run()
+    assert lengths(second) == [16, 16]
+    assert second.ended == "budget.trials: all 2 trials have ended"
+    assert [len(one.attempts) for one in second.trials] == [2, 2]
+
+
+def test_noise_by_hand() -> None:
+    """Two configurations over three seeds: squares 2e-4 and 8e-4 over four degrees of freedom."""
+    assert budget.pooled_deviation([[0.90, 0.91, 0.92], [0.80, 0.82, 0.84]]) == pytest.approx(0.0158114)
+    assert budget.pooled_deviation([[0.9], [0.8]]) is None
+    repeats = tuple(
+        dataclasses.replace(trial(number, 16, ending=Ending.COMPLETE), repeat=Repeat(number % 2, number // 2, 0, False))
+        for number in range(4)
+    )
+    # Values 0.56, 0.561, 0.562, 0.563: each configuration has two, 0.002 apart, so a deviation of 0.0014142.
+    assert budget.seed_noise(dataclasses.replace(study(), repeats=repeats)) == pytest.approx(0.0014142, abs=1e-6)
+    assert budget.seed_noise(study(trial(0, 4))) is None
+
+
+def test_patience_ends_a_study_that_has_nothing_left_to_gain() -> None:
+    """All configurations are equally good but for noise that the ends of their curves show. It makes no difference how
+    often it was resumed."""
+    wide = {"extra.quality": {"type": "float", "low": 0.0, "high": 1.0}}
+    storage = InMemoryStorage()
+    spec = a_spec({"patience": 2, "trials": 40}, space=wide, asha={"enabled": False})
+    conductor = Conductor(create(storage, spec))
+    while (job := conductor.next_trial()) is not None:
+        for epoch in range(1, 17):
+            noise = 0.02 * (-1) ** (epoch + job.number)
+            conductor.on_epoch(job.number, EpochMetrics(epoch=epoch, val_accuracy=0.5 + noise))
+    conductor.close()
+    record = load_study(storage, "limited")
+    assert record.ended is not None
+    assert record.ended.startswith("budget.patience: for 2 complete trials in a row")
+    assert 6 <= record.count("complete") < 40
+
+    interrupted = InMemoryStorage()
+    create(interrupted, spec).close()
+    while (found := load_study(interrupted, "limited")).ended is None and found.count("complete") < 40:
+        conductor = Conductor(reopen(interrupted, spec))  # a new driver for each trial
+        job = conductor.next_trial()
+        assert job is not None
+        for epoch in range(1, 17):
+            noise = 0.02 * (-1) ** (epoch + job.number)
+            conductor.on_epoch(job.number, EpochMetrics(epoch=epoch, val_accuracy=0.5 + noise))
+        conductor.close()
+    assert found.ended == record.ended
+    assert found.count("complete") == record.count("complete")
+
+
+def test_a_budget_that_ends_a_study_is_no_error_unless_every_trial_failed() -> None:
+    """Pruned and failed ones, or none at all: what ended it is told. Without a reason, none at all is a fault."""
+    pruned, failed = trial(0, 4, ending=Ending.PRUNED), trial(1, 0, ending=Ending.FAILED, reason="Diverged: nan")
+    for trials in ((pruned, failed), (trial(2, 3, ending=Ending.INTERRUPTED), failed), ()):
+        record = dataclasses.replace(study(*trials), ended="budget.hours: 2.5 hours are used up")
+        assert succeeded(record) is record
+        assert "Ended by budget.hours" in closing(record, "")
+        assert "No trial is complete yet." in closing(record, "")
+    for hopeless in (dataclasses.replace(study(failed), ended="budget.hours: …"), study(failed), study()):
+        with pytest.raises(NoTrialSucceeded, match=r"trial 1 failed: Diverged: nan|none was begun"):
+            succeeded(hopeless)
+
+
+def test_gpu_hours_without_a_gpu_are_refused() -> None:
+    text = a_spec({}).to_yaml()
+    with pytest.raises(SpecificationError, match="must be null where trials get no GPU"):
+        parse_spec(text, "spec", ["budget.gpu_hours=2", "resources.gpus=0"])
+
+
+def test_resuming_with_the_same_budget_says_why_not(home: Home) -> None:
+    """Nothing is started, neither Ray nor MLflow; the record says what a person must raise."""
+    storage = open_storage(home.ledger_url)
+    Ledger.create(storage, a_spec({"hours": 1e-9}), {}).close()
+    found = launch.resume("limited", home, view=lambda study: pytest.fail("it was begun"), changes=lambda spec: spec)
+    assert found.ended == "budget.hours: 1e-09 hours are used up"
+    assert load_study(storage, "limited").ended == found.ended
+
+
+def test_a_worker_lost_after_the_end_is_not_replaced() -> None:
+    """Its trial waits for a greater budget."""
+    world = World(create(InMemoryStorage(), a_spec({"hours": 1})), slots=1)
+    conductor = world.conductor
+    assert conductor.next_trial() is not None
+    world.now = HOUR
+    conductor.tick()
+    assert not conductor.exhausted
+    conductor.on_lost(0, "gone")
+    assert conductor.next_trial() is None
+    assert conductor.exhausted
+
+
+def test_the_incumbents_file_is_current_and_tells_its_fidelity(home: Home) -> None:
+    """Ahead after four epochs, then complete; what is right already is not written again."""
+    incumbent, path = Incumbent(home), home.incumbent("cifar10_b0")
+    incumbent.update(study())
+    assert not path.exists()
+    incumbent.update(study(trial(0, 4)))
+    assert "fidelity: partial" in path.read_text()
+    assert "epochs: 4\n" in path.read_text()
+    both = study(trial(0, 4), trial(1, 16, ending=Ending.COMPLETE))
+    incumbent.update(both)
+    assert "fidelity: full" in path.read_text()
+    assert "trial: 1\n" in path.read_text()
+    path.unlink()
+    incumbent.update(both)
+    assert not path.exists()

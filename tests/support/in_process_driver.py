@@ -1,0 +1,63 @@
+"""A study trained in this process: real ledger, conductor, Ray adapters and worker, without Ray's processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import BaseStorage
+
+from hpo.driver.conductor import Conductor, Event
+from hpo.driver.ray_backend.scheduler import StudyScheduler
+from hpo.driver.ray_backend.searcher import StudySearcher
+from hpo.driver.ray_backend.trainable import Worker
+from hpo.driver.run import study_sampler
+from hpo.ledger.writer import Ledger
+from hpo.spec.study import Spec
+
+JOB = {"trainer": "tests.synthetic:train", "device": "cpu", "threads": None, "cache_dir": ""}
+
+
+def create(storage: BaseStorage, spec: Spec) -> Ledger:
+    """A new study."""
+    return Ledger.create(storage, spec, {"identity": "solo"}, study_sampler(spec))
+
+
+def reopen(storage: BaseStorage, spec: Spec) -> Ledger:
+    """The study as a new driver finds it."""
+    return Ledger.open(storage, spec.study, study_sampler(spec))
+
+
+def steps(conductor: Conductor, checkpoints: Path, slots: int = 2) -> Iterator[dict[int, int]]:
+    """Train epoch by epoch, `slots` trials in turn; after each round yields the epochs recorded by trial."""
+    searcher, scheduler = StudySearcher(conductor, str(checkpoints), JOB), StudyScheduler(conductor)
+    workers: dict[int, Worker] = {}
+    try:
+        while conductor.stopping is None:
+            while len(workers) < slots and isinstance(config := searcher.suggest("any"), dict):
+                workers[config["number"]] = Worker(config=config)
+            if not workers:
+                return
+            for number, worker in list(workers.items()):
+                if scheduler.on_trial_result(None, None, flat(worker.step())) == scheduler.STOP:
+                    workers.pop(number).cleanup()
+            yield {trial.number: len(trial.epochs) for trial in conductor.ledger.trials}
+    finally:
+        for worker in workers.values():
+            worker.cleanup()
+
+
+def flat(report: dict[str, Any]) -> dict[str, Any]:
+    """A report as Ray passes it on."""
+    metrics = {f"metrics/{key}": value for key, value in report.pop("metrics", {}).items()}
+    return report | metrics
+
+
+def finish(ledger: Ledger, checkpoints: Path, listener: Callable[[Event], Any] = lambda event: None) -> Conductor:
+    """Train a study to its end and close it."""
+    conductor = Conductor(ledger, listener=listener)
+    for _ in steps(conductor, checkpoints):
+        pass
+    conductor.close()
+    return conductor

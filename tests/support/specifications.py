@@ -1,0 +1,32 @@
+"""A small specification that is valid, and what is wrong with others."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from hpo.errors import Problem, SpecificationError
+from hpo.validation.loader import parse_spec
+
+TRAINER = "trainer: tests.synthetic:train"  # spares the look-up of the model, which imports timm
+GOOD = f"""\
+study: small
+{TRAINER}
+space:
+  train.lr: {{type: float, low: 1e-4, high: 1e-2, log: true}}
+"""
+
+
+def problems(text: str, overrides: tuple[str, ...] = ()) -> list[Problem]:
+    """All problems of a faulty specification."""
+    with pytest.raises(SpecificationError) as caught:
+        parse_spec(textwrap.dedent(text), "study.yaml", overrides)
+    return list(caught.value.problems)
+
+
+def only(text: str, overrides: tuple[str, ...] = ()) -> Problem:
+    """The one problem that it has."""
+    found = problems(text, overrides)
+    assert len(found) == 1, found
+    return found[0]

@@ -1,0 +1,231 @@
+"""What a person sees of a study: the screen at any size, plain lines, and which of the two is chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import pytest
+from rich.console import Console
+from rich.text import Text
+
+from hpo.cli.display.painter import interactive
+from hpo.cli.display.plain import PlainView, choose, closing
+from hpo.cli.display.screen import Screen
+from hpo.cli.display.status import _trials
+from hpo.cli.display.tables import show
+from hpo.cli.display.watch import events
+from hpo.driver.conductor import Event
+from hpo.ledger.outcome import Ending
+from hpo.ledger.records import StudyRecord
+from tests.support.sample_records import BEGAN, SPEC, busy, study, trial
+
+
+def lines(record: StudyRecord, width: int, height: int, notes: tuple[str, ...] = ()) -> list[str]:
+    """The screen's lines, as the painter has them rendered."""
+    console = Console(width=width, height=height, file=io.StringIO(), color_system=None)
+    rendered = console.render_lines(Screen(record, BEGAN + 481.0, notes), console.options, pad=False)
+    return ["".join(segment.text for segment in line if not segment.control).rstrip() for line in rendered]
+
+
+@pytest.mark.parametrize("running", [0, 1, 2, 64, 500])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 50), (200, 50), (200, 24), (40, 12), (20, 6)])
+def test_the_screen_never_outgrows_the_terminal(width: int, height: int, running: int) -> None:
+    shown = lines(busy(running), width, height, ("some library said something\n" + "x" * 300,))
+    assert max(map(len, shown)) <= width
+    assert len(shown) <= height - 2, "two lines are left below"
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50)])
+@pytest.mark.parametrize("running", [2, 64])
+def test_every_part_is_there(width: int, height: int, running: int) -> None:
+    text = "\n".join(lines(busy(running), width, height))
+    assert "15/100 ended  ETA 0:" in text
+    assert f"2 complete, 10 pruned, 3 failed, {running} running" in text
+    assert "56.10 %  trial 1, epoch 16/16, +0.10 points on the recipe" in text
+    assert "lr=0.001245  dropout.end=0.25" in text
+    assert "   15    4/4  224  15/16  56.50 %  56.50 %     1,23" in text, "a running trial"
+    assert "failed   2 trials, last 14: OutOfMemory" in text
+    assert "failed   trial 13: Diverged: the training loss became nan in epoch 3" in text
+    assert "Traceback" not in text
+    reached = next(line for line in text.splitlines() if line.startswith("reached")).split()[1:]
+    stopped = next(line for line in text.splitlines() if line.startswith("stopped")).split()[1:]
+    passed = next(line for line in text.splitlines() if line.startswith("passed")).split()[1:]
+    assert stopped == ["7", "3"]
+    assert [int(one) for one in reached] == [int(a) + int(b) for a, b in zip(stopped, passed, strict=True)]
+
+
+def test_what_does_not_fit_is_summarised() -> None:
+    shown = lines(busy(64), 80, 24)
+    more = next(line for line in shown if line.startswith("and "))
+    rows = [line for line in shown if line.endswith(("cuda", "node-a")) or "  cuda" in line]
+    assert more.startswith(f"and {64 - len(rows)} more: epochs 0 to 15, last 4")
+    assert "images/s together" in more
+
+
+def test_all_64_fit_a_tall_terminal() -> None:
+    shown = lines(busy(64), 80, 100)
+    assert sum("  cuda" in line for line in shown) == 64
+    assert not any(line.startswith("and ") for line in shown)
+
+
+def test_a_wide_terminal_shows_the_parameters_of_each_trial() -> None:
+    assert any("lr  dropout.end  randaugment.end  stages" in line for line in lines(busy(2), 200, 50))
+
+
+def test_trials_on_several_hosts_name_them() -> None:
+    here, there = trial(1, 2), trial(2, 2)
+    there = dataclasses.replace(there, attempts=(dataclasses.replace(there.attempts[0], host="node-b"),))
+    shown = lines(study(here, there), 80, 24)
+    assert any("cuda@node-b" in line for line in shown)
+    assert not any("cuda@" in line for line in lines(study(here), 80, 24))
+
+
+def test_a_study_without_a_trial_and_one_without_pruning() -> None:
+    assert any("no trial yet" in line for line in lines(study(), 80, 24))
+    plain = SPEC.model_copy(update={"asha": SPEC.asha.model_copy(update={"enabled": False})})
+    assert not any("rung" in line for line in lines(busy(2, plain), 80, 24))
+
+
+def test_hours_have_a_bar_and_bound_the_estimate() -> None:
+    spec = SPEC.model_copy(update={"budget": SPEC.budget.model_copy(update={"hours": 0.15})})
+    shown = "\n".join(lines(busy(2, spec), 80, 24))
+    assert "0:08:01 of 0:09:00" in shown
+    assert "ETA 0:00:59" in shown
+
+
+def test_a_silent_driver_is_told_with_the_way_on() -> None:
+    console = Console(width=80, height=24, file=io.StringIO(), color_system=None)
+    console.print(Screen(busy(2), BEGAN + 4_000))
+    shown = console.file.getvalue()
+    assert "no sign of life for 0:58:40; go on with: hpo resume cifar10_b0" in shown
+
+
+def test_markup_in_a_reason_is_text() -> None:
+    broken = study(trial(0, 0, ending=Ending.FAILED, reason="KeyError: '[bold]no[/bold]' [/]"))
+    assert any("'[bold]no[/bold]' [/]" in line for line in lines(broken, 80, 24))
+
+
+# ------------------------------------------------------------------------------------------ plain lines
+
+
+def printed(*shown: Event) -> list[str]:
+    stream = io.StringIO()
+    view = PlainView(SPEC, stream)
+    for event in shown:
+        view(event)
+    return [line[8:] for line in stream.getvalue().splitlines()]
+
+
+def test_plain_lines_tell_every_event() -> None:
+    first, second = trial(3, 1), trial(3, 16, ending=Ending.COMPLETE, reason="trained for all 16 epochs")
+    lost = dataclasses.replace(
+        first, attempts=(dataclasses.replace(first.attempts[0], lost="ActorDiedError: it died"), first.attempts[0])
+    )
+    assert printed(
+        Event("started", trial(3, 0)),
+        Event("epoch", first),
+        Event("lost", lost),
+        Event("resumed", first),
+        Event("finished", second),
+        Event("notice", text="warning: odd"),
+    ) == [
+        "trial 3 started: lr=0.001265 dropout.end=0.25 randaugment.end=9.875 stages=4",
+        "trial 3 epoch 1/16  val accuracy 41.30 %  128 px  1,234 images/s",
+        "trial 3 lost its worker (ActorDiedError: it died); tried again",
+        "trial 3 resumed after epoch 1: lr=0.001265 dropout.end=0.25 randaugment.end=9.875 stages=4",
+        "trial 3 complete: trained for all 16 epochs",
+        "best so far: 56.30 % by trial 3",
+        "warning: odd",
+    ]
+
+
+def test_a_watcher_tells_what_the_driver_told() -> None:
+    before = study(trial(1, 2), trial(2, 1))
+    after = study(trial(1, 3), trial(2, 1, ending=Ending.PRUNED, reason="below the cutoff"), trial(3, 0))
+    told = [(event.kind, event.trial.number) for event in events(before, after) if event.trial]
+    assert told == [("epoch", 1), ("finished", 2), ("started", 3)]
+    assert events(after, after) == []
+    assert [event.kind for event in events(None, after)] == ["epoch", "finished", "started"]
+
+
+def test_closing_fits_eighty_columns() -> None:
+    text = closing(busy(0), " --home /home/somebody/studies")
+    assert "gain +0.10 points" in text
+    assert all(len(line) <= 80 for line in closing(busy(0), "").splitlines())
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"uri": "http://127.0.0.1:5000"}])
+def test_closing_names_hpo_ui_only_where_the_home_has_something_to_show(
+    change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    elsewhere = SPEC.model_copy(update={"tracking": SPEC.tracking.model_copy(update=change)})
+    assert "hpo ui" in closing(busy(0), "")
+    assert "hpo ui" not in closing(busy(0, elsewhere), "")
+    assert "hpo export" in closing(busy(0, elsewhere), "")
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+def table(width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines of the trials of a study, on a terminal of that width; 0 for a pipe."""
+    monkeypatch.setenv("COLUMNS", str(width or 80))
+    monkeypatch.setenv("FORCE_COLOR", "1" if width else "")
+    record = study(trial(10, 16, ending=Ending.COMPLETE), trial(11, 4, ending=Ending.PRUNED))
+    show(*(_trials(record, *without) for without in ((), ("origin",), ("origin", "epochs"))))
+    return [line.rstrip() for line in Text.from_ansi(capsys.readouterr().out).plain.splitlines()]
+
+
+@pytest.mark.parametrize("width", [0, 20, 64, 70, 80, 200])
+def test_no_cell_of_a_table_is_cut_off(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = table(width, capsys, monkeypatch)
+    assert "…" not in "".join(shown)
+    assert [line.split()[:2] for line in shown[-2:]] == [["10", "complete"], ["11", "pruned"]]
+    assert shown[-2].split()[-4:] == ["0.00133", "0.25", "9.88", "4"]
+    assert width < 64 or max(map(len, shown)) <= width
+
+
+def test_a_narrow_table_leaves_out_what_matters_least(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [" ".join(table(width, capsys, monkeypatch)) for width in (0, 70, 64)]
+    assert ["origin" in one for one in found] == [True, False, False]
+    assert ["epochs" in one for one in found] == [True, True, False]
+
+
+# ------------------------------------------------------------------------------------------- the choice
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"TERM": "xterm-256color"}, True),
+        ({"TERM": "dumb"}, False),
+        ({}, False),
+        ({"TERM": "xterm", "CI": "true"}, False),
+        ({"TERM": "xterm", "CI": "false"}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True),
+    ],
+)
+def test_a_live_view_needs_a_terminal_that_can_be_painted_on(environment: dict[str, str], expected: bool) -> None:
+    assert interactive(Terminal(), environment) is expected
+    assert not interactive(io.StringIO(), environment)
+
+
+def test_a_pipe_gets_plain_lines(home, capsys: pytest.CaptureFixture[str]) -> None:
+    with choose(home) as view:
+        listener = view(study())
+        assert isinstance(listener, PlainView)
+        listener(Event("started", trial(0, 0)))
+    captured = capsys.readouterr()
+    assert "trial 0 started" in captured.err
+    assert captured.out == ""

@@ -1,0 +1,137 @@
+"""SIGINT and SIGTERM at any moment of a command's life, also inside code that swallows what a handler raises."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from hpo.driver.signals import Interrupted, SignalGuard, handle_early
+from hpo.errors import InfrastructureError
+
+BOTH = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """What the test runner has, given back."""
+    before = {number: signal.getsignal(number) for number in BOTH}
+    hooks = sys.unraisablehook, threading.excepthook
+    handle_early()
+    yield
+    handle_early()
+    sys.unraisablehook, threading.excepthook = hooks
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def receive(number: int) -> None:
+    """Send it to this process, which has it handled before anything else."""
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_before_the_guard_it_unwinds_the_command(number: int) -> None:
+    with pytest.raises(SystemExit) as ended:
+        receive(number)
+    assert ended.value.code == 128 + number
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_one_that_an_import_swallowed_is_made_up_for(number: int) -> None:
+    with contextlib.suppress(BaseException):
+        receive(number)
+    with pytest.raises(Interrupted) as ended, SignalGuard("what to type"):
+        pytest.fail("the study was begun")
+    assert (ended.value.status, ended.value.advice) == (128 + number, "what to type")
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_while_it_starts_it_is_raised_on_the_spot(number: int) -> None:
+    with pytest.raises(Interrupted) as ended, SignalGuard("what to type"):
+        receive(number)
+    assert (ended.value.status, ended.value.advice) == (128 + number, "what to type")
+
+
+def test_threads_complain_unless_a_signal_has_taken_away_what_they_serve(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+
+    fail()
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    with pytest.raises(Interrupted), SignalGuard("what to type"):
+        receive(signal.SIGINT)
+    fail()
+    assert capsys.readouterr().err == ""
+
+
+def into_an_error() -> None:
+    """What some libraries make of any exception while they are imported."""
+    try:
+        receive(signal.SIGINT)
+    except Exception:  # noqa: BLE001
+        raise ImportError("half imported") from None
+
+
+def test_what_a_library_makes_of_it_is_made_good() -> None:
+    """One turns it into an error of its own; one swallows it."""
+    with pytest.raises(Interrupted) as ended, SignalGuard("what to type"):
+        into_an_error()
+    assert ended.value.status == 130
+    stopped: list[str] = []
+    with SignalGuard("what to type") as guard:
+        with contextlib.suppress(Exception):
+            receive(signal.SIGTERM)
+        guard.watch(stopped.append)
+    assert stopped == ["interrupted by SIGTERM"]
+
+
+class Lock:
+    """What the import system and logging clear up in callbacks."""
+
+
+def lose(guard: SignalGuard) -> None:
+    """Receive a signal inside such a callback, and then fail for want of what was cut short."""
+    lock = Lock()
+    gone = weakref.ref(lock, lambda reference: receive(signal.SIGTERM))
+    del lock
+    assert gone() is None
+    assert guard.received == signal.SIGTERM
+    raise ImportError("cut short")
+
+
+def test_one_that_gets_lost_in_a_callback_is_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    guard = SignalGuard("what to type")
+    with pytest.raises(Interrupted), guard:
+        lose(guard)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_while_it_trains_it_stops_the_study(capfd: pytest.CaptureFixture[str]) -> None:
+    stopped: list[str] = []
+    with SignalGuard("what to type") as guard:
+        guard.watch(stopped.append)
+        receive(signal.SIGTERM)
+        assert guard.received == signal.SIGTERM
+    assert stopped == ["interrupted by SIGTERM"]
+    assert "SIGTERM: stopping; once more leaves at once" in capfd.readouterr().err
+
+
+def test_other_errors_pass_with_the_way_on() -> None:
+    guard = SignalGuard("what to type")
+    guard.farewell = "something else"
+    with pytest.raises(InfrastructureError) as failed, guard:
+        raise InfrastructureError("full")
+    assert failed.value.advice == "something else"
+    with pytest.raises(ZeroDivisionError), SignalGuard("what to type"):
+        raise ZeroDivisionError
+    with pytest.raises(SystemExit), SignalGuard("what to type"):
+        raise SystemExit(3)

@@ -1,0 +1,66 @@
+"""Why a worker was lost: what Ray 2.60 says of each case, taken from it, in the words that are recorded."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo.driver.ray_backend.worker_loss import MemoryWatch, explain, kernel_kills
+
+DIED = (
+    "The actor died unexpectedly before finishing this task.\n\tclass_name: Worker\n\tpid: 12847\n\tip: 192.0.2.2\n"
+    "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: "
+)
+CUT = (
+    DIED + "Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the "
+    "process was killed by the OOM killer due to high memory usage, (2) ray stop --force was called, or (3) the worker "
+    "crashed unexpectedly due to SIGSEGV or another unexpected error."
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "facts", "reason"),
+    [
+        (CUT, {}, "killed or crashed on a (SIGKILL, a segmentation fault; if for lack of memory, dmesg there tells)"),
+        (CUT, {"starved": True}, "killed by the kernel on a: the host was out of memory"),
+        (CUT, {"node_gone": True, "starved": True}, "its node was lost on a"),
+        (DIED + "Worker exits unexpectedly. Worker exits with an exit code 3.", {}, "ended with exit code 3 on a"),
+        (
+            DIED + "Worker exits unexpectedly. Worker exits with an exit code 1. The process receives a SIGTERM.",
+            {},
+            "ended by SIGTERM on a",
+        ),
+        ("The actor 416a is unavailable: RpcError: Socket closed rpc_code: 14.", {}, "does not answer any more on a"),
+        ("The actor died because its node has died. Node Id: 51f9", {}, "its node was lost on a"),
+        (
+            "Task was killed due to the node running low on memory.\nMemory on the node was 61GB / 64GB",
+            {},
+            "killed by Ray on a: the host's memory was nearly used up",
+        ),
+        (
+            "ray::Worker.train()\nRuntimeError: CUDA error: unavailable\n\nThe above exception was the direct cause:\n"
+            'raise DeviceLost(f"{device} failed")\nhpo.worker.DeviceLost: cuda failed: CUDA error: unavailable\n',
+            {},
+            "cuda failed: CUDA error: unavailable on a",
+        ),
+        ("ray::Worker.train()\nTypeError: cannot pickle", {}, "TypeError: cannot pickle"),
+        ("", {}, "died without a word"),
+    ],
+)
+def test_losses_are_named(said: str, facts: dict[str, bool], reason: str) -> None:
+    assert explain(said, host="a", **facts) == reason
+
+
+def test_the_kernels_kills_are_noticed_for_a_minute() -> None:
+    kills, now = 7, 0.0
+    watch = MemoryWatch(lambda: kills, lambda: now)
+    assert not watch.look()
+    kills = 8
+    assert watch.look()
+    now = 59.0
+    assert watch.look()
+    now = 61.0
+    assert not watch.look()
+
+
+def test_the_kernel_counts_its_kills() -> None:
+    assert kernel_kills() >= 0

@@ -1,0 +1,147 @@
+"""What `hpo export` writes for this tool and for timm, and which trials it chooses."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import yaml
+
+from hpo.errors import UsageError
+from hpo.export.timm import ARGUMENTS, differences, header, randaugment, timm_settings, timm_yaml
+from hpo.ledger.outcome import Ending
+from hpo.results.best import leaders, pick, training
+from hpo.spec.training import Provenance, Training
+from hpo.validation.loader import parse_training
+from tests.support.sample_records import busy, study, trial
+from tests.support.training import TINY
+from trainers.api import Augment, DataConfig, Ema, ModelConfig, Progressive, TrainConfig, TrialConfig
+
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "text": str,
+    "switch": bool,
+    "whole": int,
+    "number": (int, float),
+    "numbers": list,
+}
+
+CONFIGS = {
+    "defaults": TrialConfig(model=ModelConfig(name="test_efficientnet")),
+    "tiny": dataclasses.replace(TINY, data=DataConfig(name="cifar100")),
+    "shapes": TINY,
+    "everything": TrialConfig(
+        data=DataConfig(train_limit=1000, validation_limit=100),
+        model=ModelConfig(name="test_efficientnet", pretrained="weights.pth", drop_path=0.2, bn_momentum=0.1),
+        train=TrainConfig(
+            epochs=20,
+            batch_size=96,
+            accumulate=5,
+            optimizer="rmsprop",
+            schedule="onecycle",
+            warmup_epochs=2.5,
+            layer_decay=0.75,
+            freeze_blocks=2,
+            clip_grad=0,
+            precision="fp16",
+            compile=True,
+            eval_size=320,
+            lr=1e-5,
+            ema=Ema(decay=0.99),
+            augment=Augment(crop="resized", cutout=0.2, erase=0.1, cutmix=1.0, flip=False),
+            progressive=Progressive(grow_batch=True, reset_batchnorm=True, stages=3),
+        ),
+    ),
+    "muon": TrialConfig(train=TrainConfig(optimizer="muon", batch_size="auto", precision="tf32", schedule="constant")),
+}
+
+
+def made(config: TrialConfig) -> Training:
+    return Training.of(config, Provenance(study="s", trial=3, seed=2**62 + 5), "Trial 3 of study s")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_key_is_an_argument_of_timms_script_and_of_its_type(name: str) -> None:
+    text = timm_yaml(made(CONFIGS[name]))
+    read: dict[str, Any] = yaml.safe_load(text)  # as the script reads it, for which 1e-05 is text
+    assert read == timm_settings(made(CONFIGS[name]))
+    for key, value in read.items():
+        assert value is None or isinstance(value, KINDS[ARGUMENTS[key]]), f"{key}: {value!r}"
+        assert isinstance(value, bool) == (ARGUMENTS[key] == "switch") or value is None, f"{key}: {value!r}"
+
+
+def test_a_key_that_timm_would_ignore_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(ARGUMENTS, "smoothing")
+    with pytest.raises(AssertionError, match="smoothing"):
+        timm_yaml(made(CONFIGS["defaults"]))
+
+
+def test_the_header_tells_every_stage() -> None:
+    lines = header(made(CONFIGS["everything"]))
+    start = next(index for index, line in enumerate(lines) if line.lstrip().startswith("epochs"))
+    rows = [line.split() for line in lines[start + 1 : start + 4]]
+    assert [row[:4] for row in rows] == [
+        ["1-6", "128", "5", "0.1"],
+        ["7-13", "214", "10", "0.2"],
+        ["14-20", "300", "15", "0.3"],
+    ]
+    assert [int(row[5]) for row in rows] == [527, 188, 96], "the batch grows where images are small"
+
+
+EXPECTED_DIFFERENCES = (
+    "test split;train_limit;one-cycle;micro-batches;cutout of 0.2;RandAugment;freeze_blocks;320 px;re-estimated;mixup;"
+    "warm-up follows"
+)
+
+
+def test_what_timm_cannot_express_is_listed() -> None:
+    everything, little = (" ".join(differences(made(config))) for config in (CONFIGS["everything"], plain()))
+    for word in EXPECTED_DIFFERENCES.split(";"):
+        assert word in everything
+        assert word not in little or word == "test split"
+
+
+def plain() -> TrialConfig:
+    """Everything in it, timm can express."""
+    return TrialConfig(
+        train=TrainConfig(
+            precision="bf16",
+            augment=Augment(crop="none", randaugment_layers=0),
+            progressive=Progressive(stages=1),
+        )
+    )
+
+
+def test_nothing_but_the_split_differs_where_timm_can_express_all() -> None:
+    assert len(list(differences(made(plain())))) == 1
+
+
+@pytest.mark.parametrize(
+    ("magnitude", "layers", "name"),
+    [(9, 2, "rand-m9-n2-p1.0-mstd0.5-mmax30"), (14.6, 3, "rand-m15-n3-p1.0-mstd0.5-mmax30"), (9, 0, None)],
+)
+def test_randaugment_in_timms_words(magnitude: float, layers: int, name: str | None) -> None:
+    assert randaugment(magnitude, layers) == name
+
+
+def test_an_export_reads_back_as_it_was() -> None:
+    exported = training(busy(2))
+    assert exported.provenance is not None
+    assert exported.provenance.trial == 1
+    assert parse_training(exported.to_yaml(), "best.yaml") == exported
+
+
+def test_leaders_are_the_best_complete_trials_first() -> None:
+    a, b, c = (trial(number, 16, ending=Ending.COMPLETE) for number in (3, 1, 2))
+    tied = dataclasses.replace(trial(9, 16, ending=Ending.COMPLETE), epochs=a.epochs)
+    found = leaders(study(b, c, a, tied, trial(30, 4, ending=Ending.PRUNED)), 10)
+    assert [one.number for one in found] == [3, 9, 2, 1], "a tie goes to the earlier one, pruned ones never lead"
+    assert [one.number for one in leaders(study(b, c, a), 2)] == [3, 2]
+    assert pick(study(b, c, a), None) == found[0]
+
+
+def test_without_a_complete_trial_the_way_out_is_told() -> None:
+    with pytest.raises(UsageError, match="--trial N"):
+        leaders(study(trial(0, 4)), 5)
+    with pytest.raises(UsageError, match="has no trial 7"):
+        pick(study(trial(0, 4)), 7)

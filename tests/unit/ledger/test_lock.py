@@ -1,0 +1,133 @@
+"""One driver per study where drivers share only the ledger: the lease in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from io import FileIO
+from pathlib import Path
+
+import pytest
+from optuna.storages import InMemoryStorage
+
+from hpo.driver import run as launch
+from hpo.errors import InfrastructureError, UsageError
+from hpo.home import Home
+from hpo.ledger import lock as lock_module
+from hpo.ledger import writer as ledger_module
+from hpo.ledger.lock import LEASE_S, Lease, study_lock
+from hpo.ledger.writer import Ledger
+from tests.conftest import synthetic_spec
+
+SPEC = synthetic_spec("leased")
+
+
+class Clock:
+    """Time as the test has it."""
+
+    now = 1_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time of leases and signs of life."""
+    clock = Clock()
+    monkeypatch.setattr(ledger_module.time, "time", clock.time)
+    monkeypatch.setattr(lock_module.time, "time", clock.time)
+    return clock
+
+
+def elsewhere() -> Lease:
+    """Of a driver on another machine."""
+    return Lease("token-of-another", "another-host", 4711, "/elsewhere/studies/leased")
+
+
+def test_a_live_driver_elsewhere_is_named_and_a_dead_one_taken_over(clock: Clock) -> None:
+    """And the one that only seemed dead stops when it notices."""
+    storage = InMemoryStorage()
+    first = Ledger.create(storage, SPEC, {}, lease=elsewhere())
+    clock.now += LEASE_S - 50
+    with pytest.raises(UsageError) as refused:
+        Ledger.open(storage, "leased", lease=Lease.here("/here"))
+    assert "process 4711 on another-host (last sign of life 70 s ago)" in str(refused.value)
+    assert "try again in 50 s" in str(refused.value)
+    first.heartbeat()
+    clock.now += LEASE_S + 1
+    second = Ledger.open(storage, "leased", lease=Lease.here("/here"))
+    with pytest.raises(InfrastructureError, match=r"took the study 'leased' over"):
+        first.heartbeat()
+    second.close()
+    Ledger.open(storage, "leased", lease=elsewhere()).close()  # after an orderly end nobody waits
+
+
+def test_a_holder_whose_flock_is_ours_is_known_to_be_dead(clock: Clock) -> None:
+    storage = InMemoryStorage()
+    Ledger.create(storage, SPEC, {}, lease=Lease.here("/here"))
+    Ledger.open(storage, "leased", lease=Lease.here("/here"))
+
+
+def test_the_flock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
+    folder = tmp_path / "leased"
+    refused = pytest.raises(UsageError, match=r"is being run by process \d+ on \S+ since")
+    with study_lock(folder), refused, study_lock(folder):
+        pass
+    with study_lock(folder):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}', '{"pid": 1, "host": "elsewhere", "since": ""}'])
+def test_only_a_holder_that_died_on_this_host_is_told_of(tmp_path: Path, text: str) -> None:
+    """What is left of it is to be ended; an orderly end leaves nothing, and no rubbish is taken for a holder."""
+    folder = tmp_path / "leased"
+    with pytest.raises(KeyError), study_lock(folder, "its token"):
+        raise KeyError  # as good as dead: what it wrote stays
+    with study_lock(folder) as before:
+        assert before is not None
+        assert (before.pid, before.token) == (os.getpid(), "its token")
+    with study_lock(folder) as before:
+        assert before is None
+    (folder / "lock").write_text(text)
+    with study_lock(folder) as before:
+        assert before is None
+
+
+def test_a_lock_that_was_removed_meanwhile_holds_nobody_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a study that came to nothing, between another driver's opening of it and its locking."""
+    folder = tmp_path / "leased"
+    flock = lock_module.fcntl.flock
+
+    def late(file: FileIO, operation: int) -> None:
+        monkeypatch.setattr(lock_module.fcntl, "flock", flock)
+        shutil.rmtree(folder)
+        flock(file, operation)
+
+    monkeypatch.setattr(lock_module.fcntl, "flock", late)
+    with study_lock(folder), pytest.raises(UsageError, match="is being run"), study_lock(folder):
+        pass
+
+
+def refused(home: Home) -> None:
+    """A study that cannot start from what it names."""
+    spec = synthetic_spec("leased", warm_start=["nowhere"])
+    with pytest.raises(UsageError, match="nowhere is no study here"):
+        launch.run(spec, home, view=lambda study: lambda event: None)
+
+
+def test_a_refused_study_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither in a new home nor in one that is in use; what was there before it leaves alone."""
+    home = Home.at(tmp_path / "home")
+    refused(home)
+    assert list(tmp_path.iterdir()) == []
+    home.create()
+    refused(home)
+    assert list(home.path.iterdir()) == []
+    for kept in (home.study("other"), home.study("leased")):
+        kept.mkdir(parents=True)
+        (kept / "best.yaml").touch()
+    refused(home)
+    found = {str(path.relative_to(home.path / "studies")) for path in home.path.rglob("*.yaml")}
+    assert found == {"other/best.yaml", "leased/best.yaml"}
+    assert not (home.path / "optuna.db").exists()

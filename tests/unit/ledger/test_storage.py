@@ -1,0 +1,229 @@
+"""Databases that are gone, of another version, on the wrong disk or out of reach: told in a sentence, with a remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+from hpo.driver.conductor import Conductor
+from hpo.errors import InfrastructureError, UsageError
+from hpo.home import Home
+from hpo.ledger import attributes as ledger_form
+from hpo.ledger.reader import load_study
+from hpo.ledger.storage import network_file_system, network_warning, open_existing, open_storage, sqlite_file
+from hpo.ledger.writer import Ledger, record_opening, record_retraining
+from hpo.tracking.preflight import check_store
+from tests.conftest import synthetic_spec
+from tests.support.in_process_driver import create, steps
+
+SPEC = synthetic_spec("kept", extra={"light": True})
+
+
+@pytest.fixture
+def ledger(home: Home) -> Ledger:
+    """A study that has just begun, in the home folder's database."""
+    home.study("kept").mkdir(parents=True)
+    return create(open_storage(home.ledger_url), SPEC)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_database_that_is_removed_under_a_study_stops_it(
+    home: Home, ledger: Ledger, tmp_path: Path, replaced: bool
+) -> None:
+    """SQLite would go on writing to what nobody can find again, to the study's end; or begin an empty database."""
+    conductor = Conductor(ledger)
+    rounds = steps(conductor, tmp_path)
+    next(rounds)
+    (home.path / "optuna.db").rename(tmp_path / "backup.db")
+    if replaced:
+        (home.path / "optuna.db").touch()
+    for _ in rounds:
+        pass
+    word = "replaced" if replaced else "removed"
+    with pytest.raises(InfrastructureError, match=rf"optuna\.db was {word} while in use; put it back"):
+        conductor.close()
+    assert (home.path / "optuna.db").exists() == replaced, "no new database was begun"
+    (tmp_path / "backup.db").rename(home.path / "optuna.db")
+    again = Ledger.open(open_storage(home.ledger_url), "kept")
+    assert {trial.status for trial in again.trials if trial.started} == {"interrupted"}
+
+
+def test_a_database_that_is_gone_before_a_resume_is_named(home: Home, ledger: Ledger, tmp_path: Path) -> None:
+    """Both the home folder's own and another; and none is made in its place."""
+    (home.path / "optuna.db").unlink()
+    with pytest.raises(InfrastructureError, match=rf"'kept', {home.path}/optuna\.db, is gone; put it back"):
+        open_existing(home, "kept")
+    other = tmp_path / "other.db"
+    home.remember_ledger("kept", f"sqlite:///{other}")
+    with pytest.raises(InfrastructureError, match=rf"'kept', {other}, is gone"):
+        open_existing(home, "kept")
+    assert not other.exists()
+    with pytest.raises(UsageError, match="no study was run"):
+        open_existing(home, "never")
+
+
+def test_a_file_that_is_no_database_is_named(home: Home) -> None:
+    (home.path / "optuna.db").write_bytes(b"something else" * 1000)
+    with pytest.raises(InfrastructureError, match="file is not a database"):
+        open_existing(home)
+
+
+def test_an_older_optunas_database_is_brought_up_by_the_command_that_is_told(home: Home, ledger: Ledger) -> None:
+    """Optuna 3.0's lacks an index that 3.2 added."""
+    with sqlite3.connect(home.path / "optuna.db") as database:
+        database.execute("DROP INDEX ix_trials_study_id")
+        database.execute("UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+    with pytest.raises(InfrastructureError, match="the schema of an older Optuna") as refused:
+        open_existing(home)
+    program, *arguments = str(refused.value).partition("then: ")[2].split()
+    assert program == "optuna"
+    subprocess.run([Path(sys.executable).with_name(program), *arguments], check=True, capture_output=True)
+    assert load_study(open_existing(home), "kept").name == "kept"
+
+
+def test_a_newer_optunas_database_names_the_upgrade_of_optuna(home: Home, ledger: Ledger) -> None:
+    with sqlite3.connect(home.path / "optuna.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+    with pytest.raises(InfrastructureError, match=r"the schema of a newer Optuna.*pip install --upgrade optuna"):
+        open_existing(home)
+
+
+@pytest.mark.parametrize(("schema", "word", "command"), [(0, "older", "=="), (ledger_form.SCHEMA + 1, "newer", ">=")])
+def test_a_ledger_of_another_version_of_this_tool_names_the_version(
+    home: Home, ledger: Ledger, schema: int, word: str, command: str
+) -> None:
+    ledger._study.set_user_attr(ledger_form.SCHEMA_KEY, schema)
+    ledger._study.set_user_attr(ledger_form.INFO_KEY, {"versions": {"hpo-efficientnetv2": "7.8"}})
+    with pytest.raises(InfrastructureError, match=f"{word} version of this tool") as refused:
+        load_study(open_existing(home), "kept")
+    assert f"'hpo-efficientnetv2{command}7.8'" in str(refused.value)
+
+
+def test_a_specification_that_cannot_be_read_names_the_version(home: Home, ledger: Ledger) -> None:
+    ledger._study.set_user_attr(ledger_form.SPEC_KEY, '{"study": "kept", "settings_to_come": 1}')
+    with pytest.raises(InfrastructureError, match="was written by another version of this tool"):
+        load_study(open_existing(home), "kept")
+
+
+def test_a_driver_knows_of_retrainings_as_every_reader_does(home: Home, ledger: Ledger) -> None:
+    """Else it would take their runs in MLflow for nobody's and delete them."""
+    storage = open_storage(home.ledger_url)
+    record_opening(storage, ledger.name, "command/0", {"trial": 0})
+    record_retraining(storage, ledger.name, {"trial": 0, "test_accuracy": 0.5})
+    read = load_study(storage, ledger.name).info
+    assert len(read["retrainings"]) == len(read["openings"]) == 1
+    assert Ledger.open(storage, ledger.name).study.info == read
+
+
+def test_mlflows_database_of_another_version_names_the_upgrade(home: Home) -> None:
+    from mlflow import MlflowClient
+
+    MlflowClient(tracking_uri=home.mlflow_url).search_experiments()
+    for version, command in (("cc1f77228345", "mlflow db upgrade sqlite:"), ("ffffffffffff", "--upgrade mlflow")):
+        path = home.path / f"{version}.db"  # MLflow keeps what it has opened once
+        shutil.copy(home.path / "mlflow.db", path)
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE alembic_version SET version_num = ?", (version,))
+        with pytest.raises(InfrastructureError, match=command):
+            check_store(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "error"),
+    [
+        ("postgresql+psycopg://me:s3@cret@127.0.0.1:1/db", "cannot be opened", InfrastructureError),
+        ("postgresql+psycopg://me:s3cret@host.invalid/db", "cannot be opened", InfrastructureError),
+        ("sqlite:////nowhere/at/all/optuna.db", "unable to open database file", InfrastructureError),
+        ("nosuch://me:s3cret@host/db", "cannot be used", UsageError),
+        ("no url", "cannot be used", UsageError),
+    ],
+)
+def test_a_ledger_out_of_reach_is_told_without_its_password(url: str, said: str, error: type[Exception]) -> None:
+    pytest.importorskip("psycopg", reason="psycopg, the PostgreSQL driver, is not installed")
+    with pytest.raises(error, match=said) as refused:
+        open_storage(url)
+    assert "cret" not in str(refused.value)
+    assert "\n" not in str(refused.value).strip()
+
+
+MOUNTS = """\
+/dev/vda / ext4 rw 0 0
+server:/export /home nfs4 rw,vers=4.2 0 0
+//server/share /mnt/with\\040space cifs rw 0 0
+tmpfs /home/me/local tmpfs rw 0 0
+remote /mnt/sshfs fuse.sshfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("sqlite:////home/me/runs/optuna.db", "nfs4"),
+        ("sqlite:////home/me/local/optuna.db", None),
+        ("sqlite:////mnt/with space/optuna.db?timeout=3", "cifs"),
+        ("sqlite:////mnt/sshfs/optuna.db", "fuse.sshfs"),
+        ("sqlite:////homely/optuna.db", None),
+        ("sqlite:///:memory:", None),
+        ("postgresql://host/db", None),
+    ],
+)
+def test_network_file_systems_are_recognised(url: str, kind: str | None) -> None:
+    assert network_file_system(url, MOUNTS) == kind
+    if kind:
+        assert "storage.ledger=postgresql" in network_warning(kind)
+
+
+def test_the_write_ahead_log_is_left_out_on_a_network_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is memory shared between processes, which no network file system has."""
+    for kind, mode in ((None, "wal"), ("nfs4", "delete")):
+        monkeypatch.setattr("hpo.ledger.storage.network_file_system", lambda url, kind=kind: kind)
+        path = tmp_path / f"{mode}.db"
+        optuna.create_study(storage=open_storage(f"sqlite:///{path}"))
+        assert sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone() == (mode,)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:////a/b.db?x=1", Path("/a/b.db")),
+        ("sqlite+pysqlite:///b.db", Path("b.db")),
+        ("sqlite:///file:b.db?uri=true", None),
+        ("sqlite://", None),
+    ],
+)
+def test_the_file_of_a_database(url: str, path: Path | None) -> None:
+    assert sqlite_file(url) == path
+
+
+def test_the_home_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    """Also where it was there before, open to everyone."""
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    home = Home.at(folder).create()
+    assert home.path.stat().st_mode & 0o777 == 0o700
+    home.study("kept").mkdir(parents=True)
+    home.remember_ledger("kept", "postgresql://me:s3cret@host/db")
+    assert (home.study("kept") / "ledger.url").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_home_folder_that_cannot_be_had_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="choose one by --home"):
+        Home.at(tmp_path / "file" / "home").create()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "../../etc", "/etc", "", "-rf", "a b", "a\n", "é", "x" * 65, "a.b"])
+def test_a_name_that_leads_out_of_the_home_folder_is_refused(home: Home, name: str) -> None:
+    with pytest.raises(UsageError, match="is no study name"):
+        home.study(name)
+    assert os.listdir(home.path) == []

@@ -1,0 +1,152 @@
+"""The virtual-time benchmark of the search policies, on curves simple enough to check by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from optuna import load_study
+from optuna.distributions import FloatDistribution
+
+from hpo.search.samplers import make_sampler
+from hpo.validation.loader import load_spec
+from reports.benchmarks.search import comparison as search
+from reports.benchmarks.search import latency as search_latency
+from reports.benchmarks.search.lcbench import EPOCHS, Curve
+from reports.benchmarks.search.simulation import OwnSearch, Run, StockSearch, simulate
+from reports.benchmarks.search.summary import SHARES, summarize
+
+
+class Peak:
+    """Accuracy rises to 1 - |x - 0.3|, one epoch takes a second."""
+
+    name = "peak"
+    distributions: ClassVar = {"x": FloatDistribution(0.0, 1.0)}
+    full_training = float(EPOCHS)
+
+    def curve(self, params: Mapping[str, Any]) -> Curve:
+        epochs = np.arange(1.0, EPOCHS + 1)
+        return Curve(epochs, (1 - abs(params["x"] - 0.3)) * (1 - 0.5 / epochs))
+
+    def regret(self, accuracy: float) -> float:
+        return (0.99 - accuracy) / 0.25
+
+
+class Recorded:
+    """A search that lets every trial run to its end and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.reports: list[tuple[int, int, float]] = []
+
+    def suggest(self, trial: int) -> Mapping[str, Any]:
+        return {"x": 0.3 + 0.05 * (5 - trial)}
+
+    def report(self, trial: int, epoch: int, value: float) -> bool:
+        self.reports.append((trial, epoch, value))
+        return epoch < EPOCHS
+
+
+def test_sixteen_full_trainings_on_four_workers_are_the_budget() -> None:
+    recorded = Recorded()
+    run = simulate(Peak(), recorded)
+    assert len(recorded.reports) == 16 * EPOCHS
+    assert {trial for trial, _, _ in recorded.reports} == set(range(16))
+    assert [epoch for trial, epoch, _ in recorded.reports if trial == 9] == list(range(1, EPOCHS + 1))
+    assert run.trials == 20, "the last four begin when the budget is spent"
+    assert run.regret_at(0.001) == 1.0
+    # Trial 3 is the best of the first four, trial 5 has the peak and begins at a quarter of the budget.
+    final = 1 - 0.5 / EPOCHS
+    assert run.regret_at(0.25) == pytest.approx((0.99 - 0.9 * final) / 0.25)
+    assert run.regret_at(1.0) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("policy", ["random", "stock"])
+def test_searches_stop_the_weak_early(policy: str) -> None:
+    task = Peak()
+    sampler = make_sampler("random", seed=0, horizon=EPOCHS, distributions=task.distributions)
+    one = StockSearch(0, task.distributions) if policy == "stock" else OwnSearch(sampler, task.distributions)
+    run = simulate(task, one)
+    assert run.trials > 60, "unpruned there would be twenty"
+    assert (np.diff(run.times) >= 0).all()
+    assert run.times[-1] <= 1
+    assert run.regret_at(1.0) < 0.2
+    assert len(run.suggestion_seconds) == run.trials
+
+
+def test_the_gp_does_better_than_random_here() -> None:
+    task = Peak()
+
+    def final(policy: str, seed: int) -> float:
+        sampler = make_sampler(policy, seed=seed, horizon=EPOCHS, distributions=task.distributions)
+        return simulate(task, OwnSearch(sampler, task.distributions)).regret_at(1.0)
+
+    assert final("gp", 0) < final("random", 0)
+
+
+def flat(*finals: float) -> list[Run]:
+    """Runs whose regret is 1 until half of the budget, then final."""
+    return [Run(np.array([0.0, 0.5]), np.array([1.0, final]), 10, np.array([0.1])) for final in finals]
+
+
+def test_the_summary_is_what_one_computes_by_hand() -> None:
+    random, stock, gp = summarize(
+        {
+            "random": {"a": flat(0.2, 0.4), "b": flat(0.6, 0.8)},
+            "stock": {"a": flat(0.5, 0.5), "b": flat(0.5, 0.5)},
+            "gp": {"a": flat(0.1, 0.1), "b": flat(0.9, 0.9)},
+        }
+    )
+    assert random.regret[1.0].mean == pytest.approx(0.5)
+    assert random.regret[1.0].error == pytest.approx(np.std([0.3, 0.7], ddof=1) / math.sqrt(2))
+    assert random.regret[0.2].mean == 1.0
+    assert random.versus_baseline is None
+    assert random.curve[SHARES < 0.5].tolist() == [1.0] * 49
+    assert stock.reaches_stock_at == 0.5
+    assert gp.versus_baseline is not None
+    assert gp.versus_baseline.overall.mean == pytest.approx(0.0)
+    assert gp.versus_baseline.by_task["a"].mean == pytest.approx(-0.2)
+    assert gp.versus_baseline.worse_tasks() == [], "0.2 worse on b, with an error of 0.1"
+    worse = summarize({"random": {"b": flat(0.6, 0.61)}, "gp": {"b": flat(0.9, 0.9)}})[1]
+    assert worse.versus_baseline is not None
+    assert worse.versus_baseline.worse_tasks() == ["b"]
+    assert worse.reaches_stock_at is None
+
+
+def test_suggestions_are_timed_in_a_shipped_conditional_study(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = load_spec("cifar10")
+    storage = search_latency.filled(spec, 40)
+    study = load_study(study_name=spec.study, storage=storage)
+    states = Counter(trial.state.name for trial in study.trials)
+    assert states["RUNNING"] == search_latency.RUNNING
+    assert states["PRUNED"] > states["COMPLETE"] > 0
+    assert {len(trial.params) for trial in study.trials} == {4, 5}, "the condition holds for some"
+    assert search_latency.main(["--spec", "cifar10", "--trials", "20"]) == 0
+    text = capsys.readouterr().out
+    assert "5 parameters, 1 of them conditional; 20 trials" in text
+    assert all(f"| {policy} | " in text for policy in ("random", "tpe", "gp"))
+
+
+def test_the_table_and_the_record_hold_every_policy(tmp_path: Path) -> None:
+    runs = {"random": {"a": flat(0.2, 0.4)}, "stock": {"a": flat(0.3, 0.3)}, "gp": {"a": flat(0.1, 0.2)}}
+    summaries = summarize(runs)
+    text = search.table(summaries, {"random": 0.001, "gp": 0.2}, ["a"], 2, log=False)
+    assert "| gp | 1.000 ± nan |" in text
+    assert "200 ms" in text
+    search.plot(summaries, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+    options = search._parser().parse_args(["--model", "x", "--seeds", "2"])
+    record = json.loads(json.dumps(search._record(summaries, runs, {"random": 0.001, "gp": 0.2}, options)))
+    assert record["policies"]["gp"]["final_regrets"] == {"a": [0.1, 0.2]}
+
+
+def test_the_extra_is_loaded_with_the_surrogate_only() -> None:
+    code = "import reports.benchmarks.search.comparison, sys; print('onnxruntime' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

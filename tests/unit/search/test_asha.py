@@ -1,0 +1,181 @@
+"""The pure ASHA against Ray's scheduler, and its memory across a crash."""
+
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpo.search.asha import Asha, RungDecision, cutoff, replay, rung_levels
+
+FACTORS = st.sampled_from([1.5, 2, 3, 4, 5, 10])
+VALUES = st.one_of(st.floats(0, 1), st.sampled_from([0.1, 0.5, 0.9]))  # the latter make ties
+REPORTS = st.lists(st.tuples(st.integers(0, 15), st.floats(0.01, 20), VALUES), max_size=120)
+
+
+def test_rungs_of_fifty_epochs():
+    assert rung_levels(1, 4, 50) == (1, 4, 16)
+    assert rung_levels(1, 4, 64) == (1, 4, 16)
+    assert rung_levels(5, 4, 5) == ()
+    assert rung_levels(0.5, 2, 3) == (0.5, 1, 2)
+
+
+@pytest.mark.parametrize(("grace", "factor", "maximum"), [(0, 4, 50), (51, 4, 50), (1, 1, 50), (math.nan, 4, 5)])
+def test_impossible_rungs_are_refused(grace, factor, maximum):
+    with pytest.raises(ValueError, match=r"grace period|reduction factor"):
+        rung_levels(grace, factor, maximum)
+
+
+@given(st.integers(1, 20), FACTORS, st.integers(1, 500))
+@settings(max_examples=60, deadline=None)
+def test_rungs_are_rays(grace, factor, maximum):
+    schedulers = pytest.importorskip("ray.tune.schedulers")
+    if grace > maximum:
+        return
+    scheduler = schedulers.ASHAScheduler(max_t=maximum, grace_period=grace, reduction_factor=factor)
+    levels = sorted(level for level, _ in scheduler._brackets[0]._rungs if level < maximum)
+    assert rung_levels(grace, factor, maximum) == pytest.approx(levels)
+
+
+def ray_scheduler(factor, maximum, **options):
+    schedulers = pytest.importorskip("ray.tune.schedulers")
+    return schedulers.ASHAScheduler(
+        time_attr="t",
+        metric="v",
+        mode="max",
+        max_t=maximum,
+        grace_period=1,
+        reduction_factor=factor,
+        **options,
+    )
+
+
+def ray_keeps(scheduler, trial, resource, value):
+    handle = SimpleNamespace(trial_id=str(trial))
+    if handle.trial_id not in scheduler._trial_info:
+        scheduler.on_trial_add(None, handle)
+    return scheduler.on_trial_result(None, handle, {"t": resource, "v": value}) == "CONTINUE"
+
+
+@given(FACTORS, REPORTS)
+@settings(max_examples=100, deadline=None)
+def test_decisions_are_rays(factor, steps):
+    """Any interleaving, fractional resources, several rungs passed at once, ties."""
+    maximum = 1000
+    scheduler = ray_scheduler(factor, maximum, stop_last_trials=False)
+    asha = Asha(rung_levels(1, factor, maximum), factor)
+    reached, stopped = {}, set()
+    for trial, step, value in steps:
+        if trial in stopped:
+            continue
+        reached[trial] = reached.get(trial, 0.0) + step
+        decision = asha.decide(trial, reached[trial], value)
+        keep = decision is None or decision.keep
+        assert keep == ray_keeps(scheduler, trial, reached[trial], value)
+        if not keep:
+            stopped.add(trial)
+    assert replay(asha.decisions(), factor) == []
+
+
+@given(FACTORS, st.lists(st.tuples(st.integers(0, 9), VALUES), max_size=200))
+@settings(max_examples=60, deadline=None)
+def test_decisions_are_rays_epoch_by_epoch(factor, reports):
+    """Ray's default settings, one report per epoch."""
+    scheduler, asha = ray_scheduler(factor, 27), Asha(rung_levels(1, factor, 27), factor)
+    epochs, stopped = {}, set()
+    for trial, value in reports:
+        epoch = epochs[trial] = epochs.get(trial, 0) + 1
+        if trial in stopped or epoch >= 27:
+            continue
+        decision = asha.decide(trial, epoch, value)
+        keep = decision is None or decision.keep
+        assert keep == ray_keeps(scheduler, trial, epoch, value)
+        if not keep:
+            stopped.add(trial)
+
+
+@given(FACTORS, REPORTS, st.integers(0, 119), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_a_crash_changes_nothing(factor, reports, at, random):
+    """Restored from its records in any order, with every report so far repeated, it goes on as before."""
+    levels = rung_levels(0.1, factor, 20)
+    steady, before = Asha(levels, factor), Asha(levels, factor)
+    reports = sorted(reports, key=lambda report: report[1])
+    for report in reports[:at]:
+        steady.decide(*report)
+        before.decide(*report)
+    records = before.decisions()
+    random.shuffle(records)
+    after = Asha(levels, factor)
+    for trial, decision in records:
+        after.restore(trial, decision)
+    for report in reports[:at]:
+        after.decide(*report)
+    assert after.decisions() == steady.decisions()
+    for report in reports[at:]:
+        assert after.decide(*report) == steady.decide(*report)
+
+
+def test_a_repeated_report_gets_the_recorded_decision():
+    asha = Asha([1, 4], 2)
+    first = asha.decide(0, 1, 0.5)
+    assert first == RungDecision(rung=1, value=0.5, cutoff=None, order=0, keep=True)
+    second = asha.decide(1, 1, 0.4)
+    assert second == RungDecision(rung=1, value=0.4, cutoff=0.5, order=1, keep=False)
+    assert asha.decide(0, 1, 0.5) is first
+    assert asha.decide(0, 2, 0.6) is None
+    assert asha.decide(1, 2, 0.9) is second, "a stopped trial stays stopped, whatever it does next"
+    assert asha.survival() == [(1, 2, 1), (4, 0, 0)]
+
+
+def test_rungs_passed_at_once_count_as_the_highest():
+    asha = Asha([1, 4, 16], 4)
+    assert asha.decide(0, 5, 0.5).rung == 4
+    assert asha.decide(0, 6, 0.6) is None
+    assert asha.survival() == [(1, 0, 0), (4, 1, 0), (16, 0, 0)]
+    assert asha.decide(1, 0.5, 0.5) is None
+
+
+def test_the_cutoff_counts_earlier_arrivals_only():
+    asha = Asha([1], 4)
+    decisions = [asha.decide(trial, 1, value) for trial, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.35])]
+    assert [one.keep for one in decisions] == [True, True, True, True, True]
+    assert decisions[4].cutoff == pytest.approx(0.325)
+    assert asha.decide(5, 1, 0.3).keep is False
+    assert cutoff([], 4) is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_refused(value):
+    asha = Asha([1], 4)
+    with pytest.raises(ValueError, match="trial 3 reported"):
+        asha.decide(3, 1, value)
+    assert asha.survival() == [(1, 0, 0)]
+
+
+def test_records_of_other_rungs_or_with_two_minds_are_refused():
+    asha = Asha([1, 4], 4)
+    with pytest.raises(ValueError, match="rungs are"):
+        asha.restore(0, RungDecision(2, 0.5, None, 0, True))
+    decision = RungDecision(1, 0.5, None, 0, True)
+    asha.restore(0, decision)
+    asha.restore(0, decision)
+    with pytest.raises(ValueError, match="two different decisions"):
+        asha.restore(0, dataclasses.replace(decision, value=0.6))
+
+
+def test_replay_finds_what_was_tampered_with():
+    asha = Asha([1, 4], 2)
+    for trial, value in enumerate([0.5, 0.4, 0.6, 0.55]):
+        asha.decide(trial, 1, value)
+    asha.decide(0, 4, 0.7)
+    records = asha.decisions()
+    assert replay(records, 2) == []
+    trial, fourth = records[3]
+    for change in ({"keep": not fourth.keep}, {"cutoff": 0.1}, {"value": 0.01}):
+        forged = [*records[:3], (trial, dataclasses.replace(fourth, **change)), records[4]]
+        assert [one.trial for one in replay(forged, 2)] == [3]
+    assert replay(records, 4), "another reduction factor would have decided otherwise"
+    assert {one.trial for one in replay(records[1:], 2)} == {0, 1, 2, 3}

@@ -1,0 +1,181 @@
+"""What the audit says of studies whose curves are known, written by the real ledger and conductor."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import optuna
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from hpo.cli import app as cli
+from hpo.driver.conductor import Conductor
+from hpo.home import Home
+from hpo.ledger.records import StudyRecord
+from hpo.ledger.storage import open_storage
+from hpo.ledger.writer import Ledger
+from hpo.search.advice import advice
+from hpo.search.asha import Asha
+from hpo.search.pruning_audit import ENOUGH_CONTROLS, TOLERATED, _controls, audit, rehearse, remarks
+from hpo.search.rank_statistics import winner_weights
+from reports.page.render import write_report
+from tests.conftest import synthetic_spec
+from tests.support import in_process_driver as solo
+from trainers.api import EpochMetrics
+
+EPOCHS = 16
+
+
+def spec(trials: int, controls: float, **asha: object):
+    return synthetic_spec(
+        "audited",
+        train={"epochs": EPOCHS, "progressive": {"stages": 1}},
+        asha={"reduction_factor": 2, "controls": controls, **asha},
+        budget={"trials": trials},
+    )
+
+
+def play(ledger: Ledger, curves: list[list[float]]) -> StudyRecord:
+    """Train the trials one after another along given curves."""
+    conductor = Conductor(ledger)
+    while (assignment := conductor.next_trial()) is not None:
+        for epoch, value in enumerate(curves[assignment.number], start=1):
+            if not conductor.on_epoch(assignment.number, EpochMetrics(epoch=epoch, val_accuracy=value)):
+                break
+    conductor.close()
+    return ledger.study
+
+
+def played(curves: list[list[float]], controls: float = 1.0, **asha: object) -> StudyRecord:
+    return play(solo.create(optuna.storages.InMemoryStorage(), spec(len(curves), controls, **asha)), curves)
+
+
+def lines(starts: list[float], ends: list[float]) -> list[list[float]]:
+    """Straight from a value after the first epoch to one after the last."""
+    return [
+        [start + (end - start) * epoch / (EPOCHS - 1) for epoch in range(EPOCHS)]
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def mixed(count: int, seed: int = 0) -> list[list[float]]:
+    """Starts that foretell ends in part."""
+    chance = random.Random(seed)
+    ends = [chance.uniform(0.4, 0.9) for _ in range(count)]
+    return lines([0.3 * end + chance.uniform(0, 0.2) for end in ends], ends)
+
+
+def test_figures_are_those_of_the_curves() -> None:
+    curves = mixed(12)
+    study = played(curves)
+    found = audit(study)
+    assert (found.controls, found.pending) == (12, 0)
+    assert [rung.level for rung in found.rungs] == [1, 2, 4, 8]
+    ends = [curve[-1] for curve in curves]
+    for rung in found.rungs:
+        early = [curve[int(rung.level) - 1] for curve in curves]
+        assert rung.tau.value == pytest.approx(stats.kendalltau(early, ends).statistic)
+        assert rung.tau.low <= rung.tau.value <= rung.tau.high
+        assert rung.controls == 12
+    verdicts = Asha([1, 2, 4, 8], 2)
+    stopped = [not verdicts.decide(trial, 1, curve[0]).keep for trial, curve in enumerate(curves)]
+    weights = winner_weights(ends)
+    first = found.rungs[0].retention.value
+    assert first == pytest.approx(1 - sum(weight for weight, one in zip(weights, stopped, strict=True) if one))
+    assert found.winner_pruned.value >= 1 - first - 1e-12
+
+
+def test_where_early_values_rank_backwards_the_winner_is_lost() -> None:
+    """The best starts worst: ASHA stops it, and only waiting for longer helps."""
+    ends = [0.5 + 0.02 * place for place in range(10)]
+    study = played(lines([0.9 - end for end in ends], ends))
+    found = audit(study)
+    assert found.rungs[0].tau.value == pytest.approx(-1)
+    assert found.winner_pruned.value > 0.9
+    assert found.winner_pruned.low > 0.3, "even one study's winner tells that much"
+    said = " ".join(remarks(study, found))
+    assert found.present is not None
+    assert found.present.lost > 0.9
+    if found.advised is None:
+        assert "No setting tried keeps the winner" in said
+    else:
+        assert found.advised.lost <= TOLERATED
+        assert found.advised.grace_period > 2
+
+
+def test_where_early_values_tell_all_the_boldest_setting_is_advised() -> None:
+    ends = [0.5 + 0.02 * place for place in range(12)]
+    study = played(lines([end / 2 for end in ends], ends))
+    found = audit(study)
+    assert all(rung.tau.value == pytest.approx(1) for rung in found.rungs)
+    assert found.winner_pruned.value == 0
+    assert found.winner_pruned.high > 0.5, "the winner of twelve is one trial: nothing is proven"
+    assert found.advised is not None
+    assert (found.advised.grace_period, found.advised.reduction_factor) == (1, 4)
+    assert found.present is not None
+    assert found.advised.share < found.present.share < 1
+
+
+def test_a_rehearsal_is_asha_over_the_curves() -> None:
+    """With everything kept or one look only, its figures can be worked out by hand."""
+    study = played(lines([0.1 * place for place in range(8)], [0.9] * 8))
+    controls = _controls(study, study.trials)
+    late = rehearse(controls, study.spec.asha.model_copy(update={"grace_period": EPOCHS}))
+    assert (late.share, late.lost) == (1, 0)
+    single = study.spec.asha.model_copy(update={"grace_period": 8, "reduction_factor": 2.0})
+    tried = rehearse(controls, single)
+    assert 0.5 + 0.5 / 8 <= tried.share < 1, "whoever is stopped has trained half, and the first is not"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_controls_are_owned_up_to(count) -> None:
+    found = audit(study := played(mixed(count)))
+    assert found.rungs == ()
+    (said,) = remarks(study, found)
+    assert said.startswith(f"Too few controls: {count} control{'' if count == 1 else 's'} trained to the end")
+
+
+def test_some_controls_give_figures_but_no_advice() -> None:
+    found = audit(study := played(mixed(ENOUGH_CONTROLS - 1)))
+    assert len(found.rungs) == 4
+    assert found.advised is None
+    assert "Too few controls for advice" in remarks(study, found)[-1]
+
+
+def test_survivors_are_no_controls() -> None:
+    study = played(mixed(20), controls=0.2)
+    complete = sum(trial.complete for trial in study.trials)
+    found = audit(study)
+    assert found.controls == sum(trial.control for trial in study.trials) < complete
+
+
+def test_without_asha_there_is_nothing_to_audit() -> None:
+    study = played(mixed(4), enabled=False)
+    assert remarks(study, audit(study)) == ["ASHA is off in this study: nothing is pruned."]
+
+
+def test_a_share_that_tells_nothing_is_warned_of() -> None:
+    (warning,) = advice(spec(10, 0.1))
+    assert "makes 1 controls" in warning
+    assert advice(spec(100, 0.1)) == []
+    assert advice(spec(10, 0)) == []
+
+
+def test_the_command_and_the_report_show_it(home: Home, tmp_path) -> None:
+    storage = open_storage(home.ledger_url)
+    study = play(solo.create(storage, spec(12, 1.0)), mixed(12))
+    shown = CliRunner().invoke(cli.app, ["audit", "audited", "--home", str(home.path)])
+    assert shown.exit_code == 0, shown.output
+    assert "12 controls trained to the end." in shown.output
+    assert "Estimated chance that the winner was pruned" in shown.output
+    assert "tau to the end" in shown.output
+    printed = CliRunner().invoke(cli.app, ["audit", "audited", "--home", str(home.path), "--json"])
+    figures = json.loads(printed.output)
+    assert figures["controls"] == 12
+    assert [rung["level"] for rung in figures["rungs"]] == [1, 2, 4, 8]
+    page = write_report([study], tmp_path).read_text(encoding="utf-8")
+    assert "Audit of the pruning" in page
+    assert "Estimated chance that the winner was pruned" in page
+    assert "## Audit of the pruning" in (tmp_path / "report.md").read_text(encoding="utf-8")

@@ -1,0 +1,172 @@
+"""The encoding of spaces and the regression below the Gaussian-process policy, against independent sources."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from scipy.integrate import quad
+from scipy.optimize import check_grad
+from scipy.stats import norm
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+
+from hpo.search import gp_regression as sampler_regression
+from hpo.search.gp import log_expected_improvement, normal_scores, observations, thin
+from hpo.search.gp_regression import Kernel, Posterior, fit
+from hpo.search.unit_cube import Space
+
+AXES = {
+    "choice": CategoricalDistribution(["a", "b", None]),
+    "flag": CategoricalDistribution([True, False]),
+    "rate": FloatDistribution(1e-5, 0.1, log=True),
+    "share": FloatDistribution(0.1, 0.99),
+    "grid": FloatDistribution(0.0, 0.5, step=0.1),
+    "count": IntDistribution(1, 5),
+    "size": IntDistribution(96, 224, step=32),
+    "batch": IntDistribution(16, 512, log=True),
+    "only": IntDistribution(3, 3),
+    "fixed": FloatDistribution(0.5, 0.5),
+}
+
+
+@given(st.lists(st.floats(0, 1), min_size=len(AXES), max_size=len(AXES)))
+@settings(max_examples=60, deadline=None)
+def test_every_point_settles_on_parameters_that_encode_to_it(point):
+    space = Space(AXES)
+    settled = space.settle(np.array([point]))
+    (values,) = space.decode(settled)
+    for name, distribution in AXES.items():
+        internal = distribution.to_internal_repr(values[name])
+        assert distribution._contains(internal)
+        if name != "grid":
+            assert type(values[name]) is type(distribution.to_external_repr(internal))
+    np.testing.assert_allclose(space.encode([values]), settled, atol=1e-9)
+    np.testing.assert_allclose(space.settle(settled), settled, atol=1e-9)
+
+
+def test_all_steps_and_choices_are_equally_likely():
+    cube = np.random.default_rng(0).random((3000, len(AXES)))
+    rows = Space(AXES).decode(Space(AXES).settle(cube))
+    for name, choices in (("choice", 3), ("count", 5), ("size", 5), ("grid", 6)):
+        _, counts = np.unique([str(row[name]) for row in rows], return_counts=True)
+        assert len(counts) == choices
+        assert counts.min() > 0.8 * 3000 / choices
+
+
+def test_inactive_parameters_are_left_out_and_conditions_chain():
+    """`c` needs `b`, `b` needs `a`: without `a` both are inactive, though `b` has a value that `c` would accept."""
+    axes = {"a": CategoricalDistribution([False, True]), "b": IntDistribution(1, 2), "c": FloatDistribution(0, 1)}
+
+    def active(values):
+        return {"a"} | ({"b"} if values.get("a") else set()) | ({"c"} if values.get("b") == 2 else set())
+
+    space = Space(axes, active)
+    rows = space.decode(space.settle(np.array([[0.1, 0.9, 0.3], [0.9, 0.1, 0.3], [0.9, 0.9, 0.3]])))
+    assert rows == [{"a": False}, {"a": True, "b": 1}, {"a": True, "b": 2, "c": pytest.approx(0.3)}]
+    encoded = space.encode(rows)
+    assert np.isnan(encoded).sum(1).tolist() == [2, 1, 0]
+    features = space.features(encoded)
+    assert np.isfinite(features).all()
+    assert len(space.owners()) == features.shape[1]
+
+
+def test_distances_between_choices_and_to_inactive_ones():
+    space = Space({"kind": CategoricalDistribution(["a", "b", "c"]), "x": FloatDistribution(0, 1)})
+    rows = [{"kind": "a", "x": 0.5}, {"kind": "c", "x": 0.5}, {"kind": "a"}, {"kind": "a", "x": 1.0}]
+    points = space.features(space.encode(rows))
+    apart = np.linalg.norm(points[0] - points, axis=1)
+    assert apart == pytest.approx([0, 1, 0.5, 0.5])
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(1)
+    x = rng.random((25, 4))
+    return x, np.sin(4 * x[:, 0]) + x[:, 1] ** 2 + 0.05 * rng.normal(size=25), np.array([0, 1, 2, 2])
+
+
+def test_prediction_is_scikit_learns(data):
+    x, y, owners = data
+    kernel = Kernel(np.array([0.4, 0.8, 2.0]), 1.7, 0.01, owners)
+    reference = GaussianProcessRegressor(
+        ConstantKernel(1.7) * Matern([0.4, 0.8, 2.0, 2.0], nu=2.5), alpha=0.01, optimizer=None
+    ).fit(x, y)
+    at = np.random.default_rng(2).random((40, 4))
+    mean, deviation = Posterior(kernel, x, y).predict(at)
+    expected_mean, expected_deviation = reference.predict(at, return_std=True)
+    np.testing.assert_allclose(mean, expected_mean, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(deviation, expected_deviation, rtol=1e-6)
+
+
+def test_the_gradient_of_the_fit_is_right(data):
+    x, y, owners = data
+    gaps = np.zeros((3, 25, 25))
+    for feature, owner in enumerate(owners):
+        gaps[owner] += (x[:, None, feature] - x[None, :, feature]) ** 2
+    theta, centre, width = np.array([-0.5, 0.3, 0.8, 0.2, -2.0]), np.zeros(5), np.ones(5)
+    loss = sampler_regression._loss
+    error = check_grad(
+        lambda t: loss(t, gaps, y, centre, width)[0], lambda t: loss(t, gaps, y, centre, width)[1], theta
+    )
+    assert error < 1e-4
+
+
+def test_the_fit_tells_what_matters_from_what_does_not(data):
+    x, y, owners = data
+    kernel = fit(x, (y - y.mean()) / y.std(), owners)
+    assert kernel.lengths[2] > 2 * kernel.lengths[0]
+    mean, _ = Posterior(kernel, x, y).predict(x)
+    assert np.corrcoef(mean, y)[0, 1] > 0.98
+
+
+def test_repeated_and_constant_observations_are_no_trouble():
+    x = np.zeros((30, 2))
+    kernel = fit(x, np.zeros(30), np.array([0, 1]))
+    mean, deviation = Posterior(kernel, x, np.zeros(30)).predict(np.ones((1, 2)))
+    assert mean[0] == pytest.approx(0)
+    assert np.isfinite(deviation).all()
+
+
+@pytest.mark.parametrize(("mean", "deviation", "best"), [(0.0, 1.0, 0.0), (2.0, 0.5, 0.0), (-1.0, 0.3, 0.5)])
+def test_expected_improvement_is_the_integral(mean, deviation, best):
+    expected, _ = quad(lambda f: (f - best) * norm.pdf(f, mean, deviation), best, mean + 12 * deviation)
+    value = log_expected_improvement(np.array([mean]), np.array([deviation]), best)[0]
+    assert math.exp(value) == pytest.approx(expected, rel=1e-6)
+
+
+def test_expected_improvement_still_ranks_the_hopeless():
+    values = log_expected_improvement(-np.array([0.0, 1, 5, 30, 300, 3000]), np.ones(6), 0.0)
+    assert np.isfinite(values).all()
+    assert (np.diff(values) < 0).all()
+
+
+def test_normal_scores_share_ranks_and_take_infinity():
+    scores = normal_scores(np.array([-math.inf, 0.5, 0.5, 2.0, -math.inf]))
+    assert scores[0] == scores[4] < scores[1] == scores[2] < scores[3]
+    assert np.isfinite(scores).all()
+
+
+def test_observations_are_the_rungs_and_the_last_value():
+    trial, epoch, value = observations([{e: e / 100 for e in range(1, 21)}, {}, {1: 0.3, 2: 0.4}])
+    assert list(zip(trial, epoch, value, strict=True)) == [
+        (0, 1, 0.01),
+        (0, 4, 0.04),
+        (0, 16, 0.16),
+        (0, 20, 0.2),
+        (2, 1, 0.3),
+        (2, 2, 0.4),
+    ]
+
+
+def test_thinning_keeps_the_long_ones_and_both_ends_of_the_short_ones():
+    epoch = np.array([50, 16, *[1] * 100])
+    scores = np.array([0.0, 1.0, *np.linspace(-2, 2, 100)])
+    kept = thin(epoch, scores, 12)
+    assert len(set(kept)) == 12
+    assert {0, 1, 2, 101} <= set(kept.tolist())
+    assert sorted(thin(epoch, scores, 500)) == list(range(102))

@@ -1,0 +1,125 @@
+"""Every shipped study and recipe loads, keeps its promises and names its schema."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import optuna
+import pytest
+
+import search_spaces
+from hpo.spec.configure import configure, suggest
+from hpo.spec.corners import corners
+from hpo.validation.loader import json_schema, load_spec, load_training, parse_spec, parse_training, training_schema
+from hpo.validation.reference import markdown
+from tests.conftest import REPOSITORY
+from trainers.network.catalogue import close_models, known_model
+
+STUDIES = sorted(search_spaces.studies())
+RECIPES = sorted(search_spaces.recipes())
+
+
+def test_the_promised_studies_ship() -> None:
+    assert {"quickstart", "cifar10", "cifar100", "cifar10_cpu"} <= set(STUDIES)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_study_loads_and_survives_yaml_and_json(name: str) -> None:
+    spec = load_spec(name)
+    assert spec.study == name
+    assert parse_spec(spec.to_yaml(), "again") == spec
+    assert max(map(len, spec.to_yaml().splitlines())) <= 80, "what a dry run shows fits the terminal"
+    assert type(spec).from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_published_recipe_comes_first_and_all_configurations_are_valid(name: str) -> None:
+    spec = load_spec(name)
+    first = spec.enqueue[0]
+    assert first["train.lr"] == 1e-3
+    assert first["train.progressive.dropout.end"] == 0.3
+    assert first["train.progressive.randaugment.end"] == 15
+    assert first["train.progressive.stages"] == (2 if name == "quickstart" else 4)
+    assert configure(spec.base(), first) == spec.base()
+    for corner in corners(spec.space):
+        configure(spec.base(), corner)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        values = suggest(study.ask(), spec.space)
+        stages = configure(spec.base(), values).train.progressive.stages
+        assert ("train.progressive.size.start" in values) == (stages >= 2)
+
+
+@pytest.mark.parametrize("path", [*search_spaces.studies().values(), *search_spaces.recipes().values()], ids=str)
+def test_header_names_an_existing_schema(path: Path) -> None:
+    modeline = path.read_text(encoding="utf-8").splitlines()[0]
+    prefix = "# yaml-language-server: $schema="
+    assert modeline.startswith(prefix)
+    assert (path.parent / modeline.removeprefix(prefix)).is_file()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_header_gives_command_hardware_and_expectation(name: str) -> None:
+    header = search_spaces.studies()[name].read_text(encoding="utf-8").split("\nstudy:")[0]
+    assert f"hpo run {name}" in header
+    assert "hardware " in header
+    assert "expected " in header
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_loads_and_survives_yaml(name: str) -> None:
+    training = load_training(name)
+    assert parse_training(training.to_yaml(), "again") == training
+    assert training.config().train == training.train
+
+
+@pytest.mark.parametrize(("file", "schema"), [("schema.json", json_schema), ("training.schema.json", training_schema)])
+def test_schema_file_is_current_and_describes_every_key(file: str, schema: object) -> None:
+    assert callable(schema)
+    current = schema()
+    written = json.loads((search_spaces.FOLDER / file).read_text(encoding="utf-8"))
+    assert written == current, f"write it anew: hpo schema > search_spaces/{file}"
+    sections = [current, *current["$defs"].values()]
+    for section in sections:
+        for key, value in section.get("properties", {}).items():
+            referenced = current["$defs"].get(str(value.get("$ref", "")).rpartition("/")[2], {})
+            assert value.get("description") or referenced.get("description"), (section["title"], key)
+
+
+def test_the_reference_page_is_current() -> None:
+    written = (REPOSITORY / "reports/docs/specification.md").read_text(encoding="utf-8")
+    assert written == markdown(), "write it anew: hpo schema --markdown > reports/docs/specification.md"
+
+
+def test_quickstart_and_cpu_study_need_no_gpu_and_no_weights() -> None:
+    for name in ("quickstart", "cifar10_cpu"):
+        spec = load_spec(name)
+        assert spec.resources.device == "cpu"
+        assert spec.model.pretrained is False
+    assert load_spec("quickstart").data.name == "shapes"
+    assert load_spec("cifar10_cpu").budget.trials >= 12
+
+
+def test_model_names_are_cached_and_a_bad_cache_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainers.network import catalogue
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    catalogue._model_names.cache_clear()
+    assert known_model("tf_efficientnetv2_s")
+    assert known_model("tf_efficientnetv2_s.in21k_ft_in1k")
+    assert not known_model("tf_efficientnetv2_s.in99k")
+    assert "tf_efficientnetv2_s" in close_models("tf_efficentnetv2_s")
+    (cache,) = tmp_path.rglob("*.json")
+    cache.write_text('["only_this"]')
+    catalogue._model_names.cache_clear()
+    assert known_model("only_this")
+    cache.write_text("{broken")
+    catalogue._model_names.cache_clear()
+    assert known_model("tf_efficientnetv2_s")
+    os.remove(cache)
+    cache.mkdir()  # cannot be read, cannot be replaced
+    catalogue._model_names.cache_clear()
+    assert known_model("tf_efficientnetv2_s")
+    catalogue._model_names.cache_clear()

@@ -1,0 +1,311 @@
+"""Optimisers, averages, statistics, batch sizes and scores, each against arithmetic done by hand."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trainers import numerics as runtime
+from trainers.api import Context, Ema, OutOfMemory, TrainConfig
+from trainers.augment import prepare
+from trainers.data import Images
+from trainers.loop import auto_batch as batchsize
+from trainers.loop import optimizers as optim
+from trainers.loop.evaluate import evaluate
+from trainers.network import batchnorm
+from trainers.network.ema import WeightAverage
+from trainers.network.model import Dropout, Model
+from trainers.network.weights import classifier_names
+
+OPTIMIZERS = ["adamw", "sgd", "rmsprop", "lamb", "muon"]
+
+
+@pytest.fixture(scope="module")
+def net() -> nn.Module:
+    return timm.create_model("test_efficientnet", num_classes=10)
+
+
+@pytest.mark.parametrize("layer_decay", [1.0, 0.7])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_no_weight_decay_on_norms_and_biases(name: str, layer_decay: float, net: nn.Module) -> None:
+    train = TrainConfig(optimizer=name, weight_decay=0.3, layer_decay=layer_decay)
+    optimizer = optim.create(train, net, "cpu")
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert {id(p) for p in net.parameters()} == decays.keys()
+    for parameter in net.parameters():
+        assert decays[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_lowers_a_loss(name: str) -> None:
+    net = timm.create_model("test_efficientnet", num_classes=10)
+    optimizer = optim.create(TrainConfig(optimizer=name, lr=2e-3, weight_decay=0.0), net, "cpu")
+    images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
+    losses = []
+    for _ in range(8):
+        loss = F.cross_entropy(net(images), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0]
+
+
+def test_layers_learn_slower_the_farther_from_the_head(net: nn.Module) -> None:
+    optimizer = optim.create(TrainConfig(layer_decay=0.5), net, "cpu")
+    optim.set_lr(optimizer, 0.8)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates[id(net.classifier.weight)] == 0.8
+    assert rates[id(net.conv_head.weight)] <= 0.8
+    assert rates[id(net.conv_stem.weight)] < rates[id(net.blocks[2][0].conv_exp.weight)] < 0.8
+
+
+def test_frozen_parameters_are_left_out(net: nn.Module) -> None:
+    net.conv_stem.weight.requires_grad_(False)
+    try:
+        optimizer = optim.create(TrainConfig(), net, "cpu")
+    finally:
+        net.conv_stem.weight.requires_grad_(True)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert id(net.conv_stem.weight) not in held
+
+
+def test_muon_leaves_vectors_and_the_classifier_to_adamw(net: nn.Module) -> None:
+    optimizer = optim.create(TrainConfig(optimizer="muon"), net, "cpu")
+    fallback = {id(p) for group in optimizer.param_groups for p in group["params"] if group.get("use_fallback")}
+    assert {id(p) for name, p in net.named_parameters() if name in classifier_names(net)} <= fallback
+    assert id(net.conv_head.weight) not in fallback
+
+
+def test_only_clip_grad_clips() -> None:
+    moves = []
+    for scale in (1.0, 1000.0):
+        layer = nn.Linear(4, 4)
+        with torch.no_grad():
+            layer.weight.fill_(1.0)
+            layer.bias.fill_(1.0)
+        optimizer = optim.create(TrainConfig(optimizer="lamb", lr=0.1, weight_decay=0.0), layer, "cpu")
+        for parameter in layer.parameters():
+            parameter.grad = torch.full_like(parameter, scale)
+        optimizer.step()
+        moves.append(optimizer.state[layer.weight]["exp_avg"].clone())
+    torch.testing.assert_close(moves[1], 1000 * moves[0])
+
+
+def test_sgd_is_nesterov_and_adamw_takes_momentum_as_beta(net: nn.Module) -> None:
+    sgd = optim.create(TrainConfig(optimizer="sgd", momentum=0.8), net, "cpu").param_groups[0]
+    assert (sgd["momentum"], sgd["nesterov"]) == (0.8, True)
+    adamw = optim.create(TrainConfig(optimizer="adamw", momentum=0.8), net, "cpu").param_groups[0]
+    assert adamw["betas"] == (0.8, 0.999)
+
+
+# ------------------------------------------------------------------------------------------------ averages
+
+
+def test_the_average_warms_up_and_then_decays() -> None:
+    net = nn.Linear(1, 1, bias=False)
+    average = WeightAverage(Ema(decay=0.25), net)
+    expected = start = net.weight.item()
+    for step in range(6):
+        with torch.no_grad():
+            net.weight.fill_(step + 1.0)
+        average.update()
+        decay = min(0.25, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * (step + 1.0)
+        assert average.state()["weight"].item() == pytest.approx(expected)
+    assert expected != start
+
+
+def test_the_average_is_applied_in_place_and_taken_back() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    average = WeightAverage(Ema(decay=0.5, warmup=False), net)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with torch.no_grad():
+        net[0].weight.add_(2.0)
+        net[1].running_mean.add_(4.0)
+    average.update()
+    pointer = net[0].weight.data_ptr()
+    with average.applied():
+        assert net[0].weight.data_ptr() == pointer
+        torch.testing.assert_close(net[0].weight.data, before["0.weight"] + 1.0)
+        torch.testing.assert_close(net[1].running_mean, before["1.running_mean"] + 2.0)
+    torch.testing.assert_close(net[0].weight.data, before["0.weight"] + 2.0)
+    torch.testing.assert_close(average.state()["0.weight"], before["0.weight"] + 1.0)
+
+
+# -------------------------------------------------------------------------------------- batch statistics
+
+
+def test_statistics_are_the_plain_average_over_the_batches() -> None:
+    layer, frozen = nn.BatchNorm2d(3), nn.BatchNorm2d(3).eval()
+    net = nn.Sequential(layer, frozen)
+    net(torch.randn(8, 3, 4, 4) * 9 + 5)
+    frozen.eval()
+    kept = frozen.running_mean.clone()
+    batches = [torch.randn(8, 3, 4, 4) + shift for shift in (0.0, 1.0, 5.0)]
+    changed = batchnorm.reestimate(net, lambda batch: net(batch), batches)
+    expected = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
+    torch.testing.assert_close(layer.running_mean, expected)
+    assert torch.equal(frozen.running_mean, kept)
+    assert layer.momentum == 0.1
+    assert changed == ["0.running_mean", "0.running_var"]
+
+
+def test_automatic_batches_fill_what_is_left() -> None:
+    fixed, each = 1000, 50
+    first, second = (fixed + each * count for count in batchsize.PROBES)
+    assert batchsize.fitting(first, second, fixed + each * 100) == 96
+    assert batchsize.fitting(first, second, fixed) == 8
+    assert batchsize.fitting(first, second, 10**9) == batchsize.LARGEST
+    assert (
+        batchsize.largest(lambda count: None, device="cpu", share=1.0, reserve=0, accumulate=2) == batchsize.CPU_BATCH
+    )
+
+
+# -------------------------------------------------------------------------------------------- evaluation
+
+
+class Linear(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 4)
+        self.batches: list[int] = []
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(pixels))
+        return self.head(pixels.mean((2, 3)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 16, 33, 50])
+def test_scores_count_every_image_once_in_batches_of_one_shape(batch_size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (60, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 4, (60,), generator=generator)
+    part = Images(images, labels, torch.randperm(60, generator=generator)[:33], ("a", "b", "c", "d"))
+    net = Linear()
+    model = Model(net=net, mean=(0.5,) * 3, std=(0.25,) * 3, dropout=Dropout(torch.device("cpu")))
+    numerics = runtime.numerics(TrainConfig(), "cpu")
+    score = evaluate(model, part, size=12, batch_size=batch_size, numerics=numerics)
+    assert len(set(net.batches)) == 1
+    assert sum(net.batches) < 33 + len(net.batches)
+    with torch.inference_mode():
+        logits = net(prepare(images[part.indices], size=12, mean=model.mean, std=model.std))
+    assert score.accuracy == pytest.approx((logits.argmax(1) == labels[part.indices]).float().mean().item())
+    assert score.loss == pytest.approx(F.cross_entropy(logits, labels[part.indices]).item(), rel=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------ runtime
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "lamb", "muon"])
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_an_overflowed_step_changes_nothing_though_the_optimiser_cannot_skip_it(name: str, bad: float) -> None:
+    net = timm.create_model("test_efficientnet", num_classes=10)
+    optimizer = optim.create(TrainConfig(optimizer=name, weight_decay=0.0), net, "cpu")
+    assert not optim.skips_overflow(optimizer)
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    for overflows in (True, False):
+        for parameter in net.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        if overflows:
+            next(net.parameters()).grad.view(-1)[1] = bad
+        optim.zero_overflow(optimizer)
+        optimizer.step()
+        same = [torch.equal(now, then) for now, then in zip(net.parameters(), before, strict=True)]
+        assert all(same) if overflows else not same[0]
+
+
+def test_torchs_fused_optimisers_skip_an_overflowed_step_themselves() -> None:
+    for name in ("adamw", "sgd"):
+        assert optim.skips_overflow(optim.create(TrainConfig(optimizer=name), nn.Linear(2, 2), "cpu"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_context_or_library_without_memory_is_out_of_memory_too(text: str) -> None:
+    memory_errors = runtime.memory_errors("training stage 2")
+    with pytest.raises(OutOfMemory, match="device memory training stage 2") as caught, memory_errors:
+        raise RuntimeError(text)
+    assert "asynchronously" not in str(caught.value)
+
+
+def test_memory_errors_say_what_was_going_on() -> None:
+    failures = (torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB\nmore"), MemoryError())
+    for failure in failures:
+        with pytest.raises(OutOfMemory, match="memory training stage 2"), runtime.memory_errors("training stage 2"):
+            raise failure
+    with pytest.raises(OutOfMemory, match="training stage 2"), runtime.memory_errors("training stage 2"):
+        torch.empty(2**60, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="shape"), runtime.memory_errors("training stage 2"):
+        torch.zeros(3).view(2)
+
+
+def test_a_memory_error_holds_nothing_of_the_failed_step() -> None:
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def step() -> None:
+        activations = torch.zeros(8)
+        alive.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(OutOfMemory) as caught, runtime.memory_errors("training stage 2"):
+        step()
+    assert caught.value is not None
+    assert alive[0]() is None
+
+
+def test_kernels_are_searched_only_where_it_pays() -> None:
+    seen = []
+    for steps in (runtime.KERNEL_SEARCH_STEPS - 1, runtime.KERNEL_SEARCH_STEPS):
+        with runtime.search_kernels(steps):
+            seen.append(torch.backends.cudnn.benchmark)
+    assert [*seen, torch.backends.cudnn.benchmark] == [False, True, False]
+
+
+def test_settings_are_put_back_even_after_an_error() -> None:
+    store = object()
+    context = Context(seed=0, checkpoints=store, threads=torch.get_num_threads() + 1)  # type: ignore[arg-type]
+    numerics = runtime.numerics(replace(TrainConfig(), precision="tf32"), "cpu")
+
+    def settings() -> tuple[object, ...]:
+        backends = torch.backends
+        return (
+            torch.get_num_threads(),
+            backends.cuda.matmul.fp32_precision,
+            backends.cudnn.conv.fp32_precision,
+            backends.cudnn.benchmark,
+        )
+
+    before = settings()
+    seen: list[tuple[object, ...]] = []
+
+    def fail() -> None:
+        seen.append(settings())
+        raise KeyError
+
+    with pytest.raises(KeyError), runtime.session(context, numerics):
+        fail()
+    assert seen == [(before[0] + 1, "tf32", "tf32", False)]
+    assert settings() == before
+
+
+def test_precisions_resolve() -> None:
+    assert runtime.numerics(TrainConfig(), "cpu").autocast_dtype is None
+    assert runtime.numerics(TrainConfig(precision="bf16"), "cpu").autocast_dtype is torch.bfloat16
+    half = runtime.numerics(TrainConfig(precision="fp16"), "cpu")
+    assert half.scaled
+    with half.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float16

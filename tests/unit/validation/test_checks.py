@@ -1,0 +1,126 @@
+"""One broken rule of a specification, at a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo.validation.loader import parse_spec
+from tests.support.specifications import GOOD, TRAINER, only, problems
+
+
+@pytest.fixture(autouse=True)
+def _this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+BROKEN = [
+    ("stduy: x\n" + GOOD, "stduy", "no known key", "did you mean study?"),
+    (GOOD + "lr: 0.1", "lr", "no known key", "did you mean train.lr?"),
+    (GOOD + "train: {optimiser: sgd}", "train.optimiser", "no known key", "did you mean optimizer?"),
+    (GOOD + "train: {augment: {cutuot: 0.5}}", "train.augment.cutuot", "no known key", "did you mean cutout?"),
+    (GOOD + "data: [cifar10]", "data", "must be a mapping", None),
+    (GOOD + "data:\n", "data", "must be a mapping", "leave the key out for its default"),
+    (GOOD.replace("study: small", "study: 3"), "study", "must be text", None),
+    (GOOD.replace("study: small\n", ""), "study", "is required", None),
+    (GOOD.replace("small", "../up"), "study", "it names a folder", None),
+    (GOOD.replace("small", "a/b"), "study", "it names a folder", None),
+    (GOOD.replace("small", "'x\\n'").replace("'", '"'), "study", "it names a folder", None),
+    (GOOD.replace("small", "x" * 65), "study", "it names a folder", None),
+    (GOOD.replace("small", ".hidden"), "study", "it names a folder", None),
+    (GOOD.replace("tests.synthetic:train", "os.system"), "trainer", "module:function", None),
+    (GOOD + 'train: {epochs: "10"}', "train.epochs", "whole number", "write 10 without quotes"),
+    (GOOD + "train: {epochs: 10.0}", "train.epochs", "whole number", "write 10"),
+    (GOOD + "train: {epochs: true}", "train.epochs", "whole number", None),
+    (GOOD + "train: {compile: yes}", "train.compile", "true or false", None),
+    (GOOD + "train: {batch_size: some}", "train.batch_size", "a whole number or auto", None),
+    (GOOD + "train: {weight_decay: -0.1}", "train.weight_decay", "must be >= 0", None),
+    (GOOD + "train: {label_smoothing: 1.0}", "train.label_smoothing", "must be < 1", None),
+    (GOOD + "train: {optimizer: adamv}", "train.optimizer", "adamw, sgd", "did you mean adamw?"),
+    (GOOD + "train: {clip_grad: .inf}", "train.clip_grad", "finite", None),
+    (GOOD + "train: {clip_grad: .nan}", "train.clip_grad", "finite", None),
+    (GOOD + "seed: -1", "seed", "must be >= 0", None),
+    (GOOD + "seed: 99999999999999999999", "seed", "64 bits", None),
+    (GOOD + "seed: 1\nseed: 2", "seed", "is given twice; the first is on line 5", "remove one"),
+    (GOOD + "seed: !!int 3", "seed", "tags are not allowed", "remove the tag"),
+    (GOOD + "seed: !!python/object/apply:os.getpid []", "seed", "tags are not allowed", "remove the tag"),
+    (GOOD + "seed: &a 3", "seed", "anchors are not allowed", None),
+    (GOOD + "seed: *a", "seed", "aliases are not allowed", "write the value out"),
+    (GOOD + "extra: {1: 2}", "extra.1", "keys are plain text", "put the key in quotes"),
+    (GOOD + "extra: {a: null}", "extra.a", "true or false or a whole number or a number or text", None),
+    (GOOD + "budget: {trials: 0}", "budget.trials", "must be >= 1", None),
+    (GOOD + "budget: {hours: 0}", "budget.hours", "must be > 0", None),
+    (GOOD + "asha: {reduction_factor: 1}", "asha.reduction_factor", "must be > 1", None),
+    (GOOD + "asha: {grace_period: 51}", "asha.grace_period", "at most train.epochs, which is 50", None),
+    (GOOD + "asha: {max: 30}", "asha.max", "must equal train.epochs, which is 50", None),
+    (GOOD + "search: {policy: tpee}", "search.policy", "random, tpe or gp", "did you mean tpe?"),
+    (GOOD + "search: {random_share: 1.1}", "search.random_share", "must be <= 1", None),
+    (GOOD + "concurrency: 0", "concurrency", ">= 1 or auto", None),
+    (GOOD + "resources: {cpus: 4096}", "resources.cpus", "the CPU cores of this machine", None),
+    (GOOD + "resources: {gpus: 4096}", "resources.gpus", "the GPUs of this machine", None),
+    (GOOD + "resources: {gpus: -1}", "resources.gpus", ">= 0 or auto", None),
+    (GOOD + "resources: {gpus: 1, device: cpu}\nray: {address: 'h:1'}", "resources.gpus", "must be 0", None),
+    (GOOD + "resources: {gpus: 0, device: cuda}\nray: {address: 'h:1'}", "resources.gpus", "> 0", None),
+    (GOOD + "resources: {gpus: 1.5}\nray: {address: 'h:1'}", "resources.gpus", "whole above 1", None),
+    (GOOD + "storage: {ledger: optuna.db}", "storage.ledger", "SQLAlchemy URL", None),
+    (GOOD + "storage: {ledger: 'postgres://h/d'}", "storage.ledger", "", None),
+    (GOOD + "train: {lr: 0.1}", "train.lr", "is fixed here and searched on line 4", None),
+    (GOOD + "train: {epochs: 5, progressive: {stages: 6}}", "train.progressive.stages", "need as many epochs", None),
+    (GOOD + "train: {progressive: {size: {start: 400}}}", "train.progressive.size", "sizes shrink", None),
+    (
+        GOOD + "train: {progressive: {stages: 2, sizes: [64, 32]}}",
+        "train.progressive.sizes",
+        "sizes shrink",
+        None,
+    ),
+    (GOOD + "train: {score: ema}", "train.score", "decay is 0", None),
+    (f"study: a\n{TRAINER}\nspace: {{}}", "space", "at least one parameter", None),
+    (f"study: a\n{TRAINER}", "space", "is required", None),
+    (GOOD + "--- \nstudy: b", "", "second YAML document", None),
+    (GOOD + "a: [", "", "is not YAML", None),
+    ("- a list", "", "mapping of keys to values", None),
+    ("", "", "is empty", "begin with a shipped search space or recipe"),
+    ("\0", "", "is not YAML", None),
+    ("[" * 50_000, "", "nested deeper", None),
+    ("{? [a]: 3}", "", "keys are plain text", None),
+    ('a: "\\UFFFFFFFF"', "", "is not YAML", None),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "rule", "hint"), BROKEN)
+def test_one_broken_rule_is_one_problem(text: str, path: str, rule: str, hint: str | None) -> None:
+    if path == "storage.ledger" and not rule:
+        parse_spec(text, "study.yaml")  # SQLAlchemy itself refuses this dialect; its shape is right
+        return
+    found = only(text)
+    assert found.path == path
+    assert rule in found.rule
+    assert hint is None or found.hint == hint
+    assert found.line is not None
+
+
+def test_unknown_models_and_missing_weights_are_found() -> None:
+    text = GOOD.replace(TRAINER + "\n", "") + "model: {name: tf_efficientnetv2_ss, pretrained: gone.pt}\n"
+    name, weights = problems(text)
+    assert (name.path, weights.path) == ("model.name", "model.pretrained")
+    assert "tf_efficientnetv2_s" in str(name.hint)
+    searched = "  model.name: {type: categorical, choices: [tf_efficientnetv2_b0, tf_efficientnetv2_b9]}\n"
+    found = only(GOOD.replace(TRAINER + "\n", "") + searched)
+    assert found.path == "space.model.name.choices[1]"
+
+
+def test_a_cluster_may_have_more_than_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = GOOD + "resources: {gpus: 4096, cpus: 4096}\n"
+    assert len(problems(text)) == 2
+    parse_spec(text + "ray: {address: 'ray://head:10001'}", "study.yaml")
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    parse_spec(text, "study.yaml")
+
+
+def test_cuda_without_a_device_is_refused() -> None:
+    from trainers.network.catalogue import gpu_count
+
+    text = GOOD + "resources: {device: cuda}\n"
+    if gpu_count():
+        assert parse_spec(text, "study.yaml").resources.device == "cuda"
+    else:
+        assert only(text).path == "resources.device"

@@ -1,0 +1,42 @@
+"""What a resumed study may change."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo.errors import SpecificationError, UsageError
+from hpo.validation.revision import revise
+from tests.conftest import synthetic_spec
+
+SPEC = synthetic_spec("kept", storage={"ledger": "postgresql://me:s3@cret@host/db"})
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("seed=5", "seed: 0 -> 5"),
+        ("train.epochs=9", "train.epochs: 8 -> 9"),
+        ("asha.reduction_factor=3", "asha.reduction_factor: 2"),
+        ("space.extra.quality.high=2.0", "space.extra.quality.high: 1.0 -> 2.0"),
+        ("search.policy=tpe", "search.policy: 'random' -> 'tpe'"),
+        ("storage.ledger=postgresql://me:s3@cret@other/db", "postgresql://me:***@other/db"),
+    ],
+)
+def test_what_would_make_trials_incomparable_is_refused_with_the_difference(override: str, line: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        revise(SPEC, ["budget.trials=9", override])
+    assert line in str(refused.value)
+    assert "budget" not in str(refused.value).partition("Refused:")[2]
+    assert "s3" not in str(refused.value)
+
+
+def test_budgets_concurrency_and_resources_may_change() -> None:
+    changed = revise(SPEC, ["budget.trials=99", "budget.hours=2", "concurrency=1", "resources.cpus=1", "retries=0"])
+    assert (changed.budget.trials, changed.budget.hours, changed.concurrency, changed.retries) == (99, 2.0, 1, 0)
+    assert changed.space == SPEC.space
+    assert revise(SPEC, []) is SPEC
+
+
+def test_a_wrong_override_is_a_specification_error() -> None:
+    with pytest.raises(SpecificationError, match=r"budget\.trials"):
+        revise(SPEC, ["budget.trials=none"])

@@ -1,0 +1,122 @@
+"""Broken rules of a search space, its conditions and the enqueued configurations, one at a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo.spec.parameters import Condition
+from hpo.validation.loader import parse_spec
+from tests.support.specifications import GOOD, TRAINER, only, problems
+
+SPACE_BROKEN = [
+    ("train.momentum: {type: float, low: 0.9, high: 0.1}", ".low", "at most high", "low: 0.1 and high: 0.9"),
+    ("train.weight_decay: {type: float, low: 0, high: 1, log: true}", ".low", "> 0 for a logarithmic", "drop log"),
+    ("train.weight_decay: {type: float, low: -1, high: 1}", ".low", ">= 0, as train.weight_decay is", None),
+    ("train.progressive.dropout.end: {type: float, low: 0, high: 1.5}", ".high", "< 1, as train", None),
+    ("train.clip_grad: {type: float, low: 0, high: 1, step: 0.3}", ".step", "divide high - low", "high: 0.9"),
+    ("train.clip_grad: {type: float, low: 1, high: 2, step: 0.5, log: true}", ".step", "excludes log", None),
+    ("train.clip_grad: {type: float, low: 1, high: 2, step: 0}", ".step", "> 0", None),
+    ("train.accumulate: {type: int, low: 1, high: 4, step: 2}", ".step", "divide high - low", "high: 3"),
+    ("train.accumulate: {type: int, low: 1, high: 2.5}", ".high", "whole number", None),
+    ("train.accumulate: {type: float, low: 1, high: 2}", ".type", "must be a whole number", "use type: int"),
+    ("train.accumulate: {type: int, low: 1}", ".high", "is required", None),
+    ("train.accumulate: {type: itn, low: 1, high: 2}", ".type", "float, int or categorical", "did you mean int?"),
+    ("train.accumulate: {low: 1, high: 2}", ".type", "float, int or categorical", None),
+    ("train.accumulate: {type: int, low: 1, high: 2, setp: 1}", ".setp", "no known key", "did you mean step?"),
+    ("train.optimizer: {type: categorical, choices: []}", ".choices", "at least one choice", None),
+    ("train.optimizer: {type: categorical, choices: [sgd, adamw, sgd]}", ".choices[2]", "given twice", None),
+    ("train.optimizer: {type: categorical, choices: [sgd, 3]}", ".choices[1]", "must be adamw, sgd", None),
+    ("train.compile: {type: int, low: 0, high: 1}", ".type", "true or false", None),
+    ("train.lrr: {type: float, low: 0.1, high: 1}", "", "no setting", "did you mean train.lr?"),
+    ("momentum: {type: float, low: 0.1, high: 0.5}", "", "no setting", "did you mean train.momentum?"),
+    ("train.ema: {type: float, low: 0.1, high: 0.5}", "", "group of settings", "train.ema.decay"),
+    ("data.split_seed: {type: int, low: 0, high: 3}", "", "cannot be searched", None),
+    ("train.epochs: {type: int, low: 1, high: 3}", "", "cannot be searched", None),
+    ("train.progressive.sizes: {type: int, low: 32, high: 64}", "", "cannot be searched", None),
+    ("extra.a-b: {type: int, low: 1, high: 3}", "", "identifier", None),
+    ("train.momentum: {type: float, low: 0, high: 0.9, when: {train.l: {gt: 0}}}", ".when.train.l", "no param", None),
+    ("train.momentum: {type: float, low: 0, high: 0.9, when: {train.lr: {gt: 1}}}", ".when.train.lr", "never", None),
+    ("train.momentum: {type: float, low: 0, high: 0.9, when: {train.lr: {}}}", ".when.train.lr", "at least one", None),
+    (
+        "train.momentum: {type: float, low: 0, high: 0.9, when: {train.momentum: {gt: 0}}}",
+        ".when.train.momentum",
+        "itself",
+        None,
+    ),
+    ("train.warmup_epochs: {type: float, low: 0, high: 50}", "", "leaves nothing", "train.warmup_epochs = 50"),
+    ("train.score: {type: categorical, choices: [raw, ema]}", "", "decay is 0", "train.score = ema"),
+    ("train.progressive.stages: {type: int, low: 1, high: 16}", None, "", None),
+    ("train.progressive.size.start: {type: int, low: 64, high: 320}", "", "shrink", "size.start = 320"),
+]
+
+
+@pytest.mark.parametrize(("line", "below", "rule", "hint"), SPACE_BROKEN)
+def test_one_broken_rule_of_the_space_is_one_problem(line: str, below: str | None, rule: str, hint: str | None) -> None:
+    text = f"{GOOD}  {line}\n"
+    if below is None:
+        parse_spec(text, "study.yaml")
+        return
+    found = only(text)
+    # A rule between settings names the group; the parameter at fault is inside it.
+    assert found.path.startswith(f"space.{line.partition(':')[0]}{below}")
+    assert rule in found.rule
+    assert found.line == 5
+    assert hint is None or hint in str(found.hint)
+
+
+ENQUEUE_BROKEN = [
+    ("{train.lr: 0.1}", "enqueue[0].train.lr", "outside the space: must be a number from 0.0001 to 0.01"),
+    ("{train.lr: fast}", "enqueue[0].train.lr", "outside the space"),
+    ("{}", "enqueue[0]", "must give train.lr too"),
+    ("{train.lr: 0.001, train.lrr: 1}", "enqueue[0].train.lrr", "no parameter of the space"),
+    ("{train.lr: 0.001, train.momentum: 0.3}", "enqueue[0].train.momentum", "not active"),
+    ("{train.lr: 0.005}", "enqueue[0]", "must give train.momentum too"),
+    ("3", "enqueue[0]", "must be a mapping"),
+]
+
+
+@pytest.mark.parametrize(("entry", "path", "rule"), ENQUEUE_BROKEN)
+def test_enqueued_configurations_must_lie_in_the_space(entry: str, path: str, rule: str) -> None:
+    conditional = "  train.momentum: {type: float, low: 0, high: 0.9, when: {train.lr: {gt: 0.002}}}\n"
+    found = only(f"{GOOD}{conditional}enqueue:\n  - {entry}\n")
+    assert found.path == path
+    assert rule in found.rule
+    assert found.line == 7
+
+
+def test_conditions_may_only_look_back() -> None:
+    text = f"""\
+study: a
+{TRAINER}
+space:
+  train.momentum: {{type: float, low: 0, high: 0.9, when: {{train.lr: {{gt: 0.2}}}}}}
+  train.lr: {{type: float, low: 0.1, high: 1}}
+"""
+    found = only(text)
+    assert (found.path, found.line) == ("space.train.momentum.when.train.lr", 4)
+    assert "comes later" in found.rule
+    circle = text.replace("high: 1}", "high: 1, when: {train.momentum: {gt: 0}}}")
+    assert all("circle" in problem.rule for problem in problems(circle))
+    assert len(problems(circle)) == 2
+
+
+def test_searched_stages_beyond_the_epochs_are_found_at_the_corner() -> None:
+    text = GOOD + "  train.progressive.stages: {type: int, low: 1, high: 8}\ntrain: {epochs: 6}\n"
+    found = only(text)
+    assert found.path == "space.train.progressive.stages"
+    assert "8 stages need as many epochs" in found.rule
+
+
+def test_a_condition_can_keep_a_corner_out_of_reach() -> None:
+    stages = "  train.progressive.stages: {type: int, low: 1, high: 4}\n"
+    start = (
+        "  train.progressive.size.start: {type: int, low: 64, high: 320, when: {train.progressive.stages: {eq: 1}}}\n"
+    )
+    spec = parse_spec(GOOD + stages + start, "study.yaml")  # one stage never starts small
+    assert spec.space["train.progressive.size.start"].when == {"train.progressive.stages": Condition(eq=1)}
+
+
+def test_fixed_sizes_exclude_searched_ones() -> None:
+    text = GOOD + "  train.progressive.size.start: {type: int, low: 32, high: 64}\n"
+    text += "train: {progressive: {stages: 2, sizes: [32, 64]}}\n"
+    assert any(problem.path == "train.progressive.sizes" for problem in problems(text))

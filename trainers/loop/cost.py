@@ -1,0 +1,118 @@
+"""What one training costs, measured: a real step at the largest stage, which also proves that it fits in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from trainers import data
+from trainers import numerics as runtime
+from trainers.api import Context, TrialConfig
+from trainers.loop.engine import Engine
+
+PATIENCE_S = 20.0
+"""The first step also allocates and chooses kernels; where it was quicker than this, a second one is what counts."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One optimiser step and one evaluation batch at the largest stage."""
+
+    parameters: int
+    checkpoint_bytes: int
+    """Weights, averages and the optimiser's state, as a checkpoint holds them."""
+    size: int
+    """Training image size, pixels."""
+    batch: int
+    """Images per step."""
+    step_seconds: float
+    eval_size: int
+    eval_seconds: float
+    """Per image."""
+    train_images: int
+    validation_images: int
+    memory_bytes: int
+    """Peak of the device, or of the whole process on the CPU."""
+    memory_available: int
+    """Of the device, or of the machine."""
+
+
+def measure(config: TrialConfig, context: Context) -> Cost:
+    """Train one or two steps of the last stage's batch and evaluate a batch, from random weights.
+
+    Nothing is kept and `context.checkpoints` is not used; the data cache is filled as by any trial.
+
+    Raises:
+        DataError, WeightsError: as `trainers.finetune.train`.
+        OutOfMemory: it does not fit; names the stage, the size and the batch.
+    """
+    # What the weights are costs nothing, but fetching them may.
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, pretrained=False))
+    numerics = runtime.numerics(config.train, context.device)
+    with runtime.session(context, numerics):
+        images, validation = data.train_and_validation(config.data, context.cache_dir, context.device)
+        _reset_peak(context.device)
+        engine = Engine(config, context, numerics, images)
+    with closing(engine), runtime.session(context, numerics):
+        stage = engine.plan[-1]
+        batch = engine.batch_of(stage)
+        engine.images = dataclasses.replace(images, indices=images.indices[:batch])
+        seconds = _step(engine, stage.last_epoch)
+        if seconds < PATIENCE_S:
+            seconds = _step(engine, stage.last_epoch)
+        scored = dataclasses.replace(validation, indices=validation.indices[: config.train.eval_batch_size])
+        engine.score(scored)
+        started = time.perf_counter()
+        engine.score(scored)
+        eval_seconds = (time.perf_counter() - started) / len(scored)
+        peak, available = _memory(context.device)
+        cost = Cost(
+            parameters=sum(parameter.numel() for parameter in engine.model.net.parameters()),
+            checkpoint_bytes=_bytes(engine.tensors()) + _bytes(engine.state()),
+            size=stage.size,
+            batch=batch,
+            step_seconds=seconds,
+            eval_size=engine.eval_size,
+            eval_seconds=eval_seconds,
+            train_images=len(images),
+            validation_images=len(validation),
+            memory_bytes=peak,
+            memory_available=available,
+        )
+    return cost
+
+
+def _step(engine: Engine, epoch: int) -> float:
+    return engine.run_epoch(epoch).seconds
+
+
+def _bytes(state: Any) -> int:
+    """Bytes of all tensors in nested mappings and lists."""
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, Mapping):
+        return sum(map(_bytes, state.values()))
+    if isinstance(state, list | tuple):
+        return sum(map(_bytes, state))
+    return 0
+
+
+def _reset_peak(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _memory(device: str) -> tuple[int, int]:
+    """(peak, available) bytes."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in kB
+    return peak, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

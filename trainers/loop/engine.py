@@ -1,0 +1,340 @@
+"""The training loop: epochs of forward, backward and optimiser step on data that is already on the device.
+
+Nothing inside an epoch waits for the device. Every epoch draws from its own random streams, so an epoch
+repeated after a resume is the same epoch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainers import rng, schedule
+from trainers.api import Context, Diverged, TrialConfig
+from trainers.augment import Augmenter
+from trainers.data import Images
+from trainers.loop import auto_batch as batchsize
+from trainers.loop import compiling
+from trainers.loop import optimizers as optim
+from trainers.loop.cuda_graphs import GraphedStep
+from trainers.loop.evaluate import Score, evaluate
+from trainers.network import batchnorm
+from trainers.network import model as models
+from trainers.network.ema import WeightAverage
+from trainers.numerics import Numerics, memory_errors, search_kernels
+from trainers.schedule import Stage
+from trainers.seeds import derive
+
+AUGMENTED_AT_ONCE = 1 / 256
+"""Share of a GPU's memory that images augmented at once may fill (float32), where that is more than a micro-batch: for
+small images its kernels take longer to start than to run. At work it is a few times that. Another memory makes other
+groups, and other random draws."""
+BYTES_PER_PIXEL = 3 * 4
+
+
+def augmented_pixels(device: str, share: float) -> int:
+    """Pixels (images x side^2) to augment at once, of a training that has `share` of the device; none on the CPU."""
+    if not device.startswith("cuda"):
+        return 0
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return int(AUGMENTED_AT_ONCE * share * memory / BYTES_PER_PIXEL)
+
+
+@dataclass(frozen=True)
+class TrainedEpoch:
+    """What one epoch of training did."""
+
+    epoch: int
+    """From 1."""
+    stage: Stage
+    batch_size: int
+    train_loss: float
+    learning_rate: float
+    """At the end of the epoch, the batch's factor included."""
+    images: int
+    seconds: float
+
+
+def micro_batches(batch: int, accumulate: int) -> list[int]:
+    """Sizes of the parts of a batch, as equal as can be; fewer where there are fewer images than parts."""
+    parts = min(accumulate, batch)
+    return [batch // parts + (index < batch % parts) for index in range(parts)]
+
+
+class Engine:
+    """One training: model, optimiser, average and schedules, advanced by whole epochs."""
+
+    def __init__(self, config: TrialConfig, context: Context, numerics: Numerics, images: Images) -> None:
+        train = config.train
+        self.config, self.numerics, self.images = config, numerics, images
+        self.seed, self.device, self.device_share = context.seed, context.device, context.device_share
+        self.plan = schedule.stages(train.progressive, train.epochs)
+        self.eval_size = train.eval_size or self.plan[-1].size
+        with memory_errors(f"building {config.model.name}"):
+            self.model = models.build(
+                config.model,
+                len(images.classes),
+                seed=context.seed,
+                device=context.device,
+                channels_last=train.channels_last,
+            )
+        models.freeze(self.model, train.freeze_blocks)
+        self.optimizer = optim.create(train, self.model.net, context.device)
+        self.scaler = torch.amp.GradScaler(torch.device(context.device).type, enabled=numerics.scaled)
+        self.average = WeightAverage(train.ema, self.model.net) if train.ema.decay else None
+        self.augmenter = Augmenter(
+            train.augment,
+            mean=self.model.mean,
+            std=self.model.std,
+            num_classes=len(images.classes),
+            label_smoothing=train.label_smoothing,
+        )
+        self.forward: Callable[[Tensor], Tensor] = self.model.net
+        if train.compile:
+            self.forward = compiling.compiled(self.model, context.cache_dir)
+        self.batch_size = train.batch_size if train.batch_size != "auto" else self._fitting_batch()
+        self.augmented_pixels = augmented_pixels(context.device, context.device_share)
+        self.graphed = self._graphed(context.device) if train.cuda_graphs else None
+
+    def batch_of(self, stage: Stage) -> int:
+        """Images per optimiser step of a stage; never more than there are."""
+        batch = self.batch_size
+        if self.config.train.progressive.grow_batch:
+            batch = schedule.batch_size(batch, stage.size, self.plan[-1].size)
+        return min(batch, len(self.images))
+
+    def run_epoch(self, epoch: int) -> TrainedEpoch:
+        """Train one epoch (from 1): every image at most once, an incomplete last batch left out.
+
+        Raises:
+            Diverged: the mean loss is NaN or infinite.
+            OutOfMemory: names stage, size and batch.
+        """
+        stage = schedule.stage_of(self.plan, epoch)
+        batch = self.batch_of(stage)
+        started = time.perf_counter()
+        doing = f"training stage {stage.index} at {stage.size} px with batches of {batch}"
+        if self.config.train.accumulate > 1:
+            doing += f" in {self.config.train.accumulate} parts"
+        with memory_errors(doing), self._compiling("train", stage.size, batch):
+            if self._size_changed(epoch, stage):
+                self._reestimate(epoch, stage, batch)
+            total, steps = self._steps(epoch, stage, batch)
+            loss = total.item() / steps
+        if not math.isfinite(loss):
+            raise Diverged(f"the training loss became {loss} in epoch {epoch}")
+        return TrainedEpoch(
+            epoch=epoch,
+            stage=stage,
+            batch_size=batch,
+            train_loss=loss,
+            learning_rate=self._lr(epoch, batch),
+            images=steps * batch,
+            seconds=time.perf_counter() - started,
+        )
+
+    def score(self, images: Images) -> Score:
+        """Evaluate the present weights at the one size of every evaluation."""
+        train = self.config.train
+        batch = min(train.eval_batch_size, len(images))
+        with (
+            memory_errors(f"evaluating at {self.eval_size} px with batches of {batch}"),
+            self._compiling("evaluate", self.eval_size, batch, len(images)),
+        ):
+            return evaluate(
+                self.model,
+                images,
+                size=self.eval_size,
+                batch_size=train.eval_batch_size,
+                numerics=self.numerics,
+                forward=self.forward,
+            )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights, and their averages under `ema.`."""
+        tensors = {f"model.{name}": value for name, value in self.model.net.state_dict().items()}
+        if self.average:
+            tensors.update({f"ema.{name}": value for name, value in self.average.state().items()})
+        return tensors
+
+    def state(self) -> dict[str, Any]:
+        """The rest of what `load` needs. Random streams are not in it: they follow from seed and epoch."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "ema_steps": self.average.steps if self.average else 0,
+            "batch_size": self.batch_size,
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Go on from `tensors()` and `state()` of another engine of the same configuration and seed."""
+        weights = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("model.")}
+        self.model.net.load_state_dict(weights)
+        if self.average:
+            averages = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("ema.")}
+            self.average.load(averages, state["ema_steps"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.batch_size = state["batch_size"]
+
+    def close(self) -> None:
+        """Free what the next trial on this worker has no use for, even where somebody keeps the engine, useless now."""
+        if self.graphed:
+            self.graphed.clear()
+        self.graphed = self.average = None
+        self.optimizer.state.clear()
+        self.model.net.zero_grad(set_to_none=True)
+
+    def _steps(self, epoch: int, stage: Stage, batch: int) -> tuple[Tensor, int]:
+        """All optimiser steps of an epoch; returns the sum of the steps' mean losses, still on the device."""
+        order = torch.randperm(len(self.images), generator=rng.generator(derive(self.seed, "order", epoch)))
+        steps = len(order) // batch
+        positions = self.images.indices[order[: steps * batch].to(self.device)]
+        parts = self._parts(positions, batch, stage, rng.generator(derive(self.seed, "augment", epoch), self.device))
+        count = len(micro_batches(batch, self.config.train.accumulate))
+        total = torch.zeros((), device=self.device)
+        self.model.train()
+        self.model.dropout.set(stage.dropout)
+        whole = steps * (stage.last_epoch - stage.first_epoch + 1)
+        with rng.isolated(derive(self.seed, "dropout", epoch), self.device), search_kernels(whole):
+            for step in range(steps):
+                optim.set_lr(self.optimizer, self._lr(epoch - 1 + step / steps, batch))
+                total += self._step(itertools.islice(parts, count), batch)
+        return total, steps
+
+    def _parts(
+        self, positions: Tensor, batch: int, stage: Stage, chance: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The micro-batches of an epoch, several augmented at once; `positions` are those of whole batches."""
+        sizes = micro_batches(batch, self.config.train.accumulate)
+        together = max(1, self.augmented_pixels // (sizes[0] * stage.size**2))
+        sizes *= len(positions) // batch
+        while sizes:
+            group, sizes = sizes[:together], sizes[together:]
+            now, positions = positions[: sum(group)], positions[sum(group) :]
+            images, targets = self._augmented(now, stage, chance)
+            yield from zip(torch.split(images, group), torch.split(targets, group), strict=True)
+
+    def _add_gradient(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
+        # Held nowhere: a bound method in an attribute would make a cycle, which lives until Python collects.
+        if self.graphed:
+            return self.graphed(self._forward_backward, pixels, targets, share)
+        return self._forward_backward(pixels, targets, share)
+
+    def _forward_backward(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
+        """Add the gradient of `share` times the mean loss; returns that loss."""
+        with self.numerics.autocast():
+            logits = self.forward(pixels.contiguous(memory_format=self.numerics.memory_format))
+        loss = F.cross_entropy(logits.float(), targets) * share
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _graphed(self, device: str) -> GraphedStep | None:
+        """None on the CPU, which starts its work without delay."""
+        return GraphedStep(self.model.net, device) if device.startswith("cuda") else None
+
+    def _augmented(self, positions: Tensor, stage: Stage, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+        return self.augmenter(
+            self.images.images[positions],
+            self.images.labels[positions],
+            size=stage.size,
+            magnitude=stage.randaugment,
+            mixup=stage.mixup,
+            generator=chance,
+        )
+
+    def _step(self, parts: Iterable[tuple[Tensor, Tensor]], batch: int) -> Tensor:
+        if self.graphed:
+            self.graphed.zero_grad()
+        else:
+            self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for pixels, targets in parts:
+            total += self._add_gradient(pixels, targets, len(pixels) / batch)
+        self._update()
+        return total
+
+    def _update(self) -> None:
+        asks = self.numerics.scaled and not optim.skips_overflow(self.optimizer)
+        if self.config.train.clip_grad or asks:
+            self.scaler.unscale_(self.optimizer)
+        if self.config.train.clip_grad:
+            torch.nn.utils.clip_grad_norm_(self.model.net.parameters(), self.config.train.clip_grad)
+        if asks:  # the scaler would ask the host at every step
+            optim.zero_overflow(self.optimizer)
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update()
+
+    def _lr(self, progress: float, batch: int) -> float:
+        train = self.config.train
+        meant = batchsize.LR_BATCH if train.batch_size == "auto" else min(train.batch_size, len(self.images))
+        factor = schedule.batch_lr_factor(batch / meant, train.optimizer)
+        return train.lr * factor * schedule.lr_factor(train, progress)
+
+    def _compiling(self, *shape: Any) -> AbstractContextManager[None]:
+        if not self.config.train.compile:
+            return nullcontext()
+        train = self.config.train
+        return compiling.one_graph(self.config.model, train.freeze_blocks, train.accumulate, *shape)
+
+    def _size_changed(self, epoch: int, stage: Stage) -> bool:
+        asked = self.config.train.progressive.reset_batchnorm and stage.index > 0
+        return asked and epoch == stage.first_epoch and stage.size != self.plan[stage.index - 1].size
+
+    def _reestimate(self, epoch: int, stage: Stage, batch: int) -> None:
+        chance = rng.generator(derive(self.seed, "batchnorm", epoch), self.device)
+        order = torch.randperm(len(self.images), generator=rng.generator(derive(self.seed, "statistics", epoch)))
+        part = micro_batches(batch, self.config.train.accumulate)[0]
+        order = order[: batchnorm.BATCHES * part].to(self.device)
+        batches = torch.split(self.images.indices[order], part)
+
+        def forward(pixels: Tensor) -> None:
+            with self.numerics.autocast():
+                self.model.net(pixels.contiguous(memory_format=self.numerics.memory_format))
+
+        self.model.train()
+        with rng.isolated(derive(self.seed, "batchnorm dropout", epoch), self.device):
+            changed = batchnorm.reestimate(
+                self.model.net, forward, (self._augmented(positions, stage, chance)[0] for positions in batches)
+            )
+        if self.average:
+            self.average.adopt(set(changed))
+
+    def _fitting_batch(self) -> int:
+        """`batch_size: auto` for the last stage; the model is left as it was."""
+        net = self.model.net
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+
+        def step(count: int) -> None:
+            self.model.train()
+            positions = self.images.indices[torch.arange(count, device=self.device) % len(self.images)]
+            pixels, targets = self._augmented(positions, self.plan[-1], rng.generator(0, self.device))
+            with rng.isolated(0, self.device):
+                self._forward_backward(pixels, targets, 1.0)
+
+        stage = self.plan[-1]
+        with memory_errors(f"looking for the batch that fits stage {stage.index} at {stage.size} px"):
+            batch = batchsize.largest(
+                step,
+                device=self.device,
+                share=self.device_share,
+                reserve=2 * sum(parameter.nbytes for parameter in parameters),
+                accumulate=self.config.train.accumulate,
+            )
+        net.load_state_dict(before)
+        net.zero_grad(set_to_none=True)
+        return min(batch, len(self.images))

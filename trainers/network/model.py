@@ -1,0 +1,171 @@
+"""Models kept warm: built once per process and architecture, put back to a trial's initial state in place.
+
+A trial's initial weights are a function of its configuration and seed alone, so a trial after another on one
+worker starts exactly as on a fresh one.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+from trainers.api import ModelConfig, TrainerError
+from trainers.network import weights
+from trainers.rng import isolated
+from trainers.seeds import derive
+
+KEPT = 2
+"""Architectures a process keeps; the least recently used one goes first."""
+
+
+@dataclass(eq=False)
+class Model:
+    """A timm classifier on its device, with what the training loop needs to know of it."""
+
+    net: nn.Module
+    mean: tuple[float, ...]
+    """Of pixel values from 0 to 1, per channel: what the pretrained weights were trained with."""
+    std: tuple[float, ...]
+    dropout: Dropout
+    frozen: list[nn.Module] = field(default_factory=list)
+    """Normalisation layers that keep their statistics while training."""
+    compiled: Any = None
+    """`torch.compile`d `net`, kept with its graphs for the next trial."""
+    macs: dict[int, int] = field(default_factory=dict)
+    """Multiply-accumulates of one image by image size, as far as asked for: see `trainers.network.model_size`."""
+
+    def train(self) -> None:
+        """Training mode, frozen normalisation layers excepted."""
+        self.net.train()
+        for module in self.frozen:
+            module.eval()
+
+
+class Dropout:
+    """Dropout on the classifier's input at a rate that may change between epochs.
+
+    timm's models read their own rate in different ways and places; this works for any of them. The rate is
+    a tensor, so that a compiled graph does not depend on its value.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.rate = torch.zeros((), device=device)
+
+    def set(self, rate: float) -> None:
+        """Rate from 0 to below 1."""
+        self.rate.fill_(rate)
+
+    def __call__(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The forward pre-hook of the classifier."""
+        if not module.training:
+            return arguments
+        features, *rest = arguments
+        # Drawn in float32: bf16 has only 256 values below 1.
+        keep = torch.rand(features.shape, device=features.device) >= self.rate
+        return (features * (keep / (1 - self.rate)).to(features.dtype), *rest)
+
+
+_kept: dict[tuple[Any, ...], Model] = {}
+
+
+def build(config: ModelConfig, num_classes: int, *, seed: int, device: str, channels_last: bool) -> Model:
+    """The model in its initial state for `seed`, warm if this process has had the same architecture.
+
+    A classifier that comes with no weights, or with those of another number of classes, is drawn afresh. The
+    model is this process's one copy: the next `build` of the same architecture resets it.
+
+    Raises:
+        WeightsError: unknown model, or weights that cannot be had or do not fit.
+    """
+    key = (replace(config, pretrained=False), num_classes, device, channels_last)
+    model = _kept.pop(key, None) or _wrap(_create(config, num_classes, seed), device, channels_last)
+    _reset(model, _initial_state(model.net, config, num_classes, seed))
+    _kept[key] = model
+    while len(_kept) > KEPT:
+        del _kept[next(iter(_kept))]
+    return model
+
+
+def freeze(model: Model, blocks: int) -> None:
+    """Exclude the stem and the first `blocks` stages from training, statistics included; 0 freezes nothing.
+
+    Raises:
+        TrainerError: the model has fewer stages.
+    """
+    if not blocks:
+        return
+    net: Any = model.net
+    groups: dict[str, int] = group_parameters(net, net.group_matcher(coarse=True), reverse=True)
+    heads = weights.classifier_names(net)
+    stages = max(group for name, group in groups.items() if name not in heads)
+    if blocks >= stages:
+        raise TrainerError(
+            f"train.freeze_blocks: {type(net).__name__} has {stages} stages after its stem; {blocks} would "
+            f"leave nothing but the head, the most is {stages - 1}"
+        )
+    frozen = {name for name, group in groups.items() if group <= blocks}
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    model.frozen = [
+        module
+        for prefix, module in net.named_modules()
+        if getattr(module, "running_mean", None) is not None and f"{prefix}.weight" in frozen
+    ]
+
+
+def _create(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
+    with isolated(derive(seed, "weights")):
+        return weights.create(config, num_classes)
+
+
+def _wrap(net: nn.Module, device: str, channels_last: bool) -> Model:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net = net.to(memory_format=layout).to(device)
+    dropout = Dropout(torch.device(device))
+    for classifier in weights.classifiers(net):
+        classifier.register_forward_pre_hook(dropout)
+    described: Any = net
+    config = described.pretrained_cfg
+    return Model(net=net, mean=tuple(config["mean"]), std=tuple(config["std"]), dropout=dropout)
+
+
+def _initial_state(net: nn.Module, config: ModelConfig, num_classes: int, seed: int) -> dict[str, Tensor]:
+    """Every tensor of the model as a trial with this seed starts, on the CPU."""
+    if config.pretrained is not False:
+        return {**_fresh_head(net, config, num_classes, seed), **weights.pretrained_state(config, net)}
+    created = _create(config, num_classes, seed)
+    return {**created.state_dict(), **_fresh_head(created, config, num_classes, seed)}
+
+
+def _fresh_head(net: nn.Module, config: ModelConfig, num_classes: int, seed: int) -> dict[str, Tensor]:
+    """The classifier in torch's default initialisation.
+
+    timm draws an EfficientNet's classifier from +-1 / sqrt(classes), as TensorFlow's did for 1,000 classes;
+    with 10 classes that starts at twice the loss of guessing.
+    """
+    heads = weights.classifiers(net)
+    if not all(isinstance(head, nn.Linear | nn.Conv2d) for head in heads):
+        created = _create(config, num_classes, seed)
+        return {name: created.state_dict()[name] for name in weights.classifier_names(created)}
+    state: dict[str, Tensor] = {}
+    names = {id(module): name for name, module in net.named_modules()}
+    with isolated(derive(seed, "head")):
+        for head in heads:
+            # Drawn on the CPU, so that a trial starts from the same weights on every device.
+            fresh: Any = copy.deepcopy(head).cpu()
+            fresh.reset_parameters()
+            state.update({f"{names[id(head)]}.{key}": value for key, value in fresh.state_dict().items()})
+    return state
+
+
+def _reset(model: Model, state: dict[str, Tensor]) -> None:
+    model.net.load_state_dict(state)
+    model.net.requires_grad_(True)
+    model.net.zero_grad(set_to_none=True)
+    model.dropout.set(0.0)
+    model.frozen = []
