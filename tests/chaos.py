@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpo.driver.conductor import derive_seed
 from hpo.home import Home
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord, TrialRecord
@@ -31,7 +30,9 @@ from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.search.asha import replay
 from hpo.search.rungs import training_rungs
-from hpo.spec import configure as space
+from hpo.search.samplers import draw
+from hpo.spec.configure import configure
+from hpo.spec.seeds import derive_seed
 from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
 from tests.support.drivers import Driver, cluster
@@ -280,7 +281,7 @@ class Run:
                 self.result.wrong.append(f"ASHA: trial {trial.number} is {trial.status} with {trial.rungs}")
 
     def _rungs(self, trial: TrialRecord) -> dict[int, float]:
-        return training_rungs(self.spec, space.configure(self.spec.base(), trial.values).train)
+        return training_rungs(self.spec, configure(self.spec.base(), trial.values).train)
 
     def _check_checkpoints(self, study: StudyRecord) -> None:
         for trial in study.trials:
@@ -294,11 +295,11 @@ def expected(spec: Spec) -> dict[int, dict[str, object]]:
     """The configurations of a run that nobody disturbs, by trial."""
     import optuna
 
-    from hpo.driver.run import study_sampler
+    from hpo.search.samplers import study_sampler
 
     ledger = Ledger.create(optuna.storages.InMemoryStorage(), spec, {}, study_sampler(spec))
     asked = [
-        ledger.ask(lambda trial: space.suggest(trial, spec.space), lambda number: derive_seed(spec.seed, number))
+        ledger.ask(lambda trial: draw(trial, spec.space), lambda number: derive_seed(spec.seed, number))
         for _ in range(spec.budget.trials)
     ]
     return {trial.number: dict(trial.values) for trial in asked}

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainers import devices as hardware
+from trainers import devices
 from trainers.api import Context, EpochMetrics, OutOfMemory, TrialConfig
 from trainers.schedule import compute, stages
 
@@ -63,7 +63,7 @@ def misbehave(extra: Mapping[str, bool | int | float | str], epoch: int, *, agai
         os.kill(os.getpid(), signal.SIGKILL)
     if epoch == extra.get("device_at", 0) and not again:
         # Spoils this process, as a sticky error of CUDA does.
-        hardware.device_error = lambda device: "CUDA error: a launch failed on demand"
+        devices.device_error = lambda device: "CUDA error: a launch failed on demand"
         raise RuntimeError("CUDA error: a launch failed on demand")
     if epoch == extra.get("crash_at", 0):
         raise ValueError("a crash on demand")

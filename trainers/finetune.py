@@ -12,12 +12,11 @@ from contextlib import closing
 from typing import Any
 
 from trainers import data
-from trainers import numerics as runtime
 from trainers.api import CheckpointError, Context, Diverged, EpochMetrics, TrialConfig
 from trainers.loop.engine import Engine, TrainedEpoch
 from trainers.loop.evaluate import Score
-from trainers.network import model_size as size
-from trainers.numerics import memory_errors
+from trainers.network import model_size
+from trainers.numerics import memory_errors, numerics_of, session
 from trainers.schedule import compute
 
 
@@ -32,17 +31,17 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
         Diverged, OutOfMemory: from the epoch where it happens.
         CheckpointError: the store's checkpoint is of another configuration or seed.
     """
-    numerics = runtime.numerics(config.train, context.device)
-    with runtime.session(context, numerics):
+    numerics = numerics_of(config.train, context.device)
+    with session(context, numerics):
         images, validation = data.train_and_validation(config.data, context.cache_dir, context.device)
         engine = Engine(config, context, numerics, images)
     with closing(engine):
-        with runtime.session(context, numerics):
+        with session(context, numerics):
             resumed = resume(engine, context, identity(config, context.seed))
         if resumed:
             yield resumed
         for epoch in range(resumed.epoch + 1 if resumed else 1, config.train.epochs + 1):
-            with runtime.session(context, numerics):
+            with session(context, numerics):
                 metrics = _epoch(engine, epoch, validation, context)
             yield metrics
 
@@ -137,7 +136,7 @@ def describe(
         learning_rate=trained.learning_rate,
         images_per_second=trained.images / trained.seconds,
         train_seconds=trained.seconds,
-        params=size.parameters(engine.model),
-        macs=size.macs(engine.model, engine.eval_size),
+        params=model_size.parameters(engine.model),
+        macs=model_size.macs(engine.model, engine.eval_size),
         compute=compute(engine.plan, trained.epoch, engine.config.train.compute_size),
     )

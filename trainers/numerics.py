@@ -49,7 +49,7 @@ class Numerics:
         return torch.autocast(kind, dtype=self.autocast_dtype or torch.bfloat16, enabled=enabled)
 
 
-def numerics(train: TrainConfig, device: str) -> Numerics:
+def numerics_of(train: TrainConfig, device: str) -> Numerics:
     """Resolve `precision: auto`: bf16 on CUDA devices that have it, float32 elsewhere."""
     precision = train.precision
     if precision == "auto":

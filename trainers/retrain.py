@@ -21,10 +21,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from trainers import data, finetune
-from trainers import numerics as runtime
 from trainers.api import Context, EpochMetrics, TrialConfig
 from trainers.loop.engine import Engine
 from trainers.loop.evaluate import Score
+from trainers.numerics import numerics_of, session
 
 NO_SCORE = Score(accuracy=math.nan, loss=math.nan)
 """Epochs of a retraining have no validation images to be scored on."""
@@ -68,12 +68,12 @@ def retrain(
         As `trainers.finetune.train`.
     """
     context = dataclasses.replace(context, seed=seed)
-    numerics = runtime.numerics(config.train, context.device)
+    numerics = numerics_of(config.train, context.device)
     started = time.perf_counter()
-    with runtime.session(context, numerics):
+    with session(context, numerics):
         images = data.all_training_images(config.data, context.cache_dir, context.device)
         engine = Engine(config, context, numerics, images)
-    with closing(engine), runtime.session(context, numerics):
+    with closing(engine), session(context, numerics):
         history = []
         for metrics in _epochs(engine, context):
             history.append(metrics)

@@ -7,9 +7,9 @@ import sys
 
 import typer
 
-from hpo.cli import results as cli_results
-from hpo.cli import study as cli_study
-from hpo.cli import tools as cli_tools
+from hpo.cli.results import audit, export, ls, report, retrain, status
+from hpo.cli.study import confirm, resume, run
+from hpo.cli.tools import doctor, schema, ui, validate
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -21,19 +21,19 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    cli_study.run,
-    cli_study.resume,
-    cli_study.confirm,
-    cli_results.status,
-    cli_results.audit,
-    cli_results.ls,
-    cli_results.export,
-    cli_results.report,
-    cli_results.retrain,
-    cli_tools.ui,
-    cli_tools.validate,
-    cli_tools.schema,
-    cli_tools.doctor,
+    run,
+    resume,
+    confirm,
+    status,
+    audit,
+    ls,
+    export,
+    report,
+    retrain,
+    ui,
+    validate,
+    schema,
+    doctor,
 )
 for command in COMMANDS:
     app.command()(command)

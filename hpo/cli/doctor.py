@@ -168,7 +168,8 @@ def _disk(home: Home) -> Finding:
 
 def _ledger(home: Home) -> Finding:
     from hpo.ledger.reader import study_names
-    from hpo.ledger.storage import network_file_system, network_warning, open_existing
+    from hpo.ledger.sqlite import network_file_system, network_warning
+    from hpo.ledger.storage import open_existing
 
     if not (home.path / "optuna.db").is_file():
         return Finding("ok", "ledger", "no study yet")

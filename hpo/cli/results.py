@@ -159,7 +159,7 @@ def retrain(
     from hpo.export.retrain import retrain as train_again
     from hpo.home import Home
     from hpo.ledger.test_set_log import Openings
-    from hpo.results.summary import percent
+    from hpo.text import percent
     from hpo.tracking.tracker import publish
 
     place = Home.at(home)

@@ -130,7 +130,7 @@ def _home_option(home: Path | None) -> str:
 
 def _drive(home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> Any:
     """What `work` returns, given what makes a view."""
-    from hpo.cli.display.plain import choose
+    from hpo.cli.display.live import choose
     from hpo.home import Home
 
     with choose(Home.at(home), verbose=verbose) as view:

@@ -30,7 +30,7 @@ def ui(
 
 def validate(spec: SpecArgument, overrides: OverridesArgument = None) -> None:
     """Check a specification and print every error in it."""
-    from hpo.search.advice import advice
+    from hpo.search.forecast import advice
     from hpo.validation.loader import load_spec
 
     loaded = load_spec(spec, overrides or [])
@@ -46,7 +46,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of specifications, for editors."""
     if as_markdown:
-        from hpo.validation.reference import markdown
+        from hpo.validation.schema import markdown
 
         print(markdown(), end="")
         return

@@ -6,7 +6,6 @@ benchmark in virtual time) drives it through the same five methods.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import threading
 import time
@@ -14,18 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from hpo.driver import stopping as budget
-from hpo.driver.patience import Patience
+from hpo.driver.stopping import Patience, reached
 from hpo.errors import InfrastructureError
 from hpo.ledger.outcome import classify
-from hpo.ledger.records import TrialRecord
+from hpo.ledger.records import RungDecision, TrialRecord
 from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
 from hpo.redact import redact
-from hpo.results.pareto import unreported
-from hpo.search.asha import RungDecision
-from hpo.search.asha_study import StudyAsha
-from hpo.spec import configure as space
+from hpo.search.rungs import RungJudge
+from hpo.search.samplers import draw
+from hpo.spec.configure import configure
+from hpo.spec.objectives import unreported
+from hpo.spec.seeds import derive_seed
 from trainers.api import EpochMetrics, TrialConfig
 
 HEARTBEAT_S = 30.0
@@ -47,12 +46,6 @@ class Event:
     kind: Literal["started", "resumed", "epoch", "finished", "lost", "notice"]
     trial: TrialRecord | None = None
     text: str = ""
-
-
-def derive_seed(study_seed: int, what: int | str) -> int:
-    """A trial's seed: a function of (study seed, trial number) alone, 63 bits; or that of something else named."""
-    digest = hashlib.sha256(f"{study_seed}/{what}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 class Conductor:
@@ -86,7 +79,7 @@ class Conductor:
         self._spent = ledger.study.seconds
         self._began = clock()
         self._base = self.spec.base()
-        self._asha = StudyAsha(self.spec, ledger.trials)
+        self._judge = RungJudge(self.spec, ledger.trials)
         self._queue = list(ledger.unfinished())
         self._running: set[int] = set()
         self._noticed: set[tuple[int, int]] = set()
@@ -106,14 +99,14 @@ class Conductor:
                 self._tell("lost" if again else "resumed", trial)
             elif sum(trial.started for trial in self.ledger.trials) < self.spec.budget.trials:
                 trial = self.ledger.ask(
-                    lambda asked: space.suggest(asked, self.spec.space),
+                    lambda asked: draw(asked, self.spec.space),
                     lambda number: derive_seed(self.spec.seed, number),
                 )
                 self._tell("started", trial)
             else:
                 return None
             self._running.add(trial.number)
-            return Assignment(trial.number, trial.seed or 0, space.configure(self._base, trial.values))
+            return Assignment(trial.number, trial.seed or 0, configure(self._base, trial.values))
         return None
 
     @property
@@ -149,14 +142,14 @@ class Conductor:
             if not math.isfinite(metrics.val_accuracy):
                 self._finish(number, failure=f"the objective is {metrics.val_accuracy} after epoch {metrics.epoch}")
                 return False
-            if self._asha.counts_compute and metrics.compute is None:
+            if self._judge.counts_compute and metrics.compute is None:
                 self._finish(number, failure="asha.resource is compute, which the trainer does not report")
                 return False
             if absent := unreported(self.spec.objectives, metrics):
                 text = f"the trainer did not report {', '.join(absent)}, which objectives asks for"
                 self._finish(number, failure=f"{text}, after epoch {metrics.epoch}")
                 return False
-            decision = self._asha.decide(known, metrics)
+            decision = self._judge.decide(known, metrics)
             trial = self.ledger.record(number, metrics, decision)
             self._tell("epoch", trial)
             self._check_budget()
@@ -275,7 +268,7 @@ class Conductor:
 
     def _check_budget(self) -> None:
         if self.ending is None:
-            self._end(budget.reached(self.ledger.study, self._spent + self._clock() - self._began))
+            self._end(reached(self.ledger.study, self._spent + self._clock() - self._began))
 
     def _check_patience(self) -> None:
         """To be called when a trial is complete."""

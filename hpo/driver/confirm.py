@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from hpo.driver.conductor import derive_seed
+from hpo.driver.preflight import alone, check_data, guard, preflight
 from hpo.driver.ray_backend.cluster import ray_session
 from hpo.driver.ray_backend.slots import plan_slots
-from hpo.driver.run import View, alone, check_data, guard, preflight, study_sampler
+from hpo.driver.run import View
 from hpo.driver.session import drive
 from hpo.errors import UsageError
 from hpo.export.incumbent import Incumbent
@@ -24,6 +24,8 @@ from hpo.ledger.storage import open_existing, open_storage
 from hpo.ledger.writer import Ledger
 from hpo.results.best import leaders
 from hpo.results.confirmation import latest
+from hpo.search.samplers import study_sampler
+from hpo.spec.seeds import derive_seed
 from hpo.spec.study import Asha, Budget, Search, Spec
 
 FEWEST_SEEDS = 2

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import shlex
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
-from hpo.driver import stopping as budget
 from hpo.driver.conductor import Event
-from hpo.driver.ray_backend.cluster import end_processes, ray_session
+from hpo.driver.preflight import alone, check_data, guard, preflight
+from hpo.driver.ray_backend.cluster import ray_session
 from hpo.driver.ray_backend.slots import plan_slots
 from hpo.driver.session import drive
-from hpo.driver.signals import SignalGuard
+from hpo.driver.stopping import reached
 from hpo.driver.warm_start import gather
 from hpo.errors import UsageError
 from hpo.home import Home, confirmed_study
-from hpo.ledger.lock import Lease, study_lock
+from hpo.ledger.lock import Lease
 from hpo.ledger.provenance import provenance
 from hpo.ledger.reader import load_study, refuse_existing
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_existing, open_if_there, open_storage
 from hpo.ledger.writer import Ledger
-from hpo.results.pareto import objectives
-from hpo.spec import configure as space
+from hpo.search.samplers import study_sampler
 from hpo.spec.paths import anchor
-from hpo.spec.study import SHIPPED_TRAINER, Spec
-from hpo.tracking.preflight import check_tracking
+from hpo.spec.study import Spec
 from hpo.tracking.tracker import Figures
 
 View = Callable[[StudyRecord], Callable[[Event], None]]
@@ -112,7 +106,7 @@ def resume(
         storage = open_existing(home, name)
         recorded = load_study(storage, name)
         spec = changes(recorded.spec)
-        if why := budget.reached(dataclasses.replace(recorded, spec=spec), recorded.seconds):
+        if why := reached(dataclasses.replace(recorded, spec=spec), recorded.seconds):
             ledger = Ledger.open(storage, name, study_sampler(spec), lease)
             ledger.respecify(spec)
             ledger.end(why)
@@ -132,59 +126,3 @@ def _existing(home: Home, name: str) -> Path:
     load_study(open_existing(home, name), name)
     home.create()
     return home.study(name)
-
-
-def guard(command: str, home: Home, lease: Lease) -> SignalGuard:
-    """Signals end the study in order; `command` is what goes on with it."""
-    place = "" if home.usual else f" --home {shlex.quote(str(home.path))}"
-    return SignalGuard(f"Go on with: hpo {command}{place}", lambda: end_processes(lease.token, lease.pid))
-
-
-@contextmanager
-def alone(folder: Path, lease: Lease) -> Iterator[None]:
-    """Hold the study, and end what a driver that died has left of its Ray: its workers may not have noticed yet."""
-    with study_lock(folder, lease.token) as dead:
-        if dead and dead.pid != os.getpid():  # this very process may have tried before, in vain, and lives
-            end_processes(dead.token, dead.pid)
-        yield
-
-
-def check_data(recorded: StudyRecord, info: dict[str, Any]) -> None:
-    """Raises UsageError where the images are not those that the study's trials have been trained on."""
-    before, now = recorded.info.get("data", {}), json.loads(json.dumps(info.get("data", {})))
-    changed = [f"  {key}: {before[key]} -> {now.get(key)}" for key in before if before[key] != now.get(key)]
-    if changed:
-        raise UsageError(
-            f"the data set of {recorded.name} has changed since it began, so its trials could not be compared:\n"
-            + "\n".join(changed)
-        )
-
-
-def preflight(spec: Spec, home: Home) -> dict[str, Any]:
-    """Everything that can be known to fail is made to fail here, in the driver, once."""
-    if spec.tracking.enabled:
-        check_tracking(spec, home)
-    if spec.trainer != SHIPPED_TRAINER:
-        return {}
-    from trainers import data
-    from trainers.network import weights
-
-    info = data.prepare(spec.data, str(home.cache))
-    weights.check(spec.model)
-    return {"data": dataclasses.asdict(info)}
-
-
-def study_sampler(spec: Spec) -> Any:
-    """The Optuna sampler that a specification asks for."""
-    from hpo.search.samplers import make_sampler
-
-    return make_sampler(
-        spec.search.policy,
-        seed=spec.seed,
-        horizon=spec.train.epochs,
-        startup_trials=spec.search.startup_trials,
-        random_share=spec.search.random_share,
-        distributions=space.distributions(spec.space),
-        active=lambda values: {name for name, one in spec.space.items() if space.is_active(one, values)},
-        objectives=objectives(spec.objectives),
-    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-import statistics
+import dataclasses
 from collections.abc import Sequence
 
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.ledger.writer import Ledger
+from hpo.results.confirmation import seed_noise
+from hpo.search.regret_bound import regret_bound
 
 
 def reached(study: StudyRecord, seconds: float) -> str | None:
@@ -40,35 +41,40 @@ def _on_gpu(trial: TrialRecord) -> bool:
     return any((attempt.device or "").startswith("cuda") for attempt in trial.attempts)
 
 
-def seed_noise(study: StudyRecord) -> float | None:
-    """The standard deviation of a full training's accuracy that is nothing but luck; None where nothing tells.
+class Patience:
+    """`budget.patience` of an open study: from its ledger alone, so that it makes no difference how often the study
+    was resumed."""
 
-    Measured by the confirmation, within its configurations and over its seeds. Without one, from epoch to epoch over
-    the last quarter of each full training that nobody could stop (the controls, else all complete trials): trainings
-    hardly improve there, and what two successive epochs differ by is the noise of both.
-    """
-    repeats: dict[int, list[float]] = {}
-    for trial in study.repeats:
-        if trial.repeat is not None and trial.complete and trial.value is not None:
-            repeats.setdefault(trial.repeat.trial, []).append(trial.value)
-    pooled = pooled_deviation(list(repeats.values()))
-    if pooled is not None:
-        return pooled
-    complete = [trial for trial in study.trials if trial.complete]
-    controls = [trial for trial in complete if trial.control] if sum(one.control for one in complete) > 1 else complete
-    gaps = [gap for trial in controls for gap in _last_gaps(trial)]
-    return statistics.stdev(gaps) / math.sqrt(2) if len(gaps) > 1 else None
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._left: dict[int, tuple[float, float] | None] = {}
+        """By the newest of the complete trials; reckoning it takes a Gaussian process."""
 
+    def exhausted(self) -> str | None:
+        """Why the study ends, in words; None while it goes on. To be asked when a trial is complete."""
+        patience = self._ledger.spec.budget.patience
+        complete = [trial for trial in self._ledger.trials if trial.complete]
+        if patience is None or len(complete) < patience:
+            return None
+        complete.sort(key=lambda trial: (trial.finished or 0.0, trial.number))
+        for fewer in range(patience):
+            left = self._gain_left(complete[: len(complete) - fewer])
+            if left is None or left[0] >= left[1]:
+                return None
+        bound, noise = self._gain_left(complete) or (0.0, 0.0)
+        return (
+            f"budget.patience: for {patience} complete trials in a row no more than {bound:.4f} could be gained, "
+            f"less than the noise of {noise:.4f} between seeds"
+        )
 
-def pooled_deviation(groups: Sequence[Sequence[float]]) -> float | None:
-    """The standard deviation within groups of values around their own means; None without two of one group."""
-    freedom = sum(len(group) - 1 for group in groups if group)
-    if freedom < 1:
-        return None
-    squares = sum((value - statistics.fmean(group)) ** 2 for group in groups if group for value in group)
-    return math.sqrt(squares / freedom)
-
-
-def _last_gaps(trial: TrialRecord) -> list[float]:
-    values = [epoch.metrics.val_accuracy for epoch in trial.epochs]
-    return [b - a for a, b in itertools.pairwise(values[-max(3, len(values) // 4) :])]
+    def _gain_left(self, complete: Sequence[TrialRecord]) -> tuple[float, float] | None:
+        """What could still be gained when these trials were complete and no other, and the noise between seeds as
+        they tell it; None where either cannot be told."""
+        newest = complete[-1].number
+        if newest not in self._left:
+            numbers = {trial.number for trial in complete}
+            finished = [trial for trial in self._ledger.finished_trials() if trial.number in numbers]
+            bound = regret_bound(finished, self._ledger.spec.seed)
+            noise = seed_noise(dataclasses.replace(self._ledger.study, trials=tuple(complete)))
+            self._left[newest] = None if bound is None or noise is None else (bound, noise)
+        return self._left[newest]

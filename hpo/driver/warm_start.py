@@ -20,7 +20,7 @@ from hpo.ledger.reader import load_study, study_names
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.transfer import Past, Source, Transfer, telling
-from hpo.spec import configure as space
+from hpo.spec.configure import configure
 from hpo.spec.corners import describe
 from hpo.spec.parameters import CategoricalParameter, Choice, FloatParameter, Parameter, close_to, same
 from hpo.spec.paths import SQLITE
@@ -161,7 +161,7 @@ def _of_study(study: StudyRecord, spec: Spec, misfits: Counter[str]) -> Iterator
             continue
         try:
             _same_choices(trial, other)
-            config = space.configure(study.spec.base(), trial.values)
+            config = configure(study.spec.base(), trial.values)
             curve = {one.metrics.epoch: one.metrics.val_accuracy for one in trial.epochs}
             past = Past(
                 source=study.name,
@@ -215,7 +215,7 @@ def _translate(config: TrialConfig, spec: Spec) -> dict[str, Choice]:
         if parameter.is_active(values):
             values[name] = _value(name, parameter, config)
     try:
-        here = space.configure(spec.base(), values)
+        here = configure(spec.base(), values)
     except ValueError as error:
         raise _Misfit(str(error)) from error
     for name in spec.space:
@@ -236,7 +236,7 @@ def _one_stage(config: TrialConfig, changes: Mapping[str, Choice]) -> bool:
     """Whether `config` trains in one stage, and `changes` of its ramps are none to that stage."""
     if config.train.progressive.stages > 1:
         return False
-    changed = space.configure(config, changes).train
+    changed = configure(config, changes).train
     plan = schedule.stages(config.train.progressive, changed.epochs)
     return schedule.stages(changed.progressive, changed.epochs) == plan
 

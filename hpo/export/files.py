@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import UsageError
+from hpo.export.timm import timm_yaml
+from hpo.files import write_atomically
 from hpo.home import Home
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_existing
-from hpo.results.best import best_first, leaders, pick, training, write_atomically
+from hpo.results.best import best_first, leaders, pick, training
 from hpo.results.pareto import choose
 from hpo.spec.training import Training
 from hpo.validation.yaml_reader import read
@@ -106,8 +108,6 @@ def chosen_trial(study: StudyRecord, request: Request) -> TrialRecord:
 def configuration_text(chosen: Training, form: Format) -> str:
     """The configuration in the form of `hpo` or `timm`."""
     if form is Format.TIMM:
-        from hpo.export.timm import timm_yaml
-
         return timm_yaml(chosen)
     return chosen.to_yaml()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hpo.errors import InfrastructureError, UsageError
+from hpo.files import write_atomically
 from hpo.home import Home
 from hpo.ledger.records import StudyRecord
-from hpo.results.best import training, write_atomically
+from hpo.results.best import incumbent, training
 from hpo.spec.training import Training
 
 
@@ -22,7 +23,7 @@ class Incumbent:
         Raises:
             InfrastructureError: the file cannot be written.
         """
-        if study.incumbent is None:
+        if incumbent(study) is None:
             return
         best = training(study, partial=True)
         if best == self._written:

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from hpo.errors import UsageError
+from hpo.files import write_atomically
 from hpo.home import NAME, Home
 from hpo.ledger.provenance import git_commit, versions
-from hpo.ledger.test_set_log import Openings, ledger_with
+from hpo.ledger.reader import ledger_with, load_study
+from hpo.ledger.test_set_log import Openings
 from hpo.results.best import training as training_of
-from hpo.results.best import write_atomically
 from hpo.spec.study import SHIPPED_TRAINER
 from hpo.spec.training import Training
+from hpo.text import close
+from hpo.validation.loader import load_training, parse_training
 from trainers.api import CheckpointError, Context, EpochMetrics
 
 
@@ -49,8 +52,6 @@ def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool
         UsageError: the study has no complete trial, or `search_best` is asked of something that is no study.
     """
     import search_spaces
-    from hpo.ledger.reader import load_study
-    from hpo.validation.loader import load_training, parse_training
 
     storage = None if Path(source).exists() or source in search_spaces.recipes() else ledger_with(home, source)
     if storage is None:
@@ -67,7 +68,6 @@ def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool
 def _unknown(source: str, home: Home) -> str:
     """What a name may be that is none; folders tell the studies, as to whoever completes a command."""
     import search_spaces
-    from hpo.validation.problems import close
 
     folder = home.path / "studies"
     studies = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpo.spec.training import Training
-from hpo.validation.yaml_reader import dump
+from hpo.spec.yaml_writer import dump
 from trainers import schedule
 from trainers.schedule import Stage
 

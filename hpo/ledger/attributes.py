@@ -9,8 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hpo.ledger.outcome import Ending, Outcome
-from hpo.ledger.records import Attempt, EpochRecord, Origin, Repeat, TrialRecord
-from hpo.search.asha import RungDecision
+from hpo.ledger.records import Attempt, EpochRecord, Origin, Repeat, RungDecision, TrialRecord
 from trainers.api import EpochMetrics
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import InfrastructureError, UsageError
-from hpo.home import confirmation_of, confirmed_study
+from hpo.home import NAME, Home, confirmation_of, confirmed_study
 from hpo.ledger import attributes as form
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.ledger.storage import open_existing
 from hpo.ledger.transfer import TRANSFER_KEY, Transfer
 from hpo.spec.study import Spec
 
@@ -129,3 +130,13 @@ def _specification(name: str, attributes: Mapping[str, Any]) -> Spec:
 
 def _version(attributes: Mapping[str, Any]) -> str:
     return str(attributes.get(form.INFO_KEY, {}).get("versions", {}).get(DISTRIBUTION, "unknown"))
+
+
+def ledger_with(home: Home, name: str) -> Any:
+    """The ledger that holds a study of that name, None where there is none."""
+    if not NAME.fullmatch(name):
+        return None
+    if home.ledger_of(name) == home.ledger_url and not (home.path / "optuna.db").is_file():
+        return None
+    storage = open_existing(home, name)
+    return storage if name in study_names(storage) else None

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any, Literal
 
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.transfer import NOTHING, Transfer
-from hpo.search.asha import RungDecision
-from hpo.search.rungs import reached, rung_resource, study_levels
 from hpo.spec.study import Spec
 from trainers.api import EpochMetrics
 
@@ -106,6 +103,11 @@ class TrialRecord:
         return f"trial {self.repeat.trial} seed {self.repeat.index}" if self.repeat else f"trial {self.number}"
 
     @property
+    def metrics(self) -> tuple[EpochMetrics, ...]:
+        """What was reported, oldest first."""
+        return tuple(epoch.metrics for epoch in self.epochs)
+
+    @property
     def last(self) -> EpochMetrics | None:
         """The newest epoch's metrics."""
         return self.epochs[-1].metrics if self.epochs else None
@@ -170,23 +172,6 @@ class StudyRecord:
         return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
     @property
-    def incumbent(self) -> TrialRecord | None:
-        """`best`, or while no trial is complete the one ahead where the furthest have got to: at the deepest epoch, or
-        where the rungs count compute, which then compares better, above the highest rung."""
-        if self.best is not None:
-            return self.best
-        levels = study_levels(self.spec.asha, self.spec.train.epochs)
-        in_compute = bool(levels) and rung_resource(self.spec) == "compute"
-
-        def depth(trial: TrialRecord) -> float:
-            if not in_compute or trial.last is None or trial.last.compute is None:
-                return len(trial.epochs)
-            return max((level for level in levels if reached(level, trial.last.compute)), default=0.0)
-
-        reported = [trial for trial in self.trials if trial.epochs and not _failed(trial)]
-        return max(reported, key=lambda trial: (depth(trial), trial.value or 0.0), default=None)
-
-    @property
     def baseline(self) -> TrialRecord | None:
         """The published recipe's trial: the first enqueued one."""
         return next((trial for trial in self.trials if trial.enqueued), None)
@@ -201,10 +186,17 @@ class StudyRecord:
         return sum(end - start for start, end in self.sessions)
 
 
-def _failed(trial: TrialRecord) -> bool:
-    return trial.outcome is not None and trial.outcome.ending is Ending.FAILED
+@dataclass(frozen=True)
+class RungDecision:
+    """What was decided about one trial at one rung, and from what."""
 
-
-def iso(seconds: float | None) -> str | None:
-    """ISO 8601 in UTC, to the second."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+    rung: float
+    """Level of the rung, in units of the resource."""
+    value: float
+    """What the trial reported there; larger is better."""
+    cutoff: float | None
+    """The value needed to go on, from earlier arrivals at this rung; None for the first one."""
+    order: int
+    """Arrival number over all rungs and trials of the study, from 0."""
+    keep: bool
+    """Whether the trial may go on."""

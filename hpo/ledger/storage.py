@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.errors import InfrastructureError, UsageError
+from hpo.files import sqlite_file
 from hpo.home import Home
+from hpo.ledger.sqlite import FileGuard, network_file_system
 from hpo.redact import encoding_hint, redact
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ LOCK_TIMEOUT_S = 60
 """How long a statement waits for another process that holds SQLite's lock."""
 PATIENCE_S = 120.0
 """How long a write waits for a database server that is restarting."""
-NETWORK_FILE_SYSTEMS = re.compile(
-    r"9p|afs|beegfs|ceph|cifs|coda|fuse\.(glusterfs|s3fs|sshfs|rclone)|gfs2|glusterfs|gpfs|lustre|nfs4?|ocfs2|smb(2|3|fs)"
-)
 R = TypeVar("R")
 
 
@@ -38,7 +35,7 @@ def open_storage(url: str) -> RDBStorage:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        guard = _FileGuard(sqlite_file(url))
+        guard = FileGuard(sqlite_file(url))
         storage = optuna.storages.RDBStorage(url, engine_kwargs=_engine_arguments(url, guard))
         guard.watch(storage)
         return storage
@@ -88,7 +85,7 @@ def storage_errors() -> tuple[type[Exception], ...]:
     return (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
 
 
-def _engine_arguments(url: str, guard: _FileGuard) -> dict[str, Any]:
+def _engine_arguments(url: str, guard: FileGuard) -> dict[str, Any]:
     if not url.startswith("sqlite"):
         return {"pool_pre_ping": True}  # a restarted server costs a ping, not a trial
     import sqlite3
@@ -110,45 +107,6 @@ def _engine_arguments(url: str, guard: _FileGuard) -> dict[str, Any]:
         "connect_args": {"timeout": LOCK_TIMEOUT_S, "factory": Connection},
         "poolclass": sqlalchemy.pool.NullPool if ":memory:" in url else sqlalchemy.pool.QueuePool,
     }
-
-
-def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite database, None for any other."""
-    found = re.match(r"sqlite(?:\+pysqlite)?:///(?!:memory:|file:)([^?]+)", url)
-    return Path(found[1]) if found else None
-
-
-class _FileGuard:
-    """Has every use of an SQLite database fail once its file is removed or replaced: SQLite itself would go on writing
-    to what nobody can find again, or begin an empty one. Whoever puts the file back has everything."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._opened: tuple[int, int] | None = None
-
-    def watch(self, storage: RDBStorage) -> None:
-        """From now on the file must stay what it is."""
-        import sqlalchemy.event
-
-        if self._path is not None and self._path.is_file():
-            self._opened = self._identity()
-            sqlalchemy.event.listen(storage.engine, "checkout", lambda *ignored: self.check())
-
-    def check(self) -> None:
-        """Raises InfrastructureError where it is not."""
-        if self._opened is None or (now := self._identity()) == self._opened:
-            return
-        raise InfrastructureError(
-            f"the ledger {self._path} was {'replaced' if now else 'removed'} while in use; put it back before going on"
-        )
-
-    def _identity(self) -> tuple[int, int] | None:
-        assert self._path is not None
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return status.st_dev, status.st_ino
 
 
 def patiently(storage: BaseStorage, call: Callable[[], R], patience: float = PATIENCE_S) -> R:
@@ -180,39 +138,6 @@ def patiently(storage: BaseStorage, call: Callable[[], R], patience: float = PAT
 def _has_server(storage: BaseStorage) -> bool:
     engine = getattr(storage, "engine", None)
     return engine is not None and engine.dialect.name != "sqlite"
-
-
-def network_file_system(url: str, mounts: str | None = None) -> str | None:
-    """The type of the network file system that holds an SQLite database, None if it is on a local one.
-
-    SQLite's locks are not reliable there: two drivers can corrupt the file.
-
-    Args:
-        url: SQLAlchemy URL; any other database gives None.
-        mounts: text in the form of `/proc/self/mounts`; None reads that file, where there is one.
-    """
-    file = sqlite_file(url)
-    if file is None:
-        return None
-    if mounts is None:
-        table = Path("/proc/self/mounts")
-        mounts = table.read_text() if table.is_file() else ""
-    folder = os.path.realpath(file.parent)
-    kind, longest = "", -1
-    for line in mounts.splitlines():
-        _, point, found, *_ = line.split(" ")
-        point = point.replace("\\040", " ")
-        if (folder == point or folder.startswith(f"{point.rstrip('/')}/")) and len(point) >= longest:
-            kind, longest = found, len(point)
-    return kind if NETWORK_FILE_SYSTEMS.fullmatch(kind) else None
-
-
-def network_warning(kind: str) -> str:
-    """What to say of a ledger on such a file system."""
-    return (
-        f"the ledger lies on a network file system ({kind}), where SQLite's locks are not reliable; use a local "
-        f"--home, or a database server by storage.ledger=postgresql://…"
-    )
 
 
 def open_existing(home: Home, name: str | None = None) -> RDBStorage:

@@ -10,10 +10,16 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hpo.home import NAME, Home
+from hpo.home import Home
+from hpo.ledger import attributes as form
+from hpo.ledger.reader import ledger_with, load_study
+from hpo.ledger.storage import patiently
 from hpo.spec.training import Training
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 
 class Openings:
@@ -33,7 +39,6 @@ class Openings:
         self._storage: Any = ledger_with(home, self.study) if self.study else None
         if source is None or self.study is None or source.trial is None or self._storage is None:
             return
-        from hpo.ledger.reader import load_study
 
         study = load_study(self._storage, self.study)
         if {trial.number: trial.seed for trial in study.trials}.get(source.trial) != source.seed:
@@ -58,7 +63,6 @@ class Openings:
             self._note(seed)
 
     def _note(self, seed: int) -> None:
-        from hpo.ledger.writer import record_opening
 
         assert self.study is not None
         record_opening(self._storage, self.study, f"{self._command}/{seed}", self._begun[seed])
@@ -66,21 +70,26 @@ class Openings:
     def retrained(self, results: Mapping[str, Any]) -> None:
         """What all seeds together have shown."""
         if self._trial is not None:
-            from hpo.ledger.writer import record_retraining
-
             assert self.study is not None
             entry = {"command": self._command, "trial": self._trial, **results, "recorded": time.time()}
             record_retraining(self._storage, self.study, entry)
 
 
-def ledger_with(home: Home, name: str) -> Any:
-    """The ledger that holds a study of that name, None where there is none."""
-    from hpo.ledger.reader import study_names
-    from hpo.ledger.storage import open_existing
+def record_opening(storage: BaseStorage, name: str, key: str, entry: Mapping[str, Any]) -> None:
+    """Note one look at the test set, or complete what is noted under that key.
 
-    if not NAME.fullmatch(name):
-        return None
-    if home.ledger_of(name) == home.ledger_url and not (home.path / "optuna.db").is_file():
-        return None
-    storage = open_existing(home, name)
-    return storage if name in study_names(storage) else None
+    An attribute of its own, so that it can disturb neither a driver at work on the study nor another look.
+    """
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=storage)
+    patiently(storage, lambda: study.set_user_attr(form.OPENING_KEY + key, dict(entry)))
+
+
+def record_retraining(storage: BaseStorage, name: str, entry: Mapping[str, Any]) -> None:
+    """Note what a configuration of the study, trained again, has shown on the test set."""
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=storage)
+    before = list(study.user_attrs.get(form.RETRAININGS_KEY, []))
+    study.set_user_attr(form.RETRAININGS_KEY, [*before, dict(entry)])

@@ -12,18 +12,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
 from hpo.ledger import attributes as form
 from hpo.ledger.lock import Lease
 from hpo.ledger.outcome import OPTUNA_STATE, Ending, Outcome, classify
 from hpo.ledger.reader import load_study, refuse_existing, repeats_of
-from hpo.ledger.records import Attempt, EpochRecord, Origin, Repeat, Scalar, StudyRecord, TrialRecord
+from hpo.ledger.records import Attempt, EpochRecord, Origin, Repeat, RungDecision, Scalar, StudyRecord, TrialRecord
 from hpo.ledger.storage import patiently
 from hpo.ledger.transfer import NOTHING, TRANSFER_KEY, Transfer
-from hpo.results import pareto as objectives
-from hpo.search.asha import RungDecision
+from hpo.spec import objectives
 from hpo.spec.seeds import is_control
 from hpo.spec.study import Spec
 from trainers.api import EpochMetrics
@@ -31,8 +30,10 @@ from trainers.api import EpochMetrics
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial, Trial
 
+    Suggest: TypeAlias = Callable[[Trial], tuple[Mapping[str, Scalar], Literal["sampler", "random"]]]
+    """Draws the parameters of a trial; returns them, and whether they were learned or drawn at random."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -199,17 +200,20 @@ class Ledger:
         self._refresh()
 
     @_repeated
-    def ask(self, suggest: Callable[[Trial], Mapping[str, Scalar]], seed: Callable[[int], int]) -> TrialRecord:
-        """Begin a new trial: the next enqueued configuration, else one the sampler suggests."""
-        from hpo.search.samplers import suggested_by
+    def ask(self, suggest: Suggest, seed: Callable[[int], int]) -> TrialRecord:
+        """Begin a new trial: the next enqueued configuration, else one that `suggest` draws.
 
+        Args:
+            suggest: draws the trial's parameters; returns them and whether they were learned or random.
+            seed: of a trial's number.
+        """
         self._requeue_half_asked()
         trial = self._study.ask()
         self._ids[trial.number] = trial._trial_id
-        suggest(trial)
+        _, kind = suggest(trial)
         known = self._read(trial.number)
         first = not any(other.enqueued for other in self._trials.values() if other.number < trial.number)
-        origin = known.origin or Origin(suggested_by(self._study.sampler, trial))
+        origin = known.origin or Origin(kind)
         drawn = is_control(self.spec.seed, trial.number, self.spec.asha.controls)
         control = drawn or (known.enqueued and first)
         own = known.repeat.seed if known.repeat else seed(trial.number)
@@ -283,7 +287,7 @@ class Ledger:
     def _values(self, trial: TrialRecord) -> list[float] | None:
         """As Optuna itself has them: of a pruned trial the last value, but none where there are several objectives."""
         names = self.spec.objectives
-        known = objectives.values(trial, names)
+        known = objectives.values(trial.metrics, names)
         return known if len(known) == len(names) and (trial.pruned_at is None or len(names) == 1) else None
 
     @_repeated
@@ -304,13 +308,9 @@ class Ledger:
             self._study.set_user_attr(form.ENDED_KEY, reason)
             self._ended = reason
 
-    def regret_bound(self, known: Container[int]) -> float | None:
-        """How much better than the best trial any configuration can still be, with high probability, as the trials of
-        those numbers tell it."""
-        from hpo.search.regret_bound import regret_bound
-
-        trials = self._study.get_trials(deepcopy=False)
-        return regret_bound([trial for trial in trials if trial.number in known], self.spec.seed)
+    def finished_trials(self) -> list[FrozenTrial]:
+        """Trials with a final outcome, as Optuna has them."""
+        return [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
     @_repeated
     def respecify(self, spec: Spec) -> None:
@@ -383,23 +383,3 @@ class Ledger:
     def _keep(self, trial: TrialRecord) -> TrialRecord:
         self._trials[trial.number] = trial
         return trial
-
-
-def record_opening(storage: BaseStorage, name: str, key: str, entry: Mapping[str, Any]) -> None:
-    """Note one look at the test set, or complete what is noted under that key.
-
-    An attribute of its own, so that it can disturb neither a driver at work on the study nor another look.
-    """
-    import optuna
-
-    study = optuna.load_study(study_name=name, storage=storage)
-    patiently(storage, lambda: study.set_user_attr(form.OPENING_KEY + key, dict(entry)))
-
-
-def record_retraining(storage: BaseStorage, name: str, entry: Mapping[str, Any]) -> None:
-    """Note what a configuration of the study, trained again, has shown on the test set."""
-    import optuna
-
-    study = optuna.load_study(study_name=name, storage=storage)
-    before = list(study.user_attrs.get(form.RETRAININGS_KEY, []))
-    study.set_user_attr(form.RETRAININGS_KEY, [*before, dict(entry)])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
-
 from hpo.errors import UsageError
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.confirmation import Confirmed, confirmation
 from hpo.results.paired_tests import Interval
-from hpo.results.summary import percent
-from hpo.spec import configure as space
+from hpo.search.rungs import reached, rung_resource, study_levels
+from hpo.spec.configure import configure
 from hpo.spec.training import Provenance, Training
+from hpo.text import percent
 
 _NONE_COMPLETE = (
     "study {name} has no complete trial yet: see `hpo status {name}`; whatever a certain trial came to is exported by "
@@ -33,11 +30,11 @@ def training(
     Raises:
         UsageError: no such trial, or none is complete yet.
     """
-    ahead = study.incumbent if partial and study.best is None and number is None else None
+    ahead = incumbent(study) if partial and study.best is None and number is None else None
     trial = ahead or pick(study, number, search_best=search_best)
     found = next((one for one in standing(study) if one.trial == trial.number), None)
     accuracy = found.interval if found else None
-    config = space.configure(study.spec.base(), trial.values)
+    config = configure(study.spec.base(), trial.values)
     versions = dict(study.info.get("versions", {}))
     if commit := study.info.get("git_commit"):
         versions["git_commit"] = commit
@@ -116,18 +113,20 @@ def pick(study: StudyRecord, number: int | None, *, search_best: bool = False) -
     return (leaders if search_best else best_first)(study, 1)[0]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content in one step; a reader sees the old text or the new one.
+def incumbent(study: StudyRecord) -> TrialRecord | None:
+    """The best complete trial; while none is complete, the best of the trials that got furthest.
 
-    Raises:
-        UsageError: the folder cannot be written to.
+    Furthest is the deepest epoch, or the highest rung reached where the rungs count compute.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    if study.best is not None:
+        return study.best
+    levels = study_levels(study.spec.asha, study.spec.train.epochs)
+    in_compute = bool(levels) and rung_resource(study.spec) == "compute"
+
+    def depth(trial: TrialRecord) -> float:
+        if not in_compute or trial.last is None or trial.last.compute is None:
+            return len(trial.epochs)
+        return max((level for level in levels if reached(level, trial.last.compute)), default=0.0)
+
+    reported = [trial for trial in study.trials if trial.epochs and trial.status != "failed"]
+    return max(reported, key=lambda trial: (depth(trial), trial.value or 0.0), default=None)

@@ -6,12 +6,15 @@ value that luck had a part in; its repeats were not.
 
 from __future__ import annotations
 
+import itertools
+import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpo.ledger.records import Scalar, StudyRecord, TrialRecord
 from hpo.results.paired_tests import ALPHA, Interval, differences, interval
-from hpo.spec import configure as space
+from hpo.spec.configure import configure
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from trainers import schedule
 
@@ -154,7 +157,7 @@ def compute(spec: Spec, configurations: Sequence[Sequence[TrialRecord]]) -> list
 
 def _pixels(spec: Spec, trial: TrialRecord) -> tuple[float, int]:
     """Epochs x px^2, and the image size of its evaluation, which the multiply-accumulates are of."""
-    train = space.configure(spec.base(), trial.values).train
+    train = configure(spec.base(), trial.values).train
     stages = schedule.stages(train.progressive, train.epochs)
     cost = sum((stage.last_epoch - stage.first_epoch + 1) * stage.size**2 for stage in stages)
     return float(cost), train.eval_size or stages[-1].size
@@ -181,3 +184,37 @@ def _gain(ranking: Sequence[Confirmed], best: Confirmed | None, baseline: Confir
     others = [one for one in ranking if one.dependable and one is not best]
     gap = differences(best.accuracies, [one.accuracies for one in others])[others.index(baseline)]
     return gap.interval if gap else None
+
+
+def seed_noise(study: StudyRecord) -> float | None:
+    """The standard deviation of a full training's accuracy that is nothing but luck; None where nothing tells.
+
+    Measured by the confirmation, within its configurations and over its seeds. Without one, from epoch to epoch over
+    the last quarter of each full training that nobody could stop (the controls, else all complete trials): trainings
+    hardly improve there, and what two successive epochs differ by is the noise of both.
+    """
+    repeats: dict[int, list[float]] = {}
+    for trial in study.repeats:
+        if trial.repeat is not None and trial.complete and trial.value is not None:
+            repeats.setdefault(trial.repeat.trial, []).append(trial.value)
+    pooled = pooled_deviation(list(repeats.values()))
+    if pooled is not None:
+        return pooled
+    complete = [trial for trial in study.trials if trial.complete]
+    controls = [trial for trial in complete if trial.control] if sum(one.control for one in complete) > 1 else complete
+    gaps = [gap for trial in controls for gap in _last_gaps(trial)]
+    return statistics.stdev(gaps) / math.sqrt(2) if len(gaps) > 1 else None
+
+
+def pooled_deviation(groups: Sequence[Sequence[float]]) -> float | None:
+    """The standard deviation within groups of values around their own means; None without two of one group."""
+    freedom = sum(len(group) - 1 for group in groups if group)
+    if freedom < 1:
+        return None
+    squares = sum((value - statistics.fmean(group)) ** 2 for group in groups if group for value in group)
+    return math.sqrt(squares / freedom)
+
+
+def _last_gaps(trial: TrialRecord) -> list[float]:
+    values = [epoch.metrics.val_accuracy for epoch in trial.epochs]
+    return [b - a for a, b in itertools.pairwise(values[-max(3, len(values) // 4) :])]

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpo.results.confirmation import Confirmation, Confirmed
 from hpo.results.paired_tests import Interval
-from hpo.results.summary import percent
+from hpo.text import percent
 
 COLUMNS = ("trial", "mean", "95 % interval", "seeds", "compute", "verdict")
 

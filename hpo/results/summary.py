@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hpo.home import confirmed_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 from hpo.results.confirmation import evaluate
+from hpo.results.confirmation_text import markdown
 from hpo.results.pareto import table
 from hpo.search.rungs import rung_resource
 from hpo.spec.corners import describe
 from hpo.spec.study import SHIPPED_TRAINER
-
-
-def percent(value: float | None) -> str:
-    """An accuracy for people: `93.21 %`."""
-    return "–" if value is None else f"{100 * value:.2f} %"
-
-
-def duration(seconds: float) -> str:
-    """A span of time for people: `0:07:30`, `26:00:00`."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def size(count: float) -> str:
-    """Bytes for people: `1.5 GB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+from hpo.text import percent
 
 
 def counts(study: StudyRecord) -> str:
@@ -48,21 +28,6 @@ def configuration(trial: TrialRecord, digits: int = 4) -> dict[str, str]:
         path: f"{value:.{digits}g}" if isinstance(value, float) else str(value)
         for path, value in sorted(trial.values.items())
     }
-
-
-def short_names(paths: Sequence[str]) -> list[str]:
-    """The shortest endings of dotted paths that still tell them apart; `start` and `end` keep what they belong to."""
-    return [_shortest(path, paths) for path in paths]
-
-
-def _shortest(path: str, paths: Sequence[str]) -> str:
-    parts = path.split(".")
-    least = 2 if parts[-1] in ("start", "end") else 1
-    for count in range(least, len(parts)):
-        ending = "." + ".".join(parts[-count:])
-        if sum(f".{other}".endswith(ending) for other in paths) == 1:
-            return ending[1:]
-    return path
 
 
 def description(study: StudyRecord) -> str:
@@ -85,8 +50,6 @@ def description(study: StudyRecord) -> str:
     ]
     confirmed = confirmed_study(study.name) is not None
     if confirmed:
-        from hpo.results.confirmation_text import markdown  # that module needs this one
-
         lines += ["", *markdown(evaluate(spec, study.trials))]
     if best and not confirmed:
         gain = ""

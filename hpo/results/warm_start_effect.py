@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.results.summary import percent
+from hpo.text import percent
 
 SIGNIFICANCE = 0.05
 

@@ -14,21 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class RungDecision:
-    """What was decided about one trial at one rung, and from what."""
-
-    rung: float
-    """Level of the rung, in units of the resource."""
-    value: float
-    """What the trial reported there; larger is better."""
-    cutoff: float | None
-    """The value needed to go on, from earlier arrivals at this rung; None for the first one."""
-    order: int
-    """Arrival number over all rungs and trials of the study, from 0."""
-    keep: bool
-    """Whether the trial may go on."""
+from hpo.ledger.records import RungDecision
 
 
 @dataclass(frozen=True)
@@ -58,7 +44,7 @@ def rung_levels(grace_period: float, reduction_factor: float, maximum: float) ->
     return tuple(levels)
 
 
-class Asha:
+class AshaPruner:
     """The rungs of one study and who reached them.
 
     Of several rungs passed by one report only the highest is recorded, and those below are never decided
@@ -135,7 +121,7 @@ def replay(decisions: Iterable[tuple[int, RungDecision]], reduction_factor: floa
     """Re-derive every decision from the arrivals before it; what differs is returned, [] if all is well."""
     ordered = sorted(decisions, key=lambda item: item[1].order)
     levels = sorted({decision.rung for _, decision in ordered})
-    fresh = Asha(levels, reduction_factor)
+    fresh = AshaPruner(levels, reduction_factor)
     mismatches: list[Mismatch] = []
     for order, (trial, recorded) in enumerate(ordered):
         expected = fresh.decide(trial, recorded.rung, recorded.value)

@@ -25,7 +25,7 @@ from scipy.stats import rankdata
 
 from hpo.ledger.transfer import Past, telling
 from hpo.search.gp_regression import Posterior, fit
-from hpo.search.unit_cube import Array, Space
+from hpo.search.unit_cube import Array, UnitCube
 
 MIN_TRIALS = 4
 """Fewer trials with a value teach nothing that even spreading does not do better."""
@@ -39,7 +39,7 @@ CANDIDATES, NEIGHBOURS, LEADERS, ROUNDS = 400, 30, 5, 6
 
 
 def propose(
-    space: Space,
+    space: UnitCube,
     trials: Sequence[FrozenTrial],
     *,
     horizon: int,
@@ -97,7 +97,7 @@ def propose(
     return point
 
 
-def _past(space: Space, past: Sequence[Past], names: Sequence[str], most: int) -> tuple[Array, Array]:
+def _past(space: UnitCube, past: Sequence[Past], names: Sequence[str], most: int) -> tuple[Array, Array]:
     """Earlier studies as observations: positions, and scores within each study; at most `most` in all."""
     xs, ys = [np.zeros((0, len(space.owners()) + len(names) + 1))], [np.zeros(0)]
     for index, name in enumerate(names):
@@ -168,7 +168,7 @@ def distance(a: Array, b: Array) -> Array:
     return np.asarray(np.sqrt(((a[:, None] - b[None]) ** 2).sum(2)).min(axis=1, initial=np.inf))
 
 
-def maximise(value: Callable[[Array], Array], space: Space, leaders: Array, rng: np.random.Generator) -> Array:
+def maximise(value: Callable[[Array], Array], space: UnitCube, leaders: Array, rng: np.random.Generator) -> Array:
     """Random search over the cube and around `leaders`, then ever smaller steps around the best points found.
 
     Steps, not gradients: choices, integers and parameters that come and go are no obstacle.

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.search.asha import Asha
+from hpo.search.asha import AshaPruner
 from hpo.search.rank_statistics import Estimate, tau, winner_share, winner_weights
 from hpo.search.rungs import decision_epochs, rung_resource, study_levels
-from hpo.spec import configure as space
+from hpo.spec.configure import configure
 from hpo.spec.study import Asha as Settings
 from trainers import schedule
 from trainers.api import TrainConfig
@@ -160,7 +160,7 @@ class _Control:
 def _controls(study: StudyRecord, trials: Iterable[TrialRecord]) -> list[_Control]:
     base = study.spec.base()
     by_compute = rung_resource(study.spec) == "compute"
-    return [_control(space.configure(base, trial.values).train, trial, by_compute) for trial in trials]
+    return [_control(configure(base, trial.values).train, trial, by_compute) for trial in trials]
 
 
 def _control(train: TrainConfig, trial: TrialRecord, by_compute: bool) -> _Control:
@@ -218,7 +218,7 @@ def rehearse(controls: Sequence[_Control], asha: Settings) -> Rehearsal:
     lost = trained = 0.0
     for _ in range(orders):
         chance.shuffle(order)
-        scheduler = Asha(levels, asha.reduction_factor)
+        scheduler = AshaPruner(levels, asha.reduction_factor)
         for index in order:
             stopped = _stopped(scheduler, index, controls[index].values, decided[index])
             trained += stopped or len(controls[index].values)
@@ -227,7 +227,7 @@ def rehearse(controls: Sequence[_Control], asha: Settings) -> Rehearsal:
     return Rehearsal(asha.grace_period, asha.reduction_factor, trained / whole, lost / orders)
 
 
-def _stopped(scheduler: Asha, trial: int, values: Sequence[float], decided: Mapping[int, float]) -> int | None:
+def _stopped(scheduler: AshaPruner, trial: int, values: Sequence[float], decided: Mapping[int, float]) -> int | None:
     """The epoch after which ASHA stops a trial, None if it never does."""
     for epoch, level in decided.items():
         decision = scheduler.decide(trial, level, values[epoch - 1])

@@ -1,15 +1,17 @@
-"""Where the rungs lie in one training: after which epoch each is decided. Pure functions of its schedule."""
+"""Where the rungs of a training lie, and which trials of a study are stopped there."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from hpo.search.asha import rung_levels
+from hpo.ledger.records import RungDecision, TrialRecord
+from hpo.search.asha import AshaPruner, rung_levels
+from hpo.spec.configure import configure
 from hpo.spec.study import SHIPPED_TRAINER, Asha, Spec
 from trainers import schedule
-from trainers.api import TrainConfig
+from trainers.api import EpochMetrics, TrainConfig
 
 Align = Literal["none", "stages"]
 Resource = Literal["epochs", "compute"]
@@ -98,3 +100,35 @@ def _natural(levels: Sequence[float], resource: Sequence[float]) -> dict[int, fl
 def _ratio(one: int, other: int) -> float:
     """How far apart two epochs are, as rungs see it; rounded, so that equal ratios are equal."""
     return round(abs(math.log(one / other)), 9)
+
+
+class RungJudge:
+    """The rungs of a study, as its recorded verdicts have left them."""
+
+    def __init__(self, spec: Spec, trials: Iterable[TrialRecord]) -> None:
+        self._spec = spec
+        self._base = spec.base()
+        self._pruner: AshaPruner | None = None
+        if spec.asha.enabled:
+            self._pruner = AshaPruner(study_levels(spec.asha, spec.train.epochs), spec.asha.reduction_factor)
+            for trial in trials:
+                for decision in trial.rungs:
+                    self._pruner.restore(trial.number, decision)
+        self.counts_compute = self._pruner is not None and rung_resource(spec) == "compute"
+        """Whether the trainer must report compute."""
+
+    def decide(self, trial: TrialRecord, metrics: EpochMetrics) -> RungDecision | None:
+        """The verdict after a new epoch of `trial`; None where it decides no rung, and always where ASHA is off."""
+        if self._pruner is None or metrics.epoch >= self._spec.train.epochs:
+            return None
+        if any(not one.keep for one in trial.rungs):
+            return None  # a control that would have been stopped is no measure for those that got further
+        resource = self._resource(trial, metrics)
+        return None if resource is None else self._pruner.decide(trial.number, resource, metrics.val_accuracy)
+
+    def _resource(self, trial: TrialRecord, metrics: EpochMetrics) -> float | None:
+        """How far a trial has come, in units of the rungs; None where its stage tells it not to be judged now."""
+        if self._spec.asha.align == "stages":
+            train = configure(self._base, trial.values).train
+            return training_rungs(self._spec, train).get(metrics.epoch)
+        return metrics.compute if self.counts_compute else float(metrics.epoch)

@@ -19,11 +19,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.stats import qmc
 
 from hpo.ledger.transfer import TRANSFER_KEY, Transfer
-from hpo.results.pareto import Objective
+from hpo.search.distributions import distributions, suggest
 from hpo.search.gp import SEPARATION, distance, propose
-from hpo.search.sampler_objectives import scalarised
-from hpo.search.trial_views import by_rung, last_value, others, without_losses
-from hpo.search.unit_cube import Active, Array, Space, in_force
+from hpo.search.trial_views import by_rung, last_value, others, scalarised, without_losses
+from hpo.search.unit_cube import Active, Array, UnitCube, in_force
+from hpo.spec.objectives import Objective, objectives
+from hpo.spec.parameters import Choice, Parameter
+from hpo.spec.study import Spec
 
 TPE_DRAWS = 3
 """How often TPE may try to keep its distance to running trials, and from repeating others, before the trial is spread
@@ -98,10 +100,10 @@ class SeededSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Values of all active parameters of the space."""
+        """Values of all active parameters of the configure."""
         if not search_space:
             return {}
-        space, rng = Space(search_space, self._active), np.random.default_rng((self._seed, trial.number))
+        space, rng = UnitCube(search_space, self._active), np.random.default_rng((self._seed, trial.number))
         if trial.number >= self._startup_trials and rng.random() >= self._random_share:
             proposal = self._propose(study, trial, space, rng)
             self._learned[trial.number] = proposal is not None
@@ -121,7 +123,7 @@ class SeededSampler(BaseSampler):
     ) -> Any:
         """A uniform draw, for a parameter nobody announced."""
         rng = np.random.default_rng((self._seed, trial.number, zlib.crc32(param_name.encode())))
-        space = Space({param_name: param_distribution})
+        space = UnitCube({param_name: param_distribution})
         return space.decode(space.settle(rng.random((1, 1))))[0][param_name]
 
     def learned(self, number: int) -> bool:
@@ -137,7 +139,7 @@ class SeededSampler(BaseSampler):
 
     @abstractmethod
     def _propose(
-        self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator
+        self, study: Study, trial: FrozenTrial, space: UnitCube, rng: np.random.Generator
     ) -> dict[str, Any] | None:
         """A configuration learned from the study, or None where there is too little to learn from."""
 
@@ -148,6 +150,12 @@ def suggested_by(sampler: BaseSampler, trial: Trial) -> Literal["sampler", "rand
     return "random" if isinstance(sampler, SeededSampler) and not sampler.learned(trial.number) else "sampler"
 
 
+def draw(trial: Trial, space: Mapping[str, Parameter]) -> tuple[dict[str, Choice], Literal["sampler", "random"]]:
+    """A trial's active parameters by dotted path, and whether they were learned from results or drawn at random."""
+    values = suggest(trial, space)
+    return values, suggested_by(trial.study.sampler, trial)
+
+
 class RandomSampler(SeededSampler):
     """Independent uniform draws: the control every other policy is compared with."""
 
@@ -155,7 +163,7 @@ class RandomSampler(SeededSampler):
         """Never."""
         return False
 
-    def _propose(self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator) -> dict[str, Any]:
+    def _propose(self, study: Study, trial: FrozenTrial, space: UnitCube, rng: np.random.Generator) -> dict[str, Any]:
         return space.decode(space.settle(rng.random((1, len(space)))))[0]
 
 
@@ -168,7 +176,7 @@ class PrunedTPESampler(SeededSampler):
     """
 
     def _propose(
-        self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator
+        self, study: Study, trial: FrozenTrial, space: UnitCube, rng: np.random.Generator
     ) -> dict[str, Any] | None:
         known = others(study, trial)
         cube = space.encode([one.params for one in known])
@@ -196,7 +204,7 @@ class PrunedTPESampler(SeededSampler):
         view.ask()
         return view
 
-    def _draw(self, study: Study, trial: FrozenTrial, space: Space, seed: int) -> dict[str, Any]:
+    def _draw(self, study: Study, trial: FrozenTrial, space: UnitCube, seed: int) -> dict[str, Any]:
         tpe = TPESampler(seed=seed, n_startup_trials=self._startup_trials, multivariate=True, constant_liar=True)
         values = tpe.sample_relative(study, trial, tpe.infer_relative_search_space(study, trial))
         for name, distribution in space.distributions.items():
@@ -222,7 +230,7 @@ class CurveGPSampler(SeededSampler):
         self._horizon = horizon
 
     def _propose(
-        self, study: Study, trial: FrozenTrial, space: Space, rng: np.random.Generator
+        self, study: Study, trial: FrozenTrial, space: UnitCube, rng: np.random.Generator
     ) -> dict[str, Any] | None:
         known = without_losses(others(study, trial))
         sign = -1.0 if study.directions[0] == StudyDirection.MINIMIZE else 1.0
@@ -231,3 +239,17 @@ class CurveGPSampler(SeededSampler):
         past = Transfer.from_json(study.user_attrs.get(TRANSFER_KEY, {})).history
         point = propose(space, known, horizon=self._horizon, sign=sign, rng=rng, past=past)
         return None if point is None else space.decode(point[None])[0]
+
+
+def study_sampler(spec: Spec) -> Any:
+    """The Optuna sampler that a specification asks for."""
+    return make_sampler(
+        spec.search.policy,
+        seed=spec.seed,
+        horizon=spec.train.epochs,
+        startup_trials=spec.search.startup_trials,
+        random_share=spec.search.random_share,
+        distributions=distributions(spec.space),
+        active=lambda values: {name for name, one in spec.space.items() if one.is_active(values)},
+        objectives=objectives(spec.objectives),
+    )

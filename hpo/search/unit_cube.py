@@ -23,7 +23,7 @@ DRAWS = 1_000
 """Of so many random points one is new, unless the space has so few points that nearly all have been tried."""
 
 
-class Space:
+class UnitCube:
     """Named distributions, some of them perhaps conditional on the values of others."""
 
     def __init__(self, distributions: Mapping[str, BaseDistribution], active: Active | None = None) -> None:

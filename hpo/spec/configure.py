@@ -1,58 +1,13 @@
-"""Between a specification's space, Optuna's trials and the trainer's configuration."""
+"""Values of searched parameters put into a training's configuration. Pure functions."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hpo.spec.parameters import CategoricalParameter, Choice, FloatParameter, Parameter, is_number
+from hpo.spec.parameters import CategoricalParameter, Choice, Parameter, is_number
 from trainers.api import TrainConfig, TrialConfig
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.trial import BaseTrial
-
-
-def suggest(trial: BaseTrial, space: Mapping[str, Parameter]) -> dict[str, Choice]:
-    """Draw the active parameters, in the order of the space; conditions only look back, so one pass does.
-
-    Returns the trial's values by dotted path; inactive parameters are absent.
-    """
-    values: dict[str, Choice] = {}
-    for name, parameter in space.items():
-        if is_active(parameter, values):
-            values[name] = _draw(trial, name, parameter)
-    return values
-
-
-def is_active(parameter: Parameter, values: Mapping[str, Choice]) -> bool:
-    """Whether `parameter` exists beside `values`, those of the parameters before it."""
-    return parameter.is_active(values)
-
-
-def _draw(trial: BaseTrial, name: str, parameter: Parameter) -> Choice:
-    if isinstance(parameter, CategoricalParameter):
-        choice: Choice = trial.suggest_categorical(name, parameter.choices)
-        return choice
-    if isinstance(parameter, FloatParameter):
-        return trial.suggest_float(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
-    return trial.suggest_int(name, parameter.low, parameter.high, step=parameter.step, log=parameter.log)
-
-
-def distributions(space: Mapping[str, Parameter]) -> dict[str, BaseDistribution]:
-    """Optuna's distribution of every parameter, active or not, in the order of the space."""
-    return {name: _distribution(parameter) for name, parameter in space.items()}
-
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if isinstance(parameter, CategoricalParameter):
-        return CategoricalDistribution(parameter.choices)
-    if isinstance(parameter, FloatParameter):
-        return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
-    return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
 
 
 def configure(base: TrialConfig, values: Mapping[str, Choice]) -> TrialConfig:

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from hpo.spec.configure import assign, one_yardstick
 from hpo.spec.parameters import Choice, Scalar, Section, Space, first_values
+from hpo.spec.yaml_writer import dump
 from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
 
 STUDY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -176,8 +178,6 @@ class Spec(Section):
         So a parameter that is inactive in a trial stands where the baseline, or the field's default, has it.
         Raises ValueError where the settings break a rule (`load_spec` has checked them).
         """
-        from hpo.spec.configure import assign, one_yardstick  # that module needs this one's parts
-
         parts = {"data": self.data, "model": self.model, "train": self.train, "extra": self.extra}
         varied = assign(parts, self.baseline())
         return TrialConfig(**{**varied, "train": one_yardstick(varied["train"], self.space)})
@@ -188,8 +188,6 @@ class Spec(Section):
         Searched settings are left out of the fixed ones, where they would contradict the space. Passwords
         in URIs are kept: see `hpo.redact.redact`.
         """
-        from hpo.validation.yaml_reader import dump  # keeps ruamel out of plain imports of the models
-
         data = self.model_dump(mode="json")
         for name in self.space:
             _remove(data, name.split("."))

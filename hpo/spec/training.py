@@ -8,6 +8,7 @@ from pydantic import Field
 
 from hpo.spec.parameters import Scalar, Section
 from hpo.spec.study import IMPORT_PATH, SHIPPED_TRAINER
+from hpo.spec.yaml_writer import dump
 from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
 
 
@@ -77,6 +78,4 @@ class Training(Section):
 
     def to_yaml(self) -> str:
         """All settings, defaults written out; `load_training` makes an equal `Training` of it."""
-        from hpo.validation.yaml_reader import dump  # keeps ruamel out of plain imports of the models
-
         return dump(self.model_dump(mode="json"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from hpo.home import confirmed_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
-from hpo.results import best as export
+from hpo.results.best import training
 from hpo.results.confirmation import evaluate
 from hpo.results.summary import description
 from hpo.spec.study import Spec
@@ -242,7 +242,7 @@ def files(study: StudyRecord) -> dict[str, str]:
     if data := study.info.get("data"):
         found[DATA] = json.dumps(dict(data), indent=2) + "\n"
     if study.best is not None and confirmed_study(study.name) is None:
-        found[BEST] = redact(export.training(study).to_yaml())
+        found[BEST] = redact(training(study).to_yaml())
     return found
 
 

@@ -14,16 +14,18 @@ import threading
 import time
 from collections.abc import Mapping
 
-from hpo.errors import UsageError
 from hpo.home import Home
+from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.ledger.storage import open_existing
 from hpo.redact import redact
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.models import CHAMPION
 from hpo.tracking.preflight import check_tracking
-from hpo.tracking.runs import RETRAINING_TAG, STUDY_TAG, TRIAL_TAG
+from hpo.tracking.runs import STUDY_TAG, TRIAL_TAG
 from hpo.tracking.study_run import Figures, drawn, study_status
 from hpo.tracking.system_metrics import Sampler
+from hpo.tracking.ui import study_page
 
 __all__ = [
     "STUDY_TAG",
@@ -220,9 +222,6 @@ class Artist:
 def publish(home: Home, name: str) -> str:
     """Bring a study's retrainings and their models into MLflow; what a person should know of it. Nothing is lost
     where that fails: the ledger has them."""
-    from hpo.ledger.reader import load_study
-    from hpo.ledger.storage import open_existing
-
     study = load_study(open_existing(home, name), name)
     if not study.spec.tracking.enabled:
         return f"{name} is not tracked in MLflow (tracking.enabled is false)"
@@ -233,19 +232,3 @@ def publish(home: Home, name: str) -> str:
         reason = redact(str(error)).partition("\n")[0]
         return f"warning: MLflow has not got the model yet: {reason}. `hpo doctor {name}` writes it"
     return f"in MLflow: models:/{name}@{CHAMPION}" if held else f"in MLflow: model {name}"
-
-
-def study_page(home: Home, name: str | None) -> str:
-    """The path of a study's page in MLflow's UI, e.g. `/#/experiments/1/runs/abc`; `/` where there is none."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=home.mlflow_url)
-    experiments = [one.experiment_id for one in client.search_experiments()]
-    query = f"tags.`{STUDY_TAG}` = '{name}'" if name else f"tags.`{STUDY_TAG}` LIKE '%'"
-    runs = client.search_runs(experiments, query, order_by=["attributes.start_time DESC"], max_results=1000)
-    parents = [run for run in runs if not {TRIAL_TAG, RETRAINING_TAG} & run.data.tags.keys()]
-    if not parents:
-        if name:
-            raise UsageError(f"MLflow in {home.path} has no study {name!r}; `hpo doctor {name}` writes it there")
-        return "/"
-    return f"/#/experiments/{parents[0].info.experiment_id}/runs/{parents[0].info.run_id}"

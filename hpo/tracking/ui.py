@@ -15,7 +15,7 @@ from typing import IO
 
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
-from hpo.tracking.tracker import study_page
+from hpo.tracking.runs import RETRAINING_TAG, STUDY_TAG, TRIAL_TAG
 
 START_TIMEOUT_S = 120
 END_TIMEOUT_S = 10
@@ -93,3 +93,19 @@ def _wait(process: subprocess.Popen[bytes], address: str, words: IO[bytes]) -> N
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     raise InfrastructureError(f"the MLflow server did not answer within {START_TIMEOUT_S} s")
+
+
+def study_page(home: Home, name: str | None) -> str:
+    """The path of a study's page in MLflow's UI, e.g. `/#/experiments/1/runs/abc`; `/` where there is none."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=home.mlflow_url)
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    query = f"tags.`{STUDY_TAG}` = '{name}'" if name else f"tags.`{STUDY_TAG}` LIKE '%'"
+    runs = client.search_runs(experiments, query, order_by=["attributes.start_time DESC"], max_results=1000)
+    parents = [run for run in runs if not {TRIAL_TAG, RETRAINING_TAG} & run.data.tags.keys()]
+    if not parents:
+        if name:
+            raise UsageError(f"MLflow in {home.path} has no study {name!r}; `hpo doctor {name}` writes it there")
+        return "/"
+    return f"/#/experiments/{parents[0].info.experiment_id}/runs/{parents[0].info.run_id}"

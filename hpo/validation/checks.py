@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
-from hpo.errors import Problem
 from hpo.spec.configure import assign
 from hpo.spec.corners import corners, describe, part
 from hpo.spec.parameters import Choice, Parameter, first_values
 from hpo.spec.study import Spec
 from hpo.spec.training import Training
+from hpo.text import close
 from hpo.validation.partial import Draft
-from hpo.validation.problems import close
+from hpo.validation.problems import Problem
 from hpo.validation.space_checks import parameter_problems
 from hpo.validation.yaml_reader import Path
 from trainers.api import TrialConfig, cross_checks

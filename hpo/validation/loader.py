@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import search_spaces
-from hpo.errors import Problem, SpecificationError
 from hpo.spec.study import Spec
 from hpo.spec.training import Provenance, Training
+from hpo.text import close
 from hpo.validation.checks import study_problems, training_problems
 from hpo.validation.machine_checks import study_machine_problems, training_machine_problems
 from hpo.validation.overrides import apply
 from hpo.validation.partial import draft
-from hpo.validation.problems import close, format_problems
+from hpo.validation.problems import Problem, SpecificationError, format_problems
 from hpo.validation.schema import json_schema, training_schema
 from hpo.validation.yaml_reader import MAX_BYTES, read
 

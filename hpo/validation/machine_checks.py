@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from hpo.errors import Problem
 from hpo.spec.parameters import CategoricalParameter
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.spec.training import Training
 from hpo.validation.partial import Draft
+from hpo.validation.problems import Problem
 from hpo.validation.yaml_reader import Path
 from trainers.api import ModelConfig
 from trainers.network import catalogue

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from hpo.spec.study import DATABASE_URL, IMPORT_PATH, STUDY_NAME
-from hpo.validation.problems import close
+from hpo.text import close
 from hpo.validation.settings import adapter, all_paths, known_keys
 from hpo.validation.yaml_reader import Path, resolve
 

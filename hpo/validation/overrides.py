@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hpo.errors import Problem
-from hpo.validation.problems import close
+from hpo.text import close
+from hpo.validation.problems import Problem
 from hpo.validation.settings import EXTRA, settings
 from hpo.validation.yaml_reader import Document, Path, dotted, read
 

@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hpo.errors import Problem
 from hpo.validation.messages import rule_and_hint
+from hpo.validation.problems import Problem
 from hpo.validation.yaml_reader import Document, Path, dotted
 
 Model = TypeVar("Model", bound=BaseModel)

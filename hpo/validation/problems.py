@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from hpo.errors import Problem
-from hpo.redact import redact
-from hpo.validation.yaml_reader import shorten
+from hpo.errors import UsageError
+from hpo.text import printable, show
 
 MAX_SHOWN = 100
-
-
-def close(word: str, known: Iterable[str]) -> str | None:
-    """`did you mean ...?` with the nearest of `known`, or None where none is near."""
-    if len(word) > 100:  # comparing is quadratic in the length, and nobody means a word that long
-        return None
-    best = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return f"did you mean {best[0]}?" if best else None
 
 
 def format_problems(problems: Sequence[Problem], source: str) -> str:
@@ -43,19 +34,30 @@ def _worth_showing(value: Any) -> bool:
     return value is not None and not (isinstance(value, dict) and value)
 
 
-def show(value: Any) -> str:
-    """A value as the person wrote it, nearly: short, on one line, no control characters, no passwords."""
-    names: dict[Any, str] = {None: "null", True: "true", False: "false"}
-    if value is None or isinstance(value, bool):
-        return names[value]
-    return shorten(redact(ascii_safe(value)))
+@dataclass(frozen=True)
+class Problem:
+    """One broken rule of a specification."""
+
+    line: int | None
+    """Line in the file, from 1; None for an override of the command line and for an unreadable file."""
+    path: str
+    """Dotted path, e.g. `space.train.lr.low` or `enqueue[0].train.lr`; empty for the file as a whole."""
+    value: Any
+    """The value found there; None also where there is none."""
+    rule: str
+    """What it must be, e.g. `must be > 0`."""
+    hint: str | None = None
+    """`did you mean ...?`, or another remedy."""
 
 
-def ascii_safe(value: Any) -> str:
-    """`repr` that never holds a control character."""
-    return printable(repr(value))
+class SpecificationError(UsageError):
+    """A specification or exported configuration breaks rules. `problems` holds all of them, by line."""
 
+    def __init__(self, problems: Iterable[Problem], source: str = "specification") -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        self.source = source
+        """The file, shipped name or other origin of the text, as the person gave it."""
+        super().__init__(self.problems, source)
 
-def printable(text: str) -> str:
-    """`text` with control characters escaped: a file must not be able to steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    def __str__(self) -> str:
+        return format_problems(self.problems, self.source)

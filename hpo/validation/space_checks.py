@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from hpo.errors import Problem
 from hpo.spec.corners import can_hold, describe
 from hpo.spec.parameters import (
     GRID_TOLERANCE,
@@ -17,9 +16,10 @@ from hpo.spec.parameters import (
     same,
 )
 from hpo.spec.study import Spec
+from hpo.text import close
 from hpo.validation.messages import setting_rule
 from hpo.validation.partial import Draft
-from hpo.validation.problems import close
+from hpo.validation.problems import Problem
 from hpo.validation.settings import EXTRA, settings
 from hpo.validation.yaml_reader import Path
 

@@ -25,9 +25,10 @@ from ruamel.yaml.events import (
     SequenceEndEvent,
     SequenceStartEvent,
 )
-from ruamel.yaml.representer import SafeRepresenter
 
-from hpo.errors import Problem
+from hpo.spec.yaml_writer import _Representer
+from hpo.text import shorten
+from hpo.validation.problems import Problem
 
 Path: TypeAlias = "tuple[str | int, ...]"
 MAX_BYTES = 128 * 1024
@@ -222,11 +223,6 @@ def _is_text(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def shorten(text: str, width: int = 60) -> str:
-    """At most `width` characters of `text`, with an ellipsis where it was longer."""
-    return text if len(text) <= width else text[: width - 3] + "..."
-
-
 def resolve(text: str) -> Any:
     """The value of an unquoted scalar."""
     if _INT.fullmatch(text):
@@ -241,34 +237,6 @@ def resolve(text: str) -> Any:
         if pattern.fullmatch(text):
             return value
     return text
-
-
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./@+-]*( [A-Za-z0-9_./@+-]+)*")
-_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}  # YAML 1.1 reads "yes" as a boolean
-
-
-def dump(data: dict[str, Any]) -> str:
-    """Plain data as YAML in block style, keys in order; `read` gives equal data back."""
-    yaml: Any = YAML(typ="safe", pure=True)  # its attributes are typed by their defaults, None
-    yaml.default_flow_style = False
-    yaml.allow_unicode = True
-    yaml.width = 68  # a line ends after the word that reaches it: they fit into 80 columns
-    yaml.sort_base_mapping_type_on_output = False
-    yaml.Representer = _Representer
-    stream = io.StringIO()
-    yaml.dump(data, stream)
-    return stream.getvalue()
-
-
-class _Representer(SafeRepresenter):
-    def ignore_aliases(self, data: Any) -> bool:
-        """Equal objects are written out each time: `read` refuses aliases."""
-        return True
-
-    def represent_text(self, text: str) -> Any:
-        """Everything but plain ASCII words that are text to every YAML version is quoted."""
-        plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
 
 
 _Representer.add_representer(str, _Representer.represent_text)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hpo.ledger.records import Scalar, StudyRecord
-from hpo.spec import configure as space
+from hpo.search.distributions import distributions
 from reports.analysis.stages import FEW_TRIALS, comparable_epoch, latest_epoch, reached, value_after
 
 METHOD = "PED-ANOVA (arXiv 2304.10255, Optuna's implementation)"
@@ -54,14 +54,12 @@ def _evaluate(study: StudyRecord, epoch: int, results: list[tuple[Mapping[str, S
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions = space.distributions(study.spec.space)
+    available = distributions(study.spec.space)
     rebuilt = optuna.create_study(
         storage=optuna.storages.InMemoryStorage(), direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0)
     )
     rebuilt.add_trials(
-        optuna.trial.create_trial(
-            params=inside, distributions={name: distributions[name] for name in inside}, value=value
-        )
+        optuna.trial.create_trial(params=inside, distributions={name: available[name] for name in inside}, value=value)
         for values, value in results
         for inside in [_inside(study, values)]
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.results.pareto import Objective, front, knee, objectives
+from hpo.results.pareto import front, knee
+from hpo.spec.objectives import Objective, objectives
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points
 from reports.figures.trials import ACCURACY, hover, points, thin, thinned_note
@@ -41,19 +42,19 @@ def _panel(
     study: StudyRecord, one: Objective, shown: Sequence[TrialRecord], best: Sequence[TrialRecord], middle: TrialRecord
 ) -> Panel:
     inside = {trial.number for trial in best}
-    others = [trial for trial in shown if trial.number not in inside and one.of(trial) is not None]
+    others = [trial for trial in shown if trial.number not in inside and one.of(trial.metrics) is not None]
     marks: list[Mark] = []
     if others:
         marks.append(_points(study, "complete", one, others, palette.STATUS_COLOR["complete"], 6))
-    ordered = sorted(best, key=lambda trial: one.of(trial) or 0.0)
+    ordered = sorted(best, key=lambda trial: one.of(trial.metrics) or 0.0)
     if len(study.spec.objectives) == 2:
-        x, y = [one.of(trial) or 0.0 for trial in ordered], [points(trial.value or 0.0) for trial in ordered]
+        x, y = [one.of(trial.metrics) or 0.0 for trial in ordered], [points(trial.value or 0.0) for trial in ordered]
         marks.append(Lines("front", [(x, y)], palette.BEST, 1.5, legend=False))
     marks.append(_points(study, "Pareto front", one, ordered, palette.BEST, 9))
     marks.append(
         Points(
             "knee",
-            [one.of(middle) or 0.0],
+            [one.of(middle.metrics) or 0.0],
             [points(middle.value or 0.0)],
             palette.BEST,
             symbol="star",
@@ -70,10 +71,10 @@ def _points(
 ) -> Points:
     return Points(
         name,
-        [one.of(trial) or 0.0 for trial in trials],
+        [one.of(trial.metrics) or 0.0 for trial in trials],
         [points(trial.value or 0.0) for trial in trials],
         color,
         symbol="diamond" if name == "Pareto front" else "circle",
         size=size,
-        hover=[f"{hover(study, trial, False)}\n{one.label}: {one.show(one.of(trial))}" for trial in trials],
+        hover=[f"{hover(study, trial, False)}\n{one.label}: {one.show(one.of(trial.metrics))}" for trial in trials],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.results.summary import percent
+from hpo.text import percent
 from reports.drawing.plot import Axis
 from reports.figures.scales import values_text
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
-from hpo.results import confirmation_text as verdict
+from hpo.results import confirmation_text
 from hpo.results.confirmation import confirmation
 from hpo.results.pareto import table as front_table
 from reports.analysis.answer import Answer, answer
@@ -29,7 +29,7 @@ from reports.figures.pareto import pareto
 from reports.figures.scales import scales
 from reports.figures.survival import survival_plot
 from reports.figures.workers import gantt, totals
-from reports.page import sentences as wording
+from reports.page import sentences
 from reports.page.audit import audit_section
 from reports.page.reproduce import recipe
 from reports.page.tables import failures, trial_table
@@ -92,19 +92,19 @@ def plots(study: StudyRecord) -> dict[str, bytes]:
 def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) -> dict[str, Any]:
     """What both templates show."""
     answers = [answer(study) for study in studies]
-    header, configurations = wording.configurations(answers)
+    header, configurations = sentences.configurations(answers)
     columns, rows = trial_table(studies)
     return {
         "title": ", ".join(study.name for study in studies),
         "compared": len(studies) > 1,
-        "verdict": wording.verdict(answers) if len(studies) > 1 else "",
+        "verdict": sentences.verdict(answers) if len(studies) > 1 else "",
         "answers": [
             {
                 "study": one.study.name,
                 "description": redact(one.study.spec.description),
-                "headline": wording.headline(one),
-                "state": wording.state(one.study),
-                "cards": wording.cards(one),
+                "headline": sentences.headline(one),
+                "state": sentences.state(one.study),
+                "cards": sentences.cards(one),
                 "confirmation": _confirmation(one.study),
             }
             for one in answers
@@ -126,7 +126,7 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) 
 def _selection(answers: Sequence[Answer]) -> str:
     if not any(one.best for one in answers):
         return ""
-    return wording.CONFIRMED if all(one.confirmed for one in answers) else wording.SELECTION
+    return sentences.CONFIRMED if all(one.confirmed for one in answers) else sentences.SELECTION
 
 
 def _confirmation(study: StudyRecord) -> dict[str, Any] | None:
@@ -134,7 +134,11 @@ def _confirmation(study: StudyRecord) -> dict[str, Any] | None:
     found = confirmation(study)
     if found is None:
         return None
-    return {"lines": list(verdict.lines(found)), "columns": verdict.COLUMNS, "rows": verdict.rows(found)}
+    return {
+        "lines": list(confirmation_text.lines(found)),
+        "columns": confirmation_text.COLUMNS,
+        "rows": confirmation_text.rows(found),
+    }
 
 
 def _html(content: dict[str, Any], figures: Sequence[Plot | Missing]) -> str:

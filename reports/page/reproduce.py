@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from hpo.ledger.records import StudyRecord, iso
+from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
+from hpo.text import iso
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
-from hpo.results.summary import counts, percent
+from hpo.results.summary import counts
 from hpo.results.warm_start_effect import best_by_origin, effect
+from hpo.text import percent
 from reports.analysis.answer import Answer
 from reports.analysis.intervals import difference
 from reports.figures.scales import scales, short_names, word

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
-from hpo.results.summary import percent
+from hpo.text import percent
 from reports.analysis.timeline import spans
 from reports.figures.scales import word
 from reports.page.sentences import column_names

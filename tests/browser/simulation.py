@@ -9,8 +9,8 @@ import random
 from collections.abc import Mapping
 
 from hpo.ledger.outcome import Ending, Outcome
-from hpo.ledger.records import Attempt, EpochRecord, Scalar, StudyRecord, TrialRecord
-from hpo.search.asha import Asha, RungDecision, rung_levels
+from hpo.ledger.records import Attempt, EpochRecord, RungDecision, Scalar, StudyRecord, TrialRecord
+from hpo.search.asha import AshaPruner, rung_levels
 from hpo.spec.study import Spec
 from trainers.api import EpochMetrics, Progressive, SizeRamp
 from trainers.schedule import Stage, compute, stage_of, stages
@@ -80,7 +80,7 @@ class _World:
         self.spec, self.rng, self.lift, self.device = spec, rng, lift, device
         asha = spec.asha
         levels = rung_levels(asha.grace_period, asha.reduction_factor, spec.train.epochs)
-        self.asha = Asha(levels, asha.reduction_factor)
+        self.asha = AshaPruner(levels, asha.reduction_factor)
 
     def run(self, count: int, workers: int) -> StudyRecord:
         """Every event in order of its time, so that ASHA decides as it would."""

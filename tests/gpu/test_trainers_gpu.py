@@ -13,10 +13,10 @@ import torch
 
 from tests.support.training import TINY, context
 from trainers import data, finetune, rng
-from trainers import numerics as runtime
 from trainers.api import Context, OutOfMemory, TrialConfig
 from trainers.loop.engine import Engine
 from trainers.network import model as models
+from trainers.numerics import numerics_of, session
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -55,9 +55,9 @@ def test_no_step_waits_for_the_device(
 ) -> None:
     config = changed(precision=precision, optimizer=optimizer, accumulate=2, cuda_graphs=cuda_graphs)
     where = on_cuda(cache, tmp_path)
-    numerics = runtime.numerics(config.train, "cuda")
+    numerics = numerics_of(config.train, "cuda")
     images, _ = data.train_and_validation(config.data, cache, "cuda")
-    with runtime.session(where, numerics):
+    with session(where, numerics):
         engine = Engine(config, where, numerics, images)
         engine.model.train()
         for mode in ("default", "error"):  # recording a graph waits, once; replaying it does not

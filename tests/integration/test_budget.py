@@ -10,11 +10,11 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from hpo.cli.display.plain import closing
-from hpo.driver import run as launch
-from hpo.driver import stopping as budget
 from hpo.driver.conductor import Conductor, Event
+from hpo.driver.run import resume
 from hpo.driver.session import succeeded
-from hpo.errors import NoTrialSucceeded, SpecificationError
+from hpo.driver.stopping import gpu_seconds, reached
+from hpo.errors import NoTrialSucceeded
 from hpo.export.incumbent import Incumbent
 from hpo.home import Home
 from hpo.ledger.outcome import Ending
@@ -22,9 +22,11 @@ from hpo.ledger.reader import load_study
 from hpo.ledger.records import Repeat, StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
+from hpo.results.confirmation import pooled_deviation, seed_noise
 from hpo.results.progress import progress
 from hpo.spec.study import Spec
 from hpo.validation.loader import parse_spec
+from hpo.validation.problems import SpecificationError
 from hpo.validation.revision import revise
 from tests.conftest import synthetic_spec
 from tests.support.in_process_driver import create, reopen
@@ -121,7 +123,7 @@ def test_gpu_hours_count_shares_of_gpus() -> None:
     record, _, _ = ran({"gpu_hours": 3, "when_reached": "checkpoint"}, resources={"gpus": 0.5})
     assert lengths(record) == [4, 3]
     assert record.ended == "budget.gpu_hours: 3 GPU-hours are used up"
-    assert budget.gpu_seconds(record) == pytest.approx(0.5 * HOUR * sum(lengths(record)))
+    assert gpu_seconds(record) == pytest.approx(0.5 * HOUR * sum(lengths(record)))
 
 
 def test_a_target_counts_when_a_full_training_reaches_it() -> None:
@@ -136,10 +138,10 @@ def test_a_target_counts_when_a_full_training_reaches_it() -> None:
 def test_a_greater_budget_goes_on_where_the_study_ended() -> None:
     """The same trials, from their rung; without one the study stays as it is and says why."""
     first, _, storage = ran({"hours": 2.5})
-    same = budget.reached(first, 4 * HOUR)
+    same = reached(first, 4 * HOUR)
     assert same == first.ended
     larger = revise(first.spec, ["budget.hours=100", "budget.trials=2"])
-    assert budget.reached(dataclasses.replace(first, spec=larger), 4 * HOUR) is None
+    assert reached(dataclasses.replace(first, spec=larger), 4 * HOUR) is None
     ledger = reopen(storage, first.spec)
     ledger.respecify(larger)
     second = World(ledger).run()
@@ -150,15 +152,15 @@ def test_a_greater_budget_goes_on_where_the_study_ended() -> None:
 
 def test_noise_by_hand() -> None:
     """Two configurations over three seeds: squares 2e-4 and 8e-4 over four degrees of freedom."""
-    assert budget.pooled_deviation([[0.90, 0.91, 0.92], [0.80, 0.82, 0.84]]) == pytest.approx(0.0158114)
-    assert budget.pooled_deviation([[0.9], [0.8]]) is None
+    assert pooled_deviation([[0.90, 0.91, 0.92], [0.80, 0.82, 0.84]]) == pytest.approx(0.0158114)
+    assert pooled_deviation([[0.9], [0.8]]) is None
     repeats = tuple(
         dataclasses.replace(trial(number, 16, ending=Ending.COMPLETE), repeat=Repeat(number % 2, number // 2, 0, False))
         for number in range(4)
     )
     # Values 0.56, 0.561, 0.562, 0.563: each configuration has two, 0.002 apart, so a deviation of 0.0014142.
-    assert budget.seed_noise(dataclasses.replace(study(), repeats=repeats)) == pytest.approx(0.0014142, abs=1e-6)
-    assert budget.seed_noise(study(trial(0, 4))) is None
+    assert seed_noise(dataclasses.replace(study(), repeats=repeats)) == pytest.approx(0.0014142, abs=1e-6)
+    assert seed_noise(study(trial(0, 4))) is None
 
 
 def test_patience_ends_a_study_that_has_nothing_left_to_gain() -> None:
@@ -215,7 +217,7 @@ def test_resuming_with_the_same_budget_says_why_not(home: Home) -> None:
     """Nothing is started, neither Ray nor MLflow; the record says what a person must raise."""
     storage = open_storage(home.ledger_url)
     Ledger.create(storage, a_spec({"hours": 1e-9}), {}).close()
-    found = launch.resume("limited", home, view=lambda study: pytest.fail("it was begun"), changes=lambda spec: spec)
+    found = resume("limited", home, view=lambda study: pytest.fail("it was begun"), changes=lambda spec: spec)
     assert found.ended == "budget.hours: 1e-09 hours are used up"
     assert load_study(storage, "limited").ended == found.ended
 

@@ -315,7 +315,7 @@ def test_what_failed_is_planned_again_with_its_seed(home: Home) -> None:
     assert len(ledger.trials) == 4
     for failed in ("lost its worker", None):
         for one in [one for one in ledger.trials if not one.started]:
-            ledger.ask(lambda asked: {}, lambda number: 0)
+            ledger.ask(lambda asked: ({}, "random"), lambda number: 0)
             failure = failed if one.number == 1 else None
             outcome = Outcome(Ending.FAILED, failure) if failure else Outcome(Ending.COMPLETE, "")
             ledger.record(one.number, EpochMetrics(epoch=1, val_accuracy=0.5 + 0.01 * one.number), None)

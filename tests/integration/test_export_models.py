@@ -43,7 +43,9 @@ def studied(home: Home) -> Home:
         model={"name": "test_efficientnet", "pretrained": False})  # fmt: skip
     ledger = Ledger.create(open_storage(home.ledger_url), spec, {"versions": {"timm": timm.__version__}})
     for value in (0.5, 0.6, 0.7):
-        trial = ledger.ask(lambda asked: {"train.lr": asked.suggest_float("train.lr", 1e-5, 1e-2, log=True)}, int)
+        trial = ledger.ask(
+            lambda asked: ({"train.lr": asked.suggest_float("train.lr", 1e-5, 1e-2, log=True)}, "random"), int
+        )
         for epoch in range(1, 9):
             ledger.record(trial.number, EpochMetrics(epoch=epoch, val_accuracy=value), None)
         ledger.finish(trial.number, Outcome(Ending.COMPLETE, "trained for all 8 epochs"))

@@ -19,9 +19,9 @@ from hpo.errors import InfrastructureError
 from hpo.home import Home
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.reader import load_study
+from hpo.ledger.records import RungDecision
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
-from hpo.search.asha import RungDecision
 from hpo.tracking.preflight import CONNECT_TIMEOUT_S, check_server, check_store
 from hpo.tracking.runs import make_store
 from hpo.tracking.tracker import TRIAL_TAG, Mirror
@@ -97,7 +97,7 @@ def recorded(home: Home) -> Ledger:
         (1, Outcome(Ending.INTERRUPTED, "stopped")),
     ]
     for number, (epochs, outcome) in enumerate(endings):
-        ledger.ask(lambda trial: {"q": trial.suggest_float("extra.quality", 0, 1)}, lambda number: number)
+        ledger.ask(lambda trial: ({"q": trial.suggest_float("extra.quality", 0, 1)}, "random"), lambda number: number)
         for epoch in range(1, epochs + 1):
             decision = RungDecision(1.0, 0.1 * epoch, None, number, True) if epoch == 1 else None
             ledger.record(number, EpochMetrics(epoch=epoch, val_accuracy=0.1 * epoch, val_loss=1.0), decision)

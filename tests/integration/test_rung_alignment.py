@@ -12,18 +12,18 @@ import pytest
 from hpo.driver.conductor import Conductor
 from hpo.errors import UsageError
 from hpo.ledger.records import EpochRecord, StudyRecord, TrialRecord
+from hpo.results.best import incumbent
 from hpo.results.summary import description
-from hpo.search.advice import advice
 from hpo.search.asha import replay
-from hpo.search.forecast import plan
+from hpo.search.forecast import advice, plan
 from hpo.search.rungs import rung_resource, training_rungs
 from hpo.search.trial_views import by_rung
-from hpo.spec import configure as space
+from hpo.spec.configure import configure
 from hpo.spec.seeds import is_control
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.validation.revision import revise
 from tests.conftest import synthetic_spec
-from tests.support import in_process_driver as solo
+from tests.support import in_process_driver
 from trainers.api import EpochMetrics
 
 STAGES = "train.progressive.stages"
@@ -44,11 +44,13 @@ def staged(trials: int = 12, train: dict[str, Any] | None = None, **asha: object
 
 
 def trained(spec: Spec, folder: Path) -> StudyRecord:
-    return solo.finish(solo.create(optuna.storages.InMemoryStorage(), spec), folder).ledger.study
+    return in_process_driver.finish(
+        in_process_driver.create(optuna.storages.InMemoryStorage(), spec), folder
+    ).ledger.study
 
 
 def rungs_of(spec: Spec, trial: TrialRecord) -> dict[int, float]:
-    return training_rungs(spec, space.configure(spec.base(), trial.values).train)
+    return training_rungs(spec, configure(spec.base(), trial.values).train)
 
 
 @pytest.mark.parametrize("align", ["none", "stages"])
@@ -83,7 +85,7 @@ def test_small_images_are_judged_later_in_compute(tmp_path) -> None:
 def test_samplers_see_pruned_trials_at_their_rung(tmp_path) -> None:
     """Whatever the epoch; their attributes are what the ledger itself keeps."""
     storage, spec = optuna.storages.InMemoryStorage(), staged(24, resource="compute", grace_period=2)
-    study = solo.finish(solo.create(storage, spec), tmp_path).ledger.study
+    study = in_process_driver.finish(in_process_driver.create(storage, spec), tmp_path).ledger.study
     frozen = optuna.load_study(study_name=spec.study, storage=storage).trials
     levels = sorted({rung.rung for trial in study.trials for rung in trial.rungs if trial.status == "pruned"})
     epochs: dict[int, set[int]] = {}
@@ -105,9 +107,10 @@ def test_the_one_ahead_is_found_in_the_unit_of_the_rungs() -> None:
     further = _at(TrialRecord(2, values={**values, STAGES: 2}), 9, 4.0, 0.4)
     for resource, ahead in (("compute", 0), ("epochs", 1)):
         study = StudyRecord("s", staged(resource=resource), {}, trials=(few, many))
-        assert study.incumbent is not None
-        assert study.incumbent.number == ahead
-    beyond = StudyRecord("s", staged(resource="compute"), {}, trials=(few, many, further)).incumbent
+        leader = incumbent(study)
+        assert leader is not None
+        assert leader.number == ahead
+    beyond = incumbent(StudyRecord("s", staged(resource="compute"), {}, trials=(few, many, further)))
     assert beyond is further
 
 
@@ -123,11 +126,11 @@ def test_an_aligned_study_goes_on_after_its_driver_died(tmp_path) -> None:
     spec = staged(resource="compute", align="stages", controls=0.3)
     whole = trained(spec, tmp_path / "whole")
     storage = optuna.storages.InMemoryStorage()
-    conductor = Conductor(solo.create(storage, spec))
-    for rounds, _ in enumerate(solo.steps(conductor, tmp_path / "cut")):
+    conductor = Conductor(in_process_driver.create(storage, spec))
+    for rounds, _ in enumerate(in_process_driver.steps(conductor, tmp_path / "cut")):
         if rounds == 20:
             break
-    study = solo.finish(solo.reopen(storage, spec), tmp_path / "cut").ledger.study
+    study = in_process_driver.finish(in_process_driver.reopen(storage, spec), tmp_path / "cut").ledger.study
     assert [trial.control for trial in study.trials] == [trial.control for trial in whole.trials]
     assert {trial.status for trial in study.trials} == {"complete", "pruned"}
     decisions = [(trial.number, rung) for trial in study.trials for rung in trial.rungs]
@@ -136,7 +139,7 @@ def test_an_aligned_study_goes_on_after_its_driver_died(tmp_path) -> None:
 
 
 def test_a_trainer_that_reports_no_compute_cannot_be_judged_by_it() -> None:
-    conductor = Conductor(solo.create(optuna.storages.InMemoryStorage(), staged(resource="compute")))
+    conductor = Conductor(in_process_driver.create(optuna.storages.InMemoryStorage(), staged(resource="compute")))
     assignment = conductor.next_trial()
     assert assignment is not None
     assert not conductor.on_epoch(assignment.number, EpochMetrics(epoch=1, val_accuracy=0.5))
@@ -179,7 +182,7 @@ def test_all_trials_are_scored_at_one_size_and_count_in_one_unit() -> None:
         enqueue=[{"train.progressive.size.end": 64}],
         asha={"reduction_factor": 2, "resource": "compute"},
     )
-    small, large = (space.configure(spec.base(), {"train.progressive.size.end": size}).train for size in (64, 192))
+    small, large = (configure(spec.base(), {"train.progressive.size.end": size}).train for size in (64, 192))
     assert (small.eval_size, small.compute_size) == (large.eval_size, large.compute_size) == (192, 192)
     assert training_rungs(spec, large) == {1: 1, 2: 2, 4: 4}
     assert training_rungs(spec, small) == {}, "its whole training is less than one large epoch"

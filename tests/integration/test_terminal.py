@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from hpo.cli.app import app
 from hpo.home import Home
 from hpo.ledger.outcome import Ending, Outcome
+from hpo.ledger.records import RungDecision
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
-from hpo.search.asha import RungDecision
 from tests.conftest import synthetic_spec
 from tests.support.terminal import Tmux
 from trainers.api import EpochMetrics
@@ -140,7 +140,7 @@ def followed(home: Home) -> Home:
     spec = synthetic_spec("followed", budget={"trials": 2})
     ledger = Ledger.create(open_storage(home.ledger_url), spec, {"created": time.time()})
     for failure in (None, "ValueError: broken"):
-        trial = ledger.ask(lambda asked: {"extra.quality": asked.suggest_float("extra.quality", 0, 1)}, int)
+        trial = ledger.ask(lambda asked: ({"extra.quality": asked.suggest_float("extra.quality", 0, 1)}, "random"), int)
         for epoch in range(1, 9 if failure is None else 2):
             decision = RungDecision(1.0, 0.5, None, trial.number, keep=True) if epoch == 1 else None
             ledger.record(trial.number, EpochMetrics(epoch=epoch, val_accuracy=0.1 * epoch, seconds=1.0), decision)

@@ -42,7 +42,9 @@ def chosen(home: Home) -> Training:
         "tracking": {"enabled": False},
     }
     ledger = Ledger.create(open_storage(home.ledger_url), synthetic_spec("looked", **settings), {"identity": "one"})
-    trial = ledger.ask(lambda asked: {"train.lr": asked.suggest_float("train.lr", 1e-4, 1e-2, log=True)}, int)
+    trial = ledger.ask(
+        lambda asked: ({"train.lr": asked.suggest_float("train.lr", 1e-4, 1e-2, log=True)}, "random"), int
+    )
     ledger.record(trial.number, EpochMetrics(epoch=1, val_accuracy=0.5), None)
     ledger.finish(trial.number, Outcome(Ending.COMPLETE, "trained for its epoch"))
     ledger.close()

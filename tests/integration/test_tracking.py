@@ -213,7 +213,9 @@ def searched(home: Home) -> Home:
     }
     ledger = Ledger.create(open_storage(home.ledger_url), synthetic_spec("modelled", **settings), {"identity": "one"})
     for value in (0.5, 0.6, 0.7):
-        trial = ledger.ask(lambda asked: {"train.lr": asked.suggest_float("train.lr", 1e-4, 1e-2, log=True)}, int)
+        trial = ledger.ask(
+            lambda asked: ({"train.lr": asked.suggest_float("train.lr", 1e-4, 1e-2, log=True)}, "random"), int
+        )
         for epoch in (1, 2):
             ledger.record(trial.number, EpochMetrics(epoch=epoch, val_accuracy=value * epoch / 2), None)
         ledger.finish(trial.number, Outcome(Ending.COMPLETE, "trained for all 2 epochs"))

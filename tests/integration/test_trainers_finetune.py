@@ -17,7 +17,6 @@ import torch
 
 from tests.support.training import TINY, context
 from trainers import data, finetune, rng
-from trainers import numerics as runtime
 from trainers.api import (
     Augment,
     CheckpointError,
@@ -30,10 +29,11 @@ from trainers.api import (
     TrialConfig,
 )
 from trainers.checkpoint import DirectoryStore
-from trainers.loop import cuda_graphs as graphs
+from trainers.loop import cuda_graphs
 from trainers.loop.cuda_graphs import GraphedStep
 from trainers.loop.engine import Engine
 from trainers.network import model as models
+from trainers.numerics import numerics_of
 
 
 def changed(config: TrialConfig = TINY, /, **train: Any) -> TrialConfig:
@@ -277,7 +277,7 @@ def test_images_augmented_together_are_all_trained_once(
 ) -> None:
     """What a GPU does: several micro-batches augmented at once, then stepped one by one."""
     config = changed(accumulate=3, batch_size=32, ema=Ema(), score="raw")
-    numerics = runtime.numerics(config.train, "cpu")
+    numerics = numerics_of(config.train, "cpu")
     images, _ = data.train_and_validation(config.data, cache, "cpu")
     engine = Engine(config, context(cache, tmp_path), numerics, images)
     stage, positions = engine.plan[0], images.indices[:96]
@@ -299,13 +299,13 @@ def test_recorded_steps_train_as_others_do(cache: str, tmp_path: Path, monkeypat
     recorded: list[int] = []
 
     def record(work: Callable[[], torch.Tensor], device: str) -> tuple[torch.Tensor, Callable[[], None]]:
-        results = [work() for _ in range(graphs.WARM_UP + 1)]
+        results = [work() for _ in range(cuda_graphs.WARM_UP + 1)]
         recorded.append(len(results))
         return results[-1], lambda: results[-1].copy_(work())
 
     config = changed(accumulate=3, batch_size=32)
     run(config, cache, tmp_path / "plain")
-    monkeypatch.setattr(graphs, "record", record)
+    monkeypatch.setattr(cuda_graphs, "record", record)
     monkeypatch.setattr(Engine, "_graphed", lambda self, device: GraphedStep(self.model.net, device))
     run(replace(config, train=replace(config.train, cuda_graphs=True)), cache, tmp_path / "recorded")
     assert len(recorded) == 4, "two sizes of micro-batches in each of two stages"
@@ -316,7 +316,7 @@ def test_a_network_that_cannot_be_recorded_fails_with_the_remedy(monkeypatch: py
     def waits(pixels: torch.Tensor, targets: torch.Tensor, share: float) -> torch.Tensor:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    monkeypatch.setattr(graphs, "record", lambda work, device: (work(), work))
+    monkeypatch.setattr(cuda_graphs, "record", lambda work, device: (work(), work))
     step = GraphedStep(torch.nn.Linear(2, 2), "cpu")
     with pytest.raises(TrainerError, match=r"cuda_graphs: a step of Linear .*is capturing\); switch it off"):
         step(waits, torch.zeros(1, 3, 8, 8), torch.zeros(1, 2), 1.0)
@@ -327,7 +327,7 @@ def test_a_finished_training_leaves_its_memory_at_once(cache: str, tmp_path: Pat
     gc.collect()
     gc.disable()
     try:
-        numerics = runtime.numerics(TINY.train, "cpu")
+        numerics = numerics_of(TINY.train, "cpu")
         images, _ = data.train_and_validation(TINY.data, cache, "cpu")
         engine = Engine(TINY, context(cache, tmp_path), numerics, images)
         engine.run_epoch(1)
@@ -347,7 +347,7 @@ def test_the_learning_rate_of_automatic_batches_is_for_128_images(cache: str, tm
     """The batch follows from the device, so the learning rate follows the batch."""
     progressive = replace(TINY.train.progressive, stages=1, sizes=(32,))
     config = changed(batch_size="auto", accumulate=1, progressive=progressive, schedule="constant", warmup_epochs=0.0)
-    numerics = runtime.numerics(config.train, "cpu")
+    numerics = numerics_of(config.train, "cpu")
     images, _ = data.train_and_validation(config.data, cache, "cpu")
     engine = Engine(config, context(cache, tmp_path), numerics, images)
     for batch, expected in ((128, 1.0), (32, 0.5)):

@@ -16,16 +16,16 @@ from hpo.driver import run as launch
 from hpo.driver.conductor import Conductor
 from hpo.driver.warm_start import gather
 from hpo.errors import HpoError, UsageError
+from hpo.files import write_atomically
 from hpo.home import Home
 from hpo.ledger.reader import load_study, study_names
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.transfer import TRANSFER_KEY, Past, Source, Transfer
 from hpo.ledger.writer import Ledger
-from hpo.results.best import training, write_atomically
+from hpo.results.best import training
 from hpo.results.warm_start_effect import best_by_origin, effect
-from hpo.search.samplers import make_sampler
-from hpo.spec import configure as space
+from hpo.search.samplers import draw, make_sampler
 from hpo.spec.study import Spec
 from reports.analysis.answer import answer
 from reports.page.sentences import cards
@@ -130,7 +130,7 @@ def test_an_origin_survives_a_driver_that_dies_while_asking(home: Home) -> None:
     run(one, home, trials=8)
     ledger = Ledger.open(open_storage(home.ledger_url), "cut", launch.study_sampler(one))
     with pytest.raises(ZeroDivisionError):
-        ledger.ask(lambda asked: space.suggest(asked, one.space), lambda number: number // 0)
+        ledger.ask(lambda asked: draw(asked, one.space), lambda number: number // 0)
     again = run(one, home)
     assert [trial.origin.kind for trial in again.trials if trial.origin] == [
         "baseline",

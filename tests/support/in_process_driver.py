@@ -12,8 +12,8 @@ from hpo.driver.conductor import Conductor, Event
 from hpo.driver.ray_backend.scheduler import StudyScheduler
 from hpo.driver.ray_backend.searcher import StudySearcher
 from hpo.driver.ray_backend.trainable import Worker
-from hpo.driver.run import study_sampler
 from hpo.ledger.writer import Ledger
+from hpo.search.samplers import study_sampler
 from hpo.spec.study import Spec
 
 JOB = {"trainer": "tests.synthetic:train", "device": "cpu", "threads": None, "cache_dir": ""}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from hpo.ledger.outcome import Ending, Outcome
-from hpo.ledger.records import Attempt, EpochRecord, StudyRecord, TrialRecord
-from hpo.search.asha import RungDecision
+from hpo.ledger.records import Attempt, EpochRecord, RungDecision, StudyRecord, TrialRecord
 from hpo.spec.study import Spec
 from trainers.api import EpochMetrics
 

@@ -6,8 +6,8 @@ import textwrap
 
 import pytest
 
-from hpo.errors import Problem, SpecificationError
 from hpo.validation.loader import parse_spec
+from hpo.validation.problems import Problem, SpecificationError
 
 TRAINER = "trainer: tests.synthetic:train"  # spares the look-up of the model, which imports timm
 GOOD = f"""\

@@ -10,6 +10,8 @@ Order, and what it changes against the published one (crop, resize, flip, then R
 3. Everything outside the crop, cutouts and erased rectangles become the data's mean (0 once normalised).
    Google fills with 128, which its normalisation takes to 0.004, and cutout when fine-tuning with noise.
 4. mixup or CutMix, label smoothing.
+
+Never: reads an image from disk, or asks the host about a pixel.
 """
 
 from __future__ import annotations

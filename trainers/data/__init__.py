@@ -2,6 +2,8 @@
 
 Every trial of a machine maps the same files, so the operating system's page cache holds one copy for all of
 them; on CUDA each process keeps one uint8 tensor per data set on the device.
+
+Never: opens the test split for a search; only `trainers.retrain` may ask for it.
 """
 
 from __future__ import annotations

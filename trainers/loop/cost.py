@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from trainers import data
-from trainers import numerics as runtime
 from trainers.api import Context, TrialConfig
 from trainers.loop.engine import Engine
+from trainers.numerics import numerics_of, session
 
 PATIENCE_S = 20.0
 """The first step also allocates and chooses kernels; where it was quicker than this, a second one is what counts."""
@@ -56,12 +56,12 @@ def measure(config: TrialConfig, context: Context) -> Cost:
     """
     # What the weights are costs nothing, but fetching them may.
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, pretrained=False))
-    numerics = runtime.numerics(config.train, context.device)
-    with runtime.session(context, numerics):
+    numerics = numerics_of(config.train, context.device)
+    with session(context, numerics):
         images, validation = data.train_and_validation(config.data, context.cache_dir, context.device)
         _reset_peak(context.device)
         engine = Engine(config, context, numerics, images)
-    with closing(engine), runtime.session(context, numerics):
+    with closing(engine), session(context, numerics):
         stage = engine.plan[-1]
         batch = engine.batch_of(stage)
         engine.images = dataclasses.replace(images, indices=images.indices[:batch])

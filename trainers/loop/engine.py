@@ -22,9 +22,7 @@ from trainers import rng, schedule
 from trainers.api import Context, Diverged, TrialConfig
 from trainers.augment import Augmenter
 from trainers.data import Images
-from trainers.loop import auto_batch as batchsize
-from trainers.loop import compiling
-from trainers.loop import optimizers as optim
+from trainers.loop import auto_batch, compiling, optimizers
 from trainers.loop.cuda_graphs import GraphedStep
 from trainers.loop.evaluate import Score, evaluate
 from trainers.network import batchnorm
@@ -88,7 +86,7 @@ class Engine:
                 channels_last=train.channels_last,
             )
         models.freeze(self.model, train.freeze_blocks)
-        self.optimizer = optim.create(train, self.model.net, context.device)
+        self.optimizer = optimizers.create(train, self.model.net, context.device)
         self.scaler = torch.amp.GradScaler(torch.device(context.device).type, enabled=numerics.scaled)
         self.average = WeightAverage(train.ema, self.model.net) if train.ema.decay else None
         self.augmenter = Augmenter(
@@ -207,7 +205,7 @@ class Engine:
         whole = steps * (stage.last_epoch - stage.first_epoch + 1)
         with rng.isolated(derive(self.seed, "dropout", epoch), self.device), search_kernels(whole):
             for step in range(steps):
-                optim.set_lr(self.optimizer, self._lr(epoch - 1 + step / steps, batch))
+                optimizers.set_lr(self.optimizer, self._lr(epoch - 1 + step / steps, batch))
                 total += self._step(itertools.islice(parts, count), batch)
         return total, steps
 
@@ -264,13 +262,13 @@ class Engine:
         return total
 
     def _update(self) -> None:
-        asks = self.numerics.scaled and not optim.skips_overflow(self.optimizer)
+        asks = self.numerics.scaled and not optimizers.skips_overflow(self.optimizer)
         if self.config.train.clip_grad or asks:
             self.scaler.unscale_(self.optimizer)
         if self.config.train.clip_grad:
             torch.nn.utils.clip_grad_norm_(self.model.net.parameters(), self.config.train.clip_grad)
         if asks:  # the scaler would ask the host at every step
-            optim.zero_overflow(self.optimizer)
+            optimizers.zero_overflow(self.optimizer)
             self.optimizer.step()
         else:
             self.scaler.step(self.optimizer)
@@ -280,7 +278,7 @@ class Engine:
 
     def _lr(self, progress: float, batch: int) -> float:
         train = self.config.train
-        meant = batchsize.LR_BATCH if train.batch_size == "auto" else min(train.batch_size, len(self.images))
+        meant = auto_batch.LR_BATCH if train.batch_size == "auto" else min(train.batch_size, len(self.images))
         factor = schedule.batch_lr_factor(batch / meant, train.optimizer)
         return train.lr * factor * schedule.lr_factor(train, progress)
 
@@ -328,7 +326,7 @@ class Engine:
 
         stage = self.plan[-1]
         with memory_errors(f"looking for the batch that fits stage {stage.index} at {stage.size} px"):
-            batch = batchsize.largest(
+            batch = auto_batch.largest(
                 step,
                 device=self.device,
                 share=self.device_share,

@@ -15,7 +15,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hpo.driver import run as launch
 from hpo.driver.ray_backend.slots import Slots, survey
 from hpo.driver.warm_start import gather
 from hpo.home import Home
@@ -24,15 +23,16 @@ from hpo.ledger.storage import open_storage
 from hpo.ledger.transfer import NOTHING, Transfer
 from hpo.ledger.writer import Ledger
 from hpo.redact import redact
-from hpo.results.summary import configuration, duration, short_names, size
-from hpo.search.advice import advice
-from hpo.search.forecast import AshaPlan, RungPlan, plan
+from hpo.results.summary import configuration
+from hpo.search.forecast import AshaPlan, RungPlan, advice, plan
 from hpo.search.rungs import rung_resource
-from hpo.spec import configure as space
+from hpo.search.samplers import draw, study_sampler
+from hpo.spec.configure import configure
 from hpo.spec.corners import corners
 from hpo.spec.parameters import Choice
 from hpo.spec.paths import anchor
 from hpo.spec.study import SHIPPED_TRAINER, Spec
+from hpo.text import duration, short_names, size
 from trainers import schedule
 from trainers.api import Context, DataConfig, DataError, TrialConfig
 
@@ -92,10 +92,10 @@ def _title(text: str) -> Text:
 
 def sample(spec: Spec, folder: str, transfer: Transfer = NOTHING) -> list[TrialRecord]:
     """The enqueued configurations and five sampled ones, as the study itself will draw them before any result."""
-    storage, sampler = open_storage(f"sqlite:///{folder}/optuna.db"), launch.study_sampler(spec)
+    storage, sampler = open_storage(f"sqlite:///{folder}/optuna.db"), study_sampler(spec)
     ledger = Ledger.create(storage, spec, {}, sampler, transfer=transfer)
     return [
-        ledger.ask(lambda asked: space.suggest(asked, spec.space), lambda number: number)
+        ledger.ask(lambda asked: draw(asked, spec.space), lambda number: number)
         for _ in range(len(spec.enqueue) + len(transfer.first) + SAMPLES)
     ]
 
@@ -144,7 +144,7 @@ def heaviest(spec: Spec) -> list[TrialConfig]:
     relevant = _that_cost(spec)
     found: dict[str, tuple[float, TrialConfig]] = {}
     for values in {repr(_only(corner, relevant)): corner for corner in corners(spec.space)}.values():
-        config = space.configure(base, values)
+        config = configure(base, values)
         pixels = _pixels(config)
         if config.model.name not in found or pixels > found[config.model.name][0]:
             found[config.model.name] = pixels, config
@@ -265,4 +265,4 @@ def _epoch_seconds(config: TrialConfig, cost: Cost, epoch: int) -> float:
 
 
 def _config(spec: Spec, trial: TrialRecord) -> TrialConfig:
-    return space.configure(spec.base(), trial.values)
+    return configure(spec.base(), trial.values)

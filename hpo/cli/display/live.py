@@ -6,17 +6,19 @@ import dataclasses
 import sys
 import time
 import traceback
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from rich.text import Text
 
-from hpo.cli.display.painter import Painter, captured, last_line
-from hpo.cli.display.plain import PlainView, describe
+from hpo.cli.display.painter import Painter, captured, interactive, last_line
+from hpo.cli.display.plain import Listener, PlainView, describe
 from hpo.cli.display.screen import Screen
 from hpo.driver import signals
 from hpo.driver.conductor import Event
+from hpo.home import Home
 from hpo.ledger.outcome import classify
 from hpo.ledger.records import StudyRecord
 
@@ -108,3 +110,20 @@ class LiveView:
             self.failure = self._painter.failure
             traceback.print_exception(self.failure)
             print("The live view failed, as told above; the study goes on without it.", file=sys.stderr)
+
+
+@contextmanager
+def choose(home: Home, *, verbose: bool = False) -> Iterator[Callable[[StudyRecord], Listener]]:
+    """Yields what makes the view of a study that has just been opened; the terminal is given back at the end.
+
+    The live view where stderr is a terminal that can be painted on. Plain lines in a pipe, in CI, with TERM=dumb,
+    and where the output of others was asked for (`verbose`), which a live view would keep off the terminal.
+    """
+    with ExitStack() as stack:
+
+        def view(study: StudyRecord) -> Listener:
+            if verbose or not interactive(sys.stderr):
+                return PlainView(study.spec)
+            return stack.enter_context(LiveView(study, home.study(study.name) / "driver.log"))
+
+        yield view

@@ -5,39 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import TextIO
 
 from hpo.driver.conductor import Event
-from hpo.home import Home
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.pareto import front
-from hpo.results.summary import configuration, counts, percent, short_names
+from hpo.results.summary import configuration, counts
 from hpo.spec.study import Spec
+from hpo.text import percent, short_names
 
 Listener = Callable[[Event], None]
-
-
-@contextmanager
-def choose(home: Home, *, verbose: bool = False) -> Iterator[Callable[[StudyRecord], Listener]]:
-    """Yields what makes the view of a study that has just been opened; the terminal is given back at the end.
-
-    The live view where stderr is a terminal that can be painted on. Plain lines in a pipe, in CI, with TERM=dumb,
-    and where the output of others was asked for (`verbose`), which a live view would keep off the terminal.
-    """
-    from hpo.cli.display.painter import interactive
-
-    with ExitStack() as stack:
-
-        def view(study: StudyRecord) -> Listener:
-            if verbose or not interactive(sys.stderr):
-                return PlainView(study.spec)
-            from hpo.cli.display.live import LiveView
-
-            return stack.enter_context(LiveView(study, home.study(study.name) / "driver.log"))
-
-        yield view
 
 
 class PlainView:

@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.best import incumbent
 from hpo.results.progress import SILENT_S, Progress, failures, progress, running, survival
-from hpo.results.summary import configuration, duration, percent, short_names
+from hpo.results.summary import configuration
 from hpo.search.rungs import rung_resource
 from hpo.spec.study import SHIPPED_TRAINER
+from hpo.text import duration, percent, short_names
 
 FAILURES_SHOWN = 3
 FEWEST_ROWS = 3
@@ -121,7 +123,7 @@ def _bar(label: str, done: float, total: float, text: str, width: int) -> Table:
 
 
 def _best(study: StudyRecord, options: ConsoleOptions) -> Iterator[RenderableType]:
-    trial = study.incumbent
+    trial = incumbent(study)
     if trial is None:
         yield _line("best", "no result yet")
         return

@@ -16,16 +16,18 @@ from hpo.errors import UsageError
 from hpo.home import Home, confirmation_of
 from hpo.ledger.outcome import Ending
 from hpo.ledger.reader import load_study, study_names
-from hpo.ledger.records import StudyRecord, TrialRecord, iso
+from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_existing
 from hpo.redact import redact
 from hpo.results.confirmation import confirmation
 from hpo.results.confirmation_text import confirmation_json, lines
-from hpo.results.pareto import front, values
+from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
-from hpo.results.summary import configuration, counts, percent, short_names, size
+from hpo.results.summary import configuration, counts
 from hpo.results.warm_start_effect import effect
+from hpo.spec.objectives import values
 from hpo.spec.study import SHIPPED_TRAINER
+from hpo.text import iso, percent, short_names, size
 
 
 def newest(home: Home) -> str:
@@ -139,7 +141,7 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "checkpoint_bytes": checkpoint_bytes(study, home),
         "objectives": list(study.spec.objectives),
         "front": [
-            {"place": place, "trial": trial.number, "values": values(trial, study.spec.objectives)}
+            {"place": place, "trial": trial.number, "values": values(trial.metrics, study.spec.objectives)}
             for place, trial in enumerate(front(study))
         ],
         "warm_start": _warm_start(study),

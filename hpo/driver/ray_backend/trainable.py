@@ -20,7 +20,7 @@ import ray
 from pydantic import TypeAdapter
 from ray import tune
 
-from trainers import devices as hardware
+from trainers import devices
 from trainers.api import Context, EpochMetrics, Trainer, TrainerError, TrialConfig
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
@@ -92,7 +92,7 @@ class Worker(tune.Trainable):
 
     def _check_device(self, error: Exception) -> None:
         """Raises DeviceLost where the device has failed, and the trainer's `error` only told of it."""
-        if trouble := hardware.device_error(self._job["device"]):
+        if trouble := devices.device_error(self._job["device"]):
             raise DeviceLost(f"{self._job['device']} failed: {trouble}") from error
 
     def cleanup(self) -> None:
@@ -143,7 +143,7 @@ def _configuration() -> TypeAdapter[TrialConfig]:
 def _found_unusable(device: str) -> str | None:
     """Why this process could not use its device before its first trial: none is to blame, and the next would meet it
     too."""
-    return hardware.device_error(device)
+    return devices.device_error(device)
 
 
 def _host() -> str:

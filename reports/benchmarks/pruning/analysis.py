@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpo.search import rank_statistics as ranking
+from hpo.search import rank_statistics
 from hpo.search.asha import cutoff, rung_levels
 from hpo.search.rank_statistics import Array, Estimate
 from hpo.search.rungs import Align, decision_epochs
@@ -82,12 +82,12 @@ class Rung:
 
     def tau(self) -> Estimate:
         """Kendall's tau-b between rung and end."""
-        return ranking.tau(self.early, self.late)
+        return rank_statistics.tau(self.early, self.late)
 
     def retention(self, reduction_factor: float) -> Estimate:
         """The chance that the winner is among those that this rung lets pass."""
         least = cutoff(self.early.tolist(), reduction_factor)
-        return ranking.winner_share(self.early >= (least or 0.0), self.late)
+        return rank_statistics.winner_share(self.early >= (least or 0.0), self.late)
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def compare(found: Sequence[Curve], grace_period: float, reduction_factor: float
     At equal levels, counting compute lets small images train for longer, so it would look better for spending more.
     """
     costs = [one.compute_share for one in rungs(found, REFERENCE, grace_period, reduction_factor)]
-    weights = ranking.resamples(len(found))
+    weights = rank_statistics.resamples(len(found))
     chosen = {
         setting: tuple(_at_cost(sweep(found, setting, reduction_factor), cost) for cost in costs)
         for setting in SETTINGS
@@ -172,8 +172,8 @@ def compare(found: Sequence[Curve], grace_period: float, reduction_factor: float
         Comparison(
             setting=setting,
             rungs=chosen[setting],
-            mean_tau=ranking.interval(value, resampled),
-            difference=ranking.interval(value - base_value, resampled - base),
+            mean_tau=rank_statistics.interval(value, resampled),
+            difference=rank_statistics.interval(value - base_value, resampled - base),
         )
         for setting, (value, resampled) in means.items()
     ]
@@ -184,5 +184,7 @@ def _at_cost(swept: Sequence[Rung], cost: float) -> Rung:
 
 
 def _mean_tau(chosen: Sequence[Rung], weights: Array) -> tuple[float, Array]:
-    values = [ranking.kendall_tau(rung.early, rung.late) for rung in chosen]
-    return float(np.mean(values)), np.mean([ranking.taus(rung.early, rung.late, weights) for rung in chosen], axis=0)
+    values = [rank_statistics.kendall_tau(rung.early, rung.late) for rung in chosen]
+    return float(np.mean(values)), np.mean(
+        [rank_statistics.taus(rung.early, rung.late, weights) for rung in chosen], axis=0
+    )

@@ -25,7 +25,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
-from hpo.search.asha import Asha, rung_levels
+from hpo.search.asha import AshaPruner, rung_levels
 from hpo.search.samplers import make_sampler
 from reports.benchmarks.search.lcbench import DEVELOPMENT, EPOCHS, Surrogate, Task
 from reports.benchmarks.search.simulation import GRACE, REDUCTION, OwnSearch, Run, Search, StockSearch, simulate
@@ -96,7 +96,7 @@ def suggestion_seconds(policy: str, task: Task) -> float:
         direction="maximize", sampler=make_sampler(policy, seed=0, horizon=EPOCHS, distributions=task.distributions)
     )
     draw = make_sampler("random", seed=1, horizon=EPOCHS, distributions=task.distributions)
-    asha = Asha(rung_levels(GRACE, REDUCTION, EPOCHS), REDUCTION)
+    asha = AshaPruner(rung_levels(GRACE, REDUCTION, EPOCHS), REDUCTION)
     for number in range(MANY_TRIALS):
         blank = create_trial(state=TrialState.RUNNING)
         blank.number = number
@@ -110,7 +110,7 @@ def suggestion_seconds(policy: str, task: Task) -> float:
     return float(np.median(waits[3:]))
 
 
-def _asha_trial(params: dict[str, Any], task: Task, asha: Asha, number: int) -> optuna.trial.FrozenTrial:
+def _asha_trial(params: dict[str, Any], task: Task, asha: AshaPruner, number: int) -> optuna.trial.FrozenTrial:
     values: dict[int, float] = {}
     for epoch, value in enumerate(task.curve(params).accuracy.tolist(), start=1):
         values[epoch] = value

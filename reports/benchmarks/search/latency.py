@@ -17,9 +17,9 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from hpo.driver.conductor import Assignment, Conductor
-from hpo.driver.run import study_sampler
 from hpo.ledger.writer import Ledger
-from hpo.spec import configure as space
+from hpo.search.distributions import suggest
+from hpo.search.samplers import study_sampler
 from hpo.spec.study import Spec
 from hpo.validation.loader import load_spec
 from trainers import schedule
@@ -85,7 +85,7 @@ def suggestion_seconds(storage: BaseStorage, spec: Spec) -> list[float]:
     for _ in range(ASKED + 1):
         before = time.process_time()
         trial = study.ask()
-        space.suggest(trial, spec.space)
+        suggest(trial, spec.space)
         seconds.append(time.process_time() - before)
     return seconds[1:]
 

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from hpo.search.asha import Asha, rung_levels
+from hpo.search.asha import AshaPruner, rung_levels
 from reports.benchmarks.search.lcbench import EPOCHS, Curve, Task
 
 WORKERS = 4
@@ -41,7 +41,7 @@ class OwnSearch:
     ) -> None:
         self._space = dict(space)
         self.study = optuna.create_study(direction="maximize", sampler=sampler, pruner=optuna.pruners.NopPruner())
-        self._asha = Asha(rung_levels(GRACE, REDUCTION, EPOCHS), REDUCTION)
+        self._asha = AshaPruner(rung_levels(GRACE, REDUCTION, EPOCHS), REDUCTION)
         self._trials: dict[int, optuna.Trial] = {}
 
     def suggest(self, trial: int) -> Mapping[str, Any]:

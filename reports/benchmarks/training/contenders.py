@@ -25,7 +25,6 @@ from PIL import Image
 from torch import nn
 
 from trainers import data, finetune
-from trainers import numerics as runtime
 from trainers.api import (
     Augment,
     Context,
@@ -42,7 +41,8 @@ from trainers.api import (
 from trainers.augment.magnitude import to_timm
 from trainers.augment.randaugment import MAGNITUDE_STD
 from trainers.checkpoint import DirectoryStore
-from trainers.loop import optimizers as optim
+from trainers.loop import optimizers
+from trainers.numerics import Numerics, numerics_of, session
 
 TIMM: Any = timm
 """Half of what is used of it has no types."""
@@ -109,13 +109,13 @@ def limit(case: Case) -> Contender:
 
     def measure() -> float:
         train, context = case.config().train, _context(case, "")
-        numerics = runtime.numerics(train, case.device)
+        numerics = numerics_of(train, case.device)
         network = _network(case, numerics)
-        optimizer = optim.create(train, network, case.device)
+        optimizer = optimizers.create(train, network, case.device)
         pixels = torch.randn(case.batch, 3, case.size, case.size, device=case.device)
         pixels = pixels.contiguous(memory_format=numerics.memory_format)
         targets = torch.full((case.batch, case.images[2]), 1 / case.images[2], device=case.device)
-        with runtime.session(context, numerics), _clock(case) as seconds:
+        with session(context, numerics), _clock(case) as seconds:
             for _ in range(case.steps):
                 optimizer.zero_grad(set_to_none=True)
                 with numerics.autocast():
@@ -171,11 +171,11 @@ def peer(case: Case) -> Contender:
 
     def measure() -> float:
         train, context = case.config().train, _context(case, "")
-        numerics = runtime.numerics(train, case.device)
+        numerics = numerics_of(train, case.device)
         trained = _network(case, numerics)
         optimizer = TIMM.optim.create_optimizer_v2(trained, opt="adamw", lr=train.lr, weight_decay=train.weight_decay)
         criterion = TIMM.loss.SoftTargetCrossEntropy()
-        with runtime.session(context, numerics), _clock(case) as seconds:
+        with session(context, numerics), _clock(case) as seconds:
             count = 0
             for pixels, targets in loader:
                 pixels = pixels.contiguous(memory_format=numerics.memory_format)
@@ -205,7 +205,7 @@ class _Pictures(torch.utils.data.Dataset[tuple[Any, int]]):
         return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
 
 
-def _network(case: Case, numerics: runtime.Numerics) -> nn.Module:
+def _network(case: Case, numerics: Numerics) -> nn.Module:
     network: nn.Module = timm.create_model(case.model, num_classes=case.images[2])
     return network.to(case.device).to(memory_format=numerics.memory_format).train()
 

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from hpo.cli.display.live import choose
 from hpo.cli.display.painter import interactive
-from hpo.cli.display.plain import PlainView, choose, closing
+from hpo.cli.display.plain import PlainView, closing
 from hpo.cli.display.screen import Screen
 from hpo.cli.display.status import _trials
 from hpo.cli.display.tables import show

@@ -13,8 +13,8 @@ import torch
 from hpo.driver.ray_backend import trainable as worker
 from hpo.driver.ray_backend.trainable import DeviceLost, Worker
 from tests.conftest import synthetic_spec
-from tests.support import in_process_driver as solo
-from trainers import devices as hardware
+from tests.support import in_process_driver
+from trainers import devices
 
 SAID = "CUDA error: an illegal memory access was encountered"
 
@@ -30,7 +30,13 @@ def fresh() -> Iterator[None]:
 def crashing(folder: Path, **extra: Any) -> Worker:
     """At work on a trial that ends with an exception after its first epoch."""
     config = synthetic_spec(extra={"seconds": 0.0, "light": True, **extra}).base()
-    job = {**solo.JOB, "number": 0, "seed": 0, "training": dataclasses.asdict(config), "checkpoints": str(folder)}
+    job = {
+        **in_process_driver.JOB,
+        "number": 0,
+        "seed": 0,
+        "training": dataclasses.asdict(config),
+        "checkpoints": str(folder),
+    }
     return Worker(config=job)
 
 
@@ -43,31 +49,31 @@ def test_a_failure_that_took_the_device_with_it_ends_the_process(
     assert "on demand" in one.step()["failure"], "the device is well"
     other = crashing(tmp_path / "b", **{fault: 2})
     assert "metrics" in other.step()
-    monkeypatch.setattr(hardware, "device_error", lambda device: SAID)
+    monkeypatch.setattr(devices, "device_error", lambda device: SAID)
     with pytest.raises(DeviceLost, match=f"cpu failed: {SAID}"):
         other.step()
 
 
 def test_a_device_that_never_worked_is_no_trials_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "device_error", lambda device: SAID)
+    monkeypatch.setattr(devices, "device_error", lambda device: SAID)
     report = crashing(tmp_path, crash_at=1).step()
     assert "failure" not in report
     assert report["broken"] == f"cpu cannot be used on {report['host']}: {SAID}"
 
 
 def test_the_device_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert hardware.device_error("cpu") is None
+    assert devices.device_error("cpu") is None
     if torch.cuda.is_available():
-        assert hardware.device_error("cuda") is None
+        assert devices.device_error("cuda") is None
     else:
-        assert hardware.device_error("cuda"), "there is none"
+        assert devices.device_error("cuda"), "there is none"
 
     def answers(error: Exception) -> str | None:
         def synchronize(device: str) -> None:
             raise error
 
         monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
-        return hardware.device_error("cuda")
+        return devices.device_error("cuda")
 
     full = torch.AcceleratorError("CUDA error: out of memory")
     full.error_code = 2  # type: ignore[attr-defined]

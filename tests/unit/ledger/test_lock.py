@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from optuna.storages import InMemoryStorage
 
-from hpo.driver import run as launch
+from hpo.driver.run import run
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
 from hpo.ledger import lock as lock_module
@@ -113,7 +113,7 @@ def refused(home: Home) -> None:
     """A study that cannot start from what it names."""
     spec = synthetic_spec("leased", warm_start=["nowhere"])
     with pytest.raises(UsageError, match="nowhere is no study here"):
-        launch.run(spec, home, view=lambda study: lambda event: None)
+        run(spec, home, view=lambda study: lambda event: None)
 
 
 def test_a_refused_study_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ import pytest
 
 from hpo.driver.conductor import Conductor
 from hpo.errors import InfrastructureError, UsageError
+from hpo.files import sqlite_file
 from hpo.home import Home
 from hpo.ledger import attributes as ledger_form
 from hpo.ledger.reader import load_study
-from hpo.ledger.storage import network_file_system, network_warning, open_existing, open_storage, sqlite_file
-from hpo.ledger.writer import Ledger, record_opening, record_retraining
+from hpo.ledger.sqlite import network_file_system, network_warning
+from hpo.ledger.storage import open_existing, open_storage
+from hpo.ledger.test_set_log import record_opening, record_retraining
+from hpo.ledger.writer import Ledger
 from hpo.tracking.preflight import check_store
 from tests.conftest import synthetic_spec
 from tests.support.in_process_driver import create, steps

@@ -10,7 +10,7 @@ from hpo.home import Home
 from hpo.ledger.reader import load_study
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
-from hpo.spec import configure as space
+from hpo.search.distributions import distributions
 from reports.analysis.answer import RETRAININGS_KEY, answer
 from reports.analysis.timeline import account
 from reports.page.render import write_report
@@ -47,7 +47,7 @@ def test_a_study_written_by_the_conductor(home: Home, tmp_path: Path) -> None:
     assert (found.test.accuracy, found.test.seeds, found.test.deviation) == (0.88, 1, None)
     assert account(study).slots == 1
     assert study.count("pruned") > 0
-    assert set(study.trials[1].values) <= set(space.distributions(spec.space))
+    assert set(study.trials[1].values) <= set(distributions(spec.space))
     page = write_report([study], tmp_path).read_text(encoding="utf-8")
     assert "Trial 0 is best: 90.00 % validation accuracy. It is the default recipe" in page
     assert "OutOfMemory: 300 px" in page

@@ -13,9 +13,8 @@ from optuna.trial import TrialState
 
 from hpo.cli.display.plain import closing
 from hpo.cli.display.status import study_json
-from hpo.driver import run as launch
 from hpo.driver.conductor import Conductor
-from hpo.errors import SpecificationError, UsageError
+from hpo.errors import UsageError
 from hpo.export.files import Request, chosen_trial, export
 from hpo.home import Home
 from hpo.ledger.outcome import Ending
@@ -23,13 +22,16 @@ from hpo.ledger.reader import load_study, study_names
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
-from hpo.results.pareto import OBJECTIVES, choose, front, knee, values
+from hpo.results.pareto import choose, front, knee
 from hpo.results.summary import description
+from hpo.search.samplers import study_sampler
+from hpo.spec.objectives import OBJECTIVES, values
 from hpo.spec.study import Spec
 from hpo.validation.loader import parse_spec
+from hpo.validation.problems import SpecificationError
 from reports.page.render import write_report
 from tests.conftest import synthetic_spec
-from tests.support import sample_records as studies
+from tests.support import sample_records
 from trainers.api import EpochMetrics
 
 NAMES = ("val_accuracy", "params")
@@ -61,7 +63,7 @@ def metrics(config: Any, epoch: int) -> EpochMetrics:
 
 def run(one: Spec, home: Home, trials: int | None = None) -> StudyRecord:
     """Train it in no time; opens it where it exists."""
-    storage, sampler = open_storage(home.ledger_url), launch.study_sampler(one)
+    storage, sampler = open_storage(home.ledger_url), study_sampler(one)
     known = one.study in study_names(storage)
     ledger = Ledger.open(storage, one.study, sampler) if known else Ledger.create(storage, one, {}, sampler)
     conductor, begun = Conductor(ledger), 0
@@ -124,18 +126,18 @@ def points(*pairs: tuple[float, float], names: tuple[str, ...] = NAMES) -> Study
     """Complete trials of these accuracies and parameters."""
     trials = []
     for number, (accuracy, params) in enumerate(pairs):
-        trial = studies.trial(number, 16, ending=Ending.COMPLETE)
+        trial = sample_records.trial(number, 16, ending=Ending.COMPLETE)
         last = dataclasses.replace(trial.epochs[-1].metrics, val_accuracy=accuracy, params=int(params))
         epochs = (*trial.epochs[:-1], dataclasses.replace(trial.epochs[-1], metrics=last))
         trials.append(dataclasses.replace(trial, epochs=epochs))
-    return studies.study(*trials, spec=studies.SPEC.model_copy(update={"objectives": names}))
+    return sample_records.study(*trials, spec=sample_records.SPEC.model_copy(update={"objectives": names}))
 
 
 def test_the_front_is_what_nobody_beats() -> None:
     study = points((0.9, 100), (0.8, 50), (0.7, 60), (0.95, 300), (0.5, 10), (0.9, 100))
     assert [trial.number for trial in front(study)] == [3, 0, 5, 1, 4]
-    pruned = dataclasses.replace(studies.trial(6, 4, ending=Ending.PRUNED))
-    failed = studies.trial(7, 16, ending=Ending.FAILED, reason="late")
+    pruned = dataclasses.replace(sample_records.trial(6, 4, ending=Ending.PRUNED))
+    failed = sample_records.trial(7, 16, ending=Ending.FAILED, reason="late")
     whole = dataclasses.replace(study, trials=(*study.trials, pruned, failed))
     assert front(whole) == front(study), "only trials of full length"
     assert front(points()) == []
@@ -160,12 +162,12 @@ def test_means_are_over_epochs_and_sizes_are_the_newest() -> None:
     assert OBJECTIVES["val_accuracy"].value([0.1, 0.5]) == 0.5
     assert OBJECTIVES["params"].value([None]) is None
     trial = points((0.5, 7)).trials[0]
-    assert values(trial, ("images_per_s", "params", "macs")) == [1234.5, 7]
+    assert values(trial.metrics, ("images_per_s", "params", "macs")) == [1234.5, 7]
 
 
 def test_a_trainer_that_does_not_report_an_objective_fails_with_the_reason(home: Home) -> None:
     one = spec(objectives=["val_accuracy", "macs"])
-    ledger = Ledger.create(open_storage(home.ledger_url), one, {}, launch.study_sampler(one))
+    ledger = Ledger.create(open_storage(home.ledger_url), one, {}, study_sampler(one))
     conductor = Conductor(ledger)
     assignment = conductor.next_trial()
     assert assignment is not None

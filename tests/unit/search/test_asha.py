@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.search.asha import Asha, RungDecision, cutoff, replay, rung_levels
+from hpo.ledger.records import RungDecision
+from hpo.search.asha import AshaPruner, cutoff, replay, rung_levels
 
 FACTORS = st.sampled_from([1.5, 2, 3, 4, 5, 10])
 VALUES = st.one_of(st.floats(0, 1), st.sampled_from([0.1, 0.5, 0.9]))  # the latter make ties
@@ -65,7 +66,7 @@ def test_decisions_are_rays(factor, steps):
     """Any interleaving, fractional resources, several rungs passed at once, ties."""
     maximum = 1000
     scheduler = ray_scheduler(factor, maximum, stop_last_trials=False)
-    asha = Asha(rung_levels(1, factor, maximum), factor)
+    asha = AshaPruner(rung_levels(1, factor, maximum), factor)
     reached, stopped = {}, set()
     for trial, step, value in steps:
         if trial in stopped:
@@ -83,7 +84,7 @@ def test_decisions_are_rays(factor, steps):
 @settings(max_examples=60, deadline=None)
 def test_decisions_are_rays_epoch_by_epoch(factor, reports):
     """Ray's default settings, one report per epoch."""
-    scheduler, asha = ray_scheduler(factor, 27), Asha(rung_levels(1, factor, 27), factor)
+    scheduler, asha = ray_scheduler(factor, 27), AshaPruner(rung_levels(1, factor, 27), factor)
     epochs, stopped = {}, set()
     for trial, value in reports:
         epoch = epochs[trial] = epochs.get(trial, 0) + 1
@@ -101,14 +102,14 @@ def test_decisions_are_rays_epoch_by_epoch(factor, reports):
 def test_a_crash_changes_nothing(factor, reports, at, random):
     """Restored from its records in any order, with every report so far repeated, it goes on as before."""
     levels = rung_levels(0.1, factor, 20)
-    steady, before = Asha(levels, factor), Asha(levels, factor)
+    steady, before = AshaPruner(levels, factor), AshaPruner(levels, factor)
     reports = sorted(reports, key=lambda report: report[1])
     for report in reports[:at]:
         steady.decide(*report)
         before.decide(*report)
     records = before.decisions()
     random.shuffle(records)
-    after = Asha(levels, factor)
+    after = AshaPruner(levels, factor)
     for trial, decision in records:
         after.restore(trial, decision)
     for report in reports[:at]:
@@ -119,7 +120,7 @@ def test_a_crash_changes_nothing(factor, reports, at, random):
 
 
 def test_a_repeated_report_gets_the_recorded_decision():
-    asha = Asha([1, 4], 2)
+    asha = AshaPruner([1, 4], 2)
     first = asha.decide(0, 1, 0.5)
     assert first == RungDecision(rung=1, value=0.5, cutoff=None, order=0, keep=True)
     second = asha.decide(1, 1, 0.4)
@@ -131,7 +132,7 @@ def test_a_repeated_report_gets_the_recorded_decision():
 
 
 def test_rungs_passed_at_once_count_as_the_highest():
-    asha = Asha([1, 4, 16], 4)
+    asha = AshaPruner([1, 4, 16], 4)
     assert asha.decide(0, 5, 0.5).rung == 4
     assert asha.decide(0, 6, 0.6) is None
     assert asha.survival() == [(1, 0, 0), (4, 1, 0), (16, 0, 0)]
@@ -139,7 +140,7 @@ def test_rungs_passed_at_once_count_as_the_highest():
 
 
 def test_the_cutoff_counts_earlier_arrivals_only():
-    asha = Asha([1], 4)
+    asha = AshaPruner([1], 4)
     decisions = [asha.decide(trial, 1, value) for trial, value in enumerate([0.1, 0.2, 0.3, 0.4, 0.35])]
     assert [one.keep for one in decisions] == [True, True, True, True, True]
     assert decisions[4].cutoff == pytest.approx(0.325)
@@ -149,14 +150,14 @@ def test_the_cutoff_counts_earlier_arrivals_only():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_no_number_is_refused(value):
-    asha = Asha([1], 4)
+    asha = AshaPruner([1], 4)
     with pytest.raises(ValueError, match="trial 3 reported"):
         asha.decide(3, 1, value)
     assert asha.survival() == [(1, 0, 0)]
 
 
 def test_records_of_other_rungs_or_with_two_minds_are_refused():
-    asha = Asha([1, 4], 4)
+    asha = AshaPruner([1, 4], 4)
     with pytest.raises(ValueError, match="rungs are"):
         asha.restore(0, RungDecision(2, 0.5, None, 0, True))
     decision = RungDecision(1, 0.5, None, 0, True)
@@ -167,7 +168,7 @@ def test_records_of_other_rungs_or_with_two_minds_are_refused():
 
 
 def test_replay_finds_what_was_tampered_with():
-    asha = Asha([1, 4], 2)
+    asha = AshaPruner([1, 4], 2)
     for trial, value in enumerate([0.5, 0.4, 0.6, 0.55]):
         asha.decide(trial, 1, value)
     asha.decide(0, 4, 0.7)

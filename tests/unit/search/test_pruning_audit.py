@@ -16,13 +16,13 @@ from hpo.home import Home
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
-from hpo.search.advice import advice
-from hpo.search.asha import Asha
+from hpo.search.asha import AshaPruner
+from hpo.search.forecast import advice
 from hpo.search.pruning_audit import ENOUGH_CONTROLS, TOLERATED, _controls, audit, rehearse, remarks
 from hpo.search.rank_statistics import winner_weights
 from reports.page.render import write_report
 from tests.conftest import synthetic_spec
-from tests.support import in_process_driver as solo
+from tests.support import in_process_driver
 from trainers.api import EpochMetrics
 
 EPOCHS = 16
@@ -49,7 +49,9 @@ def play(ledger: Ledger, curves: list[list[float]]) -> StudyRecord:
 
 
 def played(curves: list[list[float]], controls: float = 1.0, **asha: object) -> StudyRecord:
-    return play(solo.create(optuna.storages.InMemoryStorage(), spec(len(curves), controls, **asha)), curves)
+    return play(
+        in_process_driver.create(optuna.storages.InMemoryStorage(), spec(len(curves), controls, **asha)), curves
+    )
 
 
 def lines(starts: list[float], ends: list[float]) -> list[list[float]]:
@@ -79,7 +81,7 @@ def test_figures_are_those_of_the_curves() -> None:
         assert rung.tau.value == pytest.approx(stats.kendalltau(early, ends).statistic)
         assert rung.tau.low <= rung.tau.value <= rung.tau.high
         assert rung.controls == 12
-    verdicts = Asha([1, 2, 4, 8], 2)
+    verdicts = AshaPruner([1, 2, 4, 8], 2)
     stopped = [not verdicts.decide(trial, 1, curve[0]).keep for trial, curve in enumerate(curves)]
     weights = winner_weights(ends)
     first = found.rungs[0].retention.value
@@ -165,7 +167,7 @@ def test_a_share_that_tells_nothing_is_warned_of() -> None:
 
 def test_the_command_and_the_report_show_it(home: Home, tmp_path) -> None:
     storage = open_storage(home.ledger_url)
-    study = play(solo.create(storage, spec(12, 1.0)), mixed(12))
+    study = play(in_process_driver.create(storage, spec(12, 1.0)), mixed(12))
     shown = CliRunner().invoke(cli.app, ["audit", "audited", "--home", str(home.path)])
     assert shown.exit_code == 0, shown.output
     assert "12 controls trained to the end." in shown.output

@@ -15,10 +15,9 @@ from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-from hpo.search import gp_regression as sampler_regression
 from hpo.search.gp import log_expected_improvement, normal_scores, observations, thin
-from hpo.search.gp_regression import Kernel, Posterior, fit
-from hpo.search.unit_cube import Space
+from hpo.search.gp_regression import Kernel, Posterior, _loss, fit
+from hpo.search.unit_cube import UnitCube
 
 AXES = {
     "choice": CategoricalDistribution(["a", "b", None]),
@@ -37,7 +36,7 @@ AXES = {
 @given(st.lists(st.floats(0, 1), min_size=len(AXES), max_size=len(AXES)))
 @settings(max_examples=60, deadline=None)
 def test_every_point_settles_on_parameters_that_encode_to_it(point):
-    space = Space(AXES)
+    space = UnitCube(AXES)
     settled = space.settle(np.array([point]))
     (values,) = space.decode(settled)
     for name, distribution in AXES.items():
@@ -51,7 +50,7 @@ def test_every_point_settles_on_parameters_that_encode_to_it(point):
 
 def test_all_steps_and_choices_are_equally_likely():
     cube = np.random.default_rng(0).random((3000, len(AXES)))
-    rows = Space(AXES).decode(Space(AXES).settle(cube))
+    rows = UnitCube(AXES).decode(UnitCube(AXES).settle(cube))
     for name, choices in (("choice", 3), ("count", 5), ("size", 5), ("grid", 6)):
         _, counts = np.unique([str(row[name]) for row in rows], return_counts=True)
         assert len(counts) == choices
@@ -65,7 +64,7 @@ def test_inactive_parameters_are_left_out_and_conditions_chain():
     def active(values):
         return {"a"} | ({"b"} if values.get("a") else set()) | ({"c"} if values.get("b") == 2 else set())
 
-    space = Space(axes, active)
+    space = UnitCube(axes, active)
     rows = space.decode(space.settle(np.array([[0.1, 0.9, 0.3], [0.9, 0.1, 0.3], [0.9, 0.9, 0.3]])))
     assert rows == [{"a": False}, {"a": True, "b": 1}, {"a": True, "b": 2, "c": pytest.approx(0.3)}]
     encoded = space.encode(rows)
@@ -76,7 +75,7 @@ def test_inactive_parameters_are_left_out_and_conditions_chain():
 
 
 def test_distances_between_choices_and_to_inactive_ones():
-    space = Space({"kind": CategoricalDistribution(["a", "b", "c"]), "x": FloatDistribution(0, 1)})
+    space = UnitCube({"kind": CategoricalDistribution(["a", "b", "c"]), "x": FloatDistribution(0, 1)})
     rows = [{"kind": "a", "x": 0.5}, {"kind": "c", "x": 0.5}, {"kind": "a"}, {"kind": "a", "x": 1.0}]
     points = space.features(space.encode(rows))
     apart = np.linalg.norm(points[0] - points, axis=1)
@@ -109,7 +108,7 @@ def test_the_gradient_of_the_fit_is_right(data):
     for feature, owner in enumerate(owners):
         gaps[owner] += (x[:, None, feature] - x[None, :, feature]) ** 2
     theta, centre, width = np.array([-0.5, 0.3, 0.8, 0.2, -2.0]), np.zeros(5), np.ones(5)
-    loss = sampler_regression._loss
+    loss = _loss
     error = check_grad(
         lambda t: loss(t, gaps, y, centre, width)[0], lambda t: loss(t, gaps, y, centre, width)[1], theta
     )

@@ -20,7 +20,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.search.samplers import make_sampler
-from hpo.search.unit_cube import Space
+from hpo.search.unit_cube import UnitCube
 
 POLICIES = ("random", "tpe", "gp")
 HORIZON = 50
@@ -182,7 +182,7 @@ def test_no_two_workers_get_near_identical_configurations(policy: str, seed: int
     """TPE's constant liar alone would put two of the latter eight within 4 % of each other."""
     one = study(policy, seed=seed, random_share=0.0)
     search(one, first)
-    space = Space(SPACE, active)
+    space = UnitCube(SPACE, active)
     for _ in range(8):
         suggest(one.ask())
     points = space.features(space.encode([trial.params for trial in one.trials[first:]]))

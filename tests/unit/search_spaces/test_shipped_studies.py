@@ -10,10 +10,11 @@ import optuna
 import pytest
 
 import search_spaces
-from hpo.spec.configure import configure, suggest
+from hpo.search.distributions import suggest
+from hpo.spec.configure import configure
 from hpo.spec.corners import corners
 from hpo.validation.loader import json_schema, load_spec, load_training, parse_spec, parse_training, training_schema
-from hpo.validation.reference import markdown
+from hpo.validation.schema import markdown
 from tests.conftest import REPOSITORY
 from trainers.network.catalogue import close_models, known_model
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.spec.configure import configure, distributions, is_active, suggest
+from hpo.search.distributions import distributions, suggest
+from hpo.spec.configure import configure
 from hpo.spec.corners import can_hold, corners, telling_values
 from hpo.spec.parameters import CategoricalParameter, Condition, FloatParameter, IntParameter, Parameter, first_values
 from trainers.api import SizeRamp, TrialConfig
@@ -69,7 +70,7 @@ def test_samples_stay_in_bounds_and_conditions_hold(space: dict[str, Parameter],
             holds = all(
                 other in values and condition.holds(values[other]) for other, condition in parameter.when.items()
             )
-            assert (name in values) == holds == is_active(parameter, values)
+            assert (name in values) == holds == parameter.is_active(values)
             if holds:
                 assert parameter.contains(values[name])
                 assert trial.distributions[name] == wanted[name]

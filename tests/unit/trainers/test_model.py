@@ -18,8 +18,7 @@ from safetensors.torch import save_file
 
 from trainers.api import ModelConfig, WeightsError
 from trainers.network import model as models
-from trainers.network import model_size as size
-from trainers.network import weights
+from trainers.network import model_size, weights
 
 TINY = ModelConfig(name="test_efficientnet", pretrained=False)
 
@@ -324,8 +323,8 @@ def test_the_literatures_baselines_take_a_step(name: str) -> None:
 )
 def test_sizes_are_the_published_ones(name: str, pixels: int, millions: float, giga: float) -> None:
     model = build(ModelConfig(name=name, pretrained=False), classes=1000)
-    assert size.parameters(model) == pytest.approx(millions * 1e6, rel=0.001)
-    assert size.macs(model, pixels) == pytest.approx(giga * 1e9, rel=0.05)
+    assert model_size.parameters(model) == pytest.approx(millions * 1e6, rel=0.001)
+    assert model_size.macs(model, pixels) == pytest.approx(giga * 1e9, rel=0.05)
 
 
 def test_counting_changes_nothing_and_follows_the_image_size() -> None:
@@ -333,9 +332,9 @@ def test_counting_changes_nothing_and_follows_the_image_size() -> None:
     before = state(model)
     torch.manual_seed(3)
     chance = torch.get_rng_state()
-    small, large = size.macs(model, 32), size.macs(model, 64)
+    small, large = model_size.macs(model, 32), model_size.macs(model, 64)
     assert large == pytest.approx(4 * small, rel=0.02)
     assert not differing(before, state(model))
     assert torch.equal(chance, torch.get_rng_state())
     assert build() is model
-    assert size.macs(model, 32) == small
+    assert model_size.macs(model, 32) == small

@@ -12,17 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trainers import numerics as runtime
 from trainers.api import Context, Ema, OutOfMemory, TrainConfig
 from trainers.augment import prepare
 from trainers.data import Images
-from trainers.loop import auto_batch as batchsize
-from trainers.loop import optimizers as optim
+from trainers.loop import auto_batch, optimizers
 from trainers.loop.evaluate import evaluate
 from trainers.network import batchnorm
 from trainers.network.ema import WeightAverage
 from trainers.network.model import Dropout, Model
 from trainers.network.weights import classifier_names
+from trainers.numerics import KERNEL_SEARCH_STEPS, memory_errors, numerics_of, search_kernels, session
 
 OPTIMIZERS = ["adamw", "sgd", "rmsprop", "lamb", "muon"]
 
@@ -36,7 +35,7 @@ def net() -> nn.Module:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_no_weight_decay_on_norms_and_biases(name: str, layer_decay: float, net: nn.Module) -> None:
     train = TrainConfig(optimizer=name, weight_decay=0.3, layer_decay=layer_decay)
-    optimizer = optim.create(train, net, "cpu")
+    optimizer = optimizers.create(train, net, "cpu")
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert {id(p) for p in net.parameters()} == decays.keys()
     for parameter in net.parameters():
@@ -46,7 +45,7 @@ def test_no_weight_decay_on_norms_and_biases(name: str, layer_decay: float, net:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_lowers_a_loss(name: str) -> None:
     net = timm.create_model("test_efficientnet", num_classes=10)
-    optimizer = optim.create(TrainConfig(optimizer=name, lr=2e-3, weight_decay=0.0), net, "cpu")
+    optimizer = optimizers.create(TrainConfig(optimizer=name, lr=2e-3, weight_decay=0.0), net, "cpu")
     images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
     losses = []
     for _ in range(8):
@@ -59,8 +58,8 @@ def test_every_optimizer_lowers_a_loss(name: str) -> None:
 
 
 def test_layers_learn_slower_the_farther_from_the_head(net: nn.Module) -> None:
-    optimizer = optim.create(TrainConfig(layer_decay=0.5), net, "cpu")
-    optim.set_lr(optimizer, 0.8)
+    optimizer = optimizers.create(TrainConfig(layer_decay=0.5), net, "cpu")
+    optimizers.set_lr(optimizer, 0.8)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rates[id(net.classifier.weight)] == 0.8
     assert rates[id(net.conv_head.weight)] <= 0.8
@@ -70,7 +69,7 @@ def test_layers_learn_slower_the_farther_from_the_head(net: nn.Module) -> None:
 def test_frozen_parameters_are_left_out(net: nn.Module) -> None:
     net.conv_stem.weight.requires_grad_(False)
     try:
-        optimizer = optim.create(TrainConfig(), net, "cpu")
+        optimizer = optimizers.create(TrainConfig(), net, "cpu")
     finally:
         net.conv_stem.weight.requires_grad_(True)
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -78,7 +77,7 @@ def test_frozen_parameters_are_left_out(net: nn.Module) -> None:
 
 
 def test_muon_leaves_vectors_and_the_classifier_to_adamw(net: nn.Module) -> None:
-    optimizer = optim.create(TrainConfig(optimizer="muon"), net, "cpu")
+    optimizer = optimizers.create(TrainConfig(optimizer="muon"), net, "cpu")
     fallback = {id(p) for group in optimizer.param_groups for p in group["params"] if group.get("use_fallback")}
     assert {id(p) for name, p in net.named_parameters() if name in classifier_names(net)} <= fallback
     assert id(net.conv_head.weight) not in fallback
@@ -91,7 +90,7 @@ def test_only_clip_grad_clips() -> None:
         with torch.no_grad():
             layer.weight.fill_(1.0)
             layer.bias.fill_(1.0)
-        optimizer = optim.create(TrainConfig(optimizer="lamb", lr=0.1, weight_decay=0.0), layer, "cpu")
+        optimizer = optimizers.create(TrainConfig(optimizer="lamb", lr=0.1, weight_decay=0.0), layer, "cpu")
         for parameter in layer.parameters():
             parameter.grad = torch.full_like(parameter, scale)
         optimizer.step()
@@ -100,9 +99,9 @@ def test_only_clip_grad_clips() -> None:
 
 
 def test_sgd_is_nesterov_and_adamw_takes_momentum_as_beta(net: nn.Module) -> None:
-    sgd = optim.create(TrainConfig(optimizer="sgd", momentum=0.8), net, "cpu").param_groups[0]
+    sgd = optimizers.create(TrainConfig(optimizer="sgd", momentum=0.8), net, "cpu").param_groups[0]
     assert (sgd["momentum"], sgd["nesterov"]) == (0.8, True)
-    adamw = optim.create(TrainConfig(optimizer="adamw", momentum=0.8), net, "cpu").param_groups[0]
+    adamw = optimizers.create(TrainConfig(optimizer="adamw", momentum=0.8), net, "cpu").param_groups[0]
     assert adamw["betas"] == (0.8, 0.999)
 
 
@@ -160,12 +159,12 @@ def test_statistics_are_the_plain_average_over_the_batches() -> None:
 
 def test_automatic_batches_fill_what_is_left() -> None:
     fixed, each = 1000, 50
-    first, second = (fixed + each * count for count in batchsize.PROBES)
-    assert batchsize.fitting(first, second, fixed + each * 100) == 96
-    assert batchsize.fitting(first, second, fixed) == 8
-    assert batchsize.fitting(first, second, 10**9) == batchsize.LARGEST
+    first, second = (fixed + each * count for count in auto_batch.PROBES)
+    assert auto_batch.fitting(first, second, fixed + each * 100) == 96
+    assert auto_batch.fitting(first, second, fixed) == 8
+    assert auto_batch.fitting(first, second, 10**9) == auto_batch.LARGEST
     assert (
-        batchsize.largest(lambda count: None, device="cpu", share=1.0, reserve=0, accumulate=2) == batchsize.CPU_BATCH
+        auto_batch.largest(lambda count: None, device="cpu", share=1.0, reserve=0, accumulate=2) == auto_batch.CPU_BATCH
     )
 
 
@@ -191,7 +190,7 @@ def test_scores_count_every_image_once_in_batches_of_one_shape(batch_size: int) 
     part = Images(images, labels, torch.randperm(60, generator=generator)[:33], ("a", "b", "c", "d"))
     net = Linear()
     model = Model(net=net, mean=(0.5,) * 3, std=(0.25,) * 3, dropout=Dropout(torch.device("cpu")))
-    numerics = runtime.numerics(TrainConfig(), "cpu")
+    numerics = numerics_of(TrainConfig(), "cpu")
     score = evaluate(model, part, size=12, batch_size=batch_size, numerics=numerics)
     assert len(set(net.batches)) == 1
     assert sum(net.batches) < 33 + len(net.batches)
@@ -208,15 +207,15 @@ def test_scores_count_every_image_once_in_batches_of_one_shape(batch_size: int) 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 def test_an_overflowed_step_changes_nothing_though_the_optimiser_cannot_skip_it(name: str, bad: float) -> None:
     net = timm.create_model("test_efficientnet", num_classes=10)
-    optimizer = optim.create(TrainConfig(optimizer=name, weight_decay=0.0), net, "cpu")
-    assert not optim.skips_overflow(optimizer)
+    optimizer = optimizers.create(TrainConfig(optimizer=name, weight_decay=0.0), net, "cpu")
+    assert not optimizers.skips_overflow(optimizer)
     before = [parameter.detach().clone() for parameter in net.parameters()]
     for overflows in (True, False):
         for parameter in net.parameters():
             parameter.grad = torch.ones_like(parameter)
         if overflows:
             next(net.parameters()).grad.view(-1)[1] = bad
-        optim.zero_overflow(optimizer)
+        optimizers.zero_overflow(optimizer)
         optimizer.step()
         same = [torch.equal(now, then) for now, then in zip(net.parameters(), before, strict=True)]
         assert all(same) if overflows else not same[0]
@@ -224,7 +223,7 @@ def test_an_overflowed_step_changes_nothing_though_the_optimiser_cannot_skip_it(
 
 def test_torchs_fused_optimisers_skip_an_overflowed_step_themselves() -> None:
     for name in ("adamw", "sgd"):
-        assert optim.skips_overflow(optim.create(TrainConfig(optimizer=name), nn.Linear(2, 2), "cpu"))
+        assert optimizers.skips_overflow(optimizers.create(TrainConfig(optimizer=name), nn.Linear(2, 2), "cpu"))
 
 
 @pytest.mark.parametrize(
@@ -236,8 +235,8 @@ def test_torchs_fused_optimisers_skip_an_overflowed_step_themselves() -> None:
     ],
 )
 def test_a_context_or_library_without_memory_is_out_of_memory_too(text: str) -> None:
-    memory_errors = runtime.memory_errors("training stage 2")
-    with pytest.raises(OutOfMemory, match="device memory training stage 2") as caught, memory_errors:
+    guarded = memory_errors("training stage 2")
+    with pytest.raises(OutOfMemory, match="device memory training stage 2") as caught, guarded:
         raise RuntimeError(text)
     assert "asynchronously" not in str(caught.value)
 
@@ -245,11 +244,11 @@ def test_a_context_or_library_without_memory_is_out_of_memory_too(text: str) -> 
 def test_memory_errors_say_what_was_going_on() -> None:
     failures = (torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB\nmore"), MemoryError())
     for failure in failures:
-        with pytest.raises(OutOfMemory, match="memory training stage 2"), runtime.memory_errors("training stage 2"):
+        with pytest.raises(OutOfMemory, match="memory training stage 2"), memory_errors("training stage 2"):
             raise failure
-    with pytest.raises(OutOfMemory, match="training stage 2"), runtime.memory_errors("training stage 2"):
+    with pytest.raises(OutOfMemory, match="training stage 2"), memory_errors("training stage 2"):
         torch.empty(2**60, dtype=torch.uint8)
-    with pytest.raises(RuntimeError, match="shape"), runtime.memory_errors("training stage 2"):
+    with pytest.raises(RuntimeError, match="shape"), memory_errors("training stage 2"):
         torch.zeros(3).view(2)
 
 
@@ -261,7 +260,7 @@ def test_a_memory_error_holds_nothing_of_the_failed_step() -> None:
         alive.append(weakref.ref(activations))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(OutOfMemory) as caught, runtime.memory_errors("training stage 2"):
+    with pytest.raises(OutOfMemory) as caught, memory_errors("training stage 2"):
         step()
     assert caught.value is not None
     assert alive[0]() is None
@@ -269,8 +268,8 @@ def test_a_memory_error_holds_nothing_of_the_failed_step() -> None:
 
 def test_kernels_are_searched_only_where_it_pays() -> None:
     seen = []
-    for steps in (runtime.KERNEL_SEARCH_STEPS - 1, runtime.KERNEL_SEARCH_STEPS):
-        with runtime.search_kernels(steps):
+    for steps in (KERNEL_SEARCH_STEPS - 1, KERNEL_SEARCH_STEPS):
+        with search_kernels(steps):
             seen.append(torch.backends.cudnn.benchmark)
     assert [*seen, torch.backends.cudnn.benchmark] == [False, True, False]
 
@@ -278,7 +277,7 @@ def test_kernels_are_searched_only_where_it_pays() -> None:
 def test_settings_are_put_back_even_after_an_error() -> None:
     store = object()
     context = Context(seed=0, checkpoints=store, threads=torch.get_num_threads() + 1)  # type: ignore[arg-type]
-    numerics = runtime.numerics(replace(TrainConfig(), precision="tf32"), "cpu")
+    numerics = numerics_of(replace(TrainConfig(), precision="tf32"), "cpu")
 
     def settings() -> tuple[object, ...]:
         backends = torch.backends
@@ -296,16 +295,16 @@ def test_settings_are_put_back_even_after_an_error() -> None:
         seen.append(settings())
         raise KeyError
 
-    with pytest.raises(KeyError), runtime.session(context, numerics):
+    with pytest.raises(KeyError), session(context, numerics):
         fail()
     assert seen == [(before[0] + 1, "tf32", "tf32", False)]
     assert settings() == before
 
 
 def test_precisions_resolve() -> None:
-    assert runtime.numerics(TrainConfig(), "cpu").autocast_dtype is None
-    assert runtime.numerics(TrainConfig(precision="bf16"), "cpu").autocast_dtype is torch.bfloat16
-    half = runtime.numerics(TrainConfig(precision="fp16"), "cpu")
+    assert numerics_of(TrainConfig(), "cpu").autocast_dtype is None
+    assert numerics_of(TrainConfig(precision="bf16"), "cpu").autocast_dtype is torch.bfloat16
+    half = numerics_of(TrainConfig(precision="fp16"), "cpu")
     assert half.scaled
     with half.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float16

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hpo.errors import SpecificationError
 from hpo.spec.training import Provenance
 from hpo.validation.loader import Training, format_problems, load_spec, load_training, parse_spec, parse_training
+from hpo.validation.problems import SpecificationError
 from tests.support.specifications import GOOD, only
 from trainers.api import TrialConfig
 

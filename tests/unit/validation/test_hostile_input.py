@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hpo.cli import main
-from hpo.errors import SpecificationError
 from hpo.spec.study import STUDY_NAME, Spec
+from hpo.spec.yaml_writer import dump
 from hpo.validation.loader import load_spec, load_training
+from hpo.validation.problems import SpecificationError
 from hpo.validation.settings import all_paths, known_keys
-from hpo.validation.yaml_reader import dump
 
 FREE = ("extra", "space", "enqueue")
 SETTINGS = sorted(path for path in all_paths(Spec) if not path.startswith(FREE))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.errors import HpoError, InfrastructureError, NoTrialSucceeded, Problem, SpecificationError, UsageError
+from hpo.errors import HpoError, InfrastructureError, NoTrialSucceeded, UsageError
 from hpo.spec.parameters import FloatParameter
 from hpo.validation.loader import format_problems, parse_spec
+from hpo.validation.problems import Problem, SpecificationError
 from tests.support.specifications import GOOD, TRAINER, only, problems
 from trainers.api import TrialConfig
 

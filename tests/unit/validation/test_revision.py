@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.errors import SpecificationError, UsageError
+from hpo.errors import UsageError
+from hpo.validation.problems import SpecificationError
 from hpo.validation.revision import revise
 from tests.conftest import synthetic_spec
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.spec.study import Spec
+from hpo.spec.yaml_writer import dump
 from hpo.validation.loader import parse_spec, parse_training
-from hpo.validation.yaml_reader import dump, read
+from hpo.validation.yaml_reader import read
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 TRICKY = st.sampled_from(

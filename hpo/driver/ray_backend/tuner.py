@@ -1,0 +1,55 @@
+"""Ray Tune set up for one study, and run to its end."""
+
+from __future__ import annotations
+
+import math
+import shutil
+
+from hpo.driver.conductor import Conductor
+from hpo.driver.ray_backend.scheduler import StopAll, StudyScheduler
+from hpo.driver.ray_backend.searcher import StudySearcher
+from hpo.driver.ray_backend.slots import Slots
+from hpo.driver.ray_backend.trainable import Worker
+from hpo.errors import InfrastructureError
+from hpo.home import Home
+
+
+def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbose: bool) -> None:
+    from ray import tune
+
+    spec = conductor.spec
+    scratch = home.study(conductor.ledger.name) / "ray"  # one place, so that what a dead driver left there is removed
+    shutil.rmtree(scratch, ignore_errors=True)
+    worker = {
+        "trainer": spec.trainer,
+        "device": slots.device,
+        "device_share": min(slots.gpus, 1.0) or 1.0,  # of the one GPU that a trial trains on
+        "threads": max(1, math.floor(slots.cpus)) if slots.device == "cpu" else None,
+        "cache_dir": str(home.cache),
+    }
+    tuner = tune.Tuner(
+        tune.with_resources(Worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=StudySearcher(conductor, checkpoints, worker),
+            scheduler=StudyScheduler(conductor),
+            num_samples=-1,
+            max_concurrent_trials=slots.concurrency,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(
+            name=conductor.ledger.name,
+            storage_path=str(scratch),
+            stop=StopAll(conductor),
+            failure_config=tune.FailureConfig(max_failures=0),  # the conductor counts
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trainers keep their own
+            verbose=1 if verbose else 0,
+        ),
+    )
+    try:
+        tuner.fit()
+    except Exception as error:  # noqa: BLE001 - `conductor.close` raises it, once the ledger is in order
+        conductor.fail(InfrastructureError(f"Ray failed: {type(error).__name__}: {error}"))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
