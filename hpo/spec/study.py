@@ -16,6 +16,8 @@ STUDY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 IMPORT_PATH = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
 SHIPPED_TRAINER = "trainers.finetune:train"
 DATABASE_URL = r"^[a-z][a-z0-9_]*(\+[a-z][a-z0-9_]*)?://\S*$"
+LABEL = r"^[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,59}$"
+"""One line that a terminal, a table and a title can hold."""
 
 
 class Search(Section):
@@ -31,6 +33,14 @@ class Search(Section):
     are the control that it is measured by."""
     transferred: int = Field(default=4, ge=0)
     """Configurations of `warm_start` that are tried first, in all; 0: only `gp` gets to know the earlier results."""
+
+
+class Baseline(Section):
+    """How the baseline is named. The baseline is the first trial; all other trials are compared with it."""
+
+    label: Annotated[str, Field(pattern=LABEL)] | None = None
+    """What the baseline's configuration is, e.g. `AdamW, four stages`: one line, at most 60 characters. Texts and
+    figures then show `baseline (AdamW, four stages)`; null: `baseline` alone."""
 
 
 class Asha(Section):
@@ -144,6 +154,8 @@ class Spec(Section):
     `seconds_per_epoch`, `params` and `macs` (of one image at the evaluation's size) minimised."""
     enqueue: tuple[dict[str, Choice], ...] = ()
     """Configurations tried first, in this order; the first is the baseline that others are compared with."""
+    baseline: Baseline = Baseline()
+    """How the baseline is named."""
     warm_start: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Earlier studies of the home folder by name, exported YAML files and shipped recipes. The best of their
     configurations that lie in this space are tried after those of `enqueue`, and `gp` learns from their results."""
@@ -168,8 +180,14 @@ class Spec(Section):
     tracking: Tracking = Tracking()
     """MLflow."""
 
-    def baseline(self) -> dict[str, Choice]:
-        """What others are compared with: the first enqueued configuration, or the lowest corner."""
+    @property
+    def baseline_name(self) -> str:
+        """What people read: `baseline` or `baseline (LABEL)`."""
+        label = self.baseline.label
+        return f"baseline ({label})" if label else "baseline"
+
+    def baseline_values(self) -> dict[str, Choice]:
+        """The baseline's searched settings: the first enqueued configuration, or the lowest corner of the space."""
         return dict(self.enqueue[0]) if self.enqueue else first_values(self.space)
 
     def base(self) -> TrialConfig:
@@ -179,7 +197,7 @@ class Spec(Section):
         Raises ValueError where the settings break a rule (`load_spec` has checked them).
         """
         parts = {"data": self.data, "model": self.model, "train": self.train, "extra": self.extra}
-        varied = assign(parts, self.baseline())
+        varied = assign(parts, self.baseline_values())
         return TrialConfig(**{**varied, "train": one_yardstick(varied["train"], self.space)})
 
     def to_yaml(self) -> str:

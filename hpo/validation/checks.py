@@ -45,7 +45,7 @@ def study_problems(found: Draft[Spec], spec: Spec) -> list[Problem]:
     enqueued = list(_enqueue_problems(found, spec, sound)) if found.intact("enqueue") else []
     problems += enqueued
     if len(sound) == len(spec.space) and found.intact("train", "space"):
-        baseline = spec.baseline() if not enqueued else first_values(spec.space)
+        baseline = spec.baseline_values() if not enqueued else first_values(spec.space)
         problems += _combination_problems(found, spec, baseline)
     return [
         *problems,

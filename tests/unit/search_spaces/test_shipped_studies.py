@@ -36,8 +36,10 @@ def test_study_loads_and_survives_yaml_and_json(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_published_recipe_comes_first_and_all_configurations_are_valid(name: str) -> None:
+def test_the_labelled_baseline_comes_first_and_all_configurations_are_valid(name: str) -> None:
     spec = load_spec(name)
+    assert spec.baseline_name.startswith("baseline (AdamW, ")
+    assert spec.train.optimizer == "adamw"
     first = spec.enqueue[0]
     assert first["train.lr"] == 1e-3
     assert first["train.progressive.dropout.end"] == 0.3

@@ -31,8 +31,19 @@ def test_models_are_frozen() -> None:
 
 def test_baseline_is_the_first_enqueued_configuration() -> None:
     spec = parse_spec(GOOD + "enqueue: [{train.lr: 0.002}, {train.lr: 0.005}]", "study.yaml")
-    assert spec.baseline() == {"train.lr": 0.002}
+    assert spec.baseline_values() == {"train.lr": 0.002}
     assert spec.base().train.lr == 0.002
+
+
+def test_a_specification_may_label_its_baseline() -> None:
+    assert parse_spec(GOOD, "study.yaml").baseline_name == "baseline"
+    spec = parse_spec(GOOD + 'baseline: {label: "AdamW, one stage"}\n', "study.yaml")
+    assert spec.baseline_name == "baseline (AdamW, one stage)"
+
+
+@pytest.mark.parametrize("label", ['""', '" x"', '"two\\nlines"', '"\\e[2J"', '"a\\u2028b"', "x" * 61])
+def test_a_label_is_one_short_line(label: str) -> None:
+    assert only(f"{GOOD}baseline: {{label: {label}}}\n").rule == "must be one line of 1 to 60 characters"
 
 
 def test_searched_settings_may_have_defaults_that_do_not_fit_the_fixed_ones() -> None:

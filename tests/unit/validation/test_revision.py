@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from hpo.errors import UsageError
+from hpo.spec.study import Spec
 from hpo.validation.problems import SpecificationError
 from hpo.validation.revision import revise
 from tests.conftest import synthetic_spec
@@ -36,6 +39,16 @@ def test_budgets_concurrency_and_resources_may_change() -> None:
     assert (changed.budget.trials, changed.budget.hours, changed.concurrency, changed.retries) == (99, 2.0, 1, 0)
     assert changed.space == SPEC.space
     assert revise(SPEC, []) is SPEC
+
+
+def test_a_resume_may_relabel_the_baseline() -> None:
+    assert revise(SPEC, ["baseline.label=one stage"]).baseline_name == "baseline (one stage)"
+
+
+def test_a_specification_recorded_before_baselines_had_labels_opens() -> None:
+    recorded = json.loads(SPEC.to_json())
+    del recorded["baseline"]
+    assert Spec.from_json(json.dumps(recorded)) == SPEC
 
 
 def test_a_wrong_override_is_a_specification_error() -> None:

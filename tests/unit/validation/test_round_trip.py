@@ -90,6 +90,7 @@ STUDIES = st.fixed_dictionaries(
         "model": MODEL,
         "train": TRAIN,
         "extra": st.dictionaries(KEYS.filter(lambda key: key != "kind"), SCALARS, max_size=3),
+        "baseline": section(label=st.none() | st.from_regex(r"[^\s\x00-\x1f\x7f-\x9f][ -~é]{0,59}", fullmatch=True)),
         "search": section(policy=st.sampled_from(["random", "tpe", "gp"]), random_share=st.floats(0, 1)),
         "asha": section(
             enabled=st.booleans(),
