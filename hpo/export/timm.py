@@ -165,11 +165,12 @@ def _augmentation(training: Training) -> dict[str, Any]:
 
 
 def randaugment(magnitude: float, layers: int) -> str | None:
-    """timm's name of a RandAugment of this canonical magnitude; its own are whole numbers, clipped to 10 unless
-    `mmax` says otherwise, and applied with probability 1/2 unless `p` does."""
-    if not layers:
-        return None
-    return f"rand-m{round(magnitude)}-n{layers}-p1.0-mstd0.5-mmax30"
+    """timm's name for a RandAugment of this canonical magnitude (0 to 30); None without layers."""
+    # Imported here, because they load torch, which an export in this tool's own format does not need.
+    from trainers.augment.magnitude import to_timm
+    from trainers.augment.randaugment import MAGNITUDE_STD
+
+    return to_timm(magnitude, layers=layers, std=MAGNITUDE_STD) if layers else None
 
 
 # ------------------------------------------------------------------------------------------------ header

@@ -118,9 +118,15 @@ def test_nothing_but_the_split_differs_where_timm_can_express_all() -> None:
 
 @pytest.mark.parametrize(
     ("magnitude", "layers", "name"),
-    [(9, 2, "rand-m9-n2-p1.0-mstd0.5-mmax30"), (14.6, 3, "rand-m15-n3-p1.0-mstd0.5-mmax30"), (9, 0, None)],
+    [
+        (9, 2, "rand-m9-n2-p1.0-mstd0.5-mmax30"),
+        (14.6, 3, "rand-m15-n3-p1.0-mstd0.5-mmax30"),
+        (4.5, 2, "rand-m5-n2-p1.0-mstd0.5-mmax30"),
+        (12.5, 2, "rand-m13-n2-p1.0-mstd0.5-mmax30"),
+        (9, 0, None),
+    ],
 )
-def test_randaugment_in_timms_words(magnitude: float, layers: int, name: str | None) -> None:
+def test_randaugment_has_timms_name_and_halves_round_up(magnitude: float, layers: int, name: str | None) -> None:
     assert randaugment(magnitude, layers) == name
 
 
