@@ -18,7 +18,7 @@ from hpo.redact import redact
 from trainers.api import DataConfig, DataError, ModelConfig, WeightsError
 
 if TYPE_CHECKING:
-    from hpo.tracking.tracker import Figures
+    from hpo.tracking.study_run import Figures
 
 LOW_DISK_BYTES = 5e9
 RAY_START_S = 180.0
@@ -180,8 +180,9 @@ def _ledger(home: Home) -> Finding:
 
 def _tracking(home: Home) -> Finding:
     from hpo.tracking.preflight import check_store
+    from hpo.tracking.runs import tracking_uri
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or home.mlflow_url
+    uri = tracking_uri(home)
     check_store(uri)
     return Finding("ok", "tracking", "the home folder" if uri == home.mlflow_url else uri)
 
@@ -192,8 +193,8 @@ def _study(home: Home, name: str, figures: Figures | None = None) -> Iterator[Fi
     from hpo.ledger.reader import load_study
     from hpo.ledger.storage import open_existing
     from hpo.ledger.writer import Ledger
+    from hpo.tracking.mirror import Mirror
     from hpo.tracking.preflight import check_tracking
-    from hpo.tracking.tracker import Mirror
 
     try:
         storage = open_existing(home, name)

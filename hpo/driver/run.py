@@ -26,7 +26,7 @@ from hpo.ledger.writer import Ledger
 from hpo.search.samplers import study_sampler
 from hpo.spec.paths import anchor
 from hpo.spec.study import Spec
-from hpo.tracking.tracker import Figures
+from hpo.tracking.study_run import Figures
 
 View = Callable[[StudyRecord], Callable[[Event], None]]
 """Makes what is shown of a study as it runs."""

@@ -18,7 +18,8 @@ from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
 from hpo.redact import redact
 from hpo.search.forecast import advice
-from hpo.tracking.tracker import Figures, Tracker
+from hpo.tracking.study_run import Figures
+from hpo.tracking.tracker import Tracker
 
 
 def drive(

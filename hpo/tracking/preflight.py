@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
 from hpo.redact import encoding_hint, redact
 from hpo.spec.study import Spec
+from hpo.tracking.runs import tracking_uri
 
 CONNECT_TIMEOUT_S = 8
 
@@ -30,7 +30,7 @@ def check_tracking(spec: Spec, home: Home) -> None:
         UsageError: its database is the ledger's, and each of the two would take the other's tables for its own.
         InfrastructureError: the server does not answer, or the database has another schema; with the way out.
     """
-    uri = spec.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or home.mlflow_url
+    uri = tracking_uri(home, spec)
     if uri == (spec.storage.ledger or home.ledger_url):
         raise UsageError(f"tracking.uri: MLflow and the ledger need a database each, but both are {redact(uri)}")
     check_store(uri)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.home import NAME, Home, confirmed_study
 from hpo.ledger.records import StudyRecord
+from hpo.spec.study import Spec
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -29,9 +30,14 @@ LARGEST = 1.7976931348623157e308
 """What MLflow stores for infinity."""
 
 
-def tracking_uri(study: StudyRecord, home: Home) -> str:
-    """Where a study is tracked: its specification's URI, else MLFLOW_TRACKING_URI, else the home folder."""
-    return study.spec.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or home.mlflow_url
+def tracking_server(spec: Spec | None = None) -> str | None:
+    """The URI that the specification sets, else `MLFLOW_TRACKING_URI`; None: MLflow in the home folder."""
+    return (spec and spec.tracking.uri) or os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def tracking_uri(home: Home, spec: Spec | None = None) -> str:
+    """The URI of the MLflow that a study is tracked in; without `spec`, that of a study which sets none itself."""
+    return tracking_server(spec) or home.mlflow_url
 
 
 def make_store(home: Home) -> None:
@@ -76,7 +82,7 @@ class Store:
             logging.getLogger(noisy).setLevel(logging.WARNING)
         from mlflow import MlflowClient
 
-        self.uri = tracking_uri(study, home)
+        self.uri = tracking_uri(home, study.spec)
         if self.uri == home.mlflow_url:
             make_store(home)
         self.client = MlflowClient(tracking_uri=self.uri)

@@ -22,20 +22,8 @@ from hpo.redact import redact
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.models import CHAMPION
 from hpo.tracking.preflight import check_tracking
-from hpo.tracking.runs import STUDY_TAG, TRIAL_TAG
 from hpo.tracking.study_run import Figures, drawn, study_status
 from hpo.tracking.system_metrics import Sampler
-from hpo.tracking.ui import study_page
-
-__all__ = [
-    "STUDY_TAG",
-    "TRIAL_TAG",
-    "Figures",
-    "Mirror",
-    "Tracker",
-    "publish",
-    "study_page",
-]
 
 SYNC_INTERVAL_S = 1.0
 CLOSE_TIMEOUT_S = 30.0

@@ -10,7 +10,7 @@ import pytest
 
 from hpo.home import Home
 from hpo.ledger.records import StudyRecord
-from hpo.tracking.tracker import Mirror
+from hpo.tracking.mirror import Mirror
 from reports.page.render import plots
 from tests.browser import mlflow_pages as pages
 from tests.browser.chromium import mlflow_ui

@@ -22,9 +22,9 @@ from hpo.ledger.reader import load_study
 from hpo.ledger.records import RungDecision
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
+from hpo.tracking.mirror import Mirror
 from hpo.tracking.preflight import CONNECT_TIMEOUT_S, check_server, check_store
-from hpo.tracking.runs import make_store
-from hpo.tracking.tracker import TRIAL_TAG, Mirror
+from hpo.tracking.runs import TRIAL_TAG, make_store
 from tests.conftest import synthetic_spec
 from tests.integration.conftest import free_port
 from tests.support.drivers import Driver, cluster

@@ -15,7 +15,7 @@ from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
 from hpo.spec.study import Spec
-from hpo.tracking.tracker import TRIAL_TAG
+from hpo.tracking.runs import TRIAL_TAG
 from tests.conftest import synthetic_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

@@ -23,8 +23,10 @@ from hpo.ledger.records import Repeat, StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.results.best import training
+from hpo.tracking.mirror import Mirror
+from hpo.tracking.runs import STUDY_TAG, TRIAL_TAG
 from hpo.tracking.study_run import course
-from hpo.tracking.tracker import STUDY_TAG, TRIAL_TAG, Artist, Mirror, Tracker
+from hpo.tracking.tracker import Artist, Tracker
 from reports.page.render import plots
 from tests.browser.simulation import simulated_study
 from tests.conftest import synthetic_spec

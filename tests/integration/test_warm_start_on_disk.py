@@ -12,7 +12,7 @@ from hpo.driver.conductor import Event
 from hpo.home import Home
 from hpo.results.pareto import front
 from hpo.spec.study import Spec
-from hpo.tracking.tracker import TRIAL_TAG
+from hpo.tracking.runs import TRIAL_TAG
 from tests.conftest import synthetic_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]

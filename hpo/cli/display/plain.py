@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from hpo.results.pareto import front
 from hpo.results.summary import configuration, counts
 from hpo.spec.study import Spec
 from hpo.text import percent, short_names
+from hpo.tracking.runs import tracking_server
 
 Listener = Callable[[Event], None]
 
@@ -88,8 +88,8 @@ def closing(study: StudyRecord, home_option: str) -> str:
 
 
 def _next_steps(study: StudyRecord, home_option: str) -> list[str]:
-    name, tracking = study.name, study.spec.tracking
-    here = tracking.enabled and not (tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"))  # a server has its own
+    name = study.name
+    here = study.spec.tracking.enabled and tracking_server(study.spec) is None  # a server has a UI of its own
     steps = {
         **({f"hpo ui{home_option}": "browse the trials in MLflow"} if here else {}),
         f"hpo confirm {name}{home_option}": "was it luck? fresh seeds tell",
