@@ -13,7 +13,6 @@ import json
 import os
 import pickle
 import re
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+
+from trainers.files import replace_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +149,7 @@ class DirectoryStore:
 
     def _write(self, name: str, content: bytes) -> None:
         if isinstance(self._files, LocalFileSystem):
-            _write_durably(Path(self._root) / name, content)
+            replace_atomically(Path(self._root) / name, lambda temporary: temporary.write_bytes(content))
         else:
             # Object stores show an object when it is whole; elsewhere the manifest's hashes tell.
             self._files.pipe_file(f"{self._root}/{name}", content)
@@ -172,21 +173,3 @@ class DirectoryStore:
 
 class _Damaged(Exception):
     """Says what is wrong with one checkpoint; never leaves this module."""
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with open(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,33 +1,40 @@
-"""What this machine can train on, and whether it still does."""
+"""The CUDA devices of this machine, and a test of whether one still works."""
 
 from __future__ import annotations
 
 import sys
 
+CUDA_OUT_OF_MEMORY = 2
+"""CUDA's error number `cudaErrorMemoryAllocation`."""
+
+
+def gpu_count() -> int:
+    """Return the number of CUDA devices that torch can use on this machine. Imports torch."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
 
 def cuda_devices() -> list[str]:
-    """One line per CUDA device: name and memory; empty without any."""
+    """Describe each CUDA device in one line: index, name and memory. The list is empty without a GPU."""
     import torch
 
     if not torch.cuda.is_available():
         return []
-    found = []
+    lines = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        found.append(f"cuda:{index} {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
-    return found
-
-
-CUDA_OUT_OF_MEMORY = 2
-"""`cudaErrorMemoryAllocation`, as CUDA numbers its errors."""
+        lines.append(f"cuda:{index} {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    return lines
 
 
 def device_error(device: str) -> str | None:
-    """Why this process cannot compute on `device`, in one line; None where it can.
+    """Return why this process cannot compute on `device`, in one line, or None if it can.
 
-    An illegal memory access, a failed launch, an uncorrectable memory error or a device that is gone leaves a process
-    in which every later call to CUDA fails. Only trying tells, because libraries report them as exceptions of many
-    kinds. Running out of memory is none of them. Where nothing has imported torch, nothing is known, and None returned.
+    After an illegal memory access, a failed kernel launch, an uncorrectable memory error or the loss of the device,
+    every later CUDA call of the process fails. Libraries report these errors as exceptions of many types, so the only
+    reliable test is a small computation. A device that is only out of memory counts as working. If the process has not
+    imported torch, it has not used the device either: the result is None.
     """
     if not device.startswith("cuda") or "torch" not in sys.modules:
         return None
@@ -38,7 +45,7 @@ def device_error(device: str) -> str | None:
         torch.ones(1, device=device).add_(1).item()
     except torch.OutOfMemoryError:
         return None
-    except (RuntimeError, AssertionError) as error:  # the latter from a torch that was built without CUDA
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
         if getattr(error, "error_code", None) == CUDA_OUT_OF_MEMORY:
             return None
         return str(error).strip().partition("\n")[0]

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -22,6 +21,7 @@ from torch import nn
 
 from trainers import data, finetune
 from trainers.api import Context, EpochMetrics, TrialConfig
+from trainers.files import replace_atomically
 from trainers.loop.engine import Engine
 from trainers.loop.evaluate import Score
 from trainers.numerics import numerics_of, session
@@ -124,7 +124,7 @@ def _write(
     folder = result.weights.parent
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
-    _replace(result.weights, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    replace_atomically(result.weights, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
     metrics = {
         **dataclasses.asdict(result),
         "weights": result.weights.name,
@@ -132,7 +132,7 @@ def _write(
         "history": [_finite(dataclasses.asdict(one)) for one in history],
     }
     for name, content in (("config.json", _hub_config(net, eval_size, classes)), ("metrics.json", metrics)):
-        _replace(folder / name, partial(_write_json, content))
+        replace_atomically(folder / name, partial(_write_json, content))
 
 
 def _hub_config(net: Any, eval_size: int, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -157,8 +157,8 @@ def _hub_config(net: Any, eval_size: int, classes: tuple[str, ...]) -> dict[str,
     }
 
 
-def _write_json(content: dict[str, Any], path: str) -> None:
-    Path(path).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+def _write_json(content: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
@@ -168,15 +168,3 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if value is not None and not (isinstance(value, float) and not math.isfinite(value))
     }
-
-
-def _replace(path: Path, write: Callable[[str], Any]) -> None:
-    """Write to a temporary file in the same folder, then rename: all or nothing."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

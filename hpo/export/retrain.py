@@ -155,7 +155,7 @@ def resolve_device(device: str) -> str:
     Raises:
         UsageError: it is no device, or CUDA is asked for and not there.
     """
-    from trainers.network.catalogue import gpu_count
+    from trainers.devices import gpu_count
 
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"--device {device} is none of auto, cpu, cuda; CUDA_VISIBLE_DEVICES chooses among several")

@@ -11,6 +11,7 @@ from hpo.spec.training import Training
 from hpo.validation.partial import Draft
 from hpo.validation.problems import Problem
 from hpo.validation.yaml_reader import Path
+from trainers import devices
 from trainers.api import ModelConfig
 from trainers.network import catalogue
 
@@ -58,7 +59,7 @@ def _resource_problems(found: Draft[Spec], spec: Spec) -> Iterator[Problem]:
     gpus = 0.0 if wanted.gpus == "auto" else wanted.gpus
     if not gpus and wanted.device != "cuda":
         return
-    present = catalogue.gpu_count()  # imports torch, so only where the answer matters
+    present = devices.gpu_count()  # imports torch, so only where the answer matters
     if wanted.device == "cuda" and not present:
         yield found.problem(
             ("resources", "device"),

@@ -63,7 +63,7 @@ def test_no_step_waits_for_the_device(
         for mode in ("default", "error"):  # recording a graph waits, once; replaying it does not
             torch.cuda.set_sync_debug_mode(mode)
             try:
-                parts = engine._parts(images.indices[:120], 40, engine.plan[-1], rng.generator(0, "cuda"))
+                parts = engine.batches.parts(images.indices[:120], 40, engine.plan[-1], rng.generator(0, "cuda"))
                 for _ in range(3):
                     loss = engine._step(itertools.islice(parts, 2), 40)
             finally:

@@ -282,10 +282,10 @@ def test_images_augmented_together_are_all_trained_once(
     engine = Engine(config, context(cache, tmp_path), numerics, images)
     stage, positions = engine.plan[0], images.indices[:96]
     seen: list[torch.Tensor] = []
-    augmented = engine._augmented
-    monkeypatch.setattr(engine, "_augmented", lambda now, *rest: (seen.append(now), augmented(now, *rest))[1])
-    engine.augmented_pixels = 50 * stage.size**2
-    parts = list(engine._parts(positions, 32, stage, rng.generator(0)))
+    augmented = engine.batches.augmented
+    monkeypatch.setattr(engine.batches, "augmented", lambda now, *rest: (seen.append(now), augmented(now, *rest))[1])
+    engine.batches.pixels_at_once = 50 * stage.size**2
+    parts = list(engine.batches.parts(positions, 32, stage, rng.generator(0)))
     assert [len(pixels) for pixels, _ in parts] == [11, 11, 10] * 3
     assert [len(targets) for _, targets in parts] == [11, 11, 10] * 3
     assert [len(one) for one in seen] == [43, 43, 10]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from trainers.api import DataConfig
 from trainers.data import cifar, shapes
 from trainers.data.split import Split, stratified
+from trainers.files import sync
 
 if TYPE_CHECKING:
     import torch
@@ -177,7 +177,7 @@ def _fill(folder: Path, config: DataConfig, *, train: bool) -> None:
         np.save(temporary / "labels.npy", labels)
         (temporary / "classes.json").write_text(json.dumps(classes), encoding="utf-8")
         for file in temporary.iterdir():
-            _sync(file)
+            sync(file)
         try:
             temporary.rename(folder)
         except OSError:
@@ -185,8 +185,3 @@ def _fill(folder: Path, config: DataConfig, *, train: bool) -> None:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _sync(file: Path) -> None:
-    with open(file, "rb") as handle:
-        os.fsync(handle.fileno())

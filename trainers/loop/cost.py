@@ -64,7 +64,7 @@ def measure(config: TrialConfig, context: Context) -> Cost:
     with closing(engine), session(context, numerics):
         stage = engine.plan[-1]
         batch = engine.batch_of(stage)
-        engine.images = dataclasses.replace(images, indices=images.indices[:batch])
+        engine.batches.images = dataclasses.replace(images, indices=images.indices[:batch])
         seconds = _step(engine, stage.last_epoch)
         if seconds < PATIENCE_S:
             seconds = _step(engine, stage.last_epoch)

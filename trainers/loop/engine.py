@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -23,28 +23,15 @@ from trainers.api import Context, Diverged, TrialConfig
 from trainers.augment import Augmenter
 from trainers.data import Images
 from trainers.loop import auto_batch, compiling, optimizers
+from trainers.loop.batches import Batches, micro_batches, pixels_at_once
 from trainers.loop.cuda_graphs import GraphedStep
 from trainers.loop.evaluate import Score, evaluate
 from trainers.network import batchnorm
 from trainers.network import model as models
 from trainers.network.ema import WeightAverage
 from trainers.numerics import Numerics, memory_errors, search_kernels
+from trainers.rng import derive
 from trainers.schedule import Stage
-from trainers.seeds import derive
-
-AUGMENTED_AT_ONCE = 1 / 256
-"""Share of a GPU's memory that images augmented at once may fill (float32), where that is more than a micro-batch: for
-small images its kernels take longer to start than to run. At work it is a few times that. Another memory makes other
-groups, and other random draws."""
-BYTES_PER_PIXEL = 3 * 4
-
-
-def augmented_pixels(device: str, share: float) -> int:
-    """Pixels (images x side^2) to augment at once, of a training that has `share` of the device; none on the CPU."""
-    if not device.startswith("cuda"):
-        return 0
-    memory = torch.cuda.get_device_properties(device).total_memory
-    return int(AUGMENTED_AT_ONCE * share * memory / BYTES_PER_PIXEL)
 
 
 @dataclass(frozen=True)
@@ -62,18 +49,12 @@ class TrainedEpoch:
     seconds: float
 
 
-def micro_batches(batch: int, accumulate: int) -> list[int]:
-    """Sizes of the parts of a batch, as equal as can be; fewer where there are fewer images than parts."""
-    parts = min(accumulate, batch)
-    return [batch // parts + (index < batch % parts) for index in range(parts)]
-
-
 class Engine:
     """One training: model, optimiser, average and schedules, advanced by whole epochs."""
 
     def __init__(self, config: TrialConfig, context: Context, numerics: Numerics, images: Images) -> None:
         train = config.train
-        self.config, self.numerics, self.images = config, numerics, images
+        self.config, self.numerics = config, numerics
         self.seed, self.device, self.device_share = context.seed, context.device, context.device_share
         self.plan = schedule.stages(train.progressive, train.epochs)
         self.eval_size = train.eval_size or self.plan[-1].size
@@ -89,18 +70,11 @@ class Engine:
         self.optimizer = optimizers.create(train, self.model.net, context.device)
         self.scaler = torch.amp.GradScaler(torch.device(context.device).type, enabled=numerics.scaled)
         self.average = WeightAverage(train.ema, self.model.net) if train.ema.decay else None
-        self.augmenter = Augmenter(
-            train.augment,
-            mean=self.model.mean,
-            std=self.model.std,
-            num_classes=len(images.classes),
-            label_smoothing=train.label_smoothing,
-        )
+        self.batches = self._batches(images, context)
         self.forward: Callable[[Tensor], Tensor] = self.model.net
         if train.compile:
             self.forward = compiling.compiled(self.model, context.cache_dir)
         self.batch_size = train.batch_size if train.batch_size != "auto" else self._fitting_batch()
-        self.augmented_pixels = augmented_pixels(context.device, context.device_share)
         self.graphed = self._graphed(context.device) if train.cuda_graphs else None
 
     def batch_of(self, stage: Stage) -> int:
@@ -108,7 +82,7 @@ class Engine:
         batch = self.batch_size
         if self.config.train.progressive.grow_batch:
             batch = schedule.batch_size(batch, stage.size, self.plan[-1].size)
-        return min(batch, len(self.images))
+        return min(batch, len(self.batches))
 
     def run_epoch(self, epoch: int) -> TrainedEpoch:
         """Train one epoch (from 1): every image at most once, an incomplete last batch left out.
@@ -194,10 +168,8 @@ class Engine:
 
     def _steps(self, epoch: int, stage: Stage, batch: int) -> tuple[Tensor, int]:
         """All optimiser steps of an epoch; returns the sum of the steps' mean losses, still on the device."""
-        order = torch.randperm(len(self.images), generator=rng.generator(derive(self.seed, "order", epoch)))
-        steps = len(order) // batch
-        positions = self.images.indices[order[: steps * batch].to(self.device)]
-        parts = self._parts(positions, batch, stage, rng.generator(derive(self.seed, "augment", epoch), self.device))
+        steps = len(self.batches) // batch
+        parts = self.batches.epoch(epoch, stage, batch)
         count = len(micro_batches(batch, self.config.train.accumulate))
         total = torch.zeros((), device=self.device)
         self.model.train()
@@ -208,19 +180,6 @@ class Engine:
                 optimizers.set_lr(self.optimizer, self._lr(epoch - 1 + step / steps, batch))
                 total += self._step(itertools.islice(parts, count), batch)
         return total, steps
-
-    def _parts(
-        self, positions: Tensor, batch: int, stage: Stage, chance: torch.Generator
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The micro-batches of an epoch, several augmented at once; `positions` are those of whole batches."""
-        sizes = micro_batches(batch, self.config.train.accumulate)
-        together = max(1, self.augmented_pixels // (sizes[0] * stage.size**2))
-        sizes *= len(positions) // batch
-        while sizes:
-            group, sizes = sizes[:together], sizes[together:]
-            now, positions = positions[: sum(group)], positions[sum(group) :]
-            images, targets = self._augmented(now, stage, chance)
-            yield from zip(torch.split(images, group), torch.split(targets, group), strict=True)
 
     def _add_gradient(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
         # Held nowhere: a bound method in an attribute would make a cycle, which lives until Python collects.
@@ -236,19 +195,27 @@ class Engine:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
+    def _batches(self, images: Images, context: Context) -> Batches:
+        train = self.config.train
+        augmenter = Augmenter(
+            train.augment,
+            mean=self.model.mean,
+            std=self.model.std,
+            num_classes=len(images.classes),
+            label_smoothing=train.label_smoothing,
+        )
+        return Batches(
+            images,
+            augmenter,
+            seed=context.seed,
+            device=context.device,
+            accumulate=train.accumulate,
+            pixels_at_once=pixels_at_once(context.device, context.device_share),
+        )
+
     def _graphed(self, device: str) -> GraphedStep | None:
         """None on the CPU, which starts its work without delay."""
         return GraphedStep(self.model.net, device) if device.startswith("cuda") else None
-
-    def _augmented(self, positions: Tensor, stage: Stage, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-        return self.augmenter(
-            self.images.images[positions],
-            self.images.labels[positions],
-            size=stage.size,
-            magnitude=stage.randaugment,
-            mixup=stage.mixup,
-            generator=chance,
-        )
 
     def _step(self, parts: Iterable[tuple[Tensor, Tensor]], batch: int) -> Tensor:
         if self.graphed:
@@ -278,7 +245,7 @@ class Engine:
 
     def _lr(self, progress: float, batch: int) -> float:
         train = self.config.train
-        meant = auto_batch.LR_BATCH if train.batch_size == "auto" else min(train.batch_size, len(self.images))
+        meant = auto_batch.LR_BATCH if train.batch_size == "auto" else min(train.batch_size, len(self.batches))
         factor = schedule.batch_lr_factor(batch / meant, train.optimizer)
         return train.lr * factor * schedule.lr_factor(train, progress)
 
@@ -293,21 +260,13 @@ class Engine:
         return asked and epoch == stage.first_epoch and stage.size != self.plan[stage.index - 1].size
 
     def _reestimate(self, epoch: int, stage: Stage, batch: int) -> None:
-        chance = rng.generator(derive(self.seed, "batchnorm", epoch), self.device)
-        order = torch.randperm(len(self.images), generator=rng.generator(derive(self.seed, "statistics", epoch)))
-        part = micro_batches(batch, self.config.train.accumulate)[0]
-        order = order[: batchnorm.BATCHES * part].to(self.device)
-        batches = torch.split(self.images.indices[order], part)
-
         def forward(pixels: Tensor) -> None:
             with self.numerics.autocast():
                 self.model.net(pixels.contiguous(memory_format=self.numerics.memory_format))
 
         self.model.train()
         with rng.isolated(derive(self.seed, "batchnorm dropout", epoch), self.device):
-            changed = batchnorm.reestimate(
-                self.model.net, forward, (self._augmented(positions, stage, chance)[0] for positions in batches)
-            )
+            changed = batchnorm.reestimate(self.model.net, forward, self.batches.for_statistics(epoch, stage, batch))
         if self.average:
             self.average.adopt(set(changed))
 
@@ -316,15 +275,14 @@ class Engine:
         net = self.model.net
         before = {name: value.clone() for name, value in net.state_dict().items()}
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        stage = self.plan[-1]
 
         def step(count: int) -> None:
             self.model.train()
-            positions = self.images.indices[torch.arange(count, device=self.device) % len(self.images)]
-            pixels, targets = self._augmented(positions, self.plan[-1], rng.generator(0, self.device))
+            pixels, targets = self.batches.sample(count, stage)
             with rng.isolated(0, self.device):
                 self._forward_backward(pixels, targets, 1.0)
 
-        stage = self.plan[-1]
         with memory_errors(f"looking for the batch that fits stage {stage.index} at {stage.size} px"):
             batch = auto_batch.largest(
                 step,
@@ -335,4 +293,4 @@ class Engine:
             )
         net.load_state_dict(before)
         net.zero_grad(set_to_none=True)
-        return min(batch, len(self.images))
+        return min(batch, len(self.batches))

@@ -1,6 +1,6 @@
-"""What can be known about models and devices before training: timm's model names, the machine's GPUs.
+"""The names of timm's models, without importing timm.
 
-timm and torch take seconds to import, so the names are kept in a small file per timm version.
+timm takes seconds to import, so the names are cached in a small file per timm version.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import functools
 import importlib.metadata
 import json
 import os
-import tempfile
 from pathlib import Path
+
+from trainers.files import replace_atomically
 
 
 def known_model(name: str) -> bool:
@@ -26,13 +27,6 @@ def close_models(name: str) -> list[str]:
     return difflib.get_close_matches(name[:100], names, n=3, cutoff=0.6)
 
 
-def gpu_count() -> int:
-    """CUDA devices that torch can use on this machine; imports torch."""
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
-
-
 @functools.lru_cache(maxsize=1)
 def _model_names() -> frozenset[str]:
     path = _cache_file()
@@ -43,7 +37,8 @@ def _model_names() -> frozenset[str]:
             return frozenset(names)
     names = _ask_timm()
     with contextlib.suppress(OSError):
-        _write(path, json.dumps(sorted(names)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_atomically(path, lambda temporary: temporary.write_text(json.dumps(sorted(names)), encoding="utf-8"))
     return names
 
 
@@ -57,12 +52,3 @@ def _cache_file() -> Path:
     folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     version = importlib.metadata.version("timm")
     return Path(folder).expanduser() / "hpo-efficientnetv2" / f"timm-{version}-models.json"
-
-
-def _write(path: Path, text: str) -> None:
-    """All or nothing, so that two commands started together cannot leave half a list."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with open(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(temporary, path)

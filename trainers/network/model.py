@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from trainers.api import ModelConfig, TrainerError
 from trainers.network import weights
-from trainers.rng import isolated
-from trainers.seeds import derive
+from trainers.rng import derive, isolated
 
 KEPT = 2
 """Architectures a process keeps; the least recently used one goes first."""

@@ -43,7 +43,7 @@ def survey(spec: Spec, home: Home) -> Slots:
     if (spec.ray.address or os.environ.get("RAY_ADDRESS") or "local") != "local":
         with ray_session(spec, verbose=False):
             return plan_slots(spec)
-    from trainers.network.catalogue import gpu_count
+    from trainers.devices import gpu_count
 
     return _slots_on([{"CPU": float(os.cpu_count() or 1), "GPU": float(gpu_count())}], spec)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -33,7 +32,8 @@ from trainers.api import (
     TrainerError,
     TrialConfig,
 )
-from trainers.seeds import derive
+from trainers.files import replace_atomically
+from trainers.rng import derive
 
 STAGES = 4
 """Configurations have 1 to this many stages."""
@@ -201,12 +201,10 @@ def _train(settings: Settings, number: int, values: Mapping[str, Any], deadline:
     return {"number": number, "values": dict(values), "epochs": epochs, "failure": failure, "seconds": seconds}
 
 
+def _write(path: Path, report: Mapping[str, Any]) -> None:
+    text = json.dumps(report, indent=1) + "\n"
+    replace_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def _final(epochs: list[dict[str, Any]]) -> str:
     return f"{epochs[-1]['val_accuracy_raw']:.1%}"
-
-
-def _write(path: Path, report: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

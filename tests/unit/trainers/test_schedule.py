@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.api import MagnitudeRamp, Progressive, RateRamp, SizeRamp, TrainConfig
+from trainers.rng import derive
 from trainers.schedule import (
     ONECYCLE_RISE,
     Stage,
@@ -23,7 +24,6 @@ from trainers.schedule import (
     stage_of,
     stages,
 )
-from trainers.seeds import derive
 
 # arXiv 2104.00298, Table 6: (size, RandAugment, mixup, dropout), each (start, end), over four stages.
 PAPER = {

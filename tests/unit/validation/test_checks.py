@@ -117,7 +117,7 @@ def test_a_cluster_may_have_more_than_this_machine(monkeypatch: pytest.MonkeyPat
 
 
 def test_cuda_without_a_device_is_refused() -> None:
-    from trainers.network.catalogue import gpu_count
+    from trainers.devices import gpu_count
 
     text = GOOD + "resources: {device: cuda}\n"
     if gpu_count():
