@@ -1,4 +1,4 @@
-"""What a study found and what it cost: the first thing a report says."""
+"""The result of a study and its cost: what a report says first."""
 
 from __future__ import annotations
 
@@ -14,60 +14,63 @@ from reports.analysis.stages import Stages
 from reports.analysis.timeline import Time, account, spans
 
 RETRAININGS_KEY = "retrainings"
-"""In a study's `info`: a list of what `hpo retrain` measured on the test images, newest last. Each entry has
-`trial`, `test_accuracy` and, where there were several seeds, `test_accuracy_std` and `seeds`."""
+"""In a study's `info`: the test accuracies that `hpo retrain` measured, newest last. Each entry has `trial` and
+`test_accuracy`, and after several seeds also `test_accuracy_std` and `seeds`."""
 
 
 @dataclass(frozen=True)
-class Test:
-    """Accuracy on the test images after retraining a trial's configuration."""
+class TestAccuracy:
+    """Accuracy on the test images after a trial's configuration was retrained."""
 
     trial: int | None
     accuracy: float
     deviation: float | None
+    """Standard deviation over the seeds, None after a single seed."""
     seeds: int
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a study spent, and what it did not."""
+    """What a study spent, and what pruning saved."""
 
     started: int
     epochs: int
     time: Time
     saved_epochs: int
     saved_seconds: float
-    """Worker seconds that pruned trials would have gone on for, from their own speed and their later image sizes."""
+    """Worker seconds that the pruned trials would still have needed, from their own speed and later image sizes."""
     gpu_hours: float | None
-    """None where no trial ran on a GPU."""
+    """None if no trial ran on a GPU."""
 
     @property
     def saved_share(self) -> float:
-        """Of what all would have cost without pruning."""
+        """The saved share of the worker time that the study would have needed without pruning, 0 to 1."""
         whole = self.time.busy + self.saved_seconds
         return self.saved_seconds / whole if whole else 0.0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The outcome of one study."""
+    """The result of one study."""
 
     study: StudyRecord
     best: TrialRecord | None
     images: int | None
-    """Validation images, None where the study's trainer did not say."""
+    """Number of validation images, None if the trainer did not report it."""
     accuracy: Estimate | None
     baseline: TrialRecord | None
     gain: Estimate | None
-    """Best minus baseline; only where both are complete and the images are counted."""
+    """Accuracy of the best trial minus that of the baseline, with its interval. None if one of the two is not complete,
+    if they are the same trial, or if the number of images is unknown."""
     confirmed: Confirmation | None
-    """Where a confirmation has chosen, `best` is its choice, and `accuracy` and `gain` are over its fresh seeds."""
-    test: Test | None
+    """The finished confirmation. If there is one, `best` is the trial that it chose, and `accuracy` and `gain` are
+    over its new seeds."""
+    test: TestAccuracy | None
     cost: Cost
 
     @property
     def gain_points(self) -> float | None:
-        """The gain in percentage points, also where no interval can be given."""
+        """The gain in percentage points, also if its interval is unknown."""
         if self.confirmed is not None:
             return 100 * self.gain.value if self.gain else None
         if self.best is None or self.baseline is None or not self.baseline.complete:
@@ -76,24 +79,34 @@ class Answer:
 
 
 def answer(study: StudyRecord) -> Answer:
-    """Read the outcome from a study's record."""
-    best, baseline = study.best, study.baseline
+    """Read the result from a study's record."""
     images = _images(study)
-    accuracy = gain = None
-    found = confirmation(study)
-    if found is not None and found.chosen is not None:
-        best = next(trial for trial in study.trials if trial.number == found.chosen.trial)
-        accuracy, gain = _estimate(found.chosen.interval), _estimate(found.gain)
-        return Answer(study, best, images, accuracy, baseline, gain, found, _test(study, best), cost(study))
-    if best is not None and best.value is not None and images:
-        accuracy = wilson(best.value, images)
-        if baseline is not None and baseline.complete and baseline.value is not None and baseline is not best:
-            gain = difference(best.value, baseline.value, images, images)
-    return Answer(study, best, images, accuracy, baseline, gain, None, _test(study, best), cost(study))
+    best, baseline = study.best, study.baseline
+    confirmed = confirmation(study)
+    if confirmed is None or confirmed.chosen is None:
+        confirmed = None
+        accuracy, gain = _search_accuracy(best, images), _search_gain(best, baseline, images)
+    else:
+        number = confirmed.chosen.trial
+        best = next(trial for trial in study.trials if trial.number == number)
+        accuracy, gain = _estimate(confirmed.chosen.interval), _estimate(confirmed.gain)
+    return Answer(study, best, images, accuracy, baseline, gain, confirmed, _test_accuracy(study, best), cost(study))
 
 
-def _estimate(found: Interval | None) -> Estimate | None:
-    return None if found is None else Estimate(found.mean, found.low, found.high)
+def _search_accuracy(best: TrialRecord | None, images: int | None) -> Estimate | None:
+    return wilson(best.value, images) if best is not None and best.value is not None and images else None
+
+
+def _search_gain(best: TrialRecord | None, baseline: TrialRecord | None, images: int | None) -> Estimate | None:
+    if best is None or baseline is None or best is baseline or not baseline.complete or not images:
+        return None
+    if best.value is None or baseline.value is None:
+        return None
+    return difference(best.value, baseline.value, images, images)
+
+
+def _estimate(interval: Interval | None) -> Estimate | None:
+    return None if interval is None else Estimate(interval.mean, interval.low, interval.high)
 
 
 def _images(study: StudyRecord) -> int | None:
@@ -101,15 +114,15 @@ def _images(study: StudyRecord) -> int | None:
     return int(count) if count else None
 
 
-def _test(study: StudyRecord, best: TrialRecord | None) -> Test | None:
-    """The newest retraining of the best trial, else the newest one."""
-    recorded: list[Mapping[str, Any]] = list(study.info.get(RETRAININGS_KEY, ()))
-    if not recorded:
+def _test_accuracy(study: StudyRecord, best: TrialRecord | None) -> TestAccuracy | None:
+    """The newest retraining of the best trial, else the newest retraining of any trial."""
+    retrainings: list[Mapping[str, Any]] = list(study.info.get(RETRAININGS_KEY, ()))
+    if not retrainings:
         return None
-    of_best = [one for one in recorded if best is not None and one.get("trial") == best.number]
-    newest = (of_best or recorded)[-1]
+    of_best = [entry for entry in retrainings if best is not None and entry.get("trial") == best.number]
+    newest = (of_best or retrainings)[-1]
     deviation = newest.get("test_accuracy_std")
-    return Test(
+    return TestAccuracy(
         trial=newest.get("trial"),
         accuracy=float(newest["test_accuracy"]),
         deviation=None if deviation is None else float(deviation),
@@ -118,7 +131,7 @@ def _test(study: StudyRecord, best: TrialRecord | None) -> Test | None:
 
 
 def cost(study: StudyRecord) -> Cost:
-    """Sum up what the study's trials took."""
+    """Add up what the trials of a study cost."""
     stages, horizon = Stages(study), study.spec.train.epochs
     pruned = [trial for trial in study.trials if trial.status == "pruned"]
     lengths: dict[int, float] = {}
@@ -136,5 +149,5 @@ def cost(study: StudyRecord) -> Cost:
         saved_seconds=sum(
             (trial.seconds or lengths.get(trial.number, 0.0)) * stages.remaining(trial) for trial in pruned
         ),
-        gpu_hours=time.busy * per_trial / 3600 if any(one.startswith("cuda") for one in devices) else None,
+        gpu_hours=time.busy * per_trial / 3600 if any(device.startswith("cuda") for device in devices) else None,
     )

@@ -1,4 +1,4 @@
-"""Parameter importances by Optuna's evaluators, on trials rebuilt in memory. The one report file that uses Optuna."""
+"""Parameter importances, computed by Optuna from trials rebuilt in memory. No other file of the report uses Optuna."""
 
 from __future__ import annotations
 
@@ -14,40 +14,43 @@ from reports.analysis.stages import FEW_TRIALS, comparable_epoch, latest_epoch, 
 METHOD = "PED-ANOVA (arXiv 2304.10255, Optuna's implementation)"
 TOP_SHARE = 0.1
 TOP_TRIALS = 5
-"""PED-ANOVA's authors advise to have at least this many trials in the top share."""
+"""Fewest trials in the top share, as the authors of PED-ANOVA advise."""
 
 
 @dataclass(frozen=True)
 class Importances:
-    """Shares that sum to 1 by parameter, greatest first."""
+    """How much each parameter matters."""
 
     shares: Mapping[str, float]
+    """By parameter, greatest first; they sum to 1."""
     epoch: int
-    """Values were compared after this many epochs."""
+    """The trials were compared by their accuracy after this many epochs."""
     trials: int
-    """How many trials reached it."""
+    """How many trials reached that epoch."""
     top_share: float
+    """Share of the trials that counts as the best ones, 0 to 1."""
 
     @property
     def top_words(self) -> str:
-        """What was compared, in words."""
+        """What was compared with all trials, in words."""
         return f"the best {100 * self.top_share:.0f} % of {self.trials} trials after epoch {self.epoch}"
 
 
 def importances(study: StudyRecord) -> tuple[Importances, ...]:
-    """Importances where enough trials compare, then, if few got further, among those as well; often empty.
+    """Importances after the latest epoch that enough trials reached, then after a later one that few trials reached.
 
-    Comparing values after the same number of epochs keeps pruning out of the question: a trial stopped early
-    has a low last value whatever its parameters. What few trials say is rough, but nearer to the end.
+    Empty while too few trials have reported, or if all accuracies are equal. Accuracies are compared after the same
+    number of epochs, because a pruned trial has a low last accuracy whatever its parameters are. Few trials give a
+    rough result, but one nearer to the end of the training.
     """
     epochs = dict.fromkeys((comparable_epoch(study), latest_epoch(study, FEW_TRIALS)))
-    found = [_at(study, epoch) for epoch in epochs if epoch is not None]
-    return tuple(one for one in found if one is not None)
+    results = [_at(study, epoch) for epoch in epochs if epoch is not None]
+    return tuple(result for result in results if result is not None)
 
 
 def _at(study: StudyRecord, epoch: int) -> Importances | None:
-    values = [(trial.values, value_after(trial, epoch)) for trial in reached(study, epoch)]
-    return _evaluate(study, epoch, [(one, value) for one, value in values if value is not None])
+    results = [(trial.values, value_after(trial, epoch)) for trial in reached(study, epoch)]
+    return _evaluate(study, epoch, [(values, accuracy) for values, accuracy in results if accuracy is not None])
 
 
 def _evaluate(study: StudyRecord, epoch: int, results: list[tuple[Mapping[str, Scalar], float]]) -> Importances | None:
@@ -61,19 +64,20 @@ def _evaluate(study: StudyRecord, epoch: int, results: list[tuple[Mapping[str, S
     rebuilt.add_trials(
         optuna.trial.create_trial(params=inside, distributions={name: available[name] for name in inside}, value=value)
         for values, value in results
-        for inside in [_inside(study, values)]
+        for inside in [_inside_space(study, values)]
     )
-    share = min(0.5, max(TOP_SHARE, TOP_TRIALS / len(results)))
+    top_share = min(0.5, max(TOP_SHARE, TOP_TRIALS / len(results)))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # equal values and little data are told by the result
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
-        found = optuna.importance.get_param_importances(rebuilt, evaluator=evaluator)
-    if not found or not all(math.isfinite(one) for one in found.values()) or len({v for _, v in results}) == 1:
+        warnings.simplefilter("ignore")  # the result shows equal values and too little data
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=top_share)
+        shares = optuna.importance.get_param_importances(rebuilt, evaluator=evaluator)
+    all_equal = len({accuracy for _, accuracy in results}) == 1
+    if not shares or all_equal or not all(math.isfinite(share) for share in shares.values()):
         return None
-    return Importances(dict(found), epoch, len(results), share)
+    return Importances(dict(shares), epoch, len(results), top_share)
 
 
-def _inside(study: StudyRecord, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """What lies in the space: an enqueued configuration may stand outside."""
-    known = study.spec.space
-    return {name: value for name, value in values.items() if name in known and known[name].contains(value)}
+def _inside_space(study: StudyRecord, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The values that lie in the space; those of an enqueued configuration need not."""
+    space = study.spec.space
+    return {name: value for name, value in values.items() if name in space and space[name].contains(value)}

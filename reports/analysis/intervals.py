@@ -1,4 +1,4 @@
-"""Intervals of accuracies measured on a finite number of images."""
+"""95 % intervals of accuracies that were measured on a finite number of images."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ class Estimate:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
 def wilson(share: float, count: int, z: float = Z_95) -> Estimate:
-    """Wilson's score interval of a share of `count` independent images (JASA 22, 1927).
+    """Wilson's score interval of a share among `count` independent images (JASA 22, 1927).
 
     Raises:
-        ValueError: no image, or a share outside 0 to 1.
+        ValueError: `count` is below 1, or `share` is outside 0 to 1.
     """
     if count < 1 or not 0 <= share <= 1:
-        raise ValueError(f"no interval of a share of {share} among {count}")
+        raise ValueError(
+            f"no interval for a share of {share} among {count} images: the share must be 0 to 1, the count at least 1"
+        )
     shrink = 1 + z * z / count
     centre = (share + z * z / (2 * count)) / shrink
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / shrink
-    # At 0 and 1 the bound is exact; rounding must not move it past the value.
+    # At 0 and 1 the bound equals the share; rounding errors must not move it past the share.
     return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
 def difference(first: float, second: float, first_count: int, second_count: int) -> Estimate:
     """`first - second` with Newcombe's interval from two Wilson intervals (Stat. Med. 17, 1998, method 10).
 
-    It takes the two for independent. Two models scored on the same images err together, so there the true
-    interval is narrower than this one.
+    The method assumes that the two are independent. Two models that are scored on the same images make many of the
+    same errors, so their true interval is narrower.
     """
-    one, two = wilson(first, first_count), wilson(second, second_count)
+    a, b = wilson(first, first_count), wilson(second, second_count)
     gap = first - second
-    low = gap - math.hypot(one.value - one.low, two.high - two.value)
-    high = gap + math.hypot(one.high - one.value, two.value - two.low)
+    low = gap - math.hypot(a.value - a.low, b.high - b.value)
+    high = gap + math.hypot(a.high - a.value, b.value - b.low)
     return Estimate(gap, low, high)

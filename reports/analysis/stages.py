@@ -1,4 +1,4 @@
-"""The progressive stages of recorded trials, and the resource that rungs count."""
+"""The progressive stages of recorded trials, and the epochs at which trials can be compared."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from trainers.schedule import Stage, compute, stages
 
 
 class Stages:
-    """Stage plans of one study's trials; trials that share their sizes share a plan."""
+    """Stage plans of the trials of one study. Trials with the same sizes share a plan."""
 
     def __init__(self, study: StudyRecord) -> None:
         self._epochs = study.spec.train.epochs
-        # Other searched settings do not matter for sizes, so one base serves all trials.
+        # No other searched setting changes the sizes, so one base serves all trials.
         self._base = {"train": study.spec.base().train}
         self._plans: dict[tuple[object, ...], tuple[Stage, ...]] = {}
         self.known = any(epoch.metrics.stage is not None for trial in study.trials for epoch in trial.epochs[:1])
-        """Whether the trainer reports stages at all; one of your own need not."""
+        """Whether the trainer reports stages. The shipped trainer does; other trainers need not."""
 
     def of(self, trial: TrialRecord) -> tuple[Stage, ...]:
-        """The stages that the trial's configuration asks for, over the full training."""
+        """The stages of a full training with the trial's configuration."""
         chosen = {name: trial.values[name] for name in sorted(DECIDE_SIZES) if name in trial.values}
         key = tuple(sorted(chosen.items()))
         if key not in self._plans:
@@ -32,7 +32,7 @@ class Stages:
         return self._plans[key]
 
     def remaining(self, trial: TrialRecord) -> float:
-        """What the rest of the full training would have cost, in units of what was done; 0 before any epoch."""
+        """The cost of the rest of the full training, divided by the cost so far; 0 before the first epoch."""
         done = len(trial.epochs)
         if not done:
             return 0.0
@@ -43,24 +43,24 @@ class Stages:
 
 
 def rungs(study: StudyRecord) -> tuple[float, ...]:
-    """The rungs' levels in units of the study's resource; none where ASHA is off."""
+    """The levels of the rungs in units of the study's resource; empty if ASHA is off."""
     return study_levels(study.spec.asha, study.spec.train.epochs)
 
 
 def by_compute(study: StudyRecord) -> bool:
-    """Whether rungs count compute and every report says how much was spent."""
+    """Whether the rungs count compute and every epoch reported its compute."""
     return rung_resource(study.spec) == "compute" and all(
         epoch.metrics.compute is not None for trial in study.trials for epoch in trial.epochs
     )
 
 
 def resource(epoch: EpochRecord, compute_counts: bool) -> float:
-    """How far the trial had come with this report: epochs, or compute."""
+    """The epochs that a trial had trained at this report, or the compute that it had used."""
     return float(epoch.metrics.compute or 0.0) if compute_counts else float(epoch.metrics.epoch)
 
 
 def value_after(trial: TrialRecord, epoch: int) -> float | None:
-    """Validation accuracy after that many epochs, None where the trial ended before."""
+    """Validation accuracy after that many epochs, None if the trial ended before."""
     return trial.epochs[epoch - 1].metrics.val_accuracy if 0 < epoch <= len(trial.epochs) else None
 
 
@@ -70,19 +70,20 @@ def reached(study: StudyRecord, epoch: int) -> list[TrialRecord]:
 
 
 FEW_TRIALS, ENOUGH_TRIALS = 8, 20
-"""Trials below which a pattern over parameters says nothing, and from which on it says something."""
+"""With fewer trials than the first number the figures of parameters show nothing; from the second on they are fairly
+reliable."""
 
 
 def comparable_epoch(study: StudyRecord) -> int | None:
-    """The latest rung, or the end, that `ENOUGH_TRIALS` reached, else `FEW_TRIALS`; None if no rung was."""
+    """The latest rung, or the end, that `ENOUGH_TRIALS` trials reached, else the latest that `FEW_TRIALS` reached."""
     return latest_epoch(study, ENOUGH_TRIALS) or latest_epoch(study, FEW_TRIALS)
 
 
 def latest_epoch(study: StudyRecord, least: int) -> int | None:
-    """The latest rung, or the end, that at least `least` trials reached; None if no rung was.
+    """The latest rung, or the end, that at least `least` trials reached; None if there is none.
 
-    Values after the same number of epochs compare. Rungs in units of compute are met at different epochs;
-    there the same numbers of epochs serve.
+    Accuracies can be compared after the same number of epochs. Trials reach a rung that counts compute after different
+    numbers of epochs; then the level of the rung is taken as a number of epochs.
     """
     levels = {math.ceil(level) for level in rungs(study)} | {study.spec.train.epochs}
     return next((level for level in sorted(levels, reverse=True) if len(reached(study, level)) >= least), None)

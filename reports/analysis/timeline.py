@@ -1,4 +1,4 @@
-"""Where the workers' time went, from what the ledger holds of attempts and epochs."""
+"""How the workers spent their time, from the attempts and epochs that the ledger records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = (TRAIN, EVAL, START, OTHER, LOST)
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one kind of work; seconds since the epoch."""
+    """A time span of one kind of work; `start` and `end` in seconds since 1970."""
 
     kind: str
     start: float
@@ -29,7 +29,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Span:
-    """One attempt at a trial on its worker."""
+    """One attempt at a trial on its worker; `start` and `end` in seconds since 1970."""
 
     trial: int
     status: str
@@ -40,19 +40,19 @@ class Span:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Length of the span."""
         return self.end - self.start
 
 
 def spans(study: StudyRecord) -> tuple[Span, ...]:
     """All attempts, in order of their start."""
     alive = max((end for _, end in study.sessions), default=0.0)
-    found = [
+    attempts = [
         _span(trial, attempt, following, alive)
         for trial in study.trials
         for attempt, following in itertools.zip_longest(trial.attempts, trial.attempts[1:])
     ]
-    return tuple(sorted(found, key=lambda span: span.start))
+    return tuple(sorted(attempts, key=lambda span: span.start))
 
 
 def _span(trial: TrialRecord, attempt: Attempt, following: Attempt | None, alive: float) -> Span:
@@ -73,7 +73,7 @@ def _span(trial: TrialRecord, attempt: Attempt, following: Attempt | None, alive
 
 
 def _end(trial: TrialRecord, attempt: Attempt, following: Attempt | None, last: float, alive: float) -> float:
-    """When the worker was free again. Of an attempt that a stopped driver cut off only its reports are known."""
+    """When the worker was free again; the last report if a driver that stopped cut the attempt off."""
     if following is not None:
         return max(last, following.started) if attempt.lost else last
     if trial.finished is not None:
@@ -82,7 +82,7 @@ def _end(trial: TrialRecord, attempt: Attempt, following: Attempt | None, last: 
 
 
 def _tail(trial: TrialRecord, attempt: Attempt, following: Attempt | None, reported: bool) -> str:
-    """What went on after an attempt's last report."""
+    """What the worker did after the last report of an attempt."""
     if following is not None and attempt.lost:
         return LOST
     if trial.status in ("failed", "running"):
@@ -91,12 +91,12 @@ def _tail(trial: TrialRecord, attempt: Attempt, following: Attempt | None, repor
 
 
 def _segments(epoch: EpochRecord, cursor: float, between: str) -> list[Segment]:
-    """The stretches of one epoch; what came before it since `cursor` is `between`."""
+    """The segments of one epoch; the time from `cursor` to its beginning is of the kind `between`."""
     metrics = epoch.metrics
-    known = [metrics.train_seconds or 0.0, metrics.eval_seconds or 0.0]
-    length = max(metrics.seconds or 0.0, sum(known)) or max(0.0, epoch.recorded - cursor)
-    begin = min(max(cursor, epoch.recorded - length), max(cursor, epoch.recorded))
     evaluation = metrics.eval_seconds or 0.0
+    reported = max(metrics.seconds or 0.0, (metrics.train_seconds or 0.0) + evaluation)
+    length = reported or max(0.0, epoch.recorded - cursor)
+    begin = min(max(cursor, epoch.recorded - length), max(cursor, epoch.recorded))
     training = metrics.train_seconds if metrics.train_seconds is not None else max(0.0, length - evaluation)
     middle = min(begin + training, max(begin, epoch.recorded))
     scored = min(middle + evaluation, max(middle, epoch.recorded))
@@ -109,7 +109,7 @@ def _segments(epoch: EpochRecord, cursor: float, between: str) -> list[Segment]:
 
 
 class Clock:
-    """Time while a driver worked on the study: nights between two sessions are left out."""
+    """Study time: it runs only while a driver works on the study, so nights between two sessions do not count."""
 
     def __init__(self, study: StudyRecord, attempts: Sequence[Span]) -> None:
         self.intervals = _merged([*study.sessions, *((span.start, span.end) for span in attempts)])
@@ -121,11 +121,11 @@ class Clock:
 
     @property
     def breaks(self) -> list[float]:
-        """Positions at which a later session goes on, seconds."""
+        """Study time at which each later session begins, seconds."""
         return [self.position(start) for start, _ in self.intervals[1:]]
 
     def position(self, moment: float) -> float:
-        """Worked seconds until `moment`."""
+        """Study time at `moment`, seconds."""
         return sum(max(0.0, min(end, moment) - start) for start, end in self.intervals if start < moment)
 
 
@@ -141,15 +141,15 @@ def _merged(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float
 
 @dataclass(frozen=True)
 class Time:
-    """Worker seconds of a study by what was done with them."""
+    """Worker seconds of a study by kind of work."""
 
     by_kind: dict[str, float]
     idle: float
-    """Slots without a trial while a driver ran."""
+    """Seconds that workers had no trial while a driver ran."""
     slots: int
-    """The most trials that ran at once."""
+    """The greatest number of trials that ran at once."""
     wall: float
-    """Seconds with a driver at work."""
+    """Seconds that a driver worked on the study."""
 
     @property
     def busy(self) -> float:
@@ -158,7 +158,7 @@ class Time:
 
 
 def account(study: StudyRecord) -> Time:
-    """Sum up a study's time."""
+    """Add up the worker time of a study."""
     attempts = spans(study)
     totals = dict.fromkeys(KINDS, 0.0)
     for span in attempts:
@@ -176,7 +176,7 @@ def _most_at_once(attempts: Sequence[Span]) -> int:
 
 
 def ended(trial: TrialRecord) -> float | None:
-    """When a trial ended, or was last heard of."""
+    """When a trial ended, or when it last reported."""
     if trial.finished is not None:
         return trial.finished
     return trial.epochs[-1].recorded if trial.epochs else None

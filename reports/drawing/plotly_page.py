@@ -16,7 +16,7 @@ from reports.drawing.plot import Axis, Bars, ColorScale, Lines, Plot, Points, Ru
 MARGIN_BOTTOM = 64
 
 
-def figure(plot: Plot) -> dict[str, Any]:
+def plotly_figure(plot: Plot) -> dict[str, Any]:
     """`{"data": [...], "layout": {...}}` for `Plotly.newPlot`; colours of text and grid are the page's."""
     rows = -(-len(plot.panels) // plot.columns)
     height = plot.height * rows

@@ -1,4 +1,4 @@
-"""Contours: accuracy over two parameters at a time, from a kernel average of the trials."""
+"""Contours: accuracy over two parameters at a time, as a local average of the trials."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from numpy.typing import NDArray
 from hpo.ledger.records import StudyRecord, TrialRecord
 from reports.analysis.stages import FEW_TRIALS, comparable_epoch, reached, value_after
 from reports.drawing.plot import ColorScale, Mark, Missing, Panel, Plot, Points, Surface
-from reports.figures.parameters import NO_SHARED
-from reports.figures.scales import Scale
+from reports.figures.scales import NO_SHARED, Scale
 from reports.figures.trials import hover, points, thin
 
 GRID = 48
 WIDTH = 0.11
-"""Standard deviation of the kernel, as a share of each range."""
+"""Standard deviation of the averaging kernel, as a share of each range."""
 FARTHEST = 2.0
-"""Kernel widths from the nearest trial beyond which nothing is drawn."""
+"""Nothing is drawn farther than this many kernel widths from the nearest trial."""
 MOST_POINTS = 300
 
 
 def contours(studies: Sequence[StudyRecord], axes: Mapping[str, Scale], order: Sequence[str]) -> Plot | Missing:
-    """The three pairs of the three most important parameters; with several studies the first pair for each."""
+    """One panel for each pair of the three most important parameters; of several studies one panel each."""
     title = "Contours"
     if len(order) < 2:
         return Missing(title, NO_SHARED if len(studies) > 1 else "Contours need two searched parameters.")
@@ -49,8 +48,8 @@ def contours(studies: Sequence[StudyRecord], axes: Mapping[str, Scale], order: S
         "contours",
         title,
         panels,
-        f"Kernel average of the validation accuracy after the same number of epochs ({', '.join(epochs)}); "
-        "dots are trials, and where none is near nothing is drawn.",
+        f"Colour: validation accuracy after the same number of epochs ({', '.join(epochs)}), averaged over near "
+        "trials. Dots: trials. Areas without a near trial stay empty.",
         columns=min(3, len(panels)),
         height=380,
         scale=ColorScale("accuracy (%)", low, high if high > low else low + 1e-3),
@@ -68,14 +67,14 @@ def _panel(study: StudyRecord, epoch: int, x: Scale, y: Scale, *, compared: bool
     z = _smooth(
         np.array([[x.share(a), y.share(b)] for a, b, *_ in placed]),
         np.array(values),
-        np.array([x.share(one) for one in columns]),
-        np.array([y.share(one) for one in rows]),
+        np.array([x.share(position) for position in columns]),
+        np.array([y.share(position) for position in rows]),
     )
     marks: list[Mark] = [
         Surface(
             columns,
             rows,
-            [[None if np.isnan(one) else round(float(one), 3) for one in row] for row in z],
+            [[None if np.isnan(mean) else round(float(mean), 3) for mean in row] for row in z],
             stepped=bool(x.levels or y.levels),
         ),
         Points(
@@ -92,26 +91,26 @@ def _panel(study: StudyRecord, epoch: int, x: Scale, y: Scale, *, compared: bool
 
 
 def _placed(study: StudyRecord, epoch: int, x: Scale, y: Scale) -> list[tuple[float, float, float, TrialRecord]]:
-    found = []
+    placed = []
     for trial in reached(study, epoch):
         if x.name in trial.values and y.name in trial.values:
             a, b = x.position(trial.values[x.name]), y.position(trial.values[y.name])
             value = value_after(trial, epoch)
             if a is not None and b is not None and value is not None:
-                found.append((a, b, points(value), trial))
-    return found
+                placed.append((a, b, points(value), trial))
+    return placed
 
 
 def _grid(scale: Scale) -> list[float]:
     if len(scale.levels) > 1:
         return list(scale.levels)
-    return [float(one) for one in np.linspace(scale.low, scale.high, GRID)]
+    return [float(position) for position in np.linspace(scale.low, scale.high, GRID)]
 
 
 def _smooth(
     at: NDArray[np.float64], values: NDArray[np.float64], columns: NDArray[np.float64], rows: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Nadaraya-Watson average of `values` (N,) at the points `at` (N, 2), on the grid: (rows, columns)."""
+    """Nadaraya-Watson average of `values` (N,) at the points `at` (N, 2), as (rows, columns); NaN far from all."""
     across = np.exp(-0.5 * ((columns[:, None] - at[None, :, 0]) / WIDTH) ** 2)
     along = np.exp(-0.5 * ((rows[:, None] - at[None, :, 1]) / WIDTH) ** 2)
     weight = along @ across.T

@@ -1,4 +1,4 @@
-"""Learning curves of all trials, with rungs and the boundaries of progressive stages."""
+"""Learning curves of all trials, with the rungs and the ends of progressive stages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trainers.schedule import Stage, compute
 
 MOST_CURVES = 400
 MOST_MARKED = 120
-"""With more curves the marks at stage boundaries would hide them."""
+"""With more curves than this the marks of the stages are left out, because they would hide the curves."""
 
 
 def curves(studies: Sequence[StudyRecord]) -> Plot | Missing:
-    """The figure; all studies on one pair of axes."""
+    """The figure, with all studies on one pair of axes."""
     title = "Learning curves"
     if not any(trial.epochs for study in studies for trial in study.trials):
         return Missing(title, NO_REPORT)
@@ -33,15 +33,10 @@ def curves(studies: Sequence[StudyRecord]) -> Plot | Missing:
         marks += _of_study(study, kept, counts_compute, index if compared else None)
     if not compared:
         marks += _singled_out(studies[0], counts_compute)
-    changes = _changes(studies[0], counts_compute) if not compared and shown <= MOST_MARKED else []
+    changes = _stage_changes(studies[0], counts_compute) if not compared and shown <= MOST_MARKED else []
     unit = "Compute (epochs at the largest image size)" if counts_compute else "Epoch"
     rules = _rules(studies, counts_compute)
-    ends = [resource(t.epochs[-1], counts_compute) for study in studies for t in study.trials if t.epochs]
-    # The whole training is shown from the beginning, so that rungs ahead stand where they will be met.
-    ends += [rule.at for rule in rules]
-    if not counts_compute:
-        ends += [float(study.spec.train.epochs) for study in studies]
-    span = (0.0, 1.03 * max(ends))
+    span = (0.0, 1.03 * _end(studies, rules, counts_compute))
     return Plot(
         "curves",
         title,
@@ -51,19 +46,28 @@ def curves(studies: Sequence[StudyRecord]) -> Plot | Missing:
     )
 
 
+def _end(studies: Sequence[StudyRecord], rules: Sequence[Rule], counts_compute: bool) -> float:
+    """The end of the x axis: it always includes the whole training, so that the rungs keep their places."""
+    ends = [resource(t.epochs[-1], counts_compute) for study in studies for t in study.trials if t.epochs]
+    ends += [rule.at for rule in rules]
+    if not counts_compute:
+        ends += [float(study.spec.train.epochs) for study in studies]
+    return max(ends)
+
+
 def _caption(studies: Sequence[StudyRecord], compared: bool, marked: bool) -> str:
-    faded = "Faded curves were pruned. " if not compared else "Colours tell the studies apart; faded: pruned. "
-    asha = "Dotted lines: ASHA's rungs. " if any(rungs(study) for study in studies) else ""
+    faded = "One colour per study. Faded curves: pruned trials. " if compared else "Faded curves: pruned trials. "
+    asha = "Dotted lines: the rungs of ASHA. " if any(rungs(study) for study in studies) else ""
     if any(study.spec.asha.align == "stages" for study in studies):
-        asha += "A trial is judged at the end of its stage nearest to a rung. "
+        asha += "ASHA judges a trial at the end of the stage that is nearest to a rung. "
     plan = _common_plan(studies)
     stage = ""
     if len(plan) > 1:
-        whose = "the best trial's" if studies[0].best else "the first trial's"
-        sizes = ", ".join(f"{one.size} px to epoch {one.last_epoch}" for one in plan)
-        stage = f"Dashed lines: the ends of {whose} progressive stages ({sizes}). "
-    dots = "Diamonds: where a trial goes on to its next stage." if marked else ""
-    return f"{faded}{asha}{stage}{dots}".strip()
+        trial = "best trial" if studies[0].best else "first trial"
+        sizes = ", ".join(f"{step.size} px until epoch {step.last_epoch}" for step in plan)
+        stage = f"Dashed lines: the ends of the stages of the {trial} ({sizes}). "
+    diamonds = "Diamonds: a trial begins its next stage." if marked else ""
+    return f"{faded}{asha}{stage}{diamonds}".strip()
 
 
 def _path(trial: TrialRecord, counts_compute: bool) -> tuple[list[float], list[float]]:
@@ -102,31 +106,31 @@ def _singled_out(study: StudyRecord, counts_compute: bool) -> list[Mark]:
     marks: list[Mark] = []
     if study.baseline is not None and study.baseline.epochs:
         text = [hover(study, study.baseline, False)]
-        name = f"default recipe (trial {study.baseline.number})"
+        name = f"{study.spec.baseline_name}, trial {study.baseline.number}"
         marks.append(Lines(name, [_path(study.baseline, counts_compute)], palette.BASELINE, 2.5, "dash", hover=text))
     if study.best is not None:
         text = [hover(study, study.best, False)]
-        name = f"best (trial {study.best.number})"
+        name = f"best, trial {study.best.number}"
         marks.append(Lines(name, [_path(study.best, counts_compute)], palette.BEST, 3.0, hover=text))
     return marks
 
 
-def _changes(study: StudyRecord, counts_compute: bool) -> list[Mark]:
-    """The first epoch of every later stage, on each curve."""
-    found = [
+def _stage_changes(study: StudyRecord, counts_compute: bool) -> list[Mark]:
+    """A mark on each curve at the first epoch of every stage but the first."""
+    changes = [
         (resource(epoch, counts_compute), points(epoch.metrics.val_accuracy), trial, epoch.metrics)
         for trial in study.trials
         for before, epoch in zip(trial.epochs, trial.epochs[1:], strict=False)
         if epoch.metrics.stage != before.metrics.stage
     ]
-    if not found:
+    if not changes:
         return []
-    texts = [f"trial {trial.number}: stage {(m.stage or 0) + 1} begins, {m.image_size} px" for *_, trial, m in found]
+    texts = [f"trial {trial.number}: stage {(m.stage or 0) + 1} begins, {m.image_size} px" for *_, trial, m in changes]
     return [
         Points(
             "next stage begins",
-            [x for x, *_ in found],
-            [y for _, y, *_ in found],
+            [x for x, *_ in changes],
+            [y for _, y, *_ in changes],
             palette.GREY,
             symbol="diamond",
             size=5,
@@ -137,24 +141,24 @@ def _changes(study: StudyRecord, counts_compute: bool) -> list[Mark]:
 
 
 def _plan(study: StudyRecord) -> tuple[Stage, ...]:
-    """The stages of the best trial, or of the first one; none where the trainer has none."""
+    """The stages of the best trial, else of the first one; empty if the trainer reports no stages."""
     stages = Stages(study)
-    trial = study.best or next((one for one in study.trials if one.epochs), None)
+    trial = study.best or next((trial for trial in study.trials if trial.epochs), None)
     return stages.of(trial) if stages.known and trial is not None else ()
 
 
 def _rules(studies: Sequence[StudyRecord], counts_compute: bool) -> list[Rule]:
     levels = sorted({level for study in studies for level in rungs(study)})
-    found = [Rule(level, f"rung {level:g}") for level in levels]
+    rules = [Rule(level, f"rung {level:g}") for level in levels]
     plan = _common_plan(studies)
     unit = studies[0].spec.base().train.compute_size if plan else None
     for before, stage in itertools.pairwise(plan):
         at = compute(plan, before.last_epoch, unit) if counts_compute else before.last_epoch
-        found.append(Rule(at, f"{before.size} → {stage.size} px", dash="dash", raised=True))
-    return found
+        rules.append(Rule(at, f"{before.size} → {stage.size} px", dash="dash", raised=True))
+    return rules
 
 
 def _common_plan(studies: Sequence[StudyRecord]) -> tuple[Stage, ...]:
-    """The stages to draw: none where the studies' own differ."""
+    """The stages that all studies share; empty if they differ."""
     plans = {_plan(study) for study in studies}
     return plans.pop() if len(plans) == 1 else ()

@@ -1,4 +1,4 @@
-"""Optimisation history: what each trial reached, and the best complete one so far."""
+"""Optimisation history: the accuracy of each trial, and the best complete trial so far."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ MOST_POINTS = 2_000
 
 
 def history(studies: Sequence[StudyRecord]) -> Plot | Missing:
-    """The figure, by number of ended trials and by working time."""
+    """The figure: one panel over the number of ended trials, one over study time."""
     title = "Optimisation history"
     by_study = [_ordered(study) for study in studies]
     if not any(by_study):
         return Missing(title, NO_REPORT)
     compared = len(studies) > 1
-    axis, below = accuracy_axis(points(one.value or 0.0) for trials in by_study for one, _ in trials)
-    close, _ = accuracy_axis(points(one.value or 0.0) for trials in by_study for one, _ in trials if one.complete)
+    every = [trial for trials in by_study for trial, _ in trials]
+    axis, below = accuracy_axis(points(trial.value or 0.0) for trial in every)
+    complete_axis, _ = accuracy_axis(points(trial.value or 0.0) for trial in every if trial.complete)
     unit, seconds = time_unit(max(moment for trials in by_study for _, moment in trials))
     count: list[Mark] = []
     clock: list[Mark] = []
     shown = 0
     for index, (study, trials) in enumerate(zip(studies, by_study, strict=True)):
-        kept = {one.number for one in thin(study, [trial for trial, _ in trials], MOST_POINTS)}
+        kept = {trial.number for trial in thin(study, [trial for trial, _ in trials], MOST_POINTS)}
         shown += len(kept)
         ranked = [(place, trial) for place, (trial, _) in enumerate(trials, 1) if trial.number in kept]
         marks = _compared(study, ranked, index) if compared else _by_status(study, ranked)
@@ -41,25 +42,23 @@ def history(studies: Sequence[StudyRecord]) -> Plot | Missing:
         )
         clock += _complete(study, [(t, moment / seconds) for t, moment in trials], index, compared)
     rules = _baseline_rules(studies[0]) if not compared else []
-    what = "The line is the best complete trial so far" + (
-        f"; dashed: the default recipe (trial {studies[0].baseline.number})." if rules and studies[0].baseline else "."
-    )
+    dashed = f" Dashed line: the {studies[0].spec.baseline_name}." if rules else ""
     return Plot(
         "history",
         title,
         [
             Panel(Axis("Trials ended"), axis, count, "all trials", rules),
-            Panel(Axis(f"Study time ({unit})"), close, clock, "complete trials in time", rules),
+            Panel(Axis(f"Study time ({unit})"), complete_axis, clock, "complete trials over time", rules),
         ],
-        f"Each point is one trial at its last epoch. {what}"
-        f"{below_note(below)}{thinned_note(shown, sum(map(len, by_study)))}",
+        f"Each point is one trial after its last epoch. Line: the best complete trial so far.{dashed}"
+        f"{below_note(below)}{thinned_note(shown, len(every))}",
         columns=2,
         height=400,
     )
 
 
 def _ordered(study: StudyRecord) -> list[tuple[TrialRecord, float]]:
-    """Trials that reported, in order of their end, with the seconds of study time until then."""
+    """Trials that reported, in the order in which they ended, each with the study time at its end in seconds."""
     timed = [(moment, trial) for trial in study.trials if trial.epochs and (moment := ended(trial)) is not None]
     clock = Clock(study, spans(study))
     timed.sort(key=lambda pair: (pair[0], pair[1].number))
@@ -69,18 +68,18 @@ def _ordered(study: StudyRecord) -> list[tuple[TrialRecord, float]]:
 def _by_status(study: StudyRecord, ranked: list[tuple[int, TrialRecord]]) -> list[Mark]:
     marks: list[Mark] = []
     for status in ("pruned", "failed", "interrupted", "running", "complete"):
-        chosen = [(place, one) for place, one in ranked if one.status == status]
+        chosen = [(place, trial) for place, trial in ranked if trial.status == status]
         if chosen:
             marks.append(
                 Points(
                     status,
                     [float(place) for place, _ in chosen],
-                    [points(one.value or 0.0) for _, one in chosen],
+                    [points(trial.value or 0.0) for _, trial in chosen],
                     palette.STATUS_COLOR[status],
                     symbol=palette.STATUS_SYMBOL[status],
                     opacity=0.55 if status == "pruned" else 0.95,
                     size=6 if status == "pruned" else 8,
-                    hover=[hover(study, one, False) for _, one in chosen],
+                    hover=[hover(study, trial, False) for _, trial in chosen],
                 )
             )
     return marks
@@ -93,12 +92,12 @@ def _compared(study: StudyRecord, ranked: list[tuple[int, TrialRecord]], index: 
         Points(
             study.name,
             [float(place) for place, _ in ranked],
-            [points(one.value or 0.0) for _, one in ranked],
+            [points(trial.value or 0.0) for _, trial in ranked],
             palette.study_color(index),
             symbol=palette.study_symbol(index),
             opacity=0.55,
             size=6,
-            hover=[hover(study, one, True) for _, one in ranked],
+            hover=[hover(study, trial, True) for _, trial in ranked],
         )
     ]
 
@@ -106,7 +105,7 @@ def _compared(study: StudyRecord, ranked: list[tuple[int, TrialRecord]], index: 
 def _incumbent(
     study: StudyRecord, ranked: Sequence[tuple[float, TrialRecord]], index: int, compared: bool, *, legend: bool = True
 ) -> list[Mark]:
-    """The running best of complete trials; drawn on to the last trial's end."""
+    """The best complete trial so far, as a line that reaches to the end of the last trial."""
     x: list[float] = []
     y: list[float] = []
     for place, trial in ranked:
@@ -124,9 +123,9 @@ def _incumbent(
 
 
 def _complete(study: StudyRecord, trials: list[tuple[TrialRecord, float]], index: int, compared: bool) -> list[Mark]:
-    """Complete trials in time, so that the line's steps can be traced to trials."""
+    """Complete trials over time, so that each step of the line has its trial."""
     complete = [(trial, hours) for trial, hours in trials if trial.complete]
-    kept = {one.number for one in thin(study, [trial for trial, _ in complete], MOST_POINTS // 4)}
+    kept = {trial.number for trial in thin(study, [trial for trial, _ in complete], MOST_POINTS // 4)}
     chosen = [(trial, hours) for trial, hours in complete if trial.number in kept]
     if not chosen:
         return []
@@ -148,4 +147,4 @@ def _baseline_rules(study: StudyRecord) -> list[Rule]:
     baseline = study.baseline
     if baseline is None or not baseline.complete or baseline.value is None:
         return []
-    return [Rule(points(baseline.value), "default recipe", vertical=False, dash="dash")]
+    return [Rule(points(baseline.value), study.spec.baseline_name, vertical=False, dash="dash")]

@@ -1,4 +1,4 @@
-"""The Pareto front of a study with several objectives: accuracy against each of the others."""
+"""The Pareto front of a study with several objectives: accuracy against each other objective."""
 
 from __future__ import annotations
 
@@ -15,46 +15,54 @@ MOST_POINTS = 1_000
 
 
 def pareto(study: StudyRecord, key: str) -> Plot | Missing | None:
-    """The figure; None for a study of accuracy alone."""
+    """The figure; None if accuracy is the only objective."""
     names = study.spec.objectives
     if len(names) < 2:
         return None
     title = f"Trade-offs of {study.name}"
     best = front(study)
     if not best:
-        return Missing(title, "No trial is complete yet, and only trials of full length have a place in the front.")
+        return Missing(title, "No trial is complete yet, and only complete trials belong to the front.")
     complete = [trial for trial in study.trials if trial.complete]
     shown = thin(study, complete, MOST_POINTS)
     middle = knee(best, names)
     return Plot(
         key,
         title,
-        [_panel(study, one, shown, best, middle) for one in objectives(names)[1:]],
-        "Each point is one complete trial. Those of the front are not beaten in every objective by any other one; "
-        f"the line joins them where only two objectives are. The knee is trial {middle.number}, where the front bulges "
-        f"most.{thinned_note(len(shown), len(complete))}",
+        [_panel(study, objective, shown, best, middle) for objective in objectives(names)[1:]],
+        "Each point is one complete trial. Diamonds: the Pareto front; no other trial is better than one of these in "
+        "one objective without being worse in another. Star: the knee of the front "
+        f"(trial {middle.number}), where it bulges most."
+        f"{thinned_note(len(shown), len(complete))}",
         columns=min(2, len(names) - 1),
         height=400,
     )
 
 
 def _panel(
-    study: StudyRecord, one: Objective, shown: Sequence[TrialRecord], best: Sequence[TrialRecord], middle: TrialRecord
+    study: StudyRecord,
+    objective: Objective,
+    shown: Sequence[TrialRecord],
+    best: Sequence[TrialRecord],
+    middle: TrialRecord,
 ) -> Panel:
     inside = {trial.number for trial in best}
-    others = [trial for trial in shown if trial.number not in inside and one.of(trial.metrics) is not None]
+    others = [trial for trial in shown if trial.number not in inside and objective.of(trial.metrics) is not None]
     marks: list[Mark] = []
     if others:
-        marks.append(_points(study, "complete", one, others, palette.STATUS_COLOR["complete"], 6))
-    ordered = sorted(best, key=lambda trial: one.of(trial.metrics) or 0.0)
+        marks.append(_points(study, "complete", objective, others, palette.STATUS_COLOR["complete"], 6))
+    ordered = sorted(best, key=lambda trial: objective.of(trial.metrics) or 0.0)
     if len(study.spec.objectives) == 2:
-        x, y = [one.of(trial.metrics) or 0.0 for trial in ordered], [points(trial.value or 0.0) for trial in ordered]
+        x, y = (
+            [objective.of(trial.metrics) or 0.0 for trial in ordered],
+            [points(trial.value or 0.0) for trial in ordered],
+        )
         marks.append(Lines("front", [(x, y)], palette.BEST, 1.5, legend=False))
-    marks.append(_points(study, "Pareto front", one, ordered, palette.BEST, 9))
+    marks.append(_points(study, "Pareto front", objective, ordered, palette.BEST, 9))
     marks.append(
         Points(
             "knee",
-            [one.of(middle.metrics) or 0.0],
+            [objective.of(middle.metrics) or 0.0],
             [points(middle.value or 0.0)],
             palette.BEST,
             symbol="star",
@@ -62,19 +70,22 @@ def _panel(
             hover=[hover(study, middle, False)],
         )
     )
-    better = "more" if one.maximize else "fewer" if one.name in ("params", "macs") else "less"
-    return Panel(Axis(f"{one.label[0].upper()}{one.label[1:]} ({better} is better)"), Axis(ACCURACY), marks)
+    better = "more" if objective.maximize else "fewer" if objective.name in ("params", "macs") else "less"
+    return Panel(Axis(f"{objective.label[0].upper()}{objective.label[1:]} ({better} is better)"), Axis(ACCURACY), marks)
 
 
 def _points(
-    study: StudyRecord, name: str, one: Objective, trials: Sequence[TrialRecord], color: str, size: float
+    study: StudyRecord, name: str, objective: Objective, trials: Sequence[TrialRecord], color: str, size: float
 ) -> Points:
     return Points(
         name,
-        [one.of(trial.metrics) or 0.0 for trial in trials],
+        [objective.of(trial.metrics) or 0.0 for trial in trials],
         [points(trial.value or 0.0) for trial in trials],
         color,
         symbol="diamond" if name == "Pareto front" else "circle",
         size=size,
-        hover=[f"{hover(study, trial, False)}\n{one.label}: {one.show(one.of(trial.metrics))}" for trial in trials],
+        hover=[
+            f"{hover(study, trial, False)}\n{objective.label}: {objective.show(objective.of(trial.metrics))}"
+            for trial in trials
+        ],
     )

@@ -1,4 +1,4 @@
-"""Where a parameter's values lie on an axis: logarithms for log ranges, places for choices."""
+"""Axes of searched parameters: logarithms for logarithmic ranges, places for choices."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from dataclasses import dataclass
 
 from hpo.ledger.records import Scalar, StudyRecord
 from hpo.redact import redact
+from hpo.spec.parameters import Parameter
+from hpo.text import short_names
 from reports.drawing.plot import Axis
 
 MOST_LEVELS = 12
-"""A range of at most as many steps gets a tick for each."""
+"""A range of at most this many steps gets a tick for each step."""
+NO_SHARED = "The studies have no searched parameter in common."
 
 
 @dataclass(frozen=True)
 class Scale:
-    """One searched parameter as an axis; `low` and `high` are positions."""
+    """One searched parameter as an axis; `low` and `high` are positions on it."""
 
     name: str
     label: str
@@ -26,19 +29,19 @@ class Scale:
     choices: tuple[Scalar, ...] = ()
     ticks: tuple[tuple[float, str], ...] = ()
     levels: tuple[float, ...] = ()
-    """All positions, where there are few."""
+    """All possible positions, if there are few."""
 
     def position(self, value: Scalar) -> float | None:
-        """Where `value` lies; None for a value of another kind, as an older study may hold."""
+        """The position of `value`; None for a value of another kind, which an older study may contain."""
         if self.choices:
-            found = [i for i, one in enumerate(self.choices) if one == value and type(one) is type(value)]
-            return float(found[0]) if found else None
+            places = [i for i, choice in enumerate(self.choices) if choice == value and type(choice) is type(value)]
+            return float(places[0]) if places else None
         if isinstance(value, str | bool) or value is None or (self.log and value <= 0):
             return None
         return math.log10(value) if self.log else float(value)
 
     def share(self, position: float) -> float:
-        """`position` between 0 (low) and 1 (high)."""
+        """`position` as a share of the axis: 0 at `low`, 1 at `high`."""
         return (position - self.low) / (self.high - self.low) if self.high > self.low else 0.5
 
     @property
@@ -53,51 +56,45 @@ class Scale:
     def describe(self) -> str:
         """The range in words."""
         if self.choices:
-            return ", ".join(word(one) for one in self.choices)
+            return ", ".join(word(choice) for choice in self.choices)
         low, high = (10**self.low, 10**self.high) if self.log else (self.low, self.high)
-        return f"{low:.4g} to {high:.4g}{', log' if self.log else ''}"
+        return f"{low:.4g} to {high:.4g}{', logarithmic' if self.log else ''}"
 
 
 def scales(studies: Sequence[StudyRecord]) -> dict[str, Scale]:
-    """The axes of the parameters that all the studies search, in the order of the first one's space."""
+    """The axes of the parameters that all studies search, in the order of the first study's space."""
     shared = [name for name in studies[0].spec.space if all(name in study.spec.space for study in studies)]
-    labels = short_names(shared)
-    found = {}
-    for name in shared:
-        parameters = [study.spec.space[name] for study in studies]
-        if parameters[0].type == "categorical":
-            seen = [one for parameter in parameters if parameter.type == "categorical" for one in parameter.choices]
-            choices = tuple({(type(one), one): one for one in seen}.values())
-            if all(parameter.type == "categorical" for parameter in parameters):
-                found[name] = _categorical(name, labels[name], choices)
-            continue
-        numeric = [parameter for parameter in parameters if parameter.type != "categorical"]
-        if len(numeric) == len(parameters):
-            ends = min(one.low for one in numeric), max(one.high for one in numeric)
-            found[name] = _numeric(
-                name,
-                labels[name],
-                *ends,
-                log=all(one.log for one in numeric),
-                step=max((one.step or 0.0 for one in numeric), default=0.0),
-            )
-    return found
+    short = labels(shared)
+    axes = {name: _scale(name, short[name], [study.spec.space[name] for study in studies]) for name in shared}
+    return {name: axis for name, axis in axes.items() if axis is not None}
 
 
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """The shortest endings of dotted paths that stay different: `dropout.end`, not `train.progressive.dropout.end`."""
-    short = {}
-    for name in names:
-        parts = name.split(".")
-        least = 2 if parts[-1] in ("start", "end") else 1  # an end says nothing without what it is the end of
-        endings = [".".join(parts[-count:]) for count in range(least, len(parts) + 1)]
-        others = [f".{other}" for other in names if other != name]
-        short[name] = next((one for one in endings if not any(o.endswith(f".{one}") for o in others)), name)
-    return short
+def _scale(name: str, label: str, parameters: Sequence[Parameter]) -> Scale | None:
+    """The axis that holds the values of all these parameters; None if only some of them are categorical."""
+    categorical = [parameter for parameter in parameters if parameter.type == "categorical"]
+    numeric = [parameter for parameter in parameters if parameter.type != "categorical"]
+    if categorical and numeric:
+        return None
+    if categorical:
+        choices = [choice for parameter in categorical for choice in parameter.choices]
+        return _categorical(name, label, tuple({(type(choice), choice): choice for choice in choices}.values()))
+    return _numeric(
+        name,
+        label,
+        min(parameter.low for parameter in numeric),
+        max(parameter.high for parameter in numeric),
+        log=all(parameter.log for parameter in numeric),
+        step=max((parameter.step or 0.0 for parameter in numeric), default=0.0),
+    )
+
+
+def labels(names: Sequence[str]) -> dict[str, str]:
+    """A short label for each dotted path: `dropout.end` for `train.progressive.dropout.end`."""
+    return dict(zip(names, short_names(names), strict=True))
 
 
 def word(value: Scalar) -> str:
-    """A value for people."""
+    """A parameter's value as text."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -106,14 +103,14 @@ def word(value: Scalar) -> str:
 
 
 def values_text(values: Mapping[str, Scalar]) -> str:
-    """A configuration in lines, for hovering."""
-    short = short_names(list(values))
+    """A configuration as text, one parameter per line."""
+    short = labels(list(values))
     return "\n".join(f"{short[name]} = {word(value)}" for name, value in values.items())
 
 
 def _categorical(name: str, label: str, choices: tuple[Scalar, ...]) -> Scale:
     places = tuple(float(index) for index in range(len(choices)))
-    ticks = tuple((place, _clip(word(one))) for place, one in zip(places, choices, strict=True))
+    ticks = tuple((place, _clip(word(choice))) for place, choice in zip(places, choices, strict=True))
     return Scale(name, label, 0.0, max(places), choices=choices, ticks=ticks, levels=places)
 
 
@@ -127,7 +124,9 @@ def _numeric(name: str, label: str, low: float, high: float, *, log: bool, step:
     levels: tuple[float, ...] = ()
     if step and (high - low) / step < MOST_LEVELS:
         levels = tuple(low + step * index for index in range(round((high - low) / step) + 1))
-    return Scale(name, label, float(low), float(high), ticks=tuple((one, f"{one:g}") for one in levels), levels=levels)
+    return Scale(
+        name, label, float(low), float(high), ticks=tuple((level, f"{level:g}") for level in levels), levels=levels
+    )
 
 
 def _log_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
@@ -135,5 +134,5 @@ def _log_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
     width = math.log10(high / low)
     steps = (1, 2, 5) if width < 1 else (1, 3) if width < 2 else (1,)
     values = [step * 10.0**decade for decade in decades for step in steps]
-    inside = [one for one in values if low * (1 - 1e-9) <= one <= high * (1 + 1e-9)]
-    return tuple((math.log10(one), f"{one:.3g}") for one in inside or [low, high])
+    inside = [value for value in values if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
+    return tuple((math.log10(value), f"{value:.3g}") for value in inside or [low, high])

@@ -1,4 +1,4 @@
-"""How trials are named, thinned and placed in figures."""
+"""What the figures share: names of trials, samples of many trials, and the axis of accuracies."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ NO_REPORT = "No trial has reported an epoch yet."
 
 
 def hover(study: StudyRecord, trial: TrialRecord, compared: bool) -> str:
-    """What a person wants to know of a point."""
+    """The text that appears when the pointer rests on a trial."""
     name = f"{study.name}, trial {trial.number}" if compared else f"trial {trial.number}"
-    role = ", default recipe" if trial.enqueued and trial is study.baseline else ""
+    role = f", {study.spec.baseline_name}" if trial is study.baseline else ""
     reached = f"{len(trial.epochs)} of {study.spec.train.epochs} epochs, {percent(trial.value)}"
     return f"{name}{role}: {trial.status}\n{reached}\n{values_text(trial.values)}"
 
 
 def points(value: float) -> float:
-    """A fraction in percent, to a thousandth: more digits only make the file larger."""
+    """A fraction in percent, rounded to a thousandth to keep the file small."""
     return round(100 * value, 3)
 
 
 def thin(study: StudyRecord, trials: Sequence[TrialRecord], limit: int) -> list[TrialRecord]:
-    """At most `limit` of the trials, by number: the best quarter of that, the baseline, and an even sample."""
+    """At most `limit` of the trials, in their order: `limit // 4` of the best, the baseline, and an even sample."""
     if len(trials) <= limit:
         return list(trials)
-    ranked = sorted(trials, key=lambda one: (one.complete, one.value or 0.0), reverse=True)
-    kept = {one.number for one in ranked[: limit // 4]}
-    kept |= {one.number for one in (study.best, study.baseline) if one is not None}
-    rest = [one for one in trials if one.number not in kept]
+    ranked = sorted(trials, key=lambda trial: (trial.complete, trial.value or 0.0), reverse=True)
+    kept = {trial.number for trial in ranked[: limit // 4]}
+    kept |= {trial.number for trial in (study.best, study.baseline) if trial is not None}
+    rest = [trial for trial in trials if trial.number not in kept]
     room = limit - len(kept)
     kept |= {rest[index * len(rest) // room].number for index in range(room)}
-    return [one for one in trials if one.number in kept]
+    return [trial for trial in trials if trial.number in kept]
 
 
 def thinned_note(shown: int, total: int) -> str:
-    """Says so where not all is shown."""
+    """A sentence that says how many trials are shown; empty if all are."""
     if shown >= total:
         return ""
-    return f" Shown are {shown:,} of {total:,} trials: the best and an even sample of the others."
+    return f" The figure shows {shown:,} of {total:,} trials: the best and an even sample of the others."
 
 
 def accuracy_axis(values: Iterable[float], title: str = ACCURACY) -> tuple[Axis, int]:
-    """An axis for accuracies in percent, and how many of `values` lie below what it shows.
+    """An axis for accuracies in percent, and the number of `values` below its range.
 
-    A few trials near chance would press all others together; up to a tenth of the values are left out of the
-    first view for that.
+    A few trials with very low accuracies would squeeze all others together, so the range may leave out up to a tenth
+    of the values.
     """
     ordered = sorted(values)
     if not ordered:
@@ -66,5 +66,5 @@ def accuracy_axis(values: Iterable[float], title: str = ACCURACY) -> tuple[Axis,
 
 
 def below_note(below: int) -> str:
-    """Says so where some values lie outside the first view."""
-    return f" {below:,} lower values lie below the visible range." if below else ""
+    """A sentence that says how many values lie below the range of the axis; empty if none do."""
+    return f" Values below the visible range: {below:,}." if below else ""

@@ -1,4 +1,4 @@
-"""The audit of the pruning as the report shows it."""
+"""The section of a report that shows what the pruning cost."""
 
 from __future__ import annotations
 
@@ -11,21 +11,29 @@ from hpo.search.rungs import rung_resource
 
 @dataclass(frozen=True)
 class Section:
-    """What is said of one study."""
+    """The audit of one study: sentences and a table."""
 
     study: str
     remarks: tuple[str, ...]
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    """One per rung; none where there are too few controls."""
+    """One per rung; empty if there are too few controls."""
 
 
 def audit_section(study: StudyRecord) -> Section:
-    """Sentences and a table."""
-    found = audit(study)
+    """Audit the pruning of a study."""
+    result = audit(study)
+    unit = rung_resource(study.spec)
     return Section(
         study=study.name,
-        remarks=tuple(remarks(study, found)),
-        columns=(f"rung ({rung_resource(study.spec)})", "controls", "Kendall's tau to the end", "winner passes"),
-        rows=tuple((f"{rung.level:g}", str(rung.controls), str(rung.tau), str(rung.retention)) for rung in found.rungs),
+        remarks=tuple(remarks(study, result)),
+        columns=(
+            f"rung ({unit})",
+            "controls",
+            "rank agreement with the final result",
+            "chance that the winner survives",
+        ),
+        rows=tuple(
+            (f"{rung.level:g}", str(rung.controls), str(rung.tau), str(rung.retention)) for rung in result.rungs
+        ),
     )

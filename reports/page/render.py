@@ -1,4 +1,4 @@
-"""One study, or several on the same axes, as a page of HTML and as Markdown with PNGs.
+"""The report of one study, or of several on the same axes, as one HTML file and as Markdown with PNGs.
 
 write_report([load_study(storage, "cifar10")], Path("report"))
 """
@@ -24,26 +24,30 @@ from reports.drawing.plot import Missing, Plot
 from reports.figures.contours import contours
 from reports.figures.curves import curves
 from reports.figures.history import history
-from reports.figures.parameters import importance_plot, parallel, ranked, slices
+from reports.figures.importances import importance_plot, ranked
+from reports.figures.parallel import parallel
 from reports.figures.pareto import pareto
 from reports.figures.scales import scales
+from reports.figures.slices import slices
 from reports.figures.survival import survival_plot
 from reports.figures.workers import gantt, totals
 from reports.page import sentences
 from reports.page.audit import audit_section
-from reports.page.reproduce import recipe
-from reports.page.tables import failures, trial_table
+from reports.page.cards import cards
+from reports.page.reproduce import reproduction
+from reports.page.tables import configurations, failures, trial_table
 
 TEMPLATES = Path(__file__).parent / "templates"
 IMAGES = "report-figures"
 """Folder of the PNGs, beside `report.md`."""
 MOST_MARKDOWN_ROWS = 100
+"""Rows of a table in Markdown; the HTML file shows all."""
 
 
 def write_report(studies: Sequence[StudyRecord], folder: Path) -> Path:
-    """Write `report.html`, `report.md` and the latter's PNGs into `folder`, and return the path of the page.
+    """Write `report.html`, `report.md` and the PNGs of `report.md` into `folder`; return the path of `report.html`.
 
-    The page needs no network: everything is inside. Several studies are compared on the same axes.
+    The HTML file contains everything that it shows, so it needs no network.
 
     Raises:
         ValueError: no study is given.
@@ -62,16 +66,16 @@ def write_report(studies: Sequence[StudyRecord], folder: Path) -> Path:
 
 
 def draw(studies: Sequence[StudyRecord]) -> list[Plot | Missing]:
-    """All figures, in the order of the page."""
+    """Make all figures, in the order of the page."""
     axes = scales(studies)
-    found = [importances(study) for study in studies]
-    order = ranked(list(axes), found)
+    by_study = [importances(study) for study in studies]
+    order = ranked(list(axes), by_study)
     return [
         history(studies),
         *(plot for index, study in enumerate(studies, 1) if (plot := pareto(study, f"front-{index}"))),
         curves(studies),
         survival_plot(studies),
-        importance_plot(studies, found),
+        importance_plot(studies, by_study),
         parallel(studies, axes, order),
         slices(studies, axes, order),
         contours(studies, axes, order),
@@ -81,74 +85,69 @@ def draw(studies: Sequence[StudyRecord]) -> list[Plot | Missing]:
 
 
 def plots(study: StudyRecord) -> dict[str, bytes]:
-    """The figures that stand beside a study's run in MLflow, as PNGs by file name; those without data are left out."""
+    """Draw the figures of a study's run in MLflow: PNGs by file name. Figures without data are left out."""
     from reports.drawing.png import png
 
-    found = importances(study)
-    figures = [history([study]), curves([study]), importance_plot([study], [found])]
-    return {f"{one.key}.png": png(one) for one in figures if isinstance(one, Plot)}
+    figures = [history([study]), curves([study]), importance_plot([study], [importances(study)])]
+    return {f"{figure.key}.png": png(figure) for figure in figures if isinstance(figure, Plot)}
 
 
 def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) -> dict[str, Any]:
-    """What both templates show."""
+    """Everything that the two templates show."""
     answers = [answer(study) for study in studies]
-    header, configurations = sentences.configurations(answers)
     columns, rows = trial_table(studies)
     return {
         "title": ", ".join(study.name for study in studies),
         "compared": len(studies) > 1,
         "verdict": sentences.verdict(answers) if len(studies) > 1 else "",
-        "answers": [
-            {
-                "study": one.study.name,
-                "description": redact(one.study.spec.description),
-                "headline": sentences.headline(one),
-                "state": sentences.state(one.study),
-                "cards": sentences.cards(one),
-                "confirmation": _confirmation(one.study),
-            }
-            for one in answers
-        ],
-        "selection": _selection(answers),
-        "configurations": (header, configurations) if any(one.best for one in answers) else None,
+        "answers": [_result(answer) for answer in answers],
+        "selection": sentences.selection(answers),
+        "configurations": configurations(answers) if any(answer.best for answer in answers) else None,
         "fronts": [(study.name, *front_table(study)) for study in studies if len(study.spec.objectives) > 1],
-        "figures": [one for one in figures if isinstance(one, Plot)],
-        "missing": [one for one in figures if isinstance(one, Missing)],
+        "figures": [figure for figure in figures if isinstance(figure, Plot)],
+        "missing": [figure for figure in figures if isinstance(figure, Missing)],
         "audits": [audit_section(study) for study in studies],
         "failures": failures(studies),
         "columns": columns,
         "rows": rows,
         "statuses": sorted({row.status for row in rows}),
-        "recipes": [recipe(study) for study in studies],
+        "reproductions": [reproduction(study) for study in studies],
+        "sentences": sentences,
     }
 
 
-def _selection(answers: Sequence[Answer]) -> str:
-    if not any(one.best for one in answers):
-        return ""
-    return sentences.CONFIRMED if all(one.confirmed for one in answers) else sentences.SELECTION
+def _result(answer: Answer) -> dict[str, Any]:
+    """What a report says first about one study."""
+    return {
+        "study": answer.study.name,
+        "description": redact(answer.study.spec.description),
+        "headline": sentences.headline(answer),
+        "state": sentences.state(answer.study),
+        "cards": cards(answer),
+        "confirmation": _confirmation(answer.study),
+    }
 
 
 def _confirmation(study: StudyRecord) -> dict[str, Any] | None:
-    """The table of a study's confirmation, finished or not."""
-    found = confirmation(study)
-    if found is None:
+    """Sentences and table of a study's confirmation, also while it is unfinished."""
+    result = confirmation(study)
+    if result is None:
         return None
     return {
-        "lines": list(confirmation_text.lines(found)),
+        "lines": list(confirmation_text.lines(result)),
         "columns": confirmation_text.COLUMNS,
-        "rows": confirmation_text.rows(found),
+        "rows": confirmation_text.rows(result),
     }
 
 
 def _html(content: dict[str, Any], figures: Sequence[Plot | Missing]) -> str:
     from plotly.offline import get_plotlyjs
 
-    from reports.drawing.plotly_page import figure
+    from reports.drawing.plotly_page import plotly_figure
 
-    drawn = {one.key: figure(one) for one in figures if isinstance(one, Plot)}
+    drawn = {figure.key: plotly_figure(figure) for figure in figures if isinstance(figure, Plot)}
     environment = _environment(autoescape=True)
-    # The library is trusted text; it must only not end its own script element.
+    # The library is trusted text, but it must not end its own script element.
     library = Markup(get_plotlyjs().replace("</script", "<\\/script"))
     return environment.get_template("report.html").render(content, drawn=drawn, plotly=library)
 
@@ -174,7 +173,7 @@ def _environment(**options: Any) -> jinja2.Environment:
 
 
 def escape_markdown(value: Any) -> Any:
-    """A value that cannot act as Markdown or HTML, nor break a table; `Markup` is let through."""
+    """Escape a text so that it is no Markdown and no HTML and stays in its table cell; `Markup` passes unchanged."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     flat = " ".join(value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
@@ -182,7 +181,7 @@ def escape_markdown(value: Any) -> Any:
 
 
 def fenced(text: str, language: str = "") -> Markup:
-    """A code block that `text` cannot end: its fence is longer than any run of backticks inside."""
+    """A code block whose fence is longer than any run of backticks in `text`, so that `text` cannot end it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return Markup(f"{fence}{language}\n{text.rstrip()}\n{fence}")
@@ -191,6 +190,6 @@ def fenced(text: str, language: str = "") -> Markup:
 def _write_images(figures: Sequence[Plot | Missing], folder: Path) -> None:
     from reports.drawing.png import png
 
-    for one in figures:
-        if isinstance(one, Plot):
-            (folder / f"{one.key}.png").write_bytes(png(one))
+    for figure in figures:
+        if isinstance(figure, Plot):
+            (folder / f"{figure.key}.png").write_bytes(png(figure))

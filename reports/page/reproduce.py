@@ -1,4 +1,4 @@
-"""How to get a study's result again: specification, versions, commit, seeds and commands."""
+"""What a person needs to repeat a study: specification, versions, commit, seeds and commands."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from hpo.text import iso
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that decides a study's outcome, passwords masked."""
+class Reproduction:
+    """Everything that decides the result of a study, with passwords masked."""
 
     study: str
     facts: tuple[tuple[str, str], ...]
     versions: tuple[tuple[str, str], ...]
     commands: tuple[tuple[str, str], ...]
-    """(what it does, command)."""
+    """(purpose, command)."""
     specification: str
     """YAML that `hpo run` accepts."""
 
 
-def recipe(study: StudyRecord) -> Recipe:
-    """Read it from the record."""
+def reproduction(study: StudyRecord) -> Reproduction:
+    """Read it from the study's record."""
     info = study.info
     data = info.get("data", {})
     facts = {
@@ -37,7 +37,7 @@ def recipe(study: StudyRecord) -> Recipe:
         "validation split (SHA-256)": data.get("split_hash"),
         "training and validation images": _images(data.get("train_count"), data.get("validation_count")),
     }
-    return Recipe(
+    return Reproduction(
         study=study.name,
         facts=tuple((name, redact(str(fact))) for name, fact in facts.items() if fact is not None),
         versions=tuple((name, str(version)) for name, version in info.get("versions", {}).items()),
@@ -52,14 +52,17 @@ def _images(train: object, validation: object) -> str | None:
 
 def _commands(study: StudyRecord) -> tuple[tuple[str, str], ...]:
     name = shlex.quote(study.name)
-    found = [
-        ("run it again, from the specification below saved as study.yaml", f"hpo run study.yaml study={name}-again")
+    commands = [
+        ("Save the specification below as study.yaml and run the study again", f"hpo run study.yaml study={name}-again")
     ]
     if study.count("running") + study.count("interrupted"):
-        found.append(("go on with it", f"hpo resume {name}"))
+        commands.append(("Continue this study", f"hpo resume {name}"))
     if study.best:
-        found += [
-            ("write the best configuration", f"hpo export {name} --output best.yaml"),
-            ("train it on all training images, test it once per seed", "hpo retrain best.yaml --seeds 3"),
+        commands += [
+            ("Write the best configuration to a file", f"hpo export {name} --output best.yaml"),
+            (
+                "Train it on all training images with three seeds, and measure each model's test accuracy once",
+                "hpo retrain best.yaml --seeds 3",
+            ),
         ]
-    return (*found, ("make this report again", f"hpo report {name}"))
+    return (*commands, ("Make this report again", f"hpo report {name}"))

@@ -1,4 +1,4 @@
-"""The trials and the failures as tables of plain text."""
+"""The tables of a report as plain text: best configurations, trials and failures."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 from hpo.text import percent
+from reports.analysis.answer import Answer
 from reports.analysis.timeline import spans
-from reports.figures.scales import word
-from reports.page.sentences import column_names
+from reports.figures.scales import labels, scales, word
+from reports.page.cards import plural
 
 
 @dataclass(frozen=True)
 class Column:
-    """`name` is the full one, `label` what fits a header."""
+    """A column of the trial table: `label` is its head, `name` says what it holds."""
 
     label: str
     name: str
@@ -24,40 +25,79 @@ class Column:
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial; `cells` as many as there are columns."""
+    """One trial, with one cell per column."""
 
     status: str
     cells: tuple[str, ...]
     value: float
-    """For ranking: the accuracy of complete trials above that of all others."""
+    """Sorts the rows by accuracy, complete trials first."""
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """One searched parameter, with its value in each configuration of the table."""
+
+    name: str
+    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a trial failed, or why an attempt at one was lost."""
+    """Why a trial failed, or why it lost its worker."""
 
     study: str
     trial: int
     when: str
     reason: str
     detail: str
-    """What follows the first line, such as a traceback."""
+    """What follows the first line, e.g. a traceback."""
+
+
+# --------------------------------------------------------------------------------------- best configurations
+
+
+def configurations(answers: Sequence[Answer]) -> tuple[list[str], list[ParameterRow]]:
+    """Header and rows of the best configurations; for one study also its baseline and the searched ranges."""
+    names = list(dict.fromkeys(name for answer in answers for name in answer.study.spec.space))
+    if len(answers) > 1:
+        rows = [ParameterRow(name, tuple(_value(answer.best, name) for answer in answers)) for name in names]
+        return [_best_name(answer) for answer in answers], rows
+    (answer,) = answers
+    axes = scales([answer.study])
+    rows = [
+        ParameterRow(name, (_value(answer.best, name), _value(answer.baseline, name), axes[name].describe()))
+        for name in names
+    ]
+    return ["best", answer.study.spec.baseline_name, "searched"], rows
+
+
+def _best_name(answer: Answer) -> str:
+    return f"{answer.study.name} (trial {answer.best.number})" if answer.best else answer.study.name
+
+
+def _value(trial: TrialRecord | None, name: str) -> str:
+    if trial is None:
+        return "–"
+    return word(trial.values[name]) if name in trial.values else "not used"
+
+
+# ---------------------------------------------------------------------------------------------------- trials
 
 
 def trial_table(studies: Sequence[StudyRecord]) -> tuple[list[Column], list[TrialRow]]:
-    """All trials of all studies."""
-    short = column_names(studies)
+    """Columns and rows of all trials of all studies."""
+    short = labels(list(dict.fromkeys(name for study in studies for name in study.spec.space)))
     compared = [Column("study", "study", False)] if len(studies) > 1 else []
     columns = [
         *compared,
         Column("trial", "trial", True),
         Column("status", "status", False),
-        Column("origin", "who chose the configuration", False),
+        Column("origin", "where the configuration comes from", False),
         Column("epochs", "epochs trained", True),
-        Column("val acc (%)", "validation accuracy at the last epoch, %", True),
+        Column("val acc (%)", "validation accuracy after the last epoch, %", True),
         Column("time (min)", "worker time, minutes", True),
         *(Column(label, name, _numeric(studies, name)) for name, label in short.items()),
-        Column("note", "how it ended", False),
+        Column("note", "how the trial ended", False),
     ]
     rows = [row for study in studies for row in _rows(study, list(short), compared=len(studies) > 1)]
     return columns, rows
@@ -69,7 +109,6 @@ def _numeric(studies: Sequence[StudyRecord], name: str) -> bool:
 
 def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[TrialRow]:
     seconds: dict[int, float] = {}
-    best, baseline = study.best, study.baseline
     for span in spans(study):
         seconds[span.trial] = seconds.get(span.trial, 0.0) + span.seconds
     return [
@@ -84,7 +123,7 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
                 percent(trial.value).removesuffix(" %"),
                 f"{seconds.get(trial.number, 0.0) / 60:.1f}",
                 *(word(trial.values[name]) if name in trial.values else "–" for name in names),
-                _note(trial, is_best=trial is best, is_baseline=trial is baseline),
+                _note(study, trial),
             ),
             (trial.value or 0.0) + (1.0 if trial.complete else 0.0),
         )
@@ -92,12 +131,12 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
     ]
 
 
-def _note(trial: TrialRecord, *, is_best: bool, is_baseline: bool) -> str:
+def _note(study: StudyRecord, trial: TrialRecord) -> str:
     parts = []
-    if is_best:
+    if trial is study.best:
         parts.append("best")
-    if is_baseline:
-        parts.append("default recipe")
+    if trial is study.baseline:
+        parts.append(study.spec.baseline_name)
     if len(trial.attempts) > 1:
         parts.append(f"{len(trial.attempts)} attempts")
     if trial.outcome is not None and not trial.complete:
@@ -113,21 +152,25 @@ def _clip(text: str, length: int = 90) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
+# -------------------------------------------------------------------------------------------------- failures
+
+
 def failures(studies: Sequence[StudyRecord]) -> list[Failure]:
-    """Failed trials, and attempts that lost their worker and were made good."""
-    found = []
+    """Failed trials, and lost workers of trials that were tried again."""
+    rows = []
     for study in studies:
         for trial in study.trials:
             for number, attempt in enumerate(trial.attempts, 1):
                 if attempt.lost:
-                    found.append(_failure(study, trial, f"attempt {number}, tried again", attempt.lost))
+                    again = ", tried again" if number < len(trial.attempts) else ""
+                    rows.append(_failure(study, trial, f"attempt {number}{again}", attempt.lost))
             if trial.status == "failed" and trial.outcome is not None:
-                found.append(_failure(study, trial, _after(len(trial.epochs)), trial.outcome.reason))
-    return found
+                rows.append(_failure(study, trial, _when(len(trial.epochs)), trial.outcome.reason))
+    return rows
 
 
-def _after(epochs: int) -> str:
-    return f"after {epochs} epoch{'' if epochs == 1 else 's'}" if epochs else "before its first report"
+def _when(epochs: int) -> str:
+    return f"after {plural(epochs, 'epoch')}" if epochs else "before its first report"
 
 
 def _failure(study: StudyRecord, trial: TrialRecord, when: str, reason: str) -> Failure:

@@ -373,8 +373,8 @@ def test_a_report_opens_with_the_confirmed_figures(tmp_path: Path) -> None:
     )
     page = write_report([found], tmp_path)
     for text in (page.read_text(), (tmp_path / "report.md").read_text().replace("\\", "")):
-        assert "Trial 1 is confirmed: 81.33 % mean validation accuracy over 3 fresh seeds" in text
-        assert "11.33 points above the default recipe." in text
+        assert "Trial 1 is confirmed: 81.33 % mean validation accuracy over 3 new seeds" in text
+        assert "11.33 points above the baseline." in text
         assert "−1.33 points against mean validation" in text
         assert "chosen: better than others" in text
         assert "paired by seed" in text

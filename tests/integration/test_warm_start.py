@@ -28,7 +28,7 @@ from hpo.results.warm_start_effect import best_by_origin, effect
 from hpo.search.samplers import draw, make_sampler
 from hpo.spec.study import Spec
 from reports.analysis.answer import answer
-from reports.page.sentences import cards
+from reports.page.cards import cards
 from tests.conftest import synthetic_spec
 from trainers.api import EpochMetrics
 

@@ -1,14 +1,14 @@
 "use strict";
-// Figures: text and grid take the page's colours, so that they follow light, dark and print.
+// Figures: text and grid take the colours of the page, so that they follow light mode, dark mode and print.
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const plots = [...document.querySelectorAll(".plot")];
 const paper = { ink: "#000000", soft: "#444444", line: "#cccccc", raised: "#ffffff" };
 
 function screenColors() {
   const style = getComputedStyle(document.documentElement);
-  const found = {};
-  for (const name of ["ink", "soft", "line", "raised"]) found[name] = style.getPropertyValue("--" + name).trim();
-  return found;
+  const colors = {};
+  for (const name of ["ink", "soft", "line", "raised"]) colors[name] = style.getPropertyValue("--" + name).trim();
+  return colors;
 }
 
 function template(colors) {
@@ -44,7 +44,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => rest
 addEventListener("beforeprint", () => restyle(paper, { width: 700, autosize: false }));
 addEventListener("afterprint", () => restyle(screenColors(), { width: undefined, autosize: true }));
 
-// Trials: sorting and filtering.
+// Trials: sort and filter the table.
 const table = document.getElementById("table");
 
 function comparison(text) {
@@ -80,7 +80,7 @@ function filterRows() {
 }
 
 function sortBy(header) {
-  // The best first at the first click on a number, the alphabet at the first click on a word.
+  // The first click on a column of numbers puts the greatest first, on a column of words the first in the alphabet.
   const numeric = header.hasAttribute("data-numeric");
   const first = numeric && header.dataset.name !== "trial" ? "descending" : "ascending";
   const second = first === "ascending" ? "descending" : "ascending";
@@ -97,7 +97,7 @@ function sortBy(header) {
     if (blank(a.key) || blank(b.key)) return Number(blank(a.key)) - Number(blank(b.key));
     return sign * (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
   });
-  table.tBodies[0].append(...keyed.map((one) => one.row));
+  table.tBodies[0].append(...keyed.map((entry) => entry.row));
 }
 
 if (table) {

@@ -83,8 +83,8 @@ def test_the_answer_comes_first_and_every_section_follows(study: StudyRecord, fo
     headline = f"Trial {best.number} is best: {100 * best.value:.2f} % validation accuracy"
     order = [
         headline,
-        "Wilson's, for the sampling of 5,000 validation images",
-        "Gain over the default recipe",
+        "measured on 5,000 validation images",
+        "Gain over the baseline",
         "Cost in worker time",
         "Saved by pruning",
         "Best configuration",
@@ -134,12 +134,12 @@ def variants(study: StudyRecord) -> dict[str, tuple[StudyRecord, str]]:
 
     some = study.trials[:5]
     return {
-        "zero": (dataclasses.replace(study, trials=(), sessions=()), "No trial has been started yet."),
-        "one": (dataclasses.replace(study, trials=some[:1]), "It is the default recipe and the only complete trial."),
+        "zero": (dataclasses.replace(study, trials=(), sessions=()), "No trial has started yet."),
+        "one": (dataclasses.replace(study, trials=some[:1]), "It is the baseline and the only complete trial."),
         "waiting": (dataclasses.replace(study, trials=(TrialRecord(0),)), "No trial is complete yet"),
         "failed": (
             dataclasses.replace(study, trials=tuple(map(failed, some))),
-            "all 5 trials failed, the first of them with: DataError: no images",
+            "all 5 trials failed. The reason of the first: DataError: no images",
         ),
         "running": (dataclasses.replace(study, trials=tuple(map(running, some))), "Not finished: 5 running"),
         "bare": (dataclasses.replace(study, info={}), "the number of validation images is not recorded"),
@@ -154,7 +154,7 @@ def test_studies_at_their_edges_give_a_sensible_page(kind: str, study: StudyReco
     assert all(figure["data"] for figure in page.figures.values())
     if kind == "zero":
         assert page.figures == {}
-        assert "Not drawn yet" in page.text
+        assert "Figures without data" in page.text
 
 
 def test_a_trainer_that_reports_only_accuracy(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_studies_of_different_spaces_and_data_are_compared_as_far_as_they_can(
     trials = tuple(dataclasses.replace(trial, values={"train.momentum": 0.7}) for trial in study.trials[:9])
     page = Page(write_report([study, dataclasses.replace(study, name="alien", spec=spec, trials=trials)], tmp_path))
     assert "no searched parameter in common" in page.text
-    assert "different data (cifar10, cifar100), so accuracies do not compare" in page.text
+    assert "different data (cifar10, cifar100), so their accuracies cannot be compared" in page.text
 
 
 def test_hostile_texts_stay_texts(study: StudyRecord, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_five_thousand_trials_stay_below_fifteen_megabytes(tmp_path: Path) -> No
     assert path.stat().st_size < 15e6
     page = Page(path)
     assert sum(tag == "tr" and "data-status" in attrs for tag, attrs in page.tags) == 5_000
-    assert "Shown are 400 of" in page.text
+    assert "The figure shows 400 of" in page.text
 
 
 def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:

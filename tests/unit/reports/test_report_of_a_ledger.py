@@ -49,6 +49,6 @@ def test_a_study_written_by_the_conductor(home: Home, tmp_path: Path) -> None:
     assert study.count("pruned") > 0
     assert set(study.trials[1].values) <= set(distributions(spec.space))
     page = write_report([study], tmp_path).read_text(encoding="utf-8")
-    assert "Trial 0 is best: 90.00 % validation accuracy. It is the default recipe" in page
+    assert "Trial 0 is best: 90.00 % validation accuracy. It is the baseline" in page
     assert "OutOfMemory: 300 px" in page
     assert "88.00 %" in page

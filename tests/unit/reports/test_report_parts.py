@@ -19,10 +19,10 @@ from reports.analysis.stages import Stages, comparable_epoch
 from reports.analysis.timeline import EVAL, LOST, OTHER, START, TRAIN, Clock, account, spans
 from reports.drawing.plot import ColorScale, Plot, Surface
 from reports.figures.contours import contours
-from reports.figures.scales import scales, short_names
-from reports.figures.survival import survival
+from reports.figures.scales import labels, scales
+from reports.figures.survival import stacks
 from reports.figures.trials import accuracy_axis, thin
-from reports.page.reproduce import recipe
+from reports.page.reproduce import reproduction
 from tests.browser.simulation import INFO, simulated_study, study_spec
 from trainers.api import EpochMetrics
 
@@ -164,7 +164,7 @@ def test_values_are_compared_where_enough_trials_are(study: StudyRecord) -> None
 
 
 def test_survival_counts_every_arrival_and_spares_the_control(study: StudyRecord) -> None:
-    first, second, end = survival(study)
+    first, second, end = stacks(study)
     reached = [sum(any(rung.rung == level for rung in trial.rungs) for trial in study.trials) for level in (2.0, 8.0)]
     assert [first.passed + first.stopped, second.passed + second.stopped] == reached
     assert first.stopped + second.stopped == study.count("pruned")
@@ -176,7 +176,7 @@ def test_survival_counts_every_arrival_and_spares_the_control(study: StudyRecord
 
 def test_names_are_as_short_as_they_can_be() -> None:
     names = ["train.lr", "train.progressive.dropout.end", "train.progressive.size.end", "extra.a.lr"]
-    assert list(short_names(names).values()) == ["train.lr", "dropout.end", "size.end", "a.lr"]
+    assert list(labels(names).values()) == ["train.lr", "dropout.end", "size.end", "a.lr"]
 
 
 def test_scales_place_values_by_their_kind(study: StudyRecord) -> None:
@@ -264,8 +264,8 @@ def test_contour_levels_are_few_and_inside(low: float, width: float) -> None:
     assert low - 1e-6 <= levels[0] < levels[-1] <= low + width + 1e-6
 
 
-def test_the_recipe_runs_again(study: StudyRecord) -> None:
-    found = recipe(study)
+def test_the_specification_in_a_report_is_the_same_study_again(study: StudyRecord) -> None:
+    found = reproduction(study)
     assert ("git commit", INFO["git_commit"]) in found.facts
     assert ("seed of the best trial", str(study.best.seed if study.best else None)) in found.facts
     assert "hpo export cifar10 --output best.yaml" in [command for _, command in found.commands]

@@ -1,0 +1,146 @@
+"""The cards of a report: one number each, with a note that says what it is based on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.redact import redact
+from hpo.results.confirmation import Confirmation
+from hpo.results.warm_start_effect import best_by_origin, effect
+from hpo.text import duration, percent
+from reports.analysis.answer import Answer, TestAccuracy
+from reports.page.sentences import signed
+
+
+@dataclass(frozen=True)
+class Card:
+    """One number of a study."""
+
+    label: str
+    value: str
+    note: str
+
+
+def cards(answer: Answer) -> list[Card]:
+    """Accuracy, test accuracy, gain, cost and savings; after a warm start also its effect."""
+    return [_accuracy(answer), _test(answer), _gain(answer), _cost(answer), _saved(answer), *_warm_start(answer.study)]
+
+
+def _accuracy(answer: Answer) -> Card:
+    label = "Validation accuracy"
+    best, accuracy = answer.best, answer.accuracy
+    if best is None:
+        return Card(label, "–", "no trial is complete")
+    if accuracy is None:
+        return Card(label, percent(best.value), "no interval: the number of validation images is not recorded")
+    interval = f"95 % interval {100 * accuracy.low:.2f} to {100 * accuracy.high:.2f} %"
+    if answer.confirmed is not None:
+        source = f"mean over the new seeds of the confirmation; the trial had {percent(best.value)} in the search"
+    else:
+        source = f"measured on {answer.images:,} validation images"
+    return Card(label, percent(accuracy.value), f"{interval}; {source}")
+
+
+def _test(answer: Answer) -> Card:
+    label = "Test accuracy"
+    test = answer.test
+    if test is None:
+        return Card(label, "–", "not measured yet: type the commands hpo export and hpo retrain below")
+    trial = f"trial {test.trial}" if test.trial is not None else "an exported configuration"
+    if test.deviation is None:
+        value, seeds = f"{100 * test.accuracy:.2f} %", "one seed"
+    else:
+        value = f"{100 * test.accuracy:.2f} ± {100 * test.deviation:.2f} %"
+        seeds = f"mean ± standard deviation of {test.seeds} seeds"
+    return Card(label, value, f"{trial} retrained, {seeds}{_test_gap(answer, test)}")
+
+
+def _test_gap(answer: Answer, test: TestAccuracy) -> str:
+    """The difference to the validation accuracy, where both belong to the same trial."""
+    if answer.best is None or test.trial != answer.best.number:
+        return ""
+    confirmed = answer.confirmed is not None and answer.accuracy is not None
+    validation = answer.accuracy.value if confirmed and answer.accuracy else answer.best.value
+    mean = "mean " if confirmed else ""
+    return f"; {signed(test.accuracy - validation)} points against {mean}validation accuracy" if validation else ""
+
+
+def _gain(answer: Answer) -> Card:
+    name = answer.study.spec.baseline_name
+    label = f"Gain over the {name}"
+    baseline, points = answer.baseline, answer.gain_points
+    if baseline is None:
+        enqueued = bool(answer.study.spec.enqueue)
+        return Card(
+            label, "–", "the baseline has not started" if enqueued else "no baseline: the study enqueues no trial"
+        )
+    if points is None:
+        return Card(label, "–", f"the baseline (trial {baseline.number}) or the best trial is not complete")
+    if answer.best is baseline:
+        return Card(label, "0 points", f"the baseline (trial {baseline.number}) is the best trial")
+    own = _baseline_accuracy(answer.confirmed, baseline)
+    return Card(
+        label, f"{signed(points / 100)} points", f"{_gain_interval(answer)}trial {baseline.number} has {percent(own)}"
+    )
+
+
+def _baseline_accuracy(confirmation: Confirmation | None, baseline: TrialRecord) -> float | None:
+    if confirmation is None:
+        return baseline.value
+    interval = confirmation.baseline and confirmation.baseline.interval
+    return interval.mean if interval else None
+
+
+def _gain_interval(answer: Answer) -> str:
+    if answer.gain is None:
+        return ""
+    interval = f"95 % interval {signed(answer.gain.low)} to {signed(answer.gain.high)}"
+    if answer.confirmed is not None:
+        return f"{interval}, paired by seed; "
+    return f"{interval}, wider than necessary because it does not use that both saw the same images; "
+
+
+def _cost(answer: Answer) -> Card:
+    cost = answer.cost
+    gpu = f"{cost.gpu_hours:,.1f} GPU-hours; " if cost.gpu_hours is not None else ""
+    return Card(
+        "Cost in worker time",
+        duration(cost.time.busy),
+        f"{gpu}{plural(cost.started, 'trial')}, {plural(cost.epochs, 'epoch')}; "
+        f"{duration(cost.time.wall)} of study time, at most {cost.time.slots} at once",
+    )
+
+
+def _saved(answer: Answer) -> Card:
+    label = "Saved by pruning"
+    cost = answer.cost
+    pruned = answer.study.count("pruned")
+    if not pruned:
+        return Card(label, "0 %", "no trial was pruned")
+    return Card(
+        label,
+        f"{100 * cost.saved_share:.0f} %",
+        f"{plural(pruned, 'pruned trial')} did not train {plural(cost.saved_epochs, 'epoch')}: about "
+        f"{duration(cost.saved_seconds)} of worker time, estimated from each trial's speed and its later image sizes",
+    )
+
+
+def _warm_start(study: StudyRecord) -> list[Card]:
+    if not study.transfer.sources:
+        return []
+    comparison = effect(study)
+    best = ", ".join(
+        f"{trial.origin.kind} {percent(trial.value)} (trial {trial.number})"
+        for trial in best_by_origin(study)
+        if trial.origin is not None
+    )
+    parts = [str(comparison)] if comparison else []
+    parts += [f"best complete trials by origin: {best}"] if best else []
+    parts += ["; ".join(redact(str(source)) for source in study.transfer.sources)]
+    return [Card("Warm start", comparison.verdict if comparison else "history only", ". ".join(parts))]
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
