@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hpo.cli.options import HomeOption, JsonOption, OverridesArgument, SpecArgument, StudyArgument, VerboseOption
+
+if TYPE_CHECKING:
+    from hpo.home import Home
+    from hpo.spec.study import Spec
 
 
 def run(
@@ -22,26 +25,30 @@ def run(
     verbose: VerboseOption = False,
 ) -> None:
     """Run a new study."""
-    from hpo.driver import run as launch
+    from hpo.cli.display.live import console_view
+    from hpo.cli.display.plain import closing
+    from hpo.driver.run import run as run_study
     from hpo.home import Home
     from hpo.validation.loader import load_spec
 
     loaded = load_spec(spec, overrides or [])
     place = Home.at(home)
     if dry_run:
-        from rich.console import Console
-
-        from hpo.cli.display.dry_run import rehearse
-
-        console = Console(highlight=False, markup=False, emoji=False)
-        for part in rehearse(loaded, place):
-            console.print(part, soft_wrap=isinstance(part, str))
+        _rehearse(loaded, place)
         return
-    _finish(
-        home,
-        verbose,
-        lambda view: launch.run(loaded, place, view=view, figures=plots, verbose=verbose),
-    )
+    with console_view(place, verbose=verbose) as view:
+        study = run_study(loaded, place, view=view, figures=plots, verbose=verbose)
+    print(closing(study, _home_option(home)))
+
+
+def _rehearse(spec: Spec, home: Home) -> None:
+    from rich.console import Console
+
+    from hpo.cli.display.dry_run import rehearse
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    for part in rehearse(spec, home):
+        console.print(part, soft_wrap=isinstance(part, str))
 
 
 def resume(
@@ -50,24 +57,20 @@ def resume(
     home: HomeOption = None,
     verbose: VerboseOption = False,
 ) -> None:
-    """Go on with an interrupted study, or extend a finished one (budget.trials=N)."""
-    from hpo.driver import run as launch
+    """Continue an interrupted study, or extend a finished one (budget.trials=N)."""
+    from hpo.cli.display.live import console_view
+    from hpo.cli.display.plain import closing
+    from hpo.driver.run import resume as resume_study
     from hpo.home import Home
     from hpo.validation.revision import revise
 
+    def changes(recorded: Spec) -> Spec:
+        return revise(recorded, overrides or [])
+
     place = Home.at(home)
-    _finish(
-        home,
-        verbose,
-        lambda view: launch.resume(
-            name,
-            place,
-            view=view,
-            changes=lambda recorded: revise(recorded, overrides or []),
-            figures=plots,
-            verbose=verbose,
-        ),
-    )
+    with console_view(place, verbose=verbose) as view:
+        study = resume_study(name, place, view=view, changes=changes, figures=plots, verbose=verbose)
+    print(closing(study, _home_option(home)))
 
 
 def confirm(
@@ -81,30 +84,23 @@ def confirm(
     """Train the best configurations again with fresh seeds, and choose one."""
     from rich.console import Console
 
-    from hpo.driver.confirm import confirm as train_again
+    from hpo.cli.display.live import console_view
+    from hpo.driver.confirm import confirm as confirm_study
     from hpo.home import Home
     from hpo.results.confirmation import confirmation
     from hpo.results.confirmation_text import confirmation_json, verdict
 
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
     place = Home.at(home)
-    study = _drive(
-        home,
-        verbose,
-        lambda view: train_again(
-            name,
-            place,
-            top=top,
-            seeds=seeds,
-            view=view,
-            say=lambda text: print(text, file=sys.stderr),
-            verbose=verbose,
-        ),
-    )
-    found = confirmation(study)
+    with console_view(place, verbose=verbose) as view:
+        study = confirm_study(name, place, top=top, seeds=seeds, view=view, say=say, verbose=verbose)
+    confirmed = confirmation(study)
     if as_json:
-        print(json.dumps(confirmation_json(found)))
+        print(json.dumps(confirmation_json(confirmed)))
         return
-    Console(highlight=False, markup=False, emoji=False).print(verdict(found))
+    Console(highlight=False, markup=False, emoji=False).print(verdict(confirmed))
     print(f"Written: {place.incumbent(name)}\nNext: hpo retrain {name}{_home_option(home)}")
 
 
@@ -115,23 +111,8 @@ def plots(study: Any) -> Any:
     return render.plots(study)
 
 
-def _finish(home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> None:
-    from hpo.cli.display.plain import closing
-
-    print(closing(_drive(home, verbose, work), _home_option(home)))
-
-
 def _home_option(home: Path | None) -> str:
     """As it was typed, for the commands that are proposed next."""
     from hpo.home import Home
 
     return "" if home is None or Home.at(home).usual else f" --home {shlex.quote(str(home))}"
-
-
-def _drive(home: Path | None, verbose: bool, work: Callable[[Any], Any]) -> Any:
-    """What `work` returns, given what makes a view."""
-    from hpo.cli.display.live import choose
-    from hpo.home import Home
-
-    with choose(Home.at(home), verbose=verbose) as view:
-        return work(view)

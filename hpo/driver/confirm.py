@@ -86,7 +86,8 @@ def confirm(
                     ledger = Ledger.create(storage, spec, info, sampler, lease, name=confirmation_of(name))
                 ledger.plan(wanted)
                 ledger.respecify(spec.model_copy(update={"budget": Budget(trials=len(ledger.trials))}))
-                drive(ledger, home, slots, view(ledger.study), signals, verbose)
+                view.begin(ledger.study)
+                drive(ledger, home, slots, view, signals, verbose)
         study = load_study(storage, name)
         Incumbent(home).update(study)
     return study

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Protocol
 
 from hpo.driver.conductor import Event
 from hpo.driver.preflight import alone, check_data, guard, preflight
@@ -28,8 +29,15 @@ from hpo.spec.paths import anchor
 from hpo.spec.study import Spec
 from hpo.tracking.study_run import Figures
 
-View = Callable[[StudyRecord], Callable[[Event], None]]
-"""Makes what is shown of a study as it runs."""
+
+class View(Protocol):
+    """Shows a study while it runs."""
+
+    def begin(self, study: StudyRecord) -> None:
+        """Start showing `study`, which is open and about to run."""
+
+    def __call__(self, event: Event) -> None:
+        """Show one event of it."""
 
 
 def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, verbose: bool = False) -> StudyRecord:
@@ -67,10 +75,10 @@ def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, v
                 ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease, transfer)
                 signals.farewell = go_on
                 undo.pop_all()
-                listener = view(ledger.study)
+                view.begin(ledger.study)
                 for source in transfer.sources:
-                    listener(Event("notice", text=f"warm start from {source}"))
-                return drive(ledger, home, slots, listener, signals, verbose, figures)
+                    view(Event("notice", text=f"warm start from {source}"))
+                return drive(ledger, home, slots, view, signals, verbose, figures)
 
 
 def _withdraw(folder: Path, around: Sequence[Path]) -> None:
@@ -118,7 +126,8 @@ def resume(
             slots = plan_slots(spec)
             ledger = Ledger.open(storage, name, study_sampler(spec), lease)
             ledger.respecify(spec)
-            return drive(ledger, home, slots, view(ledger.study), signals, verbose, figures)
+            view.begin(ledger.study)
+            return drive(ledger, home, slots, view, signals, verbose, figures)
 
 
 def _existing(home: Home, name: str) -> Path:

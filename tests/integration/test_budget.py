@@ -31,6 +31,7 @@ from hpo.validation.revision import revise
 from tests.conftest import synthetic_spec
 from tests.support.in_process_driver import create, reopen
 from tests.support.sample_records import study, trial
+from tests.support.views import RecordingView
 from trainers.api import EpochMetrics
 
 HOUR = 3600.0
@@ -217,7 +218,9 @@ def test_resuming_with_the_same_budget_says_why_not(home: Home) -> None:
     """Nothing is started, neither Ray nor MLflow; the record says what a person must raise."""
     storage = open_storage(home.ledger_url)
     Ledger.create(storage, a_spec({"hours": 1e-9}), {}).close()
-    found = resume("limited", home, view=lambda study: pytest.fail("it was begun"), changes=lambda spec: spec)
+    view = RecordingView()
+    found = resume("limited", home, view=view, changes=lambda spec: spec)
+    assert view.begun == []
     assert found.ended == "budget.hours: 1e-09 hours are used up"
     assert load_study(storage, "limited").ended == found.ended
 

@@ -19,6 +19,7 @@ from hpo.ledger.records import TrialRecord
 from hpo.spec.study import Spec
 from hpo.text import size
 from tests.conftest import synthetic_spec
+from tests.support.views import RecordingView
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -64,7 +65,7 @@ def test_only_the_last_checkpoint_of_an_ended_trial_is_kept(home: Home, capsys: 
         asha={"reduction_factor": 2, "grace_period": 2},
         concurrency=1,
     )
-    study = run(spec, home, view=lambda spec: lambda event: None)
+    study = run(spec, home, view=RecordingView())
     assert [trial.status for trial in study.trials] == ["complete", "pruned", "failed"]
     for trial in study.trials:
         folder = Path(home.checkpoints("bounded")) / f"{trial.number:05d}"
@@ -105,7 +106,7 @@ def test_running_out_of_memory_fails_the_trial_alone(home: Home) -> None:
     """On the device, told by the trainer with the stage that was too large; and on the host, where Python cannot have
     what it asks for. The study goes on."""
     spec = faulty("memory", {"extra.memory_at": 2}, {"extra.starve_at": 2})
-    study = run(spec, home, view=lambda spec: lambda event: None)
+    study = run(spec, home, view=RecordingView())
     assert [trial.status for trial in study.trials] == ["failed", "failed", "complete"]
     assert reason(study.trials[0]).startswith("OutOfMemory: stage 0")
     assert reason(study.trials[1]).startswith("MemoryError: the host is out of memory")
@@ -127,7 +128,7 @@ def test_a_lost_device_costs_its_process_and_no_other_trial(home: Home) -> None:
         asha={"enabled": False},
         concurrency=1,
     )
-    study = run(spec, home, view=lambda spec: lambda event: None)
+    study = run(spec, home, view=RecordingView())
     assert [trial.status for trial in study.trials] == ["complete", "failed"]
     first, second = study.trials[0].attempts
     assert first.lost == f"cpu failed: CUDA error: a launch failed on demand on {socket.gethostname()}"
@@ -140,7 +141,7 @@ def test_a_lost_device_costs_its_process_and_no_other_trial(home: Home) -> None:
 def test_a_worker_that_the_kernel_kills_for_memory_is_tried_again_and_then_fails(home: Home, cgroup: Path) -> None:
     """The kernel's own doing, in a control group; the reason says so."""
     spec = faulty("hog", {"extra.hog_at": 3}, extra={"seconds": 0.0, "light": True, "cgroup": str(cgroup)}, retries=1)
-    study = run(spec, home, view=lambda spec: lambda event: None)
+    study = run(spec, home, view=RecordingView())
     assert [trial.status for trial in study.trials] == ["failed", "complete"]
     said = f"killed by the kernel on {socket.gethostname()}: the host was out of memory"
     assert reason(study.trials[0]) == f"lost its worker 2 times; the last time: {said}"
@@ -150,7 +151,7 @@ def test_a_worker_that_the_kernel_kills_for_memory_is_tried_again_and_then_fails
 def test_a_killed_worker_is_tried_again_so_often_and_then_fails(home: Home) -> None:
     """SIGKILL, each time in the same epoch; every attempt goes on from the last checkpoint."""
     spec = faulty("killed", {"extra.kill_at": 4}, retries=2)
-    study = run(spec, home, view=lambda spec: lambda event: None)
+    study = run(spec, home, view=RecordingView())
     assert [trial.status for trial in study.trials] == ["failed", "complete"]
     trial = study.trials[0]
     said = f"killed or crashed on {socket.gethostname()} (SIGKILL, "
@@ -163,7 +164,7 @@ def test_a_killed_worker_is_tried_again_so_often_and_then_fails(home: Home) -> N
 def test_an_objective_without_a_number_fails_the_trial_alone(home: Home) -> None:
     """NaN and infinity are no values: neither is recorded as one."""
     spec = faulty("numberless", {"extra.nan_at": 3}, {"extra.infinite_at": 3})
-    study = run(spec, home, view=lambda spec: lambda event: None)
+    study = run(spec, home, view=RecordingView())
     assert [trial.status for trial in study.trials] == ["failed", "failed", "complete"]
     assert "nan after epoch 3" in reason(study.trials[0])
     assert "inf after epoch 3" in reason(study.trials[1])
@@ -178,7 +179,7 @@ def test_checkpoints_elsewhere_are_counted_where_they_are(home: Home, tmp_path: 
         budget={"trials": 1},
         storage={"checkpoints": str(tmp_path / "shared")},
     )
-    study = run(spec, home, view=lambda spec: lambda event: None)
+    study = run(spec, home, view=RecordingView())
     taken = sum(path.stat().st_size for path in (tmp_path / "shared").rglob("*.json"))
     assert study_json(study, home)["checkpoint_bytes"] == taken > 0
 
@@ -187,10 +188,11 @@ def test_a_ledger_on_a_network_file_system_is_warned_of(home: Home, monkeypatch:
     """By `run` as it begins, and by `doctor`."""
     monkeypatch.setattr("hpo.driver.session.network_file_system", lambda url: "nfs4")
     monkeypatch.setattr("hpo.ledger.storage.network_file_system", lambda url: "nfs4")
-    notices: list[str] = []
+    monkeypatch.setattr("hpo.ledger.sqlite.network_file_system", lambda url: "nfs4")
+    view = RecordingView()
     spec = synthetic_spec("afar", extra={"seconds": 0.0, "light": True}, budget={"trials": 1})
-    run(spec, home, view=lambda spec: lambda event: notices.append(event.text))
-    assert [text for text in notices if "network file system (nfs4)" in text]
+    run(spec, home, view=view)
+    assert [text for text in view.texts if "network file system (nfs4)" in text]
     found = doctor._ledger(home)
     assert found.state == "warning"
     assert "network file system (nfs4)" in found.text
@@ -200,4 +202,4 @@ def test_all_trials_fail_and_the_reason_is_given(home: Home) -> None:
     """A worker that cannot even import its trainer."""
     spec = synthetic_spec("lost", trainer="tests.synthetic:no_such_function", budget={"trials": 1})
     with pytest.raises(NoTrialSucceeded, match="no_such_function"):
-        run(spec, home, view=lambda spec: lambda event: None)
+        run(spec, home, view=RecordingView())

@@ -8,26 +8,16 @@ import pytest
 from mlflow import MlflowClient
 
 from hpo.driver import run as launch
-from hpo.driver.conductor import Event
 from hpo.errors import NoTrialSucceeded, UsageError
 from hpo.home import Home
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
-from hpo.spec.study import Spec
 from hpo.tracking.runs import TRIAL_TAG
 from tests.conftest import synthetic_spec
+from tests.support.views import RecordingView
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
-
-
-def silent(spec: Spec):
-    """A view that shows nothing."""
-
-    def listener(event: Event) -> None:
-        pass
-
-    return listener
 
 
 def runs_by_trial(study: StudyRecord, home: Home) -> dict[int, object]:
@@ -92,7 +82,7 @@ def test_every_way_a_trial_can_end(home: Home) -> None:
         concurrency=1,
         retries=1,
     )
-    study = launch.run(spec, home, view=silent)
+    study = launch.run(spec, home, view=RecordingView())
     assert outcomes(study) == {0: "complete", 1: "pruned", 2: "failed", 3: "failed", 4: "failed"}
     assert "nan after epoch 3" in reason(study.trials[2])
     assert len(study.trials[2].epochs) == 2, "a NaN trial stops at once and its NaN is no value"
@@ -117,7 +107,7 @@ def test_a_lost_worker_goes_on_from_its_checkpoint(home: Home) -> None:
         extra={"seconds": 0.0, "exit_at": 4, "exit_once": True},
         budget={"trials": 1},
     )
-    study = launch.run(spec, home, view=silent)
+    study = launch.run(spec, home, view=RecordingView())
     (trial,) = study.trials
     assert trial.complete
     assert [attempt.resumed_after for attempt in trial.attempts] == [0, 3]
@@ -127,9 +117,9 @@ def test_a_lost_worker_goes_on_from_its_checkpoint(home: Home) -> None:
 
 def test_one_worker_serves_all_trials_and_the_seed_decides(home: Home) -> None:
     """The same seed gives the same configurations, and the actor's process stays the same."""
-    first = launch.run(synthetic_spec("first", concurrency=1), home, view=silent)
-    second = launch.run(synthetic_spec("second", concurrency=1), home, view=silent)
-    other = launch.run(synthetic_spec("other", concurrency=1, seed=1), home, view=silent)
+    first = launch.run(synthetic_spec("first", concurrency=1), home, view=RecordingView())
+    second = launch.run(synthetic_spec("second", concurrency=1), home, view=RecordingView())
+    other = launch.run(synthetic_spec("other", concurrency=1, seed=1), home, view=RecordingView())
     assert [trial.values for trial in first.trials] == [trial.values for trial in second.trials]
     assert [trial.values for trial in first.trials] != [trial.values for trial in other.trials]
     pids = {attempt.pid for trial in first.trials for attempt in trial.attempts}
@@ -141,13 +131,18 @@ def test_interrupted_study_is_resumed_to_the_same_end(home: Home) -> None:
     """A stop in the middle leaves nothing RUNNING; resuming finishes the same trials."""
     budget = {"trials": 6, "hours": 0.2 / 3600, "when_reached": "checkpoint"}
     spec = synthetic_spec("stopped", extra={"seconds": 0.2}, budget=budget, concurrency=2)
-    launch.run(spec, home, view=silent)  # where Ray's first worker takes longer than that to start, nothing is trained
+    launch.run(
+        spec, home, view=RecordingView()
+    )  # where Ray's first worker takes longer than that to start, nothing is trained
     halted = load_study(open_storage(home.ledger_url), "stopped")
     assert halted.ended is not None
     assert halted.ended.startswith("budget.hours")
     assert {trial.status for trial in halted.trials if trial.started} <= {"interrupted"}
     study = launch.resume(
-        "stopped", home, view=silent, changes=lambda old: old.model_copy(update={"budget": synthetic_spec().budget})
+        "stopped",
+        home,
+        view=RecordingView(),
+        changes=lambda old: old.model_copy(update={"budget": synthetic_spec().budget}),
     )
     assert len(study.trials) == 8
     assert set(outcomes(study).values()) <= {"complete", "pruned"}
@@ -160,17 +155,17 @@ def test_all_trials_fail(home: Home) -> None:
     """The study ends with an error of its own that says why the first trial failed."""
     spec = synthetic_spec("doomed", extra={"crash_at": 1}, budget={"trials": 2})
     with pytest.raises(NoTrialSucceeded, match="a crash on demand"):
-        launch.run(spec, home, view=silent)
+        launch.run(spec, home, view=RecordingView())
 
 
 def test_a_second_study_of_the_same_name_is_refused(home: Home) -> None:
     """Two studies of one name never merge."""
-    launch.run(synthetic_spec("twin", budget={"trials": 1}), home, view=silent)
+    launch.run(synthetic_spec("twin", budget={"trials": 1}), home, view=RecordingView())
     with pytest.raises(UsageError, match="exists already"):
-        launch.run(synthetic_spec("twin", budget={"trials": 1}), home, view=silent)
+        launch.run(synthetic_spec("twin", budget={"trials": 1}), home, view=RecordingView())
 
 
 def test_more_than_any_node_has_is_refused_at_once(home: Home) -> None:
     """No trial waits for ever for resources that do not exist."""
     with pytest.raises(UsageError, match="no node has them"):
-        launch.run(synthetic_spec("greedy", resources={"cpus": 64}), home, view=silent)
+        launch.run(synthetic_spec("greedy", resources={"cpus": 64}), home, view=RecordingView())

@@ -30,6 +30,7 @@ from hpo.spec.study import Spec
 from reports.analysis.answer import answer
 from reports.page.cards import cards
 from tests.conftest import synthetic_spec
+from tests.support.views import RecordingView
 from trainers.api import EpochMetrics
 
 LR = {"type": "float", "low": 1e-4, "high": 1.0, "log": True}
@@ -210,7 +211,7 @@ def test_what_cannot_be_used_ends_before_anything_is_spent(
     name = str(tmp_path / source) if source.endswith(".yaml") else source
     later = spec("later", warm_start=[name], space=space or {"train.lr": LR}, enqueue=[], tracking={"enabled": False})
     with pytest.raises(UsageError, match=message) as caught:
-        launch.run(later, home, view=lambda _: lambda event: None)
+        launch.run(later, home, view=RecordingView())
     assert isinstance(caught.value, HpoError)
     assert caught.value.exit_code == 2
     assert study_names(open_storage(home.ledger_url)) == ["earlier"]

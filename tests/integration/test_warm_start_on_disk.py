@@ -8,12 +8,11 @@ import pytest
 from mlflow import MlflowClient
 
 from hpo.driver import run as launch
-from hpo.driver.conductor import Event
 from hpo.home import Home
 from hpo.results.pareto import front
-from hpo.spec.study import Spec
 from hpo.tracking.runs import TRIAL_TAG
 from tests.conftest import synthetic_spec
+from tests.support.views import RecordingView
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
 
@@ -21,14 +20,7 @@ QUALITY = {"type": "float", "low": 0.0, "high": 1.0}
 
 
 def test_a_small_study_gives_a_larger_one_its_best(home: Home, tmp_path: Path) -> None:
-    heard: list[str] = []
-
-    def view(spec: Spec):
-        def listener(event: Event) -> None:
-            heard.append(event.text)
-
-        return listener
-
+    view = RecordingView()
     light = {"seconds": 0.0, "light": True}
     small = synthetic_spec("small", extra=light, tracking={"enabled": False}, budget={"trials": 6})
     best = launch.run(small, home, view=view).best
@@ -49,7 +41,7 @@ def test_a_small_study_gives_a_larger_one_its_best(home: Home, tmp_path: Path) -
     study = launch.run(studied, home, view=view)
     assert study.trials[0].values == best.values
     assert str(study.trials[0].origin) == f"from small trial {best.number}"
-    assert any(text.startswith("warm start from small: ") for text in heard)
+    assert any(text.startswith("warm start from small: ") for text in view.texts)
     assert {trial.last.params for trial in front(study) if trial.last} == {5}
 
     client = MlflowClient(tracking_uri=home.mlflow_url)

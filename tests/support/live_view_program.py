@@ -17,6 +17,7 @@ from hpo.cli.display import live
 from hpo.cli.display.live import LiveView
 from hpo.driver.conductor import Event
 from hpo.driver.signals import SignalGuard
+from hpo.home import Home
 from tests.support.sample_records import busy
 
 
@@ -30,7 +31,8 @@ def main(how: str, folder: str) -> None:
     now = time.time()
     study = dataclasses.replace(busy(64), sessions=((now - 481, now),))
     ready = Path(folder) / "ready"
-    with SignalGuard("Go on with: hpo resume cifar10_b0") as guard, LiveView(study, Path(folder) / "log") as view:
+    with SignalGuard("Continue with: hpo resume cifar10_b0") as guard, LiveView(Home.at(Path(folder))) as view:
+        view.begin(study)
         stopped: list[str] = []
         guard.watch(stopped.append)
         if how == "broken":

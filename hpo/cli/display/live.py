@@ -6,81 +6,74 @@ import dataclasses
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import TracebackType
 
 from rich.text import Text
 
 from hpo.cli.display.painter import Painter, captured, interactive, last_line
-from hpo.cli.display.plain import Listener, PlainView, describe
+from hpo.cli.display.plain import PlainView, describe
 from hpo.cli.display.screen import Screen
 from hpo.driver import signals
 from hpo.driver.conductor import Event
+from hpo.driver.run import View
 from hpo.home import Home
 from hpo.ledger.outcome import classify
-from hpo.ledger.records import StudyRecord
+from hpo.ledger.records import StudyRecord, TrialRecord
 
 SAME_SESSION_S = 5.0
-"""A driver's own sign of life, given just before its view began, is at most this old."""
+"""A session whose last sign of life is at most this old is this driver's own: it began just before its view."""
 
 
 class LiveView:
-    """Shows a study from when it is entered until it is left, with what other code prints kept in a log file.
+    """Shows a study from `begin` until the block ends. What other code prints meanwhile goes to a log file.
 
-    Where showing it fails, the reason is printed in full and plain lines go on: the study must not suffer.
+    If the view itself breaks, it prints the reason in full and shows plain lines from then on: the study must not
+    suffer from it.
     """
 
-    def __init__(self, study: StudyRecord, log: Path) -> None:
-        """
-        Args:
-            study: the study as recorded when this driver began.
-            log: takes what libraries print meanwhile.
-        """
+    def __init__(self, home: Home) -> None:
         self.failure: Exception | None = None
-        """What broke the view, if anything did."""
-        self._study = study
-        self._trials = {trial.number: trial for trial in study.trials}
-        self._log = log
-        self._log_start = log.stat().st_size if log.exists() else 0
+        """The error that broke the view, if any."""
+        self._home = home
         self._stack = ExitStack()
         self._plain: PlainView | None = None
-        now = time.time()
-        *earlier, last = study.sessions or [(now, now)]
-        mine = now - last[1] < SAME_SESSION_S
-        self._earlier = tuple(earlier) if mine else study.sessions
-        self._began = last[0] if mine else now
 
     def __enter__(self) -> LiveView:
-        terminal = self._stack.enter_context(captured(self._log))
-        self._stack.callback(setattr, signals, "terminal", signals.terminal)
-        signals.terminal = terminal.fileno()
-        self._painter = self._stack.enter_context(Painter(self._screen, terminal))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The driver is done: it has left no trial running, and said so to the ledger alone.
-        horizon = self._study.spec.train.epochs
-        self._trials = {
-            number: dataclasses.replace(
-                trial, outcome=classify(epochs=len(trial.epochs), horizon=horizon, value=trial.value)
-            )
-            if trial.status == "running"
-            else trial
-            for number, trial in self._trials.items()
-        }
         self._stack.close()
-        self._report_failure()
-        if not self._log.stat().st_size:
-            self._log.unlink()
-        elif self._log.stat().st_size > self._log_start:
-            print(f"What libraries printed meanwhile: {self._log}", file=sys.stderr)
+
+    def begin(self, study: StudyRecord) -> None:
+        """Take the terminal and paint the study, as recorded when this driver began."""
+        self._study = study
+        self._trials = {trial.number: trial for trial in study.trials}
+        now = time.time()
+        *earlier, last = study.sessions or [(now, now)]
+        mine = now - last[1] < SAME_SESSION_S
+        self._earlier = tuple(earlier) if mine else study.sessions
+        self._began = last[0] if mine else now
+        self._log = self._home.study(study.name) / "driver.log"
+        self._log_start = self._log.stat().st_size if self._log.exists() else 0
+        self._stack.enter_context(self._painting())
+
+    @contextmanager
+    def _painting(self) -> Iterator[None]:
+        """Keep the terminal for the view alone; afterwards print there what went wrong."""
+        with captured(self._log) as terminal, ExitStack() as stack:
+            stack.callback(setattr, signals, "terminal", signals.terminal)
+            signals.terminal = terminal.fileno()
+            self._painter = stack.enter_context(Painter(self._screen, terminal))
+            yield
+            self._stop_running()
+        self._report()
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        """Show one event."""
         if event.trial is not None:
             # A new mapping each time: the painting thread may be looking at the old one.
             self._trials = {**self._trials, event.trial.number: event.trial}
@@ -89,10 +82,14 @@ class LiveView:
                 self._painter.say(describe(event, self._study.spec.train.epochs))
             self._painter.paint()
         if self._painter.failure is not None:
+            self._continue_in_plain_lines(event)
+
+    def _continue_in_plain_lines(self, event: Event) -> None:
+        if self._plain is None:
             self._stack.close()
-            self._report_failure()
-            self._plain = self._plain or PlainView(self._study.spec)
-            self._plain(event)
+            self._plain = PlainView()
+            self._plain.begin(self._study)
+        self._plain(event)
 
     def _screen(self) -> Screen:
         now = time.time()
@@ -105,25 +102,35 @@ class LiveView:
         note = last_line(self._log, self._log_start)
         return Screen(study, now, notes=(Text.from_ansi(note).plain,) if note else ())
 
-    def _report_failure(self) -> None:
-        if self._painter.failure is not None and self.failure is None:
+    def _stop_running(self) -> None:
+        """Show running trials as ended: the driver has stopped them and told only the ledger."""
+        self._trials = {number: self._stopped(trial) for number, trial in self._trials.items()}
+
+    def _stopped(self, trial: TrialRecord) -> TrialRecord:
+        if trial.status != "running":
+            return trial
+        horizon = self._study.spec.train.epochs
+        outcome = classify(epochs=len(trial.epochs), horizon=horizon, value=trial.value)
+        return dataclasses.replace(trial, outcome=outcome)
+
+    def _report(self) -> None:
+        """Print what went wrong and where the output of libraries is."""
+        if self._painter.failure is not None:
             self.failure = self._painter.failure
             traceback.print_exception(self.failure)
-            print("The live view failed, as told above; the study goes on without it.", file=sys.stderr)
+            print("The live view failed with the error above; the study continues without it.", file=sys.stderr)
+        if not self._log.stat().st_size:
+            self._log.unlink()
+        elif self._log.stat().st_size > self._log_start:
+            print(f"Output of libraries during the run: {self._log}", file=sys.stderr)
 
 
-@contextmanager
-def choose(home: Home, *, verbose: bool = False) -> Iterator[Callable[[StudyRecord], Listener]]:
-    """Yields what makes the view of a study that has just been opened; the terminal is given back at the end.
+def console_view(home: Home, *, verbose: bool = False) -> AbstractContextManager[View]:
+    """The view that suits stderr. The terminal is given back when the block ends.
 
-    The live view where stderr is a terminal that can be painted on. Plain lines in a pipe, in CI, with TERM=dumb,
-    and where the output of others was asked for (`verbose`), which a live view would keep off the terminal.
+    A live view if stderr is a terminal that can be painted on. Plain lines in a pipe, in CI, with TERM=dumb, and with
+    `verbose`, which asks for the output of libraries that a live view would keep off the terminal.
     """
-    with ExitStack() as stack:
-
-        def view(study: StudyRecord) -> Listener:
-            if verbose or not interactive(sys.stderr):
-                return PlainView(study.spec)
-            return stack.enter_context(LiveView(study, home.study(study.name) / "driver.log"))
-
-        yield view
+    if verbose or not interactive(sys.stderr):
+        return nullcontext(PlainView())
+    return LiveView(home)

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from typing import TextIO
 
 from hpo.driver.conductor import Event
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.pareto import front
 from hpo.results.summary import configuration, counts
-from hpo.spec.study import Spec
 from hpo.text import percent, short_names
 from hpo.tracking.runs import tracking_server
 
-Listener = Callable[[Event], None]
-
 
 class PlainView:
-    """Prints events as they come. The best value so far stands on every line that changes it."""
+    """Prints one line per event, and another when a trial becomes the best so far."""
 
-    def __init__(self, spec: Spec, stream: TextIO | None = None) -> None:
-        self._horizon = spec.train.epochs
+    def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._best = -1.0
+
+    def begin(self, study: StudyRecord) -> None:
+        """Start the clock."""
+        self._epochs = study.spec.train.epochs
         self._began = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
-        self._line(describe(event, self._horizon))
+        self._line(describe(event, self._epochs))
         trial = event.trial
         if event.kind == "finished" and trial and trial.complete and (trial.value or 0.0) > self._best:
             self._best = trial.value or 0.0

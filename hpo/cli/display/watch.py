@@ -63,7 +63,8 @@ def _paint(study: StudyRecord, looks: Iterator[StudyRecord]) -> None:
 
 
 def _print(study: StudyRecord, looks: Iterator[StudyRecord]) -> None:
-    view = PlainView(study.spec, sys.stdout)
+    view = PlainView(sys.stdout)
+    view.begin(study)
     before: StudyRecord | None = None
     for look in itertools.chain([study], looks):
         for event in events(before, look):

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from hpo.cli.display.live import choose
+from hpo.cli.display.live import console_view
 from hpo.cli.display.painter import interactive
 from hpo.cli.display.plain import PlainView, closing
 from hpo.cli.display.screen import Screen
@@ -112,7 +112,8 @@ def test_markup_in_a_reason_is_text() -> None:
 
 def printed(*shown: Event) -> list[str]:
     stream = io.StringIO()
-    view = PlainView(SPEC, stream)
+    view = PlainView(stream)
+    view.begin(study())
     for event in shown:
         view(event)
     return [line[8:] for line in stream.getvalue().splitlines()]
@@ -223,10 +224,10 @@ def test_a_live_view_needs_a_terminal_that_can_be_painted_on(environment: dict[s
 
 
 def test_a_pipe_gets_plain_lines(home, capsys: pytest.CaptureFixture[str]) -> None:
-    with choose(home) as view:
-        listener = view(study())
-        assert isinstance(listener, PlainView)
-        listener(Event("started", trial(0, 0)))
+    with console_view(home) as view:
+        assert isinstance(view, PlainView)
+        view.begin(study())
+        view(Event("started", trial(0, 0)))
     captured = capsys.readouterr()
     assert "trial 0 started" in captured.err
     assert captured.out == ""

@@ -18,6 +18,7 @@ from hpo.ledger import writer as ledger_module
 from hpo.ledger.lock import LEASE_S, Lease, study_lock
 from hpo.ledger.writer import Ledger
 from tests.conftest import synthetic_spec
+from tests.support.views import RecordingView
 
 SPEC = synthetic_spec("leased")
 
@@ -113,7 +114,7 @@ def refused(home: Home) -> None:
     """A study that cannot start from what it names."""
     spec = synthetic_spec("leased", warm_start=["nowhere"])
     with pytest.raises(UsageError, match="nowhere is no study here"):
-        run(spec, home, view=lambda study: lambda event: None)
+        run(spec, home, view=RecordingView())
 
 
 def test_a_refused_study_leaves_nothing_behind(tmp_path: Path) -> None:
