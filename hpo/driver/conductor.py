@@ -263,12 +263,13 @@ class Conductor:
         if now - self._beat > HEARTBEAT_S:
             self._beat = now
             self.ledger.heartbeat()
-        if self.spec.budget.hours is not None:
+        if self.spec.budget.hours is not None or self.spec.budget.gpu_hours is not None:
             self._check_budget()
 
     def _check_budget(self) -> None:
         if self.ending is None:
-            self._end(reached(self.ledger.study, self._spent + self._clock() - self._began))
+            now = self._clock()
+            self._end(reached(self.ledger.study, self._spent + now - self._began, now))
 
     def _check_patience(self) -> None:
         """To be called when a trial is complete."""

@@ -8,37 +8,28 @@ from collections.abc import Sequence
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.writer import Ledger
 from hpo.results.confirmation import seed_noise
+from hpo.results.gpu_hours import DEFINITION, gpu_hours
 from hpo.search.regret_bound import regret_bound
 
 
-def reached(study: StudyRecord, seconds: float) -> str | None:
-    """Which part of the budget is used up, in words, None while there is something left of each.
+def reached(study: StudyRecord, seconds: float, now: float | None = None) -> str | None:
+    """The part of the budget that is used up, in words; None while something is left of every part.
 
-    The number of trials is not among them: those that were begun within it are trained as if there were more to come.
+    `budget.trials` is not checked here: trials that began within it train as if more were to come.
 
     Args:
         seconds: wall-clock of all the study's drivers.
+        now: until when running trials have used GPUs, seconds since the epoch; None: until the newest record.
     """
     budget = study.spec.budget
     if budget.hours is not None and seconds >= budget.hours * 3600:
         return f"budget.hours: {budget.hours:g} hours are used up"
-    if budget.gpu_hours is not None and gpu_seconds(study) >= budget.gpu_hours * 3600:
-        return f"budget.gpu_hours: {budget.gpu_hours:g} GPU-hours are used up"
+    if budget.gpu_hours is not None and gpu_hours(study, now) >= budget.gpu_hours:
+        return f"budget.gpu_hours: {budget.gpu_hours:g} GPU-hours are used up ({DEFINITION})"
     best = study.best
     if budget.target is not None and best is not None and (best.value or 0.0) >= budget.target:
         return f"budget.target: trial {best.number} reached {best.value:g}, asked for was {budget.target:g}"
     return None
-
-
-def gpu_seconds(study: StudyRecord) -> float:
-    """GPU-seconds of all recorded epochs; a fraction of a GPU counts as such."""
-    asked = study.spec.resources.gpus
-    each = 1.0 if asked == "auto" else float(asked)
-    return each * sum(trial.seconds for trial in study.trials if _on_gpu(trial))
-
-
-def _on_gpu(trial: TrialRecord) -> bool:
-    return any((attempt.device or "").startswith("cuda") for attempt in trial.attempts)
 
 
 class Patience:

@@ -44,6 +44,11 @@ class Attempt:
     """The worker's process."""
     lost: str | None = None
     """Why it ended without an outcome, once known."""
+    gpus: float | None = None
+    """GPUs it held, if they are NVIDIA's; None in records that are older than this field."""
+    ended: float | None = None
+    """When its worker was free again, where the trial's own end does not say so: lost, interrupted or left by a dead
+    driver. None also in records that are older than this field."""
 
 
 @dataclass(frozen=True)

@@ -232,13 +232,15 @@ class Ledger:
         return self._begin(dataclasses.replace(trial, outcome=None))
 
     def _begin(self, trial: TrialRecord) -> TrialRecord:
-        attempt = Attempt(started=time.time(), resumed_after=len(trial.epochs))
+        asked = self.spec.resources.gpus
+        gpus = 1.0 if asked == "auto" else float(asked)
+        attempt = Attempt(started=time.time(), resumed_after=len(trial.epochs), gpus=gpus)
         return self._start(dataclasses.replace(trial, attempts=(*trial.attempts, attempt)))
 
     @_repeated
     def lose(self, number: int, reason: str) -> TrialRecord:
         """Record that the current attempt lost its worker; `resume` begins the next one."""
-        return self._start(self._with_attempt(self._trials[number], lost=reason))
+        return self._start(self._with_attempt(self._trials[number], lost=reason, ended=time.time()))
 
     @_repeated
     def place(self, number: int, host: str, device: str, pid: int) -> None:
@@ -277,6 +279,8 @@ class Ledger:
         trial = self._trials[number]
         if self._storage.get_trial(self._ids[number]).state.is_finished():  # repeated after a lost answer
             return self._keep(self._read(number))
+        if not outcome.final and trial.attempts[-1].ended is None:  # Optuna records when the others ended
+            trial = self._start(self._with_attempt(trial, ended=time.time()))
         self._storage.set_trial_user_attr(self._ids[number], form.OUTCOME_KEY, form.outcome_to_json(outcome))
         state = TrialState[OPTUNA_STATE[outcome.ending]]
         values = self._values(trial) if outcome.ending in (Ending.COMPLETE, Ending.PRUNED) else None
@@ -359,7 +363,14 @@ class Ledger:
                     pruned_at=trial.pruned_at,
                 )
             if trial.outcome != outcome or frozen.state.name != OPTUNA_STATE[outcome.ending]:
+                if trial.attempts[-1].ended is None:  # its worker died with the driver, not now
+                    self._start(self._with_attempt(trial, ended=self._left(trial)))
                 self.finish(trial.number, outcome)
+
+    def _left(self, trial: TrialRecord) -> float:
+        """When the driver before this one, which left a trial RUNNING, last gave a sign of life."""
+        signs = [end for start, end in self._sessions if start != self._session]
+        return max([trial.attempts[-1].started, *(epoch.recorded for epoch in trial.epochs[-1:]), *signs])
 
     def _requeue_half_asked(self) -> None:
         """Put trials back that Optuna has begun but nobody has: `ask` was cut off. Their number and whatever

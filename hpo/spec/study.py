@@ -85,7 +85,8 @@ class Budget(Section):
     hours: float | None = Field(default=None, gt=0)
     """Wall-clock hours; null for no limit."""
     gpu_hours: float | None = Field(default=None, gt=0)
-    """Hours of GPUs that trials train on; half a GPU for two hours is one. null for no limit."""
+    """GPU-hours: the time that trials hold a GPU, start-up and lost attempts included; half a GPU for two hours is one
+    GPU-hour. A confirmation is not counted. null for no limit."""
     target: float | None = Field(default=None, gt=0, le=1)
     """Validation accuracy of a complete trial that is good enough, 0 to 1; null: there is always better."""
     patience: int | None = Field(default=None, ge=1)

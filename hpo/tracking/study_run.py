@@ -14,6 +14,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 from hpo.results.best import training
 from hpo.results.confirmation import evaluate
+from hpo.results.gpu_hours import gpu_hours_until
 from hpo.results.summary import description
 from hpo.spec.study import Spec
 from hpo.tracking.runs import PARENT_TAG, Store, ms, numbers
@@ -23,8 +24,8 @@ Figures = Callable[[StudyRecord], Mapping[str, bytes]]
 
 DESCRIPTION_TAG, BEST_TAG, DRAWN_TAG = "mlflow.note.content", "hpo.best_trial", "hpo.plots"
 SPECIFICATION, BEST, DATA, PLOTS = "specification.yaml", "best.yaml", "data.json", "plots"
-POINTS_PER_CALL = 200
-"""MLflow takes at most 1,000 metrics per call; a point has at most five and is never split."""
+METRICS_PER_CALL = 1000
+"""The most that MLflow takes."""
 SOURCES = {
     "cifar10": "https://www.cs.toronto.edu/~kriz/cifar.html",
     "cifar100": "https://www.cs.toronto.edu/~kriz/cifar.html",
@@ -44,21 +45,20 @@ class Point:
 
 def course(study: StudyRecord) -> Iterator[Point]:
     """The incumbent over the number of trials that have ended, from the first complete one on."""
-    final = [trial for trial in study.trials if trial.outcome is not None and trial.outcome.final]
+    ended = [trial for trial in study.trials if trial.outcome is not None and trial.outcome.final]
+    ended.sort(key=lambda trial: (trial.finished or 0.0, trial.number))
+    charged = gpu_hours_until(study, [trial.finished or 0.0 for trial in ended])
     best: TrialRecord | None = None
-    hours = 0.0
-    for step, trial in enumerate(sorted(final, key=lambda one: (one.finished or 0.0, one.number)), 1):
-        hours += trial.seconds / 3600
+    worker_hours = 0.0
+    for step, (trial, gpu_hours) in enumerate(zip(ended, charged, strict=True), 1):
+        worker_hours += trial.seconds / 3600
         if trial.complete and (best is None or _rank(trial) > _rank(best)):
             best = trial
         if best is not None and best.last is not None:
-            values = {key: value for key, value in numbers(best.last).items() if key.startswith("val_")}
-            yield Point(
-                step,
-                trial.finished or 0.0,
-                {f"incumbent/{key}": value for key, value in values.items()}
-                | {"incumbent/trial": float(best.number), "spent/worker_hours": hours},
-            )
+            values = {f"incumbent/{key}": value for key, value in numbers(best.last).items() if key.startswith("val_")}
+            values |= {"incumbent/trial": float(best.number), "spent/worker_hours": worker_hours}
+            values |= {"spent/gpu_hours": gpu_hours} if gpu_hours else {}
+            yield Point(step, trial.finished or 0.0, values)
 
 
 def _rank(trial: TrialRecord) -> tuple[float, int]:
@@ -72,8 +72,8 @@ class Page:
         self._store = store
         self._sent: dict[str, str] = {}
         """Newest content by tag or file."""
-        self._steps: set[int] | None = None
-        """The points that are there."""
+        self._steps: dict[str, set[int]] = {}
+        """The steps that are there, by metric; read when a metric is first sent."""
         self._filed: tuple[Spec, TrialRecord | None] | None = None
         """What the files were made of."""
 
@@ -164,19 +164,23 @@ class Page:
     def _send(self, points: Iterable[Point]) -> None:
         from mlflow.entities import Metric
 
-        if self._steps is None:
-            history = self._store.client.get_metric_history(self._store.parent, "incumbent/trial")
-            self._steps = {point.step for point in history}
-        missing = [point for point in points if point.step not in self._steps]
-        for start in range(0, len(missing), POINTS_PER_CALL):
-            chosen = missing[start : start + POINTS_PER_CALL]
-            metrics = [
-                Metric(key, value, int(point.at * 1000), point.step)
-                for point in chosen
-                for key, value in point.values.items()
-            ]
-            self._store.client.log_batch(self._store.parent, metrics)
-            self._steps |= {point.step for point in chosen}
+        missing = [
+            Metric(key, value, int(point.at * 1000), point.step)
+            for point in points
+            for key, value in point.values.items()
+            if point.step not in self._steps_of(key)
+        ]
+        for start in range(0, len(missing), METRICS_PER_CALL):
+            chosen = missing[start : start + METRICS_PER_CALL]
+            self._store.client.log_batch(self._store.parent, chosen)
+            for metric in chosen:
+                self._steps[metric.key].add(metric.step)
+
+    def _steps_of(self, key: str) -> set[int]:
+        if key not in self._steps:
+            history = self._store.client.get_metric_history(self._store.parent, key)
+            self._steps[key] = {point.step for point in history}
+        return self._steps[key]
 
     # ------------------------------------------------------------------------------- compare and repair
 
@@ -228,7 +232,7 @@ class Page:
             if run not in kept:
                 self._store.delete(run)
         runs.parents[:] = kept
-        self._sent, self._steps, self._filed = {}, None, None
+        self._sent, self._steps, self._filed = {}, {}, None
         self.finish(study)
         for found in (*runs.trials.values(), *runs.retrainings.values()):
             for run in found:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.confirmation import Confirmation, confirmation
+from hpo.results.gpu_hours import confirmation_gpu_hours, gpu_hours
 from hpo.results.paired_tests import Interval
 from reports.analysis.intervals import Estimate, difference, wilson
 from reports.analysis.stages import Stages
@@ -39,8 +40,10 @@ class Cost:
     saved_epochs: int
     saved_seconds: float
     """Worker seconds that the pruned trials would still have needed, from their own speed and later image sizes."""
-    gpu_hours: float | None
-    """None if no trial ran on a GPU."""
+    gpu_hours: float
+    """0 if no trial ran on a GPU."""
+    confirmation_gpu_hours: float
+    """GPU-hours of the trainings that confirmed the best trials; no other figure includes them."""
 
     @property
     def saved_share(self) -> float:
@@ -137,17 +140,14 @@ def cost(study: StudyRecord) -> Cost:
     lengths: dict[int, float] = {}
     for span in spans(study):
         lengths[span.trial] = lengths.get(span.trial, 0.0) + span.seconds
-    devices = [attempt.device or "" for trial in study.trials for attempt in trial.attempts]
-    time = account(study)
-    gpus = study.spec.resources.gpus
-    per_trial = 1.0 if gpus == "auto" else float(gpus)
     return Cost(
         started=sum(trial.started for trial in study.trials),
         epochs=sum(len(trial.epochs) for trial in study.trials),
-        time=time,
+        time=account(study),
         saved_epochs=sum(horizon - len(trial.epochs) for trial in pruned),
         saved_seconds=sum(
             (trial.seconds or lengths.get(trial.number, 0.0)) * stages.remaining(trial) for trial in pruned
         ),
-        gpu_hours=time.busy * per_trial / 3600 if any(device.startswith("cuda") for device in devices) else None,
+        gpu_hours=gpu_hours(study),
+        confirmation_gpu_hours=confirmation_gpu_hours(study),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hpo.ledger.records import Attempt, EpochRecord, StudyRecord, TrialRecord
+from hpo.results.gpu_hours import newest_record, released
 
 START, TRAIN, EVAL, OTHER, LOST = (
     "start-up",
@@ -46,16 +47,16 @@ class Span:
 
 def spans(study: StudyRecord) -> tuple[Span, ...]:
     """All attempts, in order of their start."""
-    alive = max((end for _, end in study.sessions), default=0.0)
+    now = newest_record(study)
     attempts = [
-        _span(trial, attempt, following, alive)
+        _span(trial, attempt, following, end)
         for trial in study.trials
-        for attempt, following in itertools.zip_longest(trial.attempts, trial.attempts[1:])
+        for attempt, following, end in itertools.zip_longest(trial.attempts, trial.attempts[1:], released(trial, now))
     ]
     return tuple(sorted(attempts, key=lambda span: span.start))
 
 
-def _span(trial: TrialRecord, attempt: Attempt, following: Attempt | None, alive: float) -> Span:
+def _span(trial: TrialRecord, attempt: Attempt, following: Attempt | None, end: float) -> Span:
     until = following.resumed_after if following else len(trial.epochs)
     epochs = trial.epochs[attempt.resumed_after : until]
     segments: list[Segment] = []
@@ -64,21 +65,11 @@ def _span(trial: TrialRecord, attempt: Attempt, following: Attempt | None, alive
         between = OTHER if segments else START
         segments += _segments(epoch, cursor, between)
         cursor = max(cursor, epoch.recorded)
-    end = _end(trial, attempt, following, cursor, alive)
     if end > cursor:
         segments.append(Segment(_tail(trial, attempt, following, bool(epochs)), cursor, end))
     worker = f"{attempt.host} · {attempt.pid}" if attempt.pid is not None else "not placed"
     kept = tuple(segment for segment in segments if segment.end > segment.start)
     return Span(trial.number, trial.status, worker, attempt.started, end, kept)
-
-
-def _end(trial: TrialRecord, attempt: Attempt, following: Attempt | None, last: float, alive: float) -> float:
-    """When the worker was free again; the last report if a driver that stopped cut the attempt off."""
-    if following is not None:
-        return max(last, following.started) if attempt.lost else last
-    if trial.finished is not None:
-        return max(last, trial.finished)
-    return max(last, alive) if trial.outcome is None else last
 
 
 def _tail(trial: TrialRecord, attempt: Attempt, following: Attempt | None, reported: bool) -> str:

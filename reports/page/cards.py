@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 from hpo.results.confirmation import Confirmation
+from hpo.results.gpu_hours import DEFINITION
 from hpo.results.warm_start_effect import best_by_origin, effect
 from hpo.text import duration, percent
 from reports.analysis.answer import Answer, TestAccuracy
@@ -103,7 +104,8 @@ def _gain_interval(answer: Answer) -> str:
 
 def _cost(answer: Answer) -> Card:
     cost = answer.cost
-    gpu = f"{cost.gpu_hours:,.1f} GPU-hours; " if cost.gpu_hours is not None else ""
+    gpu = f"{cost.gpu_hours:,.1f} GPU-hours ({DEFINITION}); " if cost.gpu_hours else ""
+    gpu += f"{cost.confirmation_gpu_hours:,.1f} more for the confirmation; " if cost.confirmation_gpu_hours else ""
     return Card(
         "Cost in worker time",
         duration(cost.time.busy),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,16 +14,18 @@ from hpo.cli.display.plain import closing
 from hpo.driver.conductor import Conductor, Event
 from hpo.driver.run import resume
 from hpo.driver.session import succeeded
-from hpo.driver.stopping import gpu_seconds, reached
+from hpo.driver.stopping import reached
 from hpo.errors import NoTrialSucceeded
 from hpo.export.incumbent import Incumbent
 from hpo.home import Home
+from hpo.ledger import writer
 from hpo.ledger.outcome import Ending
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import Repeat, StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.results.confirmation import pooled_deviation, seed_noise
+from hpo.results.gpu_hours import gpu_hours
 from hpo.results.progress import progress
 from hpo.spec.study import Spec
 from hpo.validation.loader import parse_spec
@@ -119,12 +122,38 @@ def test_without_a_rung_left_a_trial_trains_to_its_end() -> None:
     assert {one.status for one in record.trials} == {"complete"}
 
 
-def test_gpu_hours_count_shares_of_gpus() -> None:
-    """Two trials at half a GPU: six epochs; what is in its seventh finishes it."""
-    record, _, _ = ran({"gpu_hours": 3, "when_reached": "checkpoint"}, resources={"gpus": 0.5})
-    assert lengths(record) == [4, 3]
-    assert record.ended == "budget.gpu_hours: 3 GPU-hours are used up"
-    assert gpu_seconds(record) == pytest.approx(0.5 * HOUR * sum(lengths(record)))
+def test_gpu_hours_end_a_study_and_count_shares_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two trials hold half a GPU each: together an hour of a GPU is used up every hour."""
+    world = virtual_time(monkeypatch, a_spec({"gpu_hours": 3, "when_reached": "checkpoint"}, resources={"gpus": 0.5}))
+    record = world.run()
+    assert lengths(record) == [3, 3]
+    assert record.ended is not None
+    assert record.ended.startswith("budget.gpu_hours: 3 GPU-hours are used up")
+    assert gpu_hours(record) == pytest.approx(0.5 * sum(lengths(record)))
+
+
+def test_a_running_trial_uses_up_gpu_hours_during_a_long_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows before its first report that it runs on a GPU; then its start-up counts too."""
+    world = virtual_time(monkeypatch, a_spec({"gpu_hours": 1.5}), slots=1)
+    conductor = world.conductor
+    assert conductor.next_trial() is not None
+    world.now = 10.0
+    conductor.on_placed(0, "node", "cuda", 1)
+    conductor.on_epoch(0, EpochMetrics(epoch=1, val_accuracy=0.5, seconds=1.0))
+    conductor.tick()
+    assert conductor.ending is None
+    world.now = 1.5 * HOUR
+    conductor.tick()
+    assert conductor.ending is not None
+
+
+def virtual_time(monkeypatch: pytest.MonkeyPatch, spec: Spec, slots: int = 2) -> World:
+    """A world whose ledger is on virtual time too."""
+    worlds: list[World] = []
+    clock = SimpleNamespace(time=lambda: worlds[0].now if worlds else 0.0)
+    monkeypatch.setattr(writer, "time", clock)
+    worlds.append(World(create(InMemoryStorage(), spec), slots))
+    return worlds[0]
 
 
 def test_a_target_counts_when_a_full_training_reaches_it() -> None:

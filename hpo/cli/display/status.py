@@ -21,6 +21,7 @@ from hpo.ledger.storage import open_existing
 from hpo.redact import redact
 from hpo.results.confirmation import confirmation
 from hpo.results.confirmation_text import confirmation_json, lines
+from hpo.results.gpu_hours import DEFINITION, gpu_hours
 from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
 from hpo.results.summary import configuration, counts
@@ -55,6 +56,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     )
     if study.ended:
         console.print(escape(f"ended: {study.ended}"), highlight=False)
+    if charged := gpu_hours(study):
+        console.print(f"GPU-hours: {charged:.2f} ({DEFINITION})", highlight=False)
     confirmed = confirmation(study)
     for line in lines(confirmed) if confirmed else ():
         console.print(escape(line), highlight=False)
@@ -136,6 +139,7 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "seconds": study.seconds,
         "best": study.best.number if study.best else None,
         "best_val_accuracy": study.best.value if study.best else None,
+        "gpu_hours": gpu_hours(study),
         "ended": study.ended,
         "confirmation": confirmation_json(confirmation(study)),
         "checkpoint_bytes": checkpoint_bytes(study, home),

@@ -1,0 +1,99 @@
+"""GPU-hours: what a study is charged for. The budget, `hpo status`, the report and MLflow all ask here.
+
+Charged is the time that a worker holds a GPU for a trial, start-up included, times the share of a GPU that the trial
+gets. Every attempt counts, also one whose worker died. A trial that is still running counts until now.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from hpo.ledger.records import Attempt, StudyRecord, TrialRecord
+from hpo.spec.study import Resources
+
+DEFINITION = "time that trials hold a GPU, start-up included"
+
+
+def gpu_hours(study: StudyRecord, now: float | None = None) -> float:
+    """GPU-hours of a study's trials; 0 where none ran on a GPU. Its confirmation is not among them.
+
+    Args:
+        now: until when to count, seconds since the epoch; None: until the newest record.
+    """
+    return gpu_hours_until(study, [newest_record(study) if now is None else now])[0]
+
+
+def gpu_hours_until(study: StudyRecord, moments: Sequence[float]) -> list[float]:
+    """The same until each of several moments."""
+    return _hours(study.trials, study.spec.resources, moments)
+
+
+def confirmation_gpu_hours(study: StudyRecord) -> float:
+    """GPU-hours of the trainings that confirmed a study's best trials, until the newest record of them."""
+    return _hours(study.repeats, study.spec.resources, [_newest(study.repeats)])[0]
+
+
+def newest_record(study: StudyRecord) -> float:
+    """When anything of a study was last recorded, seconds since the epoch: its trials are known until then."""
+    return max([_newest(study.trials), *(end for _, end in study.sessions)])
+
+
+def _newest(trials: Iterable[TrialRecord]) -> float:
+    moments = [0.0]
+    for trial in trials:
+        moments += [trial.finished or 0.0, *(attempt.ended or attempt.started for attempt in trial.attempts[-1:])]
+        moments += [epoch.recorded for epoch in trial.epochs[-1:]]
+    return max(moments)
+
+
+def released(trial: TrialRecord, now: float) -> list[float]:
+    """When the worker of each attempt was free again, or `now` if it still trains; seconds since the epoch."""
+    following = itertools.zip_longest(trial.attempts, trial.attempts[1:])
+    return [_released(trial, attempt, after, now) for attempt, after in following]
+
+
+def _released(trial: TrialRecord, attempt: Attempt, following: Attempt | None, now: float) -> float:
+    epochs = trial.epochs[attempt.resumed_after : following.resumed_after if following else None]
+    last = max([attempt.started, *(epoch.recorded for epoch in epochs)])
+    if attempt.ended is not None:
+        return max(last, attempt.ended)
+    if following is not None:  # recorded before attempts had an end of their own
+        return max(last, following.started) if attempt.lost else last
+    if trial.finished is not None:
+        return max(last, trial.finished)
+    return max(last, now) if trial.outcome is None else last
+
+
+def _hours(trials: Iterable[TrialRecord], resources: Resources, moments: Sequence[float]) -> list[float]:
+    now = max(moments, default=0.0)
+    attempts = [
+        (attempt, end) for trial in trials for attempt, end in zip(trial.attempts, released(trial, now), strict=True)
+    ]
+    attempts.sort(key=lambda item: item[0].started)
+    devices = _devices([attempt for attempt, _ in attempts], resources)
+    on_gpu = [item for item, device in zip(attempts, devices, strict=True) if device.startswith("cuda")]
+    start = np.array([attempt.started for attempt, _ in on_gpu])
+    end = np.array([end for _, end in on_gpu])
+    gpus = np.array([_gpus(attempt, resources) for attempt, _ in on_gpu])
+    return [float((gpus * (np.minimum(end, moment) - start).clip(min=0.0)).sum()) / 3600 for moment in moments]
+
+
+def _devices(attempts: Sequence[Attempt], resources: Resources) -> list[str]:
+    """The device of each attempt, given in order of their start.
+
+    A worker names its device with its first report. Until then it is taken for the device of the attempt before it,
+    or of the first that is known, because all trials of one driver run on the same kind of device.
+    """
+    asked = resources.device == "cuda" or (resources.gpus != "auto" and resources.gpus > 0)
+    device = next((attempt.device for attempt in attempts if attempt.device), "cuda" if asked else "cpu")
+    return [device := attempt.device or device for attempt in attempts]
+
+
+def _gpus(attempt: Attempt, resources: Resources) -> float:
+    """GPUs that the attempt held; recorded with it, since a resume may ask for another share."""
+    if attempt.gpus is not None:
+        return attempt.gpus
+    return 1.0 if resources.gpus == "auto" else float(resources.gpus)
