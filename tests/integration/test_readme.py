@@ -1,4 +1,4 @@
-"""Every command of the README is run, in its order, in one folder, as a person does who follows it."""
+"""Every command of the pages for newcomers runs, in its order, in one folder, as for a person who follows the page."""
 
 from __future__ import annotations
 
@@ -15,56 +15,75 @@ from tests.support.training import tiny_study
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
-README = REPOSITORY / "README.md"
+DOCS = REPOSITORY / "reports" / "docs"
+README, FIRST_STUDY, TRAINER = REPOSITORY / "README.md", DOCS / "first_study.md", DOCS / "trainer.md"
 
 STANDS_FOR = {
     "cifar10": tiny_study("cifar10"),
+    "my_study.yaml": tiny_study("my_study"),
     "paper_cifar10": """\
 data: {name: shapes, train_limit: 64, validation_limit: 40}
 model: {name: test_efficientnet, pretrained: false}
 train: {epochs: 1, batch_size: 16, progressive: {stages: 1, size: {end: 32}}}
 """,
 }
-"""What a shipped name is taken for here: a file of that name goes before it. The built-in drawings instead of CIFAR,
-whose download cannot be had everywhere, and a few steps instead of days. The commands stay as they are."""
-PLACEHOLDERS = {"SPEC": "cifar10", "NAME": "cifar10"}
+"""Files that stand for studies too large for a test: generated shapes instead of CIFAR, a few steps instead of days.
+A file of a shipped study's name takes precedence over it, so the commands stay as they are."""
+PLACEHOLDERS = {"SPEC": "cifar10", "NAME": "my_study"}
 ENDED_BY_CTRL_C = {"hpo ui": "Ctrl-C ends it."}
-"""Commands that serve until they are interrupted, and what they say once they do."""
+"""Commands that serve until they are interrupted, and the text that they print when they are ready."""
 ADAPTED = {"hpo ui": "hpo ui --port 0"}
 """Port 5000 may be taken on this machine."""
 NOT_RUN = {
-    "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/hpo run quickstart": ".ci/run does, as it stands",
+    "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/hpo run quickstart": "the project's own check runs it",
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' "
-    "&& .venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder": "this is it",
+    "&& .venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder": "the suite runs this test",
     "hpo --install-completion": "changes the shell's own files; test_completion.py drives what it installs",
 }
 
 
-def typed() -> list[str]:
-    """The commands of the README: the blocks line by line, then those in the text that are not the mere beginning of
-    another."""
-    lines = [line.partition("  #")[0].strip() for block in blocks(README, "sh") for line in block.splitlines()]
-    named = [code for code in inline(README) if code.startswith("hpo ")]
-    found = list(dict.fromkeys(filter(None, [*lines, *named])))
-    return [command for command in found if not any(other.startswith(f"{command} ") for other in found)]
+def typed(page: Path) -> list[str]:
+    """The commands of a page: the lines of its blocks, then commands in its text that no other command begins with."""
+    lines = [line.partition("  #")[0].strip() for block in blocks(page, "sh") for line in block.splitlines()]
+    named = [code for code in inline(page) if code.startswith("hpo ")]
+    new = [command for command in named if not any(other.startswith(f"{command} ") for other in [*lines, *named])]
+    return list(dict.fromkeys(filter(None, [*lines, *new])))
 
 
-def test_every_command_of_the_readme(tmp_path: Path) -> None:
+def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     """None may fail, and none may be left out without a reason."""
-    for name, text in STANDS_FOR.items():
-        (tmp_path / name).write_text(text)
-    (trainer,) = blocks(README, "python")
-    (tmp_path / "my_trainer.py").write_text(trainer)
-    (study,) = [text for text in blocks(README, "yaml") if "my_trainer" in text]
-    (tmp_path / "curve.yaml").write_text(study)
-
-    commands = typed()
-    assert set(NOT_RUN) | set(ADAPTED) <= set(commands), "no longer in the README"
+    prepare(tmp_path)
+    commands = typed(README)
+    assert set(NOT_RUN) | set(ADAPTED) <= {*commands, *typed(FIRST_STUDY)}, "no longer in the pages"
     for command in commands:
-        if command in NOT_RUN:
-            continue
-        follow(command, tmp_path)
+        if command not in NOT_RUN:
+            follow(command, tmp_path)
     assert (tmp_path / "best.yaml").is_file()
+
+
+def test_every_command_of_the_first_study_runs(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    for command in typed(FIRST_STUDY):
+        if command not in NOT_RUN:
+            follow(command, tmp_path)
+    assert (tmp_path / "runs" / "studies" / "my_study" / "best.yaml").is_file()
+
+
+def test_every_command_of_the_page_on_trainers_runs(tmp_path: Path) -> None:
+    (trainer,), (study,) = blocks(TRAINER, "python"), blocks(TRAINER, "yaml")
+    (tmp_path / "my_trainer.py").write_text(trainer)
+    (tmp_path / "softmax.yaml").write_text(study)
+    commands = typed(TRAINER)
+    assert "PYTHONPATH=. hpo run softmax.yaml" in commands
+    for command in commands:
+        if command not in NOT_RUN:
+            follow(command, tmp_path)
+
+
+def prepare(folder: Path) -> None:
+    """Write the small studies under the names that the commands use."""
+    for name, text in STANDS_FOR.items():
+        (folder / name).write_text(text)
 
 
 def follow(command: str, folder: Path) -> None:
