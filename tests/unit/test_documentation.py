@@ -187,7 +187,7 @@ def test_shell_blocks_are_shell(page: Path) -> None:
 # ---------------------------------------------------------------------------------------------- trainers
 
 
-@pytest.mark.parametrize("page", [REPOSITORY / "README.md", DOCS / "trainer.md"], ids=name)
+@pytest.mark.parametrize("page", [DOCS / "trainer.md"], ids=name)
 def test_trainers_in_pages_train_and_resume(page: Path, tmp_path: Path) -> None:
     """With the page's own study: interrupted after three epochs, it goes on to the same end."""
     (code,) = [text for text in blocks(page, "python") if "def train(" in text]
