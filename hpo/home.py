@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hpo.errors import UsageError
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-"""Names of studies. Without dots and slashes none can lead out of the home folder."""
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+"""Names of studies. They have no dot and no slash, so that no study folder lies outside the home folder."""
 _CONFIRMATION = "confirmation"
 
 

@@ -41,6 +41,11 @@ def shorten(text: str, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
+def first_line(text: object) -> str:
+    """The first line of a text or of an error's message; empty if there is none."""
+    return next(iter(str(text).strip().splitlines()), "")
+
+
 def percent(value: float | None) -> str:
     """An accuracy for people: `93.21 %`."""
     return "–" if value is None else f"{100 * value:.2f} %"
@@ -61,9 +66,13 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def short_names(paths: Sequence[str]) -> list[str]:
-    """The shortest endings of dotted paths that still tell them apart; `start` and `end` keep what they belong to."""
-    return [_shortest(path, paths) for path in paths]
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Each dotted path with its shortest unique ending: `lr` for `train.lr`.
+
+    `start` and `end` keep the part before: `dropout.end` for `train.progressive.dropout.end`.
+    """
+    paths = list(paths)
+    return {path: _shortest(path, paths) for path in paths}
 
 
 def _shortest(path: str, paths: Sequence[str]) -> str:

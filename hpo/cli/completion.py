@@ -12,6 +12,7 @@ import typer
 import search_spaces
 from hpo.errors import UsageError
 from hpo.home import Home
+from hpo.text import first_line
 
 Offer = tuple[str, str]
 """A word, and what it means."""
@@ -59,7 +60,7 @@ def _offers(name: str) -> list[Offer]:
 def _keys(section: Mapping[str, Any], parts: Mapping[str, Any], path: str) -> Iterator[Offer]:
     for name, field in section["properties"].items():
         below = parts.get(field.get("$ref", "").rpartition("/")[2], {})
-        meaning = str(field.get("description", "")).partition("\n")[0]
+        meaning = first_line(field.get("description", ""))
         if "properties" in below:
             yield from _keys(below, parts, f"{path}{name}.")
         elif names := field.get("propertyNames"):  # the space: a parameter per searchable setting

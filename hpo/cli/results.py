@@ -82,8 +82,7 @@ def export(
     from hpo.export.files import Format, Request, chosen_trial, configuration_text
     from hpo.export.files import export as write
     from hpo.home import Home
-    from hpo.ledger.reader import load_study
-    from hpo.ledger.storage import open_existing
+    from hpo.ledger.reader import read_study
     from hpo.results.best import training
 
     if form not in [known.value for known in Format]:
@@ -92,7 +91,7 @@ def export(
     if output == Path("-"):
         if top is not None or not wanted.is_configuration:
             raise UsageError("-o - prints one configuration; give a folder for several, or for a model")
-        study = load_study(open_existing(place, name), name)
+        study = read_study(place, name)
         chosen = chosen_trial(study, Request(name, wanted, trial, top, pick, search_best=search_best))
         print(configuration_text(training(study, chosen.number), wanted), end="")
         return
@@ -116,12 +115,11 @@ def report(
     """Write a study's report: one self-contained HTML page, and Markdown with images."""
     from hpo.errors import UsageError
     from hpo.home import Home
-    from hpo.ledger.reader import load_study
-    from hpo.ledger.storage import open_existing
+    from hpo.ledger.reader import read_study
     from reports.page.render import write_report
 
     place = Home.at(home)
-    studies = [load_study(open_existing(place, name), name) for name in names]
+    studies = [read_study(place, name) for name in names]
     folder = output or place.study(names[0]) / "report"
     try:
         print(write_report(studies, folder))

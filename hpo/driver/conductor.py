@@ -25,6 +25,7 @@ from hpo.search.samplers import draw
 from hpo.spec.configure import configure
 from hpo.spec.objectives import unreported
 from hpo.spec.seeds import derive_seed
+from hpo.text import first_line
 from trainers.api import EpochMetrics, TrialConfig
 
 HEARTBEAT_S = 30.0
@@ -311,4 +312,4 @@ class _Guard:
 def _cause(error: Exception) -> str:
     """The database's own words instead of Optuna's guess at a cause, in one line."""
     original = getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error
-    return str(original).strip().partition("\n")[0] or type(original).__name__
+    return first_line(original) or type(original).__name__

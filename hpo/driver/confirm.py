@@ -18,15 +18,16 @@ from hpo.export.incumbent import Incumbent
 from hpo.home import Home, confirmation_of
 from hpo.ledger.lock import Lease
 from hpo.ledger.provenance import provenance
-from hpo.ledger.reader import last_holder, load_study
+from hpo.ledger.reader import last_holder, load_study, read_study
 from hpo.ledger.records import Repeat, Scalar, StudyRecord, TrialRecord
-from hpo.ledger.storage import open_existing, open_storage
+from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.results.best import leaders
 from hpo.results.confirmation import latest
 from hpo.search.samplers import study_sampler
 from hpo.spec.seeds import derive_seed
 from hpo.spec.study import Asha, Budget, Search, Spec
+from hpo.text import first_line
 
 FEWEST_SEEDS = 2
 """One value says nothing of its spread."""
@@ -57,7 +58,7 @@ def confirm(
     if top < 1:
         raise UsageError(f"--top {top}: at least one configuration must be confirmed")
     folder = home.study(name)
-    found = candidates(load_study(open_existing(home, name), name), top)
+    found = candidates(read_study(home, name), top)
     if (complete := sum(one.complete for one in found)) < top:
         say(f"{name} has {complete} different complete configurations, not {top}: all of them are confirmed")
     home.create()
@@ -132,7 +133,7 @@ def failures(study: StudyRecord, wanted: Sequence[tuple[Repeat, object]]) -> lis
     """The trainings among those wanted that failed when they were last tried, with the reason."""
     repeats = {repeat for repeat, _ in wanted}
     failed = [one for one in latest(study.repeats) if one.status == "failed" and one.repeat in repeats]
-    return [f"{one.label} failed: {one.outcome.reason.splitlines()[0]}" for one in failed if one.outcome]
+    return [f"{one.label} failed: {first_line(one.outcome.reason)}" for one in failed if one.outcome]
 
 
 def unfinished(study: StudyRecord, wanted: Sequence[tuple[Repeat, object]]) -> bool:

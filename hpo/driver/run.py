@@ -20,7 +20,7 @@ from hpo.errors import UsageError
 from hpo.home import Home, confirmed_study
 from hpo.ledger.lock import Lease
 from hpo.ledger.provenance import provenance
-from hpo.ledger.reader import load_study, refuse_existing
+from hpo.ledger.reader import load_study, read_study, refuse_existing
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_existing, open_if_there, open_storage
 from hpo.ledger.writer import Ledger
@@ -132,6 +132,6 @@ def resume(
 
 def _existing(home: Home, name: str) -> Path:
     """The study's folder; a wrong name leaves no trace."""
-    load_study(open_existing(home, name), name)
+    read_study(home, name)
     home.create()
     return home.study(name)

@@ -11,9 +11,8 @@ from hpo.errors import UsageError
 from hpo.export.timm import timm_yaml
 from hpo.files import write_atomically
 from hpo.home import Home
-from hpo.ledger.reader import load_study
+from hpo.ledger.reader import read_study
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.ledger.storage import open_existing
 from hpo.results.best import best_first, leaders, pick, training
 from hpo.results.pareto import choose
 from hpo.spec.training import Training
@@ -85,7 +84,7 @@ def export(home: Home, request: Request) -> list[Exported]:
         raise UsageError("--trial and --pick name one trial and --top the best ones; leave one of them out")
     if request.model is not None and (request.form.is_configuration or request.top is not None):
         raise UsageError("--model names the one retrained model that --format hf, onnx or pt2 converts")
-    study = load_study(open_existing(home, request.study), request.study)
+    study = read_study(home, request.study)
     rank_by = leaders if request.search_best else best_first
     trials = rank_by(study, request.top) if request.top is not None else [chosen_trial(study, request)]
     write = _configuration if request.form.is_configuration else _model

@@ -54,6 +54,15 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
     )
 
 
+def read_study(home: Home, name: str) -> StudyRecord:
+    """The record of a study of a home folder.
+
+    Raises:
+        As `load_study` and `hpo.ledger.storage.open_existing`.
+    """
+    return load_study(open_existing(home, name), name)
+
+
 def repeats_of(storage: BaseStorage, name: str) -> tuple[TrialRecord, ...]:
     """The trials of a study's confirmation, () where it has none or is one itself."""
     import optuna

@@ -12,6 +12,7 @@ from hpo.files import sqlite_file
 from hpo.home import Home
 from hpo.ledger.sqlite import FileGuard, network_file_system
 from hpo.redact import encoding_hint, redact
+from hpo.text import first_line
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
@@ -49,9 +50,8 @@ def open_storage(url: str) -> RDBStorage:
             f"storage.ledger: {redact(url)} cannot be used: {redact(str(error), url)}{encoding_hint(url)}"
         ) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise InfrastructureError(
-            f"the ledger {redact(url)} cannot be opened: {redact(_first_line(error), url)}{encoding_hint(url)}"
-        ) from error
+        cause = redact(first_line(error.__cause__ or error), url)
+        raise InfrastructureError(f"the ledger {redact(url)} cannot be opened: {cause}{encoding_hint(url)}") from error
     except RuntimeError as error:  # Optuna's word for a schema of another version
         newer = "pip install" in str(error)
         remedy = "pip install --upgrade optuna" if newer else f"optuna storage upgrade --storage {redact(url)}"
@@ -71,10 +71,6 @@ def open_if_there(url: str) -> RDBStorage | None:
     if file is not None and not file.exists() and os.access(file.parent, os.W_OK | os.X_OK):
         return None
     return open_storage(url)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error.__cause__ or error).strip().partition("\n")[0]
 
 
 def storage_errors() -> tuple[type[Exception], ...]:

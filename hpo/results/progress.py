@@ -9,6 +9,7 @@ from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.search.forecast import plan
 from hpo.search.rungs import study_levels
+from hpo.text import first_line
 
 SILENT_S = 120.0
 """A driver gives a sign of life every 30 s; one that is silent for so long is taken for gone."""
@@ -116,6 +117,6 @@ def failures(study: StudyRecord) -> list[tuple[list[int], str]]:
     found: dict[str, list[int]] = {}
     for trial in study.trials:
         if trial.outcome is not None and trial.outcome.ending is Ending.FAILED:
-            reason = trial.outcome.reason.strip().partition("\n")[0]
+            reason = first_line(trial.outcome.reason)
             found.setdefault(reason, []).append(trial.number)
     return sorted(((numbers, reason) for reason, numbers in found.items()), key=lambda item: -item[0][-1])

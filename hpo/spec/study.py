@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from hpo.home import NAME
 from hpo.spec.configure import assign, one_yardstick
 from hpo.spec.parameters import Choice, Scalar, Section, Space, first_values
 from hpo.spec.yaml_writer import dump
 from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
 
-STUDY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-"""No dot and no slash: a study's folder can never lie outside the home folder."""
 IMPORT_PATH = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
 SHIPPED_TRAINER = "trainers.finetune:train"
 DATABASE_URL = r"^[a-z][a-z0-9_]*(\+[a-z][a-z0-9_]*)?://\S*$"
@@ -131,7 +130,7 @@ class Tracking(Section):
 class Spec(Section):
     """A study: what is trained, what is searched, and with what means."""
 
-    study: str = Field(pattern=STUDY_NAME)
+    study: str = Field(pattern=NAME.pattern)
     """Name of the study: letters, digits, `_` and `-`, at most 64."""
     description: str = ""
     """What the study is for, in Markdown; shown by MLflow and the report."""

@@ -10,9 +10,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from hpo.errors import InfrastructureError, UsageError
+from hpo.files import sqlite_file
 from hpo.home import Home
 from hpo.redact import encoding_hint, redact
 from hpo.spec.study import Spec
+from hpo.text import first_line
 from hpo.tracking.runs import tracking_uri
 
 CONNECT_TIMEOUT_S = 8
@@ -39,8 +41,9 @@ def check_tracking(spec: Spec, home: Home) -> None:
 def check_store(uri: str) -> None:
     """The part of `check_tracking` that needs no study."""
     check_server(uri)
-    if uri.startswith("sqlite:///") and not Path(uri[len("sqlite:///") :]).is_file():
-        return  # made by MLflow, while the workers start
+    file = sqlite_file(uri)
+    if file is not None and not file.is_file():
+        return  # MLflow creates it while the workers start
     if "://" in uri and not uri.startswith(("http://", "https://", "file:")):
         _check_database(uri)
 
@@ -83,7 +86,7 @@ def _check_database(uri: str) -> None:
         engine.dispose()
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
-        cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        cause = first_line(getattr(error, "orig", None) or error)
         raise InfrastructureError(
             f"MLflow's database {redact(uri)} cannot be used: {redact(cause, uri)}{encoding_hint(uri)}. {_WAYS_OUT}"
         ) from error

@@ -15,10 +15,10 @@ import time
 from collections.abc import Mapping
 
 from hpo.home import Home
-from hpo.ledger.reader import load_study
+from hpo.ledger.reader import read_study
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.ledger.storage import open_existing
 from hpo.redact import redact
+from hpo.text import first_line
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.models import CHAMPION
 from hpo.tracking.preflight import check_tracking
@@ -93,7 +93,7 @@ class Tracker:
         if self._done:
             failed = self._artist.failure if self._artist else None
             return f"MLflow has no plots of this study: {redact(failed)}" if failed else None
-        reason = f": {redact(str(self.trouble)).partition(chr(10))[0]}" if self.trouble else ""
+        reason = f": {first_line(redact(str(self.trouble)))}" if self.trouble else ""
         return (
             f"MLflow has not got everything yet{reason}. Nothing is lost: the ledger has it; "
             f"`hpo doctor {study.name}` writes the rest"
@@ -210,13 +210,13 @@ class Artist:
 def publish(home: Home, name: str) -> str:
     """Bring a study's retrainings and their models into MLflow; what a person should know of it. Nothing is lost
     where that fails: the ledger has them."""
-    study = load_study(open_existing(home, name), name)
+    study = read_study(home, name)
     if not study.spec.tracking.enabled:
         return f"{name} is not tracked in MLflow (tracking.enabled is false)"
     try:
         check_tracking(study.spec, home)
         held = Mirror(study, home).models.sync(study)
     except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the training has succeeded
-        reason = redact(str(error)).partition("\n")[0]
+        reason = first_line(redact(str(error)))
         return f"warning: MLflow has not got the model yet: {reason}. `hpo doctor {name}` writes it"
     return f"in MLflow: models:/{name}@{CHAMPION}" if held else f"in MLflow: model {name}"

@@ -8,13 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from hpo.spec.study import DATABASE_URL, IMPORT_PATH, LABEL, STUDY_NAME
+from hpo.home import NAME
+from hpo.spec.study import DATABASE_URL, IMPORT_PATH, LABEL
 from hpo.text import close
 from hpo.validation.settings import adapter, all_paths, known_keys
 from hpo.validation.yaml_reader import Path, resolve
 
 PATTERNS = {
-    STUDY_NAME: "1 to 64 letters, digits, _ and -, beginning with a letter or digit: it names a folder",
+    NAME.pattern: "1 to 64 letters, digits, _ and -, beginning with a letter or digit: it names a folder",
     IMPORT_PATH: "module:function, e.g. trainers.finetune:train",
     LABEL: "one line of 1 to 60 characters",
     DATABASE_URL: "an SQLAlchemy URL, e.g. sqlite:///studies.db",

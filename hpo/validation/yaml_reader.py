@@ -27,7 +27,7 @@ from ruamel.yaml.events import (
 )
 
 from hpo.spec.yaml_writer import _Representer
-from hpo.text import shorten
+from hpo.text import first_line, shorten
 from hpo.validation.problems import Problem
 
 Path: TypeAlias = "tuple[str | int, ...]"
@@ -105,7 +105,7 @@ def _events(text: str) -> Iterator[Any]:
         raise _Stop(mark.line + 1 if mark else 1, f"is not YAML: {error.problem or error.context}") from error
     except Exception as error:
         # The parser meets strange text with exceptions of many kinds, e.g. OverflowError for "\UFFFFFFFF".
-        raise _Stop(1, f"is not YAML: {shorten(str(error).partition(chr(10))[0])}") from error
+        raise _Stop(1, f"is not YAML: {shorten(first_line(error))}") from error
 
 
 class _Skip(Exception):

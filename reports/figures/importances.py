@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord
+from hpo.text import short_names
 from reports.analysis.importance import METHOD, Importances
 from reports.analysis.stages import FEW_TRIALS
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Bars, Missing, Panel, Plot
-from reports.figures.scales import labels
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def importance_plot(studies: Sequence[StudyRecord], by_study: Sequence[Sequence[
             "accuracies.",
         )
     names = ranked(sorted({name for group in groups for name in group.importances.shares}), by_study)[::-1]
-    short = labels(names)
+    short = short_names(names)
     ticks = [(float(row), short[name]) for row, name in enumerate(names)]
     return Plot(
         "importances",

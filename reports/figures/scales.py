@@ -64,7 +64,7 @@ class Scale:
 def scales(studies: Sequence[StudyRecord]) -> dict[str, Scale]:
     """The axes of the parameters that all studies search, in the order of the first study's space."""
     shared = [name for name in studies[0].spec.space if all(name in study.spec.space for study in studies)]
-    short = labels(shared)
+    short = short_names(shared)
     axes = {name: _scale(name, short[name], [study.spec.space[name] for study in studies]) for name in shared}
     return {name: axis for name, axis in axes.items() if axis is not None}
 
@@ -88,11 +88,6 @@ def _scale(name: str, label: str, parameters: Sequence[Parameter]) -> Scale | No
     )
 
 
-def labels(names: Sequence[str]) -> dict[str, str]:
-    """A short label for each dotted path: `dropout.end` for `train.progressive.dropout.end`."""
-    return dict(zip(names, short_names(names), strict=True))
-
-
 def word(value: Scalar) -> str:
     """A parameter's value as text."""
     if value is None:
@@ -104,7 +99,7 @@ def word(value: Scalar) -> str:
 
 def values_text(values: Mapping[str, Scalar]) -> str:
     """A configuration as text, one parameter per line."""
-    short = labels(list(values))
+    short = short_names(values)
     return "\n".join(f"{short[name]} = {word(value)}" for name, value in values.items())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
 from hpo.results.summary import counts
-from hpo.text import percent
+from hpo.text import first_line, percent
 from reports.analysis.answer import Answer
 from reports.analysis.intervals import difference
 
@@ -62,7 +62,7 @@ def _no_result(study: StudyRecord) -> str:
 
 def _first_reason(study: StudyRecord) -> str:
     reasons = [trial.outcome.reason for trial in study.trials if trial.status == "failed" and trial.outcome]
-    return redact(next(iter(reasons[0].splitlines()), ""))[:200]
+    return first_line(redact(reasons[0]))[:200]
 
 
 def _best(answer: Answer) -> str:

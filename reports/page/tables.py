@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
-from hpo.text import percent
+from hpo.text import first_line, percent, short_names
 from reports.analysis.answer import Answer
 from reports.analysis.timeline import spans
-from reports.figures.scales import labels, scales, word
+from reports.figures.scales import scales, word
 from reports.page.cards import plural
 
 
@@ -86,7 +86,7 @@ def _value(trial: TrialRecord | None, name: str) -> str:
 
 def trial_table(studies: Sequence[StudyRecord]) -> tuple[list[Column], list[TrialRow]]:
     """Columns and rows of all trials of all studies."""
-    short = labels(list(dict.fromkeys(name for study in studies for name in study.spec.space)))
+    short = short_names(dict.fromkeys(name for study in studies for name in study.spec.space))
     compared = [Column("study", "study", False)] if len(studies) > 1 else []
     columns = [
         *compared,
@@ -140,12 +140,8 @@ def _note(study: StudyRecord, trial: TrialRecord) -> str:
     if len(trial.attempts) > 1:
         parts.append(f"{len(trial.attempts)} attempts")
     if trial.outcome is not None and not trial.complete:
-        parts.append(_clip(redact(_first_line(trial.outcome.reason))))
+        parts.append(_clip(first_line(redact(trial.outcome.reason))))
     return ", ".join(parts)
-
-
-def _first_line(reason: str) -> str:
-    return next(iter(reason.splitlines()), "")
 
 
 def _clip(text: str, length: int = 90) -> str:

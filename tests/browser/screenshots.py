@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hpo.home import Home
-from hpo.ledger.reader import load_study
+from hpo.ledger.reader import read_study
 from hpo.ledger.records import StudyRecord
-from hpo.ledger.storage import open_existing
 from reports.page.render import write_report
 from tests.browser import mlflow_pages as pages
 from tests.browser.chromium import chromium, missing, mlflow_ui, wait
@@ -67,7 +66,7 @@ def main() -> None:
     if lacking := missing():
         sys.exit(lacking)
     home, name, folder = Home.at(Path(sys.argv[1])), sys.argv[2], Path(sys.argv[3])
-    study = load_study(open_existing(home, name), name)
+    study = read_study(home, name)
     folder.mkdir(parents=True, exist_ok=True)
     with chromium() as window:
         of_mlflow(window, home, study, folder)

@@ -13,8 +13,7 @@ from rich.text import Text
 
 from hpo.cli.display.tables import show
 from hpo.home import Home
-from hpo.ledger.reader import load_study
-from hpo.ledger.storage import open_existing
+from hpo.ledger.reader import read_study
 from hpo.search.pruning_audit import Audit, audit, remarks
 from hpo.search.rungs import rung_resource
 
@@ -25,7 +24,7 @@ def show_audit(home: Home, name: str, as_json: bool) -> None:
     Raises:
         UsageError: there is no such study.
     """
-    study = load_study(open_existing(home, name), name)
+    study = read_study(home, name)
     found = audit(study)
     if as_json:
         print(json.dumps(_plain({**dataclasses.asdict(found), "remarks": remarks(study, found)})))

@@ -104,7 +104,7 @@ def _configurations(spec: Spec, trials: Sequence[TrialRecord]) -> Table:
     names = list(spec.space)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("trial", justify="right")
-    for title in short_names(names):
+    for title in short_names(names).values():
         table.add_column(Text(title.replace(".", "\n.")), justify="right", no_wrap=True)
     for trial in trials:
         values = configuration(trial, digits=3)

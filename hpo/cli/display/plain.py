@@ -10,7 +10,7 @@ from hpo.driver.conductor import Event
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.pareto import front
 from hpo.results.summary import configuration, counts
-from hpo.text import percent, short_names
+from hpo.text import duration, first_line, percent, short_names
 from hpo.tracking.runs import tracking_server
 
 
@@ -50,11 +50,11 @@ def describe(event: Event, horizon: int) -> str:
         lost = next((attempt.lost for attempt in reversed(trial.attempts) if attempt.lost), "it died")
         return f"{trial.label} lost its worker ({lost}); tried again"
     if event.kind == "finished" and trial.outcome is not None:
-        return f"{trial.label} {trial.outcome.ending.value}: {trial.outcome.reason.splitlines()[0]}"
+        return f"{trial.label} {trial.outcome.ending.value}: {first_line(trial.outcome.reason)}"
     again = f" after epoch {len(trial.epochs)}" if event.kind == "resumed" else ""
     values = configuration(trial)
-    named = zip(short_names(list(values)), values.values(), strict=True)
-    return f"{trial.label} {event.kind}{again}: {' '.join(f'{name}={value}' for name, value in named)}"
+    named = " ".join(f"{name}={values[path]}" for path, name in short_names(values).items())
+    return f"{trial.label} {event.kind}{again}: {named}"
 
 
 def _epoch(trial: TrialRecord, horizon: int) -> str:
@@ -67,7 +67,7 @@ def _epoch(trial: TrialRecord, horizon: int) -> str:
 
 def closing(study: StudyRecord, home_option: str) -> str:
     """The last words of a run: what was found and what to type next."""
-    lines = [f"Study {study.name}: {counts(study)}, {study.seconds / 60:.1f} minutes."]
+    lines = [f"Study {study.name}: {counts(study)}, {duration(study.seconds)}."]
     if study.best:
         lines.append(f"Best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
         lines += [f"  {path} = {value}" for path, value in configuration(study.best).items()]

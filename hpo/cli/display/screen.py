@@ -137,7 +137,7 @@ def _best(study: StudyRecord, options: ConsoleOptions) -> Iterator[RenderableTyp
         _settles(trial),
     )
     values = configuration(trial)
-    pairs = [f"{name}={value}" for name, value in zip(short_names(list(values)), values.values(), strict=True)]
+    pairs = [f"{name}={values[path]}" for path, name in short_names(values).items()]
     for line in _wrapped(pairs, options.max_width - LABEL):
         yield _line("", line)
 
@@ -187,7 +187,7 @@ def _running(study: StudyRecord, active: Sequence[TrialRecord], *, rows: int, wi
         table.add_column(Text(title), justify="right", no_wrap=True)
     for row, trial in zip(cells, shown, strict=True):
         values = configuration(trial, digits=3)
-        named = dict(zip(short_names(list(study.spec.space)), study.spec.space, strict=True))
+        named = {name: path for path, name in short_names(study.spec.space).items()}
         table.add_row(*map(Text, row), *(values.get(named[title], "–") for title in extra))
     yield Padding(table, (1, 0, 0, 0), expand=False)
     hidden = active[len(shown) :]
@@ -219,7 +219,7 @@ def _parameters(study: StudyRecord, shown: Sequence[TrialRecord], room: int) -> 
     """As many of the searched parameters, in the space's order, as `room` characters take."""
     paths = list(study.spec.space)
     fitting = []
-    for path, name in zip(paths, short_names(paths), strict=True):
+    for path, name in short_names(paths).items():
         values = (configuration(trial, digits=3).get(path, "–") for trial in shown)
         room -= max([len(name), *map(len, values)]) + 2
         if room < 0:

@@ -15,7 +15,7 @@ from hpo.cli.display.tables import show
 from hpo.errors import UsageError
 from hpo.home import Home, confirmation_of
 from hpo.ledger.outcome import Ending
-from hpo.ledger.reader import load_study, study_names
+from hpo.ledger.reader import load_study, read_study, study_names
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_existing
 from hpo.redact import redact
@@ -28,7 +28,7 @@ from hpo.results.summary import configuration, counts
 from hpo.results.warm_start_effect import effect
 from hpo.spec.objectives import values
 from hpo.spec.study import SHIPPED_TRAINER
-from hpo.text import iso, percent, short_names, size
+from hpo.text import duration, first_line, iso, percent, short_names, size
 
 
 def newest(home: Home) -> str:
@@ -45,13 +45,13 @@ def newest(home: Home) -> str:
 
 def show_study(home: Home, name: str, as_json: bool) -> None:
     """Print one study."""
-    study = load_study(open_existing(home, name), name)
+    study = read_study(home, name)
     if as_json:
         print(json.dumps(study_json(study, home)))
         return
     console = Console()
     console.print(
-        f"[bold]{escape(study.name)}[/bold]  {counts(study)}, {study.seconds / 60:.1f} minutes, "
+        f"[bold]{escape(study.name)}[/bold]  {counts(study)}, {duration(study.seconds)}, "
         f"checkpoints {_checkpoints(study, home)}"
     )
     if study.ended:
@@ -91,7 +91,7 @@ def _trials(study: StudyRecord, *without: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in (title for title in ("#", "status", "origin", "epochs", "val acc") if title not in without):
         table.add_column(title, justify="left" if title in ("status", "origin") else "right", no_wrap=True)
-    for title in short_names(names):
+    for title in short_names(names).values():
         # A long path wraps at its dots, so that five parameters fit into 80 columns.
         table.add_column(escape(title.replace(".", "\n.")), justify="right", no_wrap=True)
     for trial in study.trials:
@@ -125,7 +125,7 @@ def _origin(trial: TrialRecord) -> str:
 
 def _failures(study: StudyRecord) -> list[str]:
     return [
-        f"trial {trial.number} failed: {trial.outcome.reason.splitlines()[0]}"
+        f"trial {trial.number} failed: {first_line(trial.outcome.reason)}"
         for trial in study.trials
         if trial.outcome is not None and trial.outcome.ending is Ending.FAILED
     ]
@@ -228,7 +228,7 @@ def _all_studies(home: Home) -> list[StudyRecord]:
         storage = open_existing(home)
         found += [load_study(storage, name) for name in study_names(storage)]
     pointers = (home.path / "studies").glob("*/ledger.url")
-    found += [load_study(open_existing(home, path.parent.name), path.parent.name) for path in sorted(pointers)]
+    found += [read_study(home, path.parent.name) for path in sorted(pointers)]
     return found
 
 

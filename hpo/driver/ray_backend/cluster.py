@@ -18,6 +18,7 @@ from typing import Any
 
 from hpo.errors import HpoError, InfrastructureError
 from hpo.spec.study import Spec
+from hpo.text import first_line
 
 CONNECT_S = 8.0
 SHUTDOWN_S = 20.0
@@ -127,7 +128,7 @@ def _knock(address: str | None) -> None:
 
 
 def _no_ray(address: str | None, error: Exception) -> str:
-    reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    reason = first_line(error).rstrip(".") or type(error).__name__
     if address:
         return (
             f"Ray at {address} cannot be reached: {reason}. Leave ray.address and RAY_ADDRESS unset to start one here"

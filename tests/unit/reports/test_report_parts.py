@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, StudyRecord, TrialRecord
+from hpo.text import short_names
 from hpo.validation.loader import parse_spec
 from reports.analysis.answer import cost
 from reports.analysis.importance import importances
@@ -19,7 +20,7 @@ from reports.analysis.stages import Stages, comparable_epoch
 from reports.analysis.timeline import EVAL, LOST, OTHER, START, TRAIN, Clock, account, spans
 from reports.drawing.plot import ColorScale, Plot, Surface
 from reports.figures.contours import contours
-from reports.figures.scales import labels, scales
+from reports.figures.scales import scales
 from reports.figures.survival import stacks
 from reports.figures.trials import accuracy_axis, thin
 from reports.page.reproduce import reproduction
@@ -176,7 +177,7 @@ def test_survival_counts_every_arrival_and_spares_the_control(study: StudyRecord
 
 def test_names_are_as_short_as_they_can_be() -> None:
     names = ["train.lr", "train.progressive.dropout.end", "train.progressive.size.end", "extra.a.lr"]
-    assert list(labels(names).values()) == ["train.lr", "dropout.end", "size.end", "a.lr"]
+    assert list(short_names(names).values()) == ["train.lr", "dropout.end", "size.end", "a.lr"]
 
 
 def test_scales_place_values_by_their_kind(study: StudyRecord) -> None:

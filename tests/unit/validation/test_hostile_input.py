@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hpo.cli import main
-from hpo.spec.study import STUDY_NAME, Spec
+from hpo.home import NAME
+from hpo.spec.study import Spec
 from hpo.spec.yaml_writer import dump
 from hpo.validation.loader import load_spec, load_training
 from hpo.validation.problems import SpecificationError
@@ -128,7 +129,7 @@ def names_that_leave(draw: st.DrawFn) -> str:
     escapes = st.sampled_from(
         ["..", ".", "a/..", "/etc/x", "a\\b", "a b", "~", "a\x00", "-rf", "CON ", "", "é", "x" * 65]
     )
-    study = draw(escapes | TEXT.filter(lambda text: not re.fullmatch(STUDY_NAME[1:-1], text)))
+    study = draw(escapes | TEXT.filter(lambda text: not NAME.fullmatch(text)))
     return dump({**base(), "study": study})
 
 
@@ -222,4 +223,4 @@ def test_hostile_overrides_are_specification_errors(overrides: list[str]) -> Non
         path.write_text(BASE, encoding="utf-8")
         with contextlib.suppress(SpecificationError):  # some are harmless, e.g. seed=3
             spec = load_spec(str(path), overrides)
-            assert re.fullmatch(STUDY_NAME[1:-1], spec.study)
+            assert NAME.fullmatch(spec.study)
