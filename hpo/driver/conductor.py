@@ -1,7 +1,8 @@
-"""One study's decisions, free of Ray: which trial is next, whether it goes on, when the study ends.
+"""One study's decisions, free of Ray: which trial is next, whether it continues, when the study ends.
 
-Ray's searcher and scheduler are thin adapters around this object, and anything else that can train (a test, a
-benchmark in virtual time) drives it through the same five methods.
+Ray's searcher and scheduler are thin adapters around the `Conductor`. Everything else that can train (a test, a
+benchmark in virtual time) calls the same methods: `next_trial` and `exhausted` for work, `on_epoch`, `on_failure`,
+`on_lost` and the other `on_...` for what happened to it, `tick` meanwhile, and `close` at the end.
 """
 
 from __future__ import annotations
@@ -9,22 +10,26 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from hpo.driver.stopping import Patience, reached
+from hpo.driver.events import Event, Listener
+from hpo.driver.stopping import Patience, all_trials_ended, used_up
 from hpo.errors import InfrastructureError
 from hpo.ledger.outcome import classify
 from hpo.ledger.records import RungDecision, TrialRecord
 from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
 from hpo.redact import redact
+from hpo.search.regret_bound import regret_bound
 from hpo.search.rungs import RungJudge
 from hpo.search.samplers import draw
 from hpo.spec.configure import configure
 from hpo.spec.objectives import unreported
 from hpo.spec.seeds import derive_seed
+from hpo.spec.study import Spec
 from hpo.text import first_line
 from trainers.api import EpochMetrics, TrialConfig
 
@@ -40,45 +45,54 @@ class Assignment:
     config: TrialConfig
 
 
-@dataclass(frozen=True)
-class Event:
-    """Something a person watching would want to see."""
+def fault(spec: Spec, trial: TrialRecord, metrics: EpochMetrics, *, needs_compute: bool = False) -> str | None:
+    """Why the report of a new epoch is not acceptable, so that the trial fails; None for an acceptable one.
 
-    kind: Literal["started", "resumed", "epoch", "finished", "lost", "notice"]
-    trial: TrialRecord | None = None
-    text: str = ""
+    Args:
+        trial: as recorded before the report.
+        needs_compute: whether the rungs count compute.
+    """
+    if metrics.epoch != len(trial.epochs) + 1:
+        return f"the trainer reported epoch {metrics.epoch} after epoch {len(trial.epochs)}"
+    if not math.isfinite(metrics.val_accuracy):
+        return f"the objective is {metrics.val_accuracy} after epoch {metrics.epoch}"
+    if needs_compute and metrics.compute is None:
+        return "asha.resource is compute, which the trainer does not report"
+    if missing := unreported(spec.objectives, metrics):
+        names = ", ".join(missing)
+        return f"the trainer did not report {names}, which objectives asks for, after epoch {metrics.epoch}"
+    return None
 
 
 class Conductor:
     """Drives one open ledger.
 
-    Whatever breaks under a call (the database, the disk, a sampler) is kept in `fatal` and stops the study: an
-    exception thrown through Ray's event loop would be taken for the trial's own failure. Calls may come from
-    any thread, one at a time.
+    An error under a call (the database, the disk, a sampler) is kept in `fatal` and stops the study. It is not raised,
+    because Ray's event loop would take it for the trial's own failure. Calls may come from any thread.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         *,
-        listener: Callable[[Event], None] = lambda event: None,
+        listener: Listener = lambda event: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.ledger = ledger
         self.spec = ledger.spec
         self.stopping: str | None = None
-        """Why nothing more is admitted and running trials end after their epoch, once that is so."""
+        """Why no trial is admitted any more and running trials end after their current epoch; None before that."""
         self.ending: str | None = None
-        """Which part of the budget is reached, once one is: nothing more is admitted, and running trials end where
-        `budget.when_reached` says."""
+        """Which part of the budget is reached; None before that. No trial is admitted any more, and running trials
+        end where `budget.when_reached` says."""
         self.fatal: Exception | None = None
-        self._patience = Patience(ledger)
+        self._patience = Patience(self._possible_improvement)
         self._lock = threading.RLock()
         self._listener = listener
         self._clock = clock
         self._beat = 0.0
-        self._spent = ledger.study.seconds
-        self._began = clock()
+        self._began = clock() - ledger.study.seconds
+        """When the study would have begun if its drivers had worked on it without a pause."""
         self._base = self.spec.base()
         self._judge = RungJudge(self.spec, ledger.trials)
         self._queue = list(ledger.unfinished())
@@ -90,105 +104,107 @@ class Conductor:
 
     def next_trial(self) -> Assignment | None:
         """The next trial to train, unfinished ones first; None when there is none now: see `exhausted`."""
+        assignment = None
         with self._guarded():
             self._check_clock()
-            if self.stopping is not None or self.ending is not None:
-                return None
-            if self._queue:
-                trial = self.ledger.resume(self._queue.pop(0))
-                again = len(trial.attempts) > 1 and trial.attempts[-2].lost is not None
-                self._tell("lost" if again else "resumed", trial)
-            elif sum(trial.started for trial in self.ledger.trials) < self.spec.budget.trials:
-                trial = self.ledger.ask(
-                    lambda asked: draw(asked, self.spec.space),
-                    lambda number: derive_seed(self.spec.seed, number),
-                )
-                self._tell("started", trial)
-            else:
-                return None
-            self._running.add(trial.number)
-            return Assignment(trial.number, trial.seed or 0, configure(self._base, trial.values))
-        return None
+            trial = self._admit() if self.stopping is None and self.ending is None else None
+            if trial is not None:
+                self._running.add(trial.number)
+                assignment = Assignment(trial.number, trial.seed or 0, configure(self._base, trial.values))
+        return assignment
+
+    def _admit(self) -> TrialRecord | None:
+        """Begin the next attempt at a trial; None if the budget has no trial left."""
+        if self._queue:
+            trial = self.ledger.resume(self._queue.pop(0))
+            again = len(trial.attempts) > 1 and trial.attempts[-2].lost is not None
+            self._emit("lost" if again else "resumed", trial)
+            return trial
+        if sum(trial.started for trial in self.ledger.trials) >= self.spec.budget.trials:
+            return None
+        trial = self.ledger.ask(
+            lambda asked: draw(asked, self.spec.space),
+            lambda number: derive_seed(self.spec.seed, number),
+        )
+        self._emit("started", trial)
+        return trial
 
     @property
     def exhausted(self) -> bool:
-        """Whether no trial will come any more. While one is running it may lose its worker and come again."""
+        """Whether no trial will come any more. A running trial may lose its worker and come again."""
         if self.stopping is not None or self._running:
             return self.stopping is not None
         return self.ending is not None or not self._queue
 
     def stop(self, reason: str) -> None:
-        """Admit nothing more and interrupt running trials after their current epoch. Safe in a signal handler."""
+        """Admit no more trials and interrupt running ones after their current epoch. Safe in a signal handler."""
         if self.stopping is None:
             self.stopping = reason
 
     # ------------------------------------------------------------------------------------------ results
 
     def on_epoch(self, number: int, metrics: EpochMetrics) -> bool:
-        """Take one epoch's report; return whether the trial goes on."""
+        """Take one epoch's report; return whether the trial continues."""
+        continues = False
         with self._guarded():
             self._check_clock()
-            known = self.ledger.trial(number)
-            if known.outcome is not None:
-                return False
-            if metrics.epoch <= len(known.epochs):
-                self._notice_loss(known, metrics.epoch)
-                return True  # repeated after a resume; what followed from it is recorded already
-            if metrics.epoch != len(known.epochs) + 1:
-                self._finish(
-                    number,
-                    failure=f"the trainer reported epoch {metrics.epoch} after epoch {len(known.epochs)}",
-                )
-                return False
-            if not math.isfinite(metrics.val_accuracy):
-                self._finish(number, failure=f"the objective is {metrics.val_accuracy} after epoch {metrics.epoch}")
-                return False
-            if self._judge.counts_compute and metrics.compute is None:
-                self._finish(number, failure="asha.resource is compute, which the trainer does not report")
-                return False
-            if absent := unreported(self.spec.objectives, metrics):
-                text = f"the trainer did not report {', '.join(absent)}, which objectives asks for"
-                self._finish(number, failure=f"{text}, after epoch {metrics.epoch}")
-                return False
-            decision = self._judge.decide(known, metrics)
-            trial = self.ledger.record(number, metrics, decision)
-            self._tell("epoch", trial)
-            self._check_budget()
-            if trial.pruned_at is not None:
-                self._finish(number, pruned_at=trial.pruned_at)
-            elif metrics.epoch >= self.spec.train.epochs:
-                self._finish(number)
-                self._check_patience()
-                self._check_budget()
-            elif self.stopping is not None or self._may_rest(metrics.epoch, decision):
-                self._finish(number)
-            return self.ledger.trial(number).outcome is None
-        return False
+            trial = self.ledger.trial(number)
+            if trial.outcome is None:
+                self._take(trial, metrics)
+                continues = self.ledger.trial(number).outcome is None
+        return continues
 
-    def _notice_loss(self, trial: TrialRecord, epoch: int) -> None:
-        """Tell when a trial goes back further than to its last epoch, which it repeats after every resume."""
-        if epoch < trial.attempts[-1].resumed_after and (trial.number, len(trial.attempts)) not in self._noticed:
-            self._noticed.add((trial.number, len(trial.attempts)))
-            text = f"trial {trial.number}: later checkpoints are lost or damaged; it goes on from epoch {epoch}"
-            self._listener(Event("notice", text=f"warning: {text}"))
+    def _take(self, trial: TrialRecord, metrics: EpochMetrics) -> None:
+        """Check, judge and record the report of a running trial, and do what follows from it."""
+        if metrics.epoch <= len(trial.epochs):  # repeated after a resume; what followed from it is recorded already
+            self._notice_loss(trial, metrics.epoch)
+            return
+        if problem := fault(self.spec, trial, metrics, needs_compute=self._judge.counts_compute):
+            self._finish(trial.number, failure=problem)
+            return
+        decision = self._judge.decide(trial, metrics)
+        trial = self.ledger.record(trial.number, metrics, decision)
+        self._emit("epoch", trial)
+        self._after(trial, decision)
+
+    def _after(self, trial: TrialRecord, decision: RungDecision | None) -> None:
+        """What follows from the newest epoch of a trial: it ends, or continues."""
+        self._check_budget()
+        epoch = len(trial.epochs)
+        if trial.pruned_at is not None:
+            self._finish(trial.number, pruned_at=trial.pruned_at)
+        elif epoch >= self.spec.train.epochs:
+            self._finish(trial.number)
+            self._check_patience()
+            self._check_budget()
+        elif self.stopping is not None or self._may_rest(epoch, decision):
+            self._finish(trial.number)
 
     def _may_rest(self, epoch: int, decision: RungDecision | None) -> bool:
-        """Whether a trial that could go on ends here because the budget is reached."""
+        """Whether a trial that could continue ends here because the budget is reached."""
         if self.ending is None:
             return False
         if self.spec.budget.when_reached == "checkpoint":
             return epoch % self.spec.train.checkpoint_every == 0
         return decision is not None
 
+    def _notice_loss(self, trial: TrialRecord, epoch: int) -> None:
+        """Warn if a trial repeats more than its last epoch, which it repeats after every resume."""
+        if epoch < trial.attempts[-1].resumed_after and (trial.number, len(trial.attempts)) not in self._noticed:
+            self._noticed.add((trial.number, len(trial.attempts)))
+            self._notice(
+                f"warning: trial {trial.number}: later checkpoints are lost or damaged; it continues from epoch {epoch}"
+            )
+
     def on_failure(self, number: int, reason: str) -> None:
-        """The trainer itself failed: recorded as such, never retried, the study goes on."""
+        """The trainer itself failed: recorded as such, never retried; the study continues."""
         with self._guarded():
             if self.ledger.trial(number).outcome is None:
                 self._finish(number, failure=redact(reason))
 
     def on_lost(self, number: int, reason: str) -> None:
-        """The trial's worker or node died: it comes again from its last checkpoint, unless that has happened more
-        than `retries` times, in this driver and those before it."""
+        """The trial's worker or node died. The trial comes again from its last checkpoint, unless that has happened
+        more than `retries` times, in this driver and those before it."""
         with self._guarded():
             if self.ledger.trial(number).outcome is not None:
                 return
@@ -202,27 +218,29 @@ class Conductor:
                 self._queue.insert(0, number)
 
     def on_broken(self, reason: str) -> None:
-        """A worker met something that no trial is to blame for, such as a full disk: the study stops, resumable."""
+        """A worker met a fault that no trial caused, for example a full disk: the study stops and can be resumed."""
         self.fail(InfrastructureError(redact(reason)))
 
     def on_warning(self, number: int, text: str) -> None:
-        """Something a person should know of a trial that goes on."""
+        """Pass on a warning about a trial that continues."""
         with self._guarded():
-            self._listener(Event("notice", text=f"warning: trial {number}: {redact(text)}"))
+            self._notice(f"warning: trial {number}: {redact(text)}")
 
     def on_placed(self, number: int, host: str, device: str, pid: int) -> None:
-        """Where a trial runs, once known."""
+        """Record where a trial runs, once that is known."""
         with self._guarded():
             if self.ledger.trial(number).outcome is None:
                 self.ledger.place(number, host, device, pid)
 
+    # -------------------------------------------------------------------------------------- the whole study
+
     def tick(self) -> None:
-        """To be called every second or so: gives signs of life and keeps the time budget during long epochs."""
+        """Call this about every second: it gives signs of life and checks the time budget during long epochs."""
         with self._guarded():
             self._check_clock()
 
     def fail(self, error: Exception) -> None:
-        """Stop the study because of `error`; `close` raises it. The first one counts."""
+        """Stop the study because of `error`; `close` raises it. The first error counts."""
         self.fatal = self.fatal or error
         self.stop(f"{type(error).__name__}: {error}")
 
@@ -231,13 +249,11 @@ class Conductor:
 
         Raises:
             InfrastructureError: the ledger, the disk or Ray failed during the study or now.
-            Exception: whatever else broke, which is a mistake in this program or in a sampler.
+            Exception: any other error, which is a mistake in this program or in a sampler.
         """
         with self._guarded():
-            begun = [trial for trial in self.ledger.trials if trial.started]
-            ended = all(trial.outcome is not None and trial.outcome.final for trial in begun)
-            if self.ending is None and ended and len(begun) >= self.spec.budget.trials:
-                self.ledger.end(f"budget.trials: all {len(begun)} trials have ended")
+            if self.ending is None and (reason := all_trials_ended(self.ledger.study)):
+                self.ledger.end(reason)
             self.ledger.close()
         if self.fatal is None:
             return
@@ -257,7 +273,7 @@ class Conductor:
             pruned_at=pruned_at,
         )
         self._running.discard(number)
-        self._tell("finished", self.ledger.finish(number, outcome))
+        self._emit("finished", self.ledger.finish(number, outcome))
 
     def _check_clock(self) -> None:
         now = self._clock()
@@ -270,43 +286,40 @@ class Conductor:
     def _check_budget(self) -> None:
         if self.ending is None:
             now = self._clock()
-            self._end(reached(self.ledger.study, self._spent + now - self._began, now))
+            self._end(used_up(self.ledger.study, now - self._began, now))
 
     def _check_patience(self) -> None:
-        """To be called when a trial is complete."""
+        """Call this when a trial is complete."""
         if self.ending is None:
-            self._end(self._patience.exhausted())
+            self._end(self._patience.exhausted(self.ledger.study))
+
+    def _possible_improvement(self, numbers: set[int]) -> float | None:
+        finished = self.ledger.finished_trials()
+        return regret_bound([trial for trial in finished if trial.number in numbers], self.spec.seed)
 
     def _end(self, reason: str | None) -> None:
         if reason is not None:
             self.ending = reason
             self.ledger.end(reason)
-            self._listener(
-                Event("notice", text=f"{reason}; running trials train to their next {self.spec.budget.when_reached}")
+            self._notice(
+                f"Stopping: {reason.partition(': ')[2]}; running trials continue to their next "
+                f"{self.spec.budget.when_reached}"
             )
 
-    def _tell(self, kind: Literal["started", "resumed", "epoch", "finished", "lost"], trial: TrialRecord) -> None:
+    def _emit(self, kind: Literal["started", "resumed", "epoch", "finished", "lost"], trial: TrialRecord) -> None:
         self._listener(Event(kind, trial))
 
-    def _guarded(self) -> _Guard:
-        return _Guard(self._lock, self.fail)
+    def _notice(self, text: str) -> None:
+        self._listener(Event("notice", text=text))
 
-
-class _Guard:
-    """Passes an exception of its block on and swallows it here; `Conductor.close` raises it again."""
-
-    def __init__(self, lock: threading.RLock, fail: Callable[[Exception], None]) -> None:
-        self._lock = lock
-        self._fail = fail
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, Exception):
-            self._fail(error)
-        self._lock.release()
-        return isinstance(error, Exception)
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """One call at a time; an error of the block is kept for `close` instead of being raised."""
+        with self._lock:
+            try:
+                yield
+            except Exception as error:  # noqa: BLE001 - `close` raises it
+                self.fail(error)
 
 
 def _cause(error: Exception) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from hpo.driver.preflight import alone, check_data, guard, preflight
+from hpo.driver.events import View
+from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
 from hpo.driver.ray_backend.cluster import ray_session
 from hpo.driver.ray_backend.slots import plan_slots
-from hpo.driver.run import View
 from hpo.driver.session import drive
 from hpo.errors import UsageError
 from hpo.export.incumbent import Incumbent
@@ -63,7 +63,8 @@ def confirm(
         say(f"{name} has {complete} different complete configurations, not {top}: all of them are confirmed")
     home.create()
     lease = Lease.here(str(folder))
-    with guard(f"confirm {name} --top {top} --seeds {seeds}", home, lease) as signals, alone(folder, lease):
+    farewell = continue_with(f"confirm {name} --top {top} --seeds {seeds}", home)
+    with guard(farewell, lease) as signals, alone(folder, lease):
         storage = open_storage(home.ledger_of(name))
         lease.refuse_other(name, last_holder(storage, name))
         study = load_study(storage, name)

@@ -1,4 +1,4 @@
-"""What must hold before a study is run: nothing else runs it, its data and its tracking are there."""
+"""What must hold before a study runs: no other driver runs it, and its data and its tracking are there."""
 
 from __future__ import annotations
 
@@ -21,39 +21,49 @@ from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.tracking.preflight import check_tracking
 
 
-def guard(command: str, home: Home, lease: Lease) -> SignalGuard:
-    """Signals end the study in order; `command` is what goes on with it."""
+def guard(farewell: str, lease: Lease) -> SignalGuard:
+    """Signals end the study in order; `farewell` is what to type next."""
+    return SignalGuard(farewell, lambda: end_processes(lease.token, lease.pid))
+
+
+def continue_with(command: str, home: Home) -> str:
+    """The line that says which command continues the study."""
     place = "" if home.usual else f" --home {shlex.quote(str(home.path))}"
-    return SignalGuard(f"Go on with: hpo {command}{place}", lambda: end_processes(lease.token, lease.pid))
+    return f"Continue with: hpo {command}{place}"
 
 
 @contextmanager
 def alone(folder: Path, lease: Lease) -> Iterator[None]:
-    """Hold the study, and end what a driver that died has left of its Ray: its workers may not have noticed yet."""
+    """Hold the study, and end the Ray processes that a dead driver left: its workers may not have noticed yet."""
     with study_lock(folder, lease.token) as dead:
-        if dead and dead.pid != os.getpid():  # this very process may have tried before, in vain, and lives
+        if dead and dead.pid != os.getpid():  # else it was an earlier attempt by this process, which is alive
             end_processes(dead.token, dead.pid)
         yield
 
 
 def check_data(recorded: StudyRecord, info: dict[str, Any]) -> None:
-    """Raises UsageError where the images are not those that the study's trials have been trained on."""
+    """Raises UsageError if the images are not those that the study's trials were trained on."""
     before, now = recorded.info.get("data", {}), json.loads(json.dumps(info.get("data", {})))
     changed = [f"  {key}: {before[key]} -> {now.get(key)}" for key in before if before[key] != now.get(key)]
     if changed:
         raise UsageError(
-            f"the data set of {recorded.name} has changed since it began, so its trials could not be compared:\n"
+            f"the data set of {recorded.name} has changed since the study began, so its trials cannot be compared:\n"
             + "\n".join(changed)
         )
 
 
 def preflight(spec: Spec, home: Home) -> dict[str, Any]:
-    """Everything that can be known to fail is made to fail here, in the driver, once."""
+    """Find early, once, and in the driver what would fail in every trial. Returns what to record of the data.
+
+    Raises:
+        UsageError, InfrastructureError: the tracking server does not work.
+        DataError, WeightsError: the data set or the pretrained weights are missing or damaged.
+    """
     if spec.tracking.enabled:
         check_tracking(spec, home)
     if spec.trainer != SHIPPED_TRAINER:
         return {}
-    from trainers import data
+    from trainers import data  # loads torch, which other trainers need not have
     from trainers.network import weights
 
     info = data.prepare(spec.data, str(home.cache))

@@ -1,20 +1,18 @@
-"""Studies begun and gone on with: what must hold before anything is spent, then `hpo.driver.session`."""
+"""`hpo run` and `hpo resume`: what must hold before anything is spent, then `hpo.driver.session`."""
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
-from hpo.driver.conductor import Event
-from hpo.driver.preflight import alone, check_data, guard, preflight
+from hpo.driver.events import Event, View
+from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
 from hpo.driver.ray_backend.cluster import ray_session
 from hpo.driver.ray_backend.slots import plan_slots
 from hpo.driver.session import drive
-from hpo.driver.stopping import reached
+from hpo.driver.stopping import used_up
+from hpo.driver.study_folder import new_study_folder
 from hpo.driver.warm_start import gather
 from hpo.errors import UsageError
 from hpo.home import Home, confirmed_study
@@ -29,15 +27,7 @@ from hpo.spec.paths import anchor
 from hpo.spec.study import Spec
 from hpo.tracking.study_run import Figures
 
-
-class View(Protocol):
-    """Shows a study while it runs."""
-
-    def begin(self, study: StudyRecord) -> None:
-        """Start showing `study`, which is open and about to run."""
-
-    def __call__(self, event: Event) -> None:
-        """Show one event of it."""
+NOTHING_RECORDED = "Nothing is recorded yet: run the same command again"
 
 
 def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, verbose: bool = False) -> StudyRecord:
@@ -47,46 +37,31 @@ def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, v
         figures: draws the plots that MLflow shows of the study; None for none.
 
     Raises:
-        UsageError: it exists, is being run, asks for more than the machine has, or cannot start from what
-            `warm_start` names.
-        DataError, WeightsError: what it trains on or from cannot be had; nothing was recorded.
+        UsageError: the study exists, another driver runs it, it asks for more than the machine has, or it cannot
+            start from what `warm_start` names.
+        DataError, WeightsError: the data set or the pretrained weights are missing or damaged; nothing was recorded.
         NoTrialSucceeded, InfrastructureError, Interrupted: see `hpo.driver.session.drive`.
     """
     spec = anchor(spec)
-    folder, url = home.study(spec.study), spec.storage.ledger or home.ledger_url
-    begun = [folder.parent, *([] if home.path.exists() else [home.path])]
-    home.create()
-    lease = Lease.here(str(folder))
-    with guard(f"resume {spec.study}", home, lease) as signals:
-        # Before anything is written: a full disk refuses even the study's folder.
-        go_on, signals.farewell = signals.farewell, "Nothing was recorded yet: start it again by the same command"
-        with alone(folder, lease), ExitStack() as undo:
-            if len(list(folder.iterdir())) == 1:  # the lock: all that will be there is this run's
-                undo.callback(_withdraw, folder, begun)
-            storage = open_if_there(url)
-            if storage is not None:
-                refuse_existing(storage, spec.study)
-            transfer = gather(spec, home)
-            info = provenance() | preflight(spec, home)
-            with ray_session(spec, verbose, lease.token):
-                slots = plan_slots(spec)
-                storage = storage or open_storage(url)
-                home.remember_ledger(spec.study, spec.storage.ledger)
-                ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease, transfer)
-                signals.farewell = go_on
-                undo.pop_all()
-                view.begin(ledger.study)
-                for source in transfer.sources:
-                    view(Event("notice", text=f"warm start from {source}"))
-                return drive(ledger, home, slots, view, signals, verbose, figures)
-
-
-def _withdraw(folder: Path, around: Sequence[Path]) -> None:
-    """Remove the folder of a study that was not recorded, and those `around` it that nothing else lies in."""
-    shutil.rmtree(folder)
-    for place in around:
-        with suppress(OSError):  # not empty, also where somebody else has begun a study this very moment
-            place.rmdir()
+    name, url = spec.study, spec.storage.ledger or home.ledger_url
+    lease = Lease.here(str(home.study(name)))
+    with guard(NOTHING_RECORDED, lease) as signals, new_study_folder(home, name, lease) as folder:
+        storage = open_if_there(url)
+        if storage is not None:
+            refuse_existing(storage, name)
+        transfer = gather(spec, home)
+        info = provenance() | preflight(spec, home)
+        with ray_session(spec, verbose, lease.token):
+            slots = plan_slots(spec)
+            storage = storage or open_storage(url)
+            home.remember_ledger(name, spec.storage.ledger)
+            ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease, transfer)
+            folder.keep()
+            signals.farewell = continue_with(f"resume {name}", home)
+            view.begin(ledger.study)
+            for source in transfer.sources:
+                view(Event("notice", text=f"warm start from {source}"))
+            return drive(ledger, home, slots, view, signals, verbose, figures)
 
 
 def resume(
@@ -98,26 +73,28 @@ def resume(
     figures: Figures | None = None,
     verbose: bool = False,
 ) -> StudyRecord:
-    """Go on with a study: unfinished trials first, from their last checkpoints. One whose budget is used up is
-    returned as it is; its `ended` says why.
+    """Continue a study: unfinished trials first, from their last checkpoints.
+
+    A study whose budget is used up is returned as it is; its `ended` says why.
 
     Args:
-        changes: the specification to go on with, given the recorded one.
+        changes: the specification to continue with, given the recorded one.
 
     Raises:
         As `run`; UsageError also when there is no such study.
     """
     if (confirmed := confirmed_study(name)) is not None:
-        raise UsageError(f"a confirmation goes on by `hpo confirm {confirmed}`")
+        raise UsageError(f"{name} is a confirmation; continue it by `hpo confirm {confirmed}`")
     lease = Lease.here(str(home.study(name)))
-    with guard(f"resume {name}", home, lease) as signals, alone(_existing(home, name), lease):
+    farewell = continue_with(f"resume {name}", home)
+    with guard(farewell, lease) as signals, alone(_existing(home, name), lease):
         storage = open_existing(home, name)
         recorded = load_study(storage, name)
         spec = changes(recorded.spec)
-        if why := reached(dataclasses.replace(recorded, spec=spec), recorded.seconds):
+        if reason := used_up(dataclasses.replace(recorded, spec=spec), recorded.seconds):
             ledger = Ledger.open(storage, name, study_sampler(spec), lease)
             ledger.respecify(spec)
-            ledger.end(why)
+            ledger.end(reason)
             ledger.close()
             return ledger.study
         info = preflight(spec, home)

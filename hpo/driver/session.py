@@ -1,22 +1,21 @@
-"""An open study run to its end: ledger, conductor, Ray and tracking. The only place that knows them all."""
+"""An open study run to its end. The only module that knows ledger, conductor, Ray and tracking together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
-from hpo.driver.conductor import Conductor, Event
+from hpo.driver.conductor import Conductor
+from hpo.driver.events import Event, Listener
+from hpo.driver.listeners import BestFile, CheckpointCleaner, MlflowLink
 from hpo.driver.ray_backend.slots import Slots
 from hpo.driver.ray_backend.tuner import tune
 from hpo.driver.ray_backend.watchdog import Watchdog
 from hpo.driver.signals import Interrupted, SignalGuard
-from hpo.errors import InfrastructureError, NoTrialSucceeded
-from hpo.export.incumbent import Incumbent
+from hpo.errors import NoTrialSucceeded
 from hpo.home import Home, confirmed_study
-from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.ledger.records import StudyRecord
 from hpo.ledger.sqlite import network_file_system, network_warning
-from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
-from hpo.redact import redact
 from hpo.search.forecast import advice
 from hpo.tracking.study_run import Figures
 from hpo.tracking.tracker import Tracker
@@ -26,7 +25,7 @@ def drive(
     ledger: Ledger,
     home: Home,
     slots: Slots,
-    listener: Callable[[Event], None],
+    view: Listener,
     signals: SignalGuard,
     verbose: bool,
     figures: Figures | None = None,
@@ -38,102 +37,76 @@ def drive(
         InfrastructureError: the ledger, the disk or Ray failed; resumable.
         Interrupted: a signal; resumable.
     """
-    tracker = _tracker(ledger, home, slots, figures)
     checkpoints = home.checkpoints(ledger.name, ledger.spec.storage.checkpoints)
-    incumbent = None if confirmed_study(ledger.name) else Incumbent(home)
-    if incumbent:
-        incumbent.update(ledger.study)
+    cleaner = CheckpointCleaner(checkpoints)
+    link = MlflowLink(ledger, _tracker(ledger, home, slots, figures))
+    # The order matters. best.yaml comes before the view, so that it is there when a person reads of a better trial.
+    # The clean-up comes last, because nothing brings a checkpoint back: if a listener before it fails, the study stops
+    # and the next driver cleans up.
+    listeners: list[Listener] = [link, view, cleaner]
+    if confirmed_study(ledger.name) is None:  # a confirmation has no best.yaml of its own
+        listeners.insert(0, BestFile(ledger, home))
 
-    def heard(event: Event) -> None:
-        if incumbent and event.trial is not None:
-            incumbent.update(ledger.study)
-        if tracker and event.trial is not None:
-            for number, run_id in tracker.linked():
-                ledger.link_run(number, run_id)
-            tracker.update(ledger.trial(event.trial.number))
-        listener(event)
-        if event.kind == "finished" and event.trial is not None:
-            _bound(event.trial, checkpoints)
+    def listen(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
 
-    conductor = Conductor(ledger, listener=heard)
+    conductor = Conductor(ledger, listener=listen)
     signals.watch(conductor.stop)
-    if kind := network_file_system(ledger.spec.storage.ledger or home.ledger_url):
-        listener(Event("notice", text=f"warning: {network_warning(kind)}"))
-    for warning in advice(ledger.spec):
-        listener(Event("notice", text=f"warning: {warning}"))
+    for text in _warnings(ledger, home):
+        view(Event("notice", text=f"warning: {text}"))
 
-    def leave() -> None:
-        """What is left to do where Ray keeps the main thread for ever, or ends the process before that gets there."""
+    def finish() -> None:
+        """Leave the ledger in order, then let MLflow catch up. Also done where the study broke off."""
         try:
-            _close(conductor, tracker, listener)
-        except InfrastructureError as error:
-            if signals.received is None:  # else it is what the signal did to Ray
-                signals.say(f"error: {redact(str(error))}")
-        signals.leave(InfrastructureError.exit_code)
+            conductor.close()
+        finally:
+            if missing := link.catch_up():
+                view(Event("notice", text=missing))
+        link.close()
 
-    watchdog = Watchdog(conductor, leave)
+    # The watchdog acts where Ray blocks the main thread for ever, or would end the process before `finally` runs.
+    watchdog = Watchdog(conductor, lambda: signals.finish_and_exit(finish))
     try:
-        for trial in ledger.trials:
-            _bound(trial, checkpoints)  # what a dead driver left undone
+        cleaner.clean(ledger.trials)  # a dead driver may have left some to do
         with watchdog:
             tune(conductor, home, slots, checkpoints, verbose)
     finally:
-        _close(conductor, tracker, listener)
+        finish()
     if signals.received is not None:
         raise Interrupted(signals.received)
     return succeeded(ledger.study)
 
 
 def succeeded(study: StudyRecord) -> StudyRecord:
-    """The study, provided that it came to something: some trial of it did not fail, or its budget left room for none.
+    """The study, if at least one trial did not fail, or if its budget left no room for any trial.
 
     Raises:
-        NoTrialSucceeded: every trial failed, or none was begun and nobody knows why.
+        NoTrialSucceeded: every trial failed, or no trial began for an unknown reason.
     """
     begun = [trial for trial in study.trials if trial.started]
     if all(trial.status == "failed" for trial in begun) and (begun or study.ended is None):
-        raise NoTrialSucceeded(f"no trial of {study.name} succeeded: {_why_none(study)}")
+        raise NoTrialSucceeded(f"no trial of {study.name} succeeded: {_first_failure(study)}")
     return study
 
 
+def _first_failure(study: StudyRecord) -> str:
+    for trial in study.trials:
+        if trial.outcome is not None:
+            return f"trial {trial.number} {trial.outcome.ending.value}: {trial.outcome.reason}"
+    return "no trial began"
+
+
 def _tracker(ledger: Ledger, home: Home, slots: Slots, figures: Figures | None) -> Tracker | None:
-    wanted = ledger.spec.tracking
-    if not wanted.enabled:
+    tracking = ledger.spec.tracking
+    if not tracking.enabled:
         return None
-    system = slots.device == "cuda" if wanted.system_metrics == "auto" else wanted.system_metrics
+    system = slots.device == "cuda" if tracking.system_metrics == "auto" else tracking.system_metrics
     return Tracker.start(ledger.study, home, figures=figures, system_metrics=system)
 
 
-def _bound(trial: TrialRecord, checkpoints: str) -> None:
-    """Of a trial that has ended only the last checkpoint is kept."""
-    if trial.outcome is not None and trial.outcome.final:
-        from trainers.checkpoint import DirectoryStore
-
-        DirectoryStore(f"{checkpoints}/{trial.number:05d}").drop(keep_last=True)
-
-
-def _why_none(study: StudyRecord) -> str:
-    ended = [trial for trial in study.trials if trial.outcome]
-    if not ended or ended[0].outcome is None:
-        return "none was begun"
-    return f"trial {ended[0].number} {ended[0].outcome.ending.value}: {ended[0].outcome.reason}"
-
-
-def _close(conductor: Conductor, tracker: Tracker | None, listener: Callable[[Event], None]) -> None:
-    """Leave the ledger in order, then let MLflow catch up, also where the study was broken off."""
-    ledger = conductor.ledger
-    try:
-        conductor.close()
-    finally:
-        if tracker:
-            for trial in ledger.trials:
-                tracker.update(trial)
-            left = tracker.close(ledger.study)
-            if left:
-                listener(Event("notice", text=left))
-    if tracker:
-        try:
-            for number, run_id in tracker.linked():
-                ledger.link_run(number, run_id)
-        except storage_errors() as error:
-            raise InfrastructureError(f"the ledger failed at the very end: {error}") from error
+def _warnings(ledger: Ledger, home: Home) -> Iterator[str]:
+    """What a person should know before the first trial."""
+    if kind := network_file_system(ledger.spec.storage.ledger or home.ledger_url):
+        yield network_warning(kind)
+    yield from advice(ledger.spec)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: once ends the study in order, twice ends the process at once."""
+"""Ctrl-C and SIGTERM: the first one ends the study in order, the second one ends the process at once."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from hpo.errors import HpoError, InfrastructureError
+from hpo.redact import redact
 
-terminal = 2
-"""File descriptor of last words: another one while the live view keeps the standard error stream to itself."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""SIGTERM too, because the kernel drops it for the first process of a container that does not handle it."""
 
 
 class Interrupted(HpoError):
@@ -24,71 +27,95 @@ class Interrupted(HpoError):
         self.status = 128 + number
 
 
-_early: list[int] = []
-"""Signals received before a guard was there. What they raise may get lost inside an import, so they are kept."""
+class SignalState:
+    """What the handlers of this process share. There is one object, `state`, as there is one process."""
+
+    def __init__(self) -> None:
+        self.early: int | None = None
+        """The signal received before a guard was active. Its exception may get lost inside an import."""
+        self.unwinding = threading.Event()
+        """Set when a signal ends the command before there is a trial to wait for: all other threads only end."""
+        self._terminal = 2
+
+    def reset(self) -> None:
+        """As in a process that has received no signal."""
+        self.early = None
+        self.unwinding.clear()
+
+    @contextmanager
+    def use_terminal(self, descriptor: int) -> Iterator[None]:
+        """Write last words to this file descriptor: the live view keeps the standard error stream to itself."""
+        before, self._terminal = self._terminal, descriptor
+        try:
+            yield
+        finally:
+            self._terminal = before
+
+    def say(self, text: str) -> None:
+        """Write last words past Python's buffers, because the signal may have interrupted a write to one of them."""
+        os.write(self._terminal, f"{text}\n".encode())
 
 
-_unwinding = threading.Event()
-"""A signal has ended the command before any trial was there; whatever is still running only ends."""
+state = SignalState()
 
 
 def handle_early() -> None:
-    """From now on the first SIGINT or SIGTERM unwinds the command, wherever it is, and a second one leaves at once.
-
-    SIGTERM too, because the kernel drops it for the first process of a container that does not handle it.
-    """
-    _early.clear()
-    _unwinding.clear()
-    sys.unraisablehook = _tell_lost
-    threading.excepthook = _tell_thread
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """From now on the first SIGINT or SIGTERM unwinds the command, wherever it is, and a second one exits at once."""
+    state.reset()
+    sys.unraisablehook = _report_lost
+    threading.excepthook = _report_thread
+    for number in SIGNALS:
         signal.signal(number, _unwind)
 
 
-def _tell_lost(lost: sys.UnraisableHookArgs) -> None:
-    """Python's own report of an exception that got lost in a callback, but not of a signal's, which is made up for."""
+def _report_lost(lost: sys.UnraisableHookArgs) -> None:
+    """Report exceptions that got lost in a callback, except those of a signal: they are raised again later."""
     if not isinstance(lost.exc_value, Interrupted | SystemExit):
         sys.__unraisablehook__(lost)
 
 
-def _tell_thread(lost: threading.ExceptHookArgs) -> None:
-    """Python's own report of an error in a thread, but not where a signal takes Ray away from the threads that serve
-    it, whose complaints would hide the last words."""
-    if not _unwinding.is_set():
-        threading.__excepthook__(lost)
+def _report_thread(failed: threading.ExceptHookArgs) -> None:
+    """Report errors in threads, except while a signal ends Ray under the threads that use it: their tracebacks would
+    hide the last words."""
+    if not state.unwinding.is_set():
+        threading.__excepthook__(failed)
 
 
 def _unwind(number: int, frame: FrameType | None) -> NoReturn:
-    if _early:
+    if state.early is not None:
         os._exit(128 + number)
-    _early.append(number)
-    _unwinding.set()
+    state.early = number
+    state.unwinding.set()
     sys.exit(128 + number)
 
 
 class SignalGuard:
-    """While active, the first SIGINT or SIGTERM ends the study in order and a second one leaves the process.
+    """While active, the first SIGINT or SIGTERM ends the study in order, and a second one exits at once.
 
-    Until `watch` is called there is no trial to wait for, and the first one raises `Interrupted` on the spot. What
-    is being imported or started just then may swallow that or turn it into an error of its own; then `watch` or the
-    end of the block makes up for it.
+    Before `watch` is called there is no trial to wait for, so the first signal raises `Interrupted` where it arrives.
+    Code that is being imported or started may swallow that exception or turn it into another one. Then `watch`, or
+    the end of the block, raises it again.
     """
 
     def __init__(self, farewell: str, clear: Callable[[], None] = lambda: None) -> None:
-        """`farewell` is the first `farewell`; `clear` ends other processes where this one leaves at once."""
+        """
+        Args:
+            farewell: initial text of the attribute.
+            clear: ends other processes before this one exits at once.
+        """
         self.received: int | None = None
         self.farewell = farewell
-        """What to type next, for whoever ends the study early or has it ended by a fault outside of it."""
+        """What to type next after an interrupted study, or after a fault outside of it."""
         self._clear = clear
         self._stop: Callable[[str], None] | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> SignalGuard:
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in self._before:
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        for number in SIGNALS:
             signal.signal(number, self._handle)
-        if _early:
-            raise self._interrupted(_early[0])
+        if state.early is not None:
+            raise self._interrupted(state.early)
         return self
 
     def __exit__(
@@ -107,30 +134,37 @@ class SignalGuard:
         return error
 
     def watch(self, stop: Callable[[str], None]) -> None:
-        """From now on the first signal calls `stop`."""
+        """From now on the first signal calls `stop` with the reason."""
         self._stop = stop
         if self.received is not None:
             stop(f"interrupted by {signal.Signals(self.received).name}")
 
-    def say(self, text: str) -> None:
-        """Write last words past Python's buffers: whatever was interrupted may be inside one of them."""
-        os.write(terminal, f"{text}\n".encode())
+    def finish_and_exit(self, finish: Callable[[], None]) -> NoReturn:
+        """Call `finish`, report its error, and end the process, because the main thread cannot."""
+        try:
+            finish()
+        except InfrastructureError as error:
+            if self.received is None:  # else the signal caused it: it ended Ray's processes too
+                state.say(f"error: {redact(str(error))}")
+        except Exception:  # noqa: BLE001 - a mistake in this program; no other thread can report it
+            state.say(redact(traceback.format_exc()))
+        self._exit(InfrastructureError.exit_code)
 
-    def leave(self, code: int) -> NoReturn:
-        """End the process at once, saying how to go on; with a signal's code if there was one."""
+    def _exit(self, code: int) -> NoReturn:
+        """End the process at once and say how to continue; with a signal's code if there was one."""
         self._clear()
-        self.say(self.farewell)
+        state.say(self.farewell)
         os._exit(code if self.received is None else 128 + self.received)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if self.received is not None:
-            self.say(f"{name} again: left at once")
-            self.leave(1)
+            state.say(f"{name} again: exited at once")
+            self._exit(1)
         self.received = number
         if self._stop is None:
-            _unwinding.set()
+            state.unwinding.set()
             raise Interrupted(number)
-        # To where everything is printed: the live view goes on and shows it as a note.
-        os.write(2, f"{name}: stopping; once more leaves at once\n".encode())
+        # To the standard error stream: the live view keeps running and shows this line as a note.
+        os.write(2, f"{name}: stopping; a second signal exits at once\n".encode())
         self._stop(f"interrupted by {name}")

@@ -1,71 +1,87 @@
-"""When a study has had enough: what of its budget is used up, computed from its record."""
+"""When a study stops: which part of its budget is used up, computed from its record.
+
+The texts are recorded (`StudyRecord.ended`). Each begins with the setting that a person raises to continue the study,
+and a colon.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.ledger.writer import Ledger
 from hpo.results.confirmation import seed_noise
 from hpo.results.gpu_hours import DEFINITION, gpu_hours
-from hpo.search.regret_bound import regret_bound
 
 
-def reached(study: StudyRecord, seconds: float, now: float | None = None) -> str | None:
+def used_up(study: StudyRecord, seconds: float, now: float | None = None) -> str | None:
     """The part of the budget that is used up, in words; None while something is left of every part.
 
-    `budget.trials` is not checked here: trials that began within it train as if more were to come.
+    `budget.trials` is not checked here: trials that began within it train as if more would follow.
 
     Args:
-        seconds: wall-clock of all the study's drivers.
+        seconds: wall-clock of all drivers of the study.
         now: until when running trials have used GPUs, seconds since the epoch; None: until the newest record.
     """
     budget = study.spec.budget
     if budget.hours is not None and seconds >= budget.hours * 3600:
-        return f"budget.hours: {budget.hours:g} hours are used up"
+        return f"budget.hours: reached the budget of {_count(budget.hours, 'hour')}"
     if budget.gpu_hours is not None and gpu_hours(study, now) >= budget.gpu_hours:
-        return f"budget.gpu_hours: {budget.gpu_hours:g} GPU-hours are used up ({DEFINITION})"
+        return f"budget.gpu_hours: reached the budget of {_count(budget.gpu_hours, 'GPU-hour')} ({DEFINITION})"
     best = study.best
     if budget.target is not None and best is not None and (best.value or 0.0) >= budget.target:
-        return f"budget.target: trial {best.number} reached {best.value:g}, asked for was {budget.target:g}"
+        return f"budget.target: trial {best.number} reached {best.value:g}, and the target is {budget.target:g}"
     return None
 
 
+def all_trials_ended(study: StudyRecord) -> str | None:
+    """That every trial of the budget has ended, in words; None while one has not."""
+    started = [trial for trial in study.trials if trial.started]
+    ended = all(trial.outcome is not None and trial.outcome.final for trial in started)
+    if ended and len(started) >= study.spec.budget.trials:
+        return f"budget.trials: reached the budget of {_count(len(started), 'trial')}"
+    return None
+
+
+def _count(number: float, noun: str) -> str:
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
+
+
 class Patience:
-    """`budget.patience` of an open study: from its ledger alone, so that it makes no difference how often the study
-    was resumed."""
+    """`budget.patience`, computed from the record alone: it makes no difference how often the study was resumed."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, improvement: Callable[[set[int]], float | None]) -> None:
+        """
+        Args:
+            improvement: the possible improvement after the complete trials of these numbers; None if it is not known.
+        """
+        self._improvement = improvement
         self._left: dict[int, tuple[float, float] | None] = {}
-        """By the newest of the complete trials; reckoning it takes a Gaussian process."""
+        """By the number of the newest complete trial; `improvement` fits a Gaussian process."""
 
-    def exhausted(self) -> str | None:
-        """Why the study ends, in words; None while it goes on. To be asked when a trial is complete."""
-        patience = self._ledger.spec.budget.patience
-        complete = [trial for trial in self._ledger.trials if trial.complete]
+    def exhausted(self, study: StudyRecord) -> str | None:
+        """Why the study stops, in words; None while it continues. Call it when a trial is complete."""
+        patience = study.spec.budget.patience
+        complete = [trial for trial in study.trials if trial.complete]
         if patience is None or len(complete) < patience:
             return None
         complete.sort(key=lambda trial: (trial.finished or 0.0, trial.number))
         for fewer in range(patience):
-            left = self._gain_left(complete[: len(complete) - fewer])
+            left = self._gain_left(study, complete[: len(complete) - fewer])
             if left is None or left[0] >= left[1]:
                 return None
-        bound, noise = self._gain_left(complete) or (0.0, 0.0)
+        improvement, noise = self._gain_left(study, complete) or (0.0, 0.0)
         return (
-            f"budget.patience: for {patience} complete trials in a row no more than {bound:.4f} could be gained, "
-            f"less than the noise of {noise:.4f} between seeds"
+            f"budget.patience: for {patience} complete trials in a row the possible improvement (now at most "
+            f"{improvement:.4f}) was smaller than the variation between seeds ({noise:.4f})"
         )
 
-    def _gain_left(self, complete: Sequence[TrialRecord]) -> tuple[float, float] | None:
-        """What could still be gained when these trials were complete and no other, and the noise between seeds as
-        they tell it; None where either cannot be told."""
+    def _gain_left(self, study: StudyRecord, complete: Sequence[TrialRecord]) -> tuple[float, float] | None:
+        """The possible improvement and the variation between seeds when these trials and no others were complete;
+        None if one of the two is not known."""
         newest = complete[-1].number
         if newest not in self._left:
-            numbers = {trial.number for trial in complete}
-            finished = [trial for trial in self._ledger.finished_trials() if trial.number in numbers]
-            bound = regret_bound(finished, self._ledger.spec.seed)
-            noise = seed_noise(dataclasses.replace(self._ledger.study, trials=tuple(complete)))
-            self._left[newest] = None if bound is None or noise is None else (bound, noise)
+            improvement = self._improvement({trial.number for trial in complete})
+            noise = seed_noise(dataclasses.replace(study, trials=tuple(complete)))
+            self._left[newest] = None if improvement is None or noise is None else (improvement, noise)
         return self._left[newest]

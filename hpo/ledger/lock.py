@@ -19,6 +19,8 @@ from typing import Any
 from hpo.errors import InfrastructureError, UsageError
 
 HOST = socket.gethostname()
+LOCK = "lock"
+"""Name of the lock file in a study's folder."""
 LEASE_S = 120.0
 """A driver that gave no sign of life for so long is taken for dead; it gives one every 30 s."""
 
@@ -64,7 +66,7 @@ def _locked(folder: Path) -> FileIO:
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / "lock").open("a+b", buffering=0)
+            file = (folder / LOCK).open("a+b", buffering=0)
         except OSError as error:
             raise InfrastructureError(f"the study's folder {folder} cannot be used: {error.strerror}") from error
         try:

@@ -22,6 +22,11 @@ def counts(study: StudyRecord) -> str:
     return f"{trials}: {', '.join(parts)}" if parts else "no trial yet"
 
 
+def stopped(study: StudyRecord) -> str | None:
+    """`Stopped: reached the budget of 24 trials`; None unless its budget has ended the study."""
+    return f"Stopped: {study.ended.partition(': ')[2]}" if study.ended else None
+
+
 def configuration(trial: TrialRecord, digits: int = 4) -> dict[str, str]:
     """A trial's searched parameters by dotted path, numbers to so many significant digits."""
     return {
@@ -46,7 +51,7 @@ def description(study: StudyRecord) -> str:
         f"- search: {spec.search.policy}, {pruning if spec.asha.enabled else 'no pruning'}; "
         f"{spec.train.epochs} epochs, up to {spec.budget.trials} trials",
         f"- {counts(study)}",
-        *([f"- ended by {study.ended}"] if study.ended else []),
+        *([f"- {reason}"] if (reason := stopped(study)) else []),
     ]
     confirmed = confirmed_study(study.name) is not None
     if confirmed:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
-from hpo.results.summary import counts
+from hpo.results.summary import counts, stopped
 from hpo.text import first_line, percent
 from reports.analysis.answer import Answer
 from reports.analysis.intervals import difference
@@ -90,9 +90,9 @@ def state(study: StudyRecord) -> str:
     spec = study.spec
     open_trials = study.count("running") + study.count("interrupted")
     unfinished = f" Not finished: {open_trials} running or interrupted." if open_trials else ""
-    stopped = f" Stopped: {study.ended}." if study.ended else ""
+    reason = f" {text}." if (text := stopped(study)) else ""
     trained = f"{spec.model.name} on {spec.data.name}, {spec.train.epochs} epochs per full training"
-    return f"{trained}; {counts(study)}.{unfinished}{stopped}"
+    return f"{trained}; {counts(study)}.{unfinished}{reason}"
 
 
 def selection(answers: Sequence[Answer]) -> str:

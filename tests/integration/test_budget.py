@@ -11,10 +11,11 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from hpo.cli.display.plain import closing
-from hpo.driver.conductor import Conductor, Event
+from hpo.driver.conductor import Conductor
+from hpo.driver.events import Event
 from hpo.driver.run import resume
 from hpo.driver.session import succeeded
-from hpo.driver.stopping import reached
+from hpo.driver.stopping import used_up
 from hpo.errors import NoTrialSucceeded
 from hpo.export.incumbent import Incumbent
 from hpo.home import Home
@@ -103,8 +104,8 @@ def test_hours_let_running_trials_reach_their_next_rung() -> None:
     assert world.now == 4 * HOUR
     assert lengths(record) == [4, 4]
     assert {one.status for one in record.trials} == {"interrupted"}
-    assert record.ended == "budget.hours: 2.5 hours are used up"
-    assert world.said == ["budget.hours: 2.5 hours are used up; running trials train to their next rung"]
+    assert record.ended == "budget.hours: reached the budget of 2.5 hours"
+    assert world.said == ["Stopping: reached the budget of 2.5 hours; running trials continue to their next rung"]
     assert progress(record, 1e12).over
     assert "hpo resume limited budget.hours=…" in closing(record, "")
 
@@ -128,7 +129,7 @@ def test_gpu_hours_end_a_study_and_count_shares_of_gpus(monkeypatch: pytest.Monk
     record = world.run()
     assert lengths(record) == [3, 3]
     assert record.ended is not None
-    assert record.ended.startswith("budget.gpu_hours: 3 GPU-hours are used up")
+    assert record.ended.startswith("budget.gpu_hours: reached the budget of 3 GPU-hours")
     assert gpu_hours(record) == pytest.approx(0.5 * sum(lengths(record)))
 
 
@@ -159,24 +160,24 @@ def virtual_time(monkeypatch: pytest.MonkeyPatch, spec: Spec, slots: int = 2) ->
 def test_a_target_counts_when_a_full_training_reaches_it() -> None:
     """Half-way values do not end the study; the first complete trial does."""
     record, _, _ = ran({"target": 0.5})
-    assert record.ended == "budget.target: trial 0 reached 0.5, asked for was 0.5"
+    assert record.ended == "budget.target: trial 0 reached 0.5, and the target is 0.5"
     assert record.count("complete") >= 1
     missed, _, _ = ran({"target": 0.51, "trials": 2})
-    assert missed.ended == "budget.trials: all 2 trials have ended"
+    assert missed.ended == "budget.trials: reached the budget of 2 trials"
 
 
 def test_a_greater_budget_goes_on_where_the_study_ended() -> None:
     """The same trials, from their rung; without one the study stays as it is and says why."""
     first, _, storage = ran({"hours": 2.5})
-    same = reached(first, 4 * HOUR)
+    same = used_up(first, 4 * HOUR)
     assert same == first.ended
     larger = revise(first.spec, ["budget.hours=100", "budget.trials=2"])
-    assert reached(dataclasses.replace(first, spec=larger), 4 * HOUR) is None
+    assert used_up(dataclasses.replace(first, spec=larger), 4 * HOUR) is None
     ledger = reopen(storage, first.spec)
     ledger.respecify(larger)
     second = World(ledger).run()
     assert lengths(second) == [16, 16]
-    assert second.ended == "budget.trials: all 2 trials have ended"
+    assert second.ended == "budget.trials: reached the budget of 2 trials"
     assert [len(one.attempts) for one in second.trials] == [2, 2]
 
 
@@ -228,12 +229,12 @@ def test_a_budget_that_ends_a_study_is_no_error_unless_every_trial_failed() -> N
     """Pruned and failed ones, or none at all: what ended it is told. Without a reason, none at all is a fault."""
     pruned, failed = trial(0, 4, ending=Ending.PRUNED), trial(1, 0, ending=Ending.FAILED, reason="Diverged: nan")
     for trials in ((pruned, failed), (trial(2, 3, ending=Ending.INTERRUPTED), failed), ()):
-        record = dataclasses.replace(study(*trials), ended="budget.hours: 2.5 hours are used up")
+        record = dataclasses.replace(study(*trials), ended="budget.hours: reached the budget of 2.5 hours")
         assert succeeded(record) is record
-        assert "Ended by budget.hours" in closing(record, "")
+        assert "Stopped: reached the budget of 2.5 hours." in closing(record, "")
         assert "No trial is complete yet." in closing(record, "")
     for hopeless in (dataclasses.replace(study(failed), ended="budget.hours: …"), study(failed), study()):
-        with pytest.raises(NoTrialSucceeded, match=r"trial 1 failed: Diverged: nan|none was begun"):
+        with pytest.raises(NoTrialSucceeded, match=r"trial 1 failed: Diverged: nan|no trial began"):
             succeeded(hopeless)
 
 
@@ -250,7 +251,7 @@ def test_resuming_with_the_same_budget_says_why_not(home: Home) -> None:
     view = RecordingView()
     found = resume("limited", home, view=view, changes=lambda spec: spec)
     assert view.begun == []
-    assert found.ended == "budget.hours: 1e-09 hours are used up"
+    assert found.ended == "budget.hours: reached the budget of 1e-09 hours"
     assert load_study(storage, "limited").ended == found.ended
 
 

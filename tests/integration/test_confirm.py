@@ -58,7 +58,7 @@ def test_a_killed_confirmation_goes_on_and_its_choice_is_exported(home: Home, tm
         first = hpo("confirm", "search", "--top", TOP, "--seeds", SEEDS)
         first.until("complete: trained", count=1)
         first.signal(signal.SIGINT)
-        assert done(first, 130).strip().splitlines()[-1] == "Go on with: hpo confirm search --top 2 --seeds 3"
+        assert done(first, 130).strip().splitlines()[-1] == "Continue with: hpo confirm search --top 2 --seeds 3"
         second = hpo("confirm", "search", "--top", TOP, "--seeds", SEEDS)
         second.until("complete: trained", count=1)
         refused = hpo("confirm", "search")

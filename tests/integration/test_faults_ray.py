@@ -40,7 +40,7 @@ def test_death_of_rays_head(home: Home, tmp_path: Path) -> None:
         driver.until("val accuracy", count=2)
         os.kill(child(driver.pid, victim), signal.SIGKILL)
         assert driver.wait() == 4, driver.text
-        assert driver.text.strip().splitlines()[-1] == "Go on with: hpo resume headless"
+        assert driver.text.strip().splitlines()[-1] == "Continue with: hpo resume headless"
         assert f"Ray died: {victim}" in driver.text
         study = load_study(open_storage(home.ledger_url), "headless")
         assert {trial.status for trial in study.trials if trial.started} <= {"interrupted", "complete"}

@@ -46,7 +46,7 @@ def test_signals_end_a_study_in_order_or_at_once(home: Home, tmp_path: Path) -> 
     first.until("epoch 2/8")
     first.signal(signal.SIGINT, group=True)
     assert first.wait() == 130
-    assert last_line(first) == "Go on with: hpo resume halted"
+    assert last_line(first) == "Continue with: hpo resume halted"
     assert "Traceback" not in first.text
     assert set(states(home, "halted")) == {"WAITING"}
     study = load_study(open_storage(home.ledger_url), "halted")
@@ -57,7 +57,7 @@ def test_signals_end_a_study_in_order_or_at_once(home: Home, tmp_path: Path) -> 
     second.until("epoch", count=2)
     second.signal(signal.SIGTERM, group=True)  # as SLURM does
     assert second.wait() == 143
-    assert last_line(second) == "Go on with: hpo resume halted"
+    assert last_line(second) == "Continue with: hpo resume halted"
     assert "Traceback" not in second.text
     assert "RUNNING" not in states(home, "halted")
     study = load_study(open_storage(home.ledger_url), "halted")
@@ -68,6 +68,6 @@ def test_signals_end_a_study_in_order_or_at_once(home: Home, tmp_path: Path) -> 
     third.signal(signal.SIGINT)
     third.signal(signal.SIGINT)
     assert third.wait() == 130
-    assert last_line(third) == "Go on with: hpo resume halted"
+    assert last_line(third) == "Continue with: hpo resume halted"
     for driver in (first, second, third):
         assert driver.orphans() == []

@@ -19,7 +19,7 @@ from hpo.ledger.storage import open_storage
 from tests.conftest import REPOSITORY, synthetic_spec
 from tests.support.drivers import Driver
 
-NOTHING = "Nothing was recorded yet: start it again by the same command"
+NOTHING = "Nothing is recorded yet: run the same command again"
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_signal_while_ray_is_started(home: Home, spec: Path) -> None:
         assert driver.wait() == 128 + number, driver.text
         assert "Traceback" not in driver.text
         recorded = (home.path / "optuna.db").exists() and "late" in study_names(open_storage(home.ledger_url))
-        assert driver.text.strip().splitlines()[-1] == ("Go on with: hpo resume late" if recorded else NOTHING)
+        assert driver.text.strip().splitlines()[-1] == ("Continue with: hpo resume late" if recorded else NOTHING)
         if recorded:
             break
     for driver in drivers:

@@ -109,7 +109,7 @@ def test_full_disk(home: Home, tmp_path: Path, ray: dict[str, str], small_disk: 
     first = Driver.start("run", tmp_path / "spec.yaml", home=home.path, **ray)
     assert first.wait() == 4, first.text  # two checkpoints of each of two trials are 12 MB, the third is too much
     assert "No space left on device" in first.text
-    assert first.text.strip().splitlines()[-1] == "Go on with: hpo resume full"
+    assert first.text.strip().splitlines()[-1] == "Continue with: hpo resume full"
     assert "Traceback" not in first.text
     assert {trial.status for trial in study_of(ledger, "full").trials} == {"interrupted"}
 
@@ -118,7 +118,7 @@ def test_full_disk(home: Home, tmp_path: Path, ray: dict[str, str], small_disk: 
     second.until("val accuracy", count=2)
     fill(small_disk / "filler")
     assert second.wait() == 4, second.text
-    assert second.text.strip().splitlines()[-1] == "Go on with: hpo resume full"
+    assert second.text.strip().splitlines()[-1] == "Continue with: hpo resume full"
     assert "Traceback" not in second.text
 
     (small_disk / "filler").unlink()
@@ -138,7 +138,7 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path, small_disk: Path) ->
     assert driver.wait() == 4, driver.text
     assert "No space left on device" in driver.text
     assert "Traceback" not in driver.text
-    assert driver.text.strip().splitlines()[-1] == "Nothing was recorded yet: start it again by the same command"
+    assert driver.text.strip().splitlines()[-1] == "Nothing is recorded yet: run the same command again"
 
 
 def fill(path: Path) -> None:

@@ -287,6 +287,6 @@ def test_damaged_checkpoints(tmp_path: Path) -> None:
     text = "\n".join(notices)
     for number in (0, 1):
         assert f"warning: trial {number}: checkpoint of epoch 3" in text
-        assert f"trial {number}: later checkpoints are lost or damaged; it goes on from epoch 2" in text
+        assert f"trial {number}: later checkpoints are lost or damaged; it continues from epoch 2" in text
     for number in (2, 3):
-        assert f"trial {number}: later checkpoints are lost or damaged; it goes on from epoch 1" in text
+        assert f"trial {number}: later checkpoints are lost or damaged; it continues from epoch 1" in text

@@ -93,7 +93,7 @@ def test_a_second_ctrl_c_says_its_last_words_on_the_terminal(tmux: Callable[...,
     session = tmux(80, 24, show("interrupt", tmp_path))
     session.until(painted, "the view")
     session.keys("C-c")
-    session.until(lambda text: "note     SIGINT: stopping; once more leaves at once" in text, "the first signal")
+    session.until(lambda text: "note     SIGINT: stopping; a second signal exits at once" in text, "the first signal")
     session.keys("C-c")
     text = session.until(lambda text: "status=130" in text and "echo" in text.splitlines(), "the end")
     assert "Continue with: hpo resume cifar10_b0" in text

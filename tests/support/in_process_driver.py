@@ -8,7 +8,8 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from hpo.driver.conductor import Conductor, Event
+from hpo.driver.conductor import Conductor
+from hpo.driver.events import Event
 from hpo.driver.ray_backend.scheduler import StudyScheduler
 from hpo.driver.ray_backend.searcher import StudySearcher
 from hpo.driver.ray_backend.trainable import Worker

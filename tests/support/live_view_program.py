@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from hpo.cli.display import live
 from hpo.cli.display.live import LiveView
-from hpo.driver.conductor import Event
+from hpo.driver.events import Event
 from hpo.driver.signals import SignalGuard
 from hpo.home import Home
 from tests.support.sample_records import busy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpo.driver.conductor import Event
+from hpo.driver.events import Event
 from hpo.ledger.records import StudyRecord
 
 

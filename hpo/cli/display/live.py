@@ -15,9 +15,8 @@ from rich.text import Text
 from hpo.cli.display.painter import Painter, captured, interactive, last_line
 from hpo.cli.display.plain import PlainView, describe
 from hpo.cli.display.screen import Screen
-from hpo.driver import signals
-from hpo.driver.conductor import Event
-from hpo.driver.run import View
+from hpo.driver.events import Event, View
+from hpo.driver.signals import state
 from hpo.home import Home
 from hpo.ledger.outcome import classify
 from hpo.ledger.records import StudyRecord, TrialRecord
@@ -65,8 +64,7 @@ class LiveView:
     def _painting(self) -> Iterator[None]:
         """Keep the terminal for the view alone; afterwards print there what went wrong."""
         with captured(self._log) as terminal, ExitStack() as stack:
-            stack.callback(setattr, signals, "terminal", signals.terminal)
-            signals.terminal = terminal.fileno()
+            stack.enter_context(state.use_terminal(terminal.fileno()))
             self._painter = stack.enter_context(Painter(self._screen, terminal))
             yield
             self._stop_running()

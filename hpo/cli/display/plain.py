@@ -6,10 +6,10 @@ import sys
 import time
 from typing import TextIO
 
-from hpo.driver.conductor import Event
+from hpo.driver.events import Event
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.pareto import front
-from hpo.results.summary import configuration, counts
+from hpo.results.summary import configuration, counts, stopped
 from hpo.text import duration, first_line, percent, short_names
 from hpo.tracking.runs import tracking_server
 
@@ -78,9 +78,9 @@ def closing(study: StudyRecord, home_option: str) -> str:
         gain = 100 * (study.best.value - baseline.value)
         lines.append(f"Published recipe (trial {baseline.number}): {percent(baseline.value)}; gain {gain:+.2f} points")
     if study.ended:
-        lines.append(f"Ended by {study.ended}.")
         key = study.ended.partition(":")[0]
-        lines.append(f"A greater budget goes on with it: hpo resume {study.name}{home_option} {key}=…")
+        lines.append(f"{stopped(study)}.")
+        lines.append(f"Continue with a larger budget: hpo resume {study.name}{home_option} {key}=…")
     if len(study.spec.objectives) > 1:
         lines.append(f"Pareto front: {len(front(study))} trials, to choose from by hpo export --pick; see hpo status")
     return "\n".join([*lines, "Next:", *_next_steps(study, home_option)])

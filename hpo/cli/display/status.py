@@ -24,7 +24,7 @@ from hpo.results.confirmation_text import confirmation_json, lines
 from hpo.results.gpu_hours import DEFINITION, gpu_hours
 from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
-from hpo.results.summary import configuration, counts
+from hpo.results.summary import configuration, counts, stopped
 from hpo.results.warm_start_effect import effect
 from hpo.spec.objectives import values
 from hpo.spec.study import SHIPPED_TRAINER
@@ -54,8 +54,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         f"[bold]{escape(study.name)}[/bold]  {counts(study)}, {duration(study.seconds)}, "
         f"checkpoints {_checkpoints(study, home)}"
     )
-    if study.ended:
-        console.print(escape(f"ended: {study.ended}"), highlight=False)
+    if reason := stopped(study):
+        console.print(escape(reason), highlight=False)
     if charged := gpu_hours(study):
         console.print(f"GPU-hours: {charged:.2f} ({DEFINITION})", highlight=False)
     confirmed = confirmation(study)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from hpo.cli.display.painter import Painter, interactive
 from hpo.cli.display.plain import PlainView
 from hpo.cli.display.screen import Screen
-from hpo.driver.conductor import Event
+from hpo.driver.events import Event
 from hpo.home import Home
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord, TrialRecord

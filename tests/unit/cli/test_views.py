@@ -16,7 +16,7 @@ from hpo.cli.display.screen import Screen
 from hpo.cli.display.status import _trials
 from hpo.cli.display.tables import show
 from hpo.cli.display.watch import events
-from hpo.driver.conductor import Event
+from hpo.driver.events import Event
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord
 from tests.support.sample_records import BEGAN, SPEC, busy, study, trial

@@ -122,7 +122,7 @@ def test_while_it_trains_it_stops_the_study(capfd: pytest.CaptureFixture[str]) -
         receive(signal.SIGTERM)
         assert guard.received == signal.SIGTERM
     assert stopped == ["interrupted by SIGTERM"]
-    assert "SIGTERM: stopping; once more leaves at once" in capfd.readouterr().err
+    assert "SIGTERM: stopping; a second signal exits at once" in capfd.readouterr().err
 
 
 def test_other_errors_pass_with_the_way_on() -> None:

@@ -1,0 +1,33 @@
+"""What happens while a study runs, for people and programs that watch it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from hpo.ledger.records import StudyRecord, TrialRecord
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a person who watches wants to see."""
+
+    kind: Literal["started", "resumed", "epoch", "finished", "lost", "notice"]
+    trial: TrialRecord | None = None
+    """The trial as recorded after the event; None for a notice."""
+    text: str = ""
+    """Only of a notice."""
+
+
+Listener: TypeAlias = Callable[[Event], None]
+
+
+class View(Protocol):
+    """Shows a study while it runs."""
+
+    def begin(self, study: StudyRecord) -> None:
+        """Start showing `study`, which is open and about to run."""
+
+    def __call__(self, event: Event) -> None:
+        """Show one event of the study."""
