@@ -1,8 +1,8 @@
-"""Checkpoints of one trial in a folder or under any fsspec URI: complete and intact, or as if not there.
+"""Checkpoints of one trial in a folder or under any fsspec URI. An incomplete or damaged checkpoint does not count.
 
-Per epoch three files: `N.safetensors` (tensors), `N.pt` (the rest, readable with `weights_only=True`) and
-`N.json`, the manifest with both SHA-256s, which is written last and makes the checkpoint exist. Locally each
-is written to a temporary name, fsynced and renamed. Nothing read is ever executed.
+A checkpoint has three files: `N.safetensors` (tensors), `N.pt` (other state, loaded with `weights_only=True`) and
+`N.json`, the manifest with the SHA-256 of both. The manifest is written last; without it the checkpoint does not exist.
+Local files are written under a temporary name, synced to the disk and renamed. Loading never executes code.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     import torch
 
 KEPT = 2
-"""Checkpoints kept: the newest, and the one before in case the newest is damaged later."""
+"""Checkpoints that stay: the newest and the one before, in case the newest is damaged later."""
 _FORMAT = 1
 _MANIFEST = re.compile(r"(\d{6})\.json")
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint is damaged and skipped."""
+    """A checkpoint is damaged and was skipped."""
 
 
 class DirectoryStore:
-    """A `trainers.api.CheckpointStore` over a local folder or an fsspec URI (`s3://bucket/path`, ...).
+    """A `trainers.api.CheckpointStore` in a local folder or under an fsspec URI (`s3://bucket/path`, ...).
 
-    One trial, one writer. Only `save` and `load` import torch.
+    Each trial has its own folder and one writer. Only `save` and `load` import torch.
     """
 
     def __init__(self, url: str) -> None:
@@ -47,10 +47,10 @@ class DirectoryStore:
         self._files, self._root = url_to_fs(os.path.expanduser(url) if "://" not in url else url)
 
     def save(self, epoch: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> str:
-        """Store a checkpoint and drop all older ones but the last; returns the manifest's SHA-256.
+        """Store the checkpoint of `epoch` and remove all older ones except the last; return the manifest's SHA-256.
 
         Raises:
-            OSError: the disk is full or the store out of reach; older checkpoints are as they were.
+            OSError: the disk is full or the store cannot be reached. Older checkpoints are then unchanged.
         """
         import torch
         from safetensors.torch import save as serialise
@@ -72,9 +72,10 @@ class DirectoryStore:
         return hashlib.sha256(manifest).hexdigest()
 
     def load(self) -> tuple[int, dict[str, torch.Tensor], dict[str, Any]] | None:
-        """The newest intact checkpoint as (epoch, tensors on the CPU, state), or None.
+        """Return the newest intact checkpoint as (epoch, tensors on the CPU, state), or None if there is none.
 
-        Damaged ones are skipped with a warning. `state["checkpoint"]` is the SHA-256 that `save` returned.
+        Damaged checkpoints are skipped with a `CheckpointWarning`. `state["checkpoint"]` is the SHA-256 that `save`
+        returned.
         """
         for epoch in reversed(self.epochs()):
             try:
@@ -87,25 +88,14 @@ class DirectoryStore:
                 )
         return None
 
-    def latest(self) -> tuple[int, str] | None:
-        """Epoch and SHA-256 of the newest checkpoint, unverified; needs no torch."""
-        epochs = self.epochs()
-        if not epochs:
-            return None
-        return epochs[-1], hashlib.sha256(self._read(f"{epochs[-1]:06}.json")).hexdigest()
-
     def epochs(self) -> list[int]:
-        """Epochs with a checkpoint, ascending; damaged ones included."""
-        found = (_MANIFEST.fullmatch(name) for name in self._sizes())
-        return sorted(int(match[1]) for match in found if match)
+        """Return the epochs that have a checkpoint, damaged ones included, in ascending order."""
+        matches = (_MANIFEST.fullmatch(name) for name in self._names())
+        return sorted(int(match[1]) for match in matches if match)
 
     def drop(self, *, keep_last: bool) -> None:
-        """Remove all checkpoints, or all but the newest; leftovers of interrupted writes always."""
+        """Remove all checkpoints, or all except the newest, and in both cases the leftovers of interrupted writes."""
         self._remove_but(self.epochs()[-1:] if keep_last else [])
-
-    def disk_usage(self) -> int:
-        """Bytes stored, leftovers included."""
-        return sum(self._sizes().values())
 
     def _load(self, epoch: int) -> tuple[int, dict[str, torch.Tensor], dict[str, Any]]:
         import torch
@@ -121,23 +111,23 @@ class DirectoryStore:
         except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
             raise _Damaged(str(error).partition("\n")[0]) from error
         if not isinstance(state, dict):
-            raise _Damaged(f"its state is a {type(state).__name__}")
+            raise _Damaged(f"its state is a {type(state).__name__}, not a dict")
         return epoch, tensors, {**state, "checkpoint": hashlib.sha256(manifest).hexdigest()}
 
     def _verified(self, epoch: int, manifest: bytes) -> dict[str, bytes]:
         try:
             described = json.loads(manifest)
             hashes = {name: described["sha256"][name] for name in (f"{epoch:06}.safetensors", f"{epoch:06}.pt")}
-            known = (described["format"], described["epoch"]) == (_FORMAT, epoch)
+            matches = (described["format"], described["epoch"]) == (_FORMAT, epoch)
         except (ValueError, KeyError, TypeError) as error:
-            raise _Damaged(f"its manifest is not readable ({error})") from error
-        if not known:
-            raise _Damaged("its manifest is of another format or epoch")
+            raise _Damaged(f"its manifest cannot be read ({error})") from error
+        if not matches:
+            raise _Damaged("its manifest belongs to another format or epoch")
         contents = {}
         for name, expected in hashes.items():
             contents[name] = self._read(name)
             if hashlib.sha256(contents[name]).hexdigest() != expected:
-                raise _Damaged(f"the SHA-256 of {name} is not the manifest's")
+                raise _Damaged(f"the SHA-256 of {name} differs from the one in the manifest")
         return contents
 
     def _read(self, name: str) -> bytes:
@@ -151,25 +141,24 @@ class DirectoryStore:
         if isinstance(self._files, LocalFileSystem):
             replace_atomically(Path(self._root) / name, lambda temporary: temporary.write_bytes(content))
         else:
-            # Object stores show an object when it is whole; elsewhere the manifest's hashes tell.
+            # An object store shows only complete objects. On other file systems the hashes reveal a partial file.
             self._files.pipe_file(f"{self._root}/{name}", content)
 
     def _remove_but(self, kept: list[int]) -> None:
-        names = self._sizes()
-        # Manifests first: a checkpoint without one does not exist, so none is ever half removed.
-        for name in sorted(names, key=lambda name: not name.endswith(".json")):
+        # Manifests first: a checkpoint without a manifest does not exist, so none is ever half removed.
+        for name in sorted(self._names(), key=lambda name: not name.endswith(".json")):
             if not any(name.startswith(f"{epoch:06}.") for epoch in kept):
                 self._files.rm_file(f"{self._root}/{name}")
 
-    def _sizes(self) -> dict[str, int]:
-        """File names and bytes; empty when the folder is not there."""
+    def _names(self) -> list[str]:
+        """The names of all files; empty if the folder does not exist."""
         self._files.invalidate_cache()
         try:
-            listed = self._files.ls(self._root, detail=True)
+            entries = self._files.ls(self._root, detail=True)
         except FileNotFoundError:
-            return {}
-        return {entry["name"].rpartition("/")[2]: entry["size"] for entry in listed if entry["type"] == "file"}
+            return []
+        return [entry["name"].rpartition("/")[2] for entry in entries if entry["type"] == "file"]
 
 
 class _Damaged(Exception):
-    """Says what is wrong with one checkpoint; never leaves this module."""
+    """What is wrong with a checkpoint. It never leaves this module."""

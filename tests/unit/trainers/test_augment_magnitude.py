@@ -36,7 +36,7 @@ def test_posterize_keeps_as_many_bits_as_in_timm_and_never_none(level: int) -> N
     assert scale.posterize_bits(torch.tensor(0.0)).item() == 1
 
 
-def test_arguments_go_on_linearly_above_ten() -> None:
+def test_arguments_grow_linearly_above_ten() -> None:
     for argument in (scale.rotation, scale.shear, scale.translation):
         ten, twenty = argument(torch.tensor([10.0, 20.0]))
         assert twenty == pytest.approx(2 * ten.item())
@@ -55,15 +55,22 @@ def test_timms_string_builds_the_operations_at_that_magnitude(magnitude: float) 
         assert operation.magnitude_max >= magnitude  # else timm clips it
 
 
+def torchvision_bin(magnitude: int) -> int:
+    """The bin of torchvision's RandAugment with 31 bins: a third of a canonical step each."""
+    return 3 * magnitude
+
+
 @given(st.integers(0, 30))
-def test_torchvisions_bins_convert_there_and_back(index: int) -> None:
-    assert scale.to_torchvision(scale.from_torchvision(index)) == index
+def test_every_bin_of_torchvision_rotates_as_a_third_of_it_here(index: int) -> None:
+    space = RandAugment(num_magnitude_bins=31)._augmentation_space(31, (331, 331))
+    ours = torch.rad2deg(scale.rotation(torch.tensor(index / 3)))
+    assert space["Rotate"][0][index].item() == pytest.approx(ours.item(), abs=1e-4)
 
 
 @pytest.mark.parametrize("magnitude", [0, 1, 5, 9, 10])
 def test_torchvisions_bin_moves_pixels_as_far(magnitude: int) -> None:
     space = RandAugment(num_magnitude_bins=31)._augmentation_space(31, (331, 331))
-    index = scale.to_torchvision(magnitude)
+    index = torchvision_bin(magnitude)
     level = torch.tensor(float(magnitude))
     assert space["Rotate"][0][index].item() == pytest.approx(torch.rad2deg(scale.rotation(level)).item(), abs=1e-4)
     assert space["ShearX"][0][index].item() == pytest.approx(scale.shear(level).item(), abs=1e-6)
@@ -72,21 +79,21 @@ def test_torchvisions_bin_moves_pixels_as_far(magnitude: int) -> None:
 
 def test_the_scales_differ_where_the_documentation_says_so() -> None:
     space = RandAugment(num_magnitude_bins=31)._augmentation_space(31, (331, 331))
-    ten, level = scale.to_torchvision(10), torch.tensor(10.0)
+    ten, level = torchvision_bin(10), torch.tensor(10.0)
     assert space["Solarize"][0][ten].item() == 0  # all pixels inverted
     assert scale.solarize_threshold(level).item() == 256  # none
     assert 1 + space["Color"][0][ten].item() == pytest.approx(scale.enhancement(level).item())
     assert scale.enhancement(torch.tensor(5.0)).item() == pytest.approx(1)
-    assert space["Color"][0][scale.to_torchvision(5)].item() == pytest.approx(0.45)
+    assert space["Color"][0][torchvision_bin(5)].item() == pytest.approx(0.45)
 
 
-@pytest.mark.parametrize("magnitude", [-0.1, 10.1, float("nan")])
-def test_a_magnitude_without_a_bin_is_an_error(magnitude: float) -> None:
+@pytest.mark.parametrize("magnitude", [-0.1, 30.1, float("nan")])
+def test_a_magnitude_out_of_range_is_an_error(magnitude: float) -> None:
     with pytest.raises(ValueError, match="magnitude"):
-        scale.to_torchvision(magnitude)
+        scale.to_timm(magnitude, layers=2)
 
 
-def test_a_magnitude_timm_would_clip_is_an_error() -> None:
+def test_a_magnitude_that_timm_would_clip_is_an_error() -> None:
     with pytest.raises(ValueError, match="30"):
         scale.to_timm(31, layers=2)
-    assert scale.from_timm(9) == 9
+    assert scale.to_timm(9, layers=2).startswith("rand-m9-")

@@ -47,7 +47,7 @@ def rewritten_manifest(store: DirectoryStore, epoch: int) -> None:
     overwrite(store, f"{epoch:06}.json", json.dumps({"format": 1, "epoch": epoch, "sha256": hashes}).encode())
 
 
-def test_what_is_saved_is_loaded(store: DirectoryStore) -> None:
+def test_load_returns_what_was_saved(store: DirectoryStore) -> None:
     assert store.load() is None
     digest = store.save(7, TENSORS, STATE)
     epoch, tensors, state = store.load()
@@ -56,19 +56,19 @@ def test_what_is_saved_is_loaded(store: DirectoryStore) -> None:
     assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
     assert state.pop("checkpoint") == digest
     assert state == STATE
-    assert store.latest() == (7, digest)
+    assert store.epochs() == [7]
 
 
-def test_the_last_two_are_kept(store: DirectoryStore) -> None:
+def test_the_last_two_checkpoints_are_kept(store: DirectoryStore) -> None:
     for epoch in (1, 2, 3, 10):
         store.save(epoch, TENSORS, STATE)
     assert store.epochs() == [3, 10]
-    assert len(store._sizes()) == 6
+    assert len(store._names()) == 6
 
 
 @pytest.mark.parametrize("victim", ["000002.safetensors", "000002.pt", "000002.json"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "remove"])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(store: DirectoryStore, victim: str, damage: str) -> None:
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(store: DirectoryStore, victim: str, damage: str) -> None:
     store.save(1, TENSORS, STATE)
     store.save(2, TENSORS, STATE)
     data = content(store, victim)
@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(store: DirectoryStore,
         assert store.load()[0] == 1
 
 
-def test_all_damaged_is_none_with_warnings(store: DirectoryStore) -> None:
+def test_load_warns_and_returns_none_when_every_checkpoint_is_damaged(store: DirectoryStore) -> None:
     store.save(1, TENSORS, STATE)
     store.save(2, TENSORS, STATE)
     overwrite(store, "000001.pt", b"x")
@@ -120,7 +120,7 @@ def test_a_hostile_pickle_is_refused_and_never_executed(store: DirectoryStore, f
     assert not trace.exists()
 
 
-def test_a_state_that_is_no_mapping_is_damage(store: DirectoryStore) -> None:
+def test_a_state_that_is_not_a_mapping_counts_as_damaged(store: DirectoryStore) -> None:
     store.save(1, TENSORS, STATE)
     buffer = io.BytesIO()
     torch.save([1, 2], buffer)
@@ -162,26 +162,30 @@ def test_leftovers_of_a_killed_writer_are_cleared(tmp_path: Path) -> None:
     assert sorted({name[:6] for name in os.listdir(tmp_path)}) == ["000001", "000003"]
 
 
-def test_drop_and_disk_usage(store: DirectoryStore) -> None:
-    assert store.disk_usage() == 0
+def stored_bytes(store: DirectoryStore) -> int:
+    return sum(len(content(store, name)) for name in store._names())
+
+
+def test_drop_removes_all_checkpoints_or_all_but_the_newest(store: DirectoryStore) -> None:
+    assert stored_bytes(store) == 0
     store.drop(keep_last=False)
     for epoch in (1, 2):
         store.save(epoch, TENSORS, STATE)
-    both = store.disk_usage()
-    assert both == sum(len(content(store, name)) for name in store._sizes())
+    both = stored_bytes(store)
+    assert both > 0
     store.drop(keep_last=True)
     assert store.epochs() == [2]
-    assert 0 < store.disk_usage() < both
+    assert 0 < stored_bytes(store) < both
     store.drop(keep_last=False)
-    assert store.disk_usage() == 0
+    assert stored_bytes(store) == 0
     assert store.load() is None
 
 
-def test_the_driver_needs_no_torch_to_look_and_clean(tmp_path: Path) -> None:
+def test_listing_and_removing_checkpoints_needs_no_torch(tmp_path: Path) -> None:
     DirectoryStore(str(tmp_path)).save(4, TENSORS, STATE)
     code = (
         "import sys; from trainers.checkpoint import DirectoryStore; s = DirectoryStore(sys.argv[1]);"
-        "assert s.latest()[0] == 4 and s.disk_usage() > 0; s.drop(keep_last=True); sys.exit('torch' in sys.modules)"
+        "assert s.epochs() == [4]; s.drop(keep_last=True); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0
 
