@@ -1,6 +1,6 @@
-"""Everything that can be set about one training, with units and bounds; the rules between settings come last.
+"""The settings of one training, with units and bounds. The rules between settings stand at the end.
 
-Frozen, standard-library dataclasses: they cost nothing to import and pickle to any worker.
+All classes are frozen dataclasses of the standard library, so they import fast and pickle to any worker.
 """
 
 from __future__ import annotations
@@ -14,46 +14,48 @@ from trainers.constraints import FORBID_EXTRA, Range, check
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which images, and how the training set is split. The test split is no part of it: see `retrain`."""
+    """The images, and the split of the training set into training and validation images.
+
+    The test split is not a setting: only `trainers.retrain` uses it."""
 
     __pydantic_config__ = FORBID_EXTRA
 
     name: Literal["shapes", "cifar10", "cifar100"] = "cifar10"
-    """`shapes` is built in (drawn on first use, no download)."""
+    """`shapes` is a built-in data set of generated shapes: no download, computed on first use."""
     root: str = "data"
-    """Folder that holds `cifar-10-batches-py` or `cifar-100-python`; `~` is expanded."""
+    """Folder that contains `cifar-10-batches-py` or `cifar-100-python`; `~` is expanded."""
     download: bool = False
-    """Fetch missing CIFAR files through torchvision (MD5-checked)."""
+    """Download missing CIFAR files through torchvision, which checks their MD5."""
     validation_fraction: Annotated[float, Range(gt=0, lt=1)] = 0.1
-    """Share of the training set held out, stratified by class."""
+    """Share of the training set that is held out for validation, the same share of every class."""
     split_seed: Annotated[int, Range(ge=0)] = 0
-    """Seed of the split; the same for all trials of a study."""
+    """Seed of the split. All trials of a study use the same split."""
     train_limit: Annotated[int, Range(ge=1)] | None = None
-    """At most this many training images, stratified; None for all. For studies on small machines."""
+    """Largest number of training images, balanced over the classes; null: all. For small machines."""
     validation_limit: Annotated[int, Range(ge=1)] | None = None
-    """At most this many validation images, stratified; None for all."""
+    """Largest number of validation images, balanced over the classes; null: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Any timm classifier."""
+    """The network: any classifier of timm."""
 
     __pydantic_config__ = FORBID_EXTRA
 
     name: str = "tf_efficientnetv2_s.in21k_ft_in1k"
     """timm model name, with or without a pretrained tag."""
     pretrained: bool | str = True
-    """True: timm's weights; False: random initialisation; a path: a safetensors or state-dict file."""
+    """true: timm's pretrained weights; false: random weights; a path: a safetensors or state-dict file."""
     drop_path: Annotated[float, Range(ge=0, lt=1)] = 0.0
-    """Stochastic depth rate of the last block."""
+    """Stochastic depth: the probability that the last block is skipped. Earlier blocks have smaller rates."""
     bn_momentum: Annotated[float, Range(gt=0, le=1)] | None = None
-    """Share of each batch in the running batch-norm statistics; null: the model's own. The `tf_` models' 0.01 is
-    made for long trainings; in a short one validation runs on statistics of the first steps."""
+    """Share of each batch in the running batch-norm statistics; null: the model's own value. The `tf_` models have
+    0.01, for long trainings. In a short training, validation then uses statistics of the first steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeRamp:
-    """Image size in pixels, first and last stage."""
+    """Image size of the first and the last stage, pixels."""
 
     __pydantic_config__ = FORBID_EXTRA
 
@@ -65,7 +67,9 @@ class SizeRamp:
 
 @dataclass(frozen=True, kw_only=True)
 class MagnitudeRamp:
-    """RandAugment magnitude, canonical scale (0 to 10; above 10 extrapolates, as the paper's 15 to 25 do)."""
+    """RandAugment magnitude of the first and the last stage, on the scale of Google's code (0 to 10).
+
+    Values above 10 extrapolate, as the paper's 15 to 25 do."""
 
     __pydantic_config__ = FORBID_EXTRA
 
@@ -77,7 +81,7 @@ class MagnitudeRamp:
 
 @dataclass(frozen=True, kw_only=True)
 class RateRamp:
-    """A probability-like strength (dropout rate or mixup alpha), first and last stage."""
+    """Dropout rate or mixup alpha of the first and the last stage."""
 
     __pydantic_config__ = FORBID_EXTRA
 
@@ -91,55 +95,57 @@ class RateRamp:
 class Progressive:
     """Progressive learning: image size and regularisation grow together (arXiv 2104.00298, section 4).
 
-    `paper` (Algorithm 1): stage i of M has start + (end - start) * i / (M - 1).
+    `paper` (Algorithm 1): stage i of M (i from 0) has start + (end - start) * i / (M - 1).
     `google` (google/automl's code): size int(start + (end - start) * (i + 1) / M), RandAugment and mixup
     linspace(start, end, M), dropout constant at its end value.
-    One stage trains at the end values throughout.
+    A training of one stage uses the end values.
     """
 
     __pydantic_config__ = FORBID_EXTRA
 
     form: Literal["paper", "google"] = "paper"
-    """Which of the two formulas."""
+    """Formula of the stages."""
     stages: Annotated[int, Range(ge=1, le=16)] = 4
-    """Number of stages M, each an equal share of the epochs."""
+    """Number of stages, M. Each has an equal share of the epochs."""
     size: SizeRamp = field(default_factory=SizeRamp)
-    """Training image size."""
+    """Training image size, pixels."""
     sizes: tuple[Annotated[int, Range(ge=16, le=1024)], ...] | None = None
-    """Explicit image size of every stage instead of `size`; as many as `stages`, never shrinking."""
+    """Image size of every stage, pixels, instead of `size`: one number per stage, none smaller than the one before."""
     randaugment: MagnitudeRamp = field(default_factory=MagnitudeRamp)
-    """RandAugment magnitude."""
+    """RandAugment magnitude; 0 switches RandAugment off."""
     dropout: RateRamp = field(default_factory=lambda: RateRamp(start=0.1, end=0.3))
     """Dropout rate before the classifier."""
     mixup: RateRamp = field(default_factory=RateRamp)
-    """Mixup alpha; 0 is off."""
+    """Mixup alpha; 0 switches mixup off."""
     grow_batch: bool = False
-    """Enlarge the batch of stages with smaller images to the pixels of the last stage's batch (lr scaled
-    by the square root of the ratio for Adam-like optimisers, linearly for SGD and RMSprop)."""
+    """Use larger batches in stages with smaller images, so that every batch has as many pixels as in the last stage.
+    The learning rate grows with the batch: linearly for SGD and RMSprop, by the square root for other optimisers."""
     reset_batchnorm: bool = False
-    """Re-estimate batch-norm statistics on training images after the image size changed."""
+    """Re-estimate the batch-norm statistics on training images when the image size changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Augmentation apart from the ramped RandAugment and mixup. All of it runs on the device, per image."""
+    """Augmentation, except for the strength of RandAugment and mixup, which `progressive` sets.
+
+    All of it runs on the device, with separate random numbers for each image."""
 
     __pydantic_config__ = FORBID_EXTRA
 
     flip: bool = True
     """Random horizontal flip."""
     crop: Literal["none", "pad", "resized"] = "pad"
-    """`pad`: reflect-pad by an eighth and crop; `resized`: RandomResizedCrop."""
+    """`pad`: pad by an eighth of the side with reflected pixels, then crop; `resized`: RandomResizedCrop."""
     crop_scale: Annotated[float, Range(gt=0, le=1)] = 0.08
-    """Least area share of `crop: resized`."""
+    """Smallest share of the image's area that `crop: resized` shows."""
     randaugment_layers: Annotated[int, Range(ge=0, le=8)] = 2
-    """Operations per image (N of RandAugment); 0 switches it off."""
+    """Operations per image (N of RandAugment); 0 switches RandAugment off."""
     cutout: Annotated[float, Range(ge=0, lt=1)] = 0.0
-    """Side of the erased square as a share of the image's side; 0 is off."""
+    """Side of the erased square as a share of the image's side; 0 switches cutout off."""
     erase: Annotated[float, Range(ge=0, le=1)] = 0.0
-    """Probability of random erasing."""
+    """Probability of random erasing; 0 switches it off."""
     cutmix: Annotated[float, Range(ge=0, le=10)] = 0.0
-    """CutMix alpha; 0 is off. With mixup too, each image draws one of the two."""
+    """CutMix alpha; 0 switches CutMix off. With mixup, each image gets one of the two at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,91 +155,95 @@ class Ema:
     __pydantic_config__ = FORBID_EXTRA
 
     decay: Annotated[float, Range(ge=0, lt=1)] = 0.0
-    """0 is off. With warm-up the decay at step t is min(decay, (1 + t) / (10 + t))."""
+    """Share of the old average that remains after a step; 0 switches the average off. With warm-up, the decay of step t
+    is min(decay, (1 + t) / (10 + t))."""
     warmup: bool = True
-    """Start with a small decay, so that early averages forget the initial weights."""
+    """Start with a small decay, so that the average soon forgets the initial weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything about the training itself. Schedules always span `epochs`, whatever prunes the trial."""
+    """The training. All schedules span `epochs`, even if the trial is stopped early."""
 
     __pydantic_config__ = FORBID_EXTRA
 
     epochs: Annotated[int, Range(ge=1)] = 50
-    """The horizon: full-length training."""
+    """Length of a full training, epochs."""
     batch_size: Annotated[int, Range(ge=1)] | Literal["auto"] = 128
-    """Images per optimiser step and device; `auto`: the largest that fits the last stage's memory. `lr` is for 128
-    images then, and scaled to those found as `grow_batch` scales it."""
+    """Images per optimiser step. `auto`: the largest batch of the last stage that fits into the GPU's memory; `lr` then
+    applies to 128 images and is scaled to the actual batch, as `grow_batch` does."""
     accumulate: Annotated[int, Range(ge=1)] = 1
-    """Micro-batches summed per optimiser step."""
+    """Parts of a batch that are computed one after another to save memory; their gradients are added."""
     optimizer: Literal["adamw", "sgd", "rmsprop", "lamb", "muon"] = "adamw"
-    """timm's optimisers of these names."""
+    """Optimiser, as timm implements it."""
     lr: Annotated[float, Range(gt=0)] = 1e-3
-    """Peak learning rate."""
+    """Largest learning rate of the schedule."""
     min_lr_ratio: Annotated[float, Range(ge=0, le=1)] = 0.01
-    """Final over peak learning rate of the cosine schedule."""
+    """Cosine schedule: the last learning rate divided by the largest."""
     schedule: Literal["cosine", "onecycle", "constant"] = "cosine"
-    """How the learning rate falls over all of `epochs`, after the warm-up."""
+    """Course of the learning rate over all `epochs`, after the warm-up."""
     warmup_epochs: Annotated[float, Range(ge=0)] = 0.0
-    """Epochs of linear warm-up, less than `epochs`."""
+    """Epochs of linear warm-up; fewer than `epochs`."""
     weight_decay: Annotated[float, Range(ge=0)] = 0.05
-    """Never applied to norms and biases."""
+    """Weight decay; not applied to normalisation layers and biases."""
     momentum: Annotated[float, Range(ge=0, lt=1)] = 0.9
-    """SGD and RMSprop; the first beta of the others."""
+    """Momentum of SGD and RMSprop; the first beta of other optimisers."""
     layer_decay: Annotated[float, Range(gt=0, le=1)] = 1.0
-    """Learning-rate factor per layer group from the head down; 1 is off."""
+    """Factor of the learning rate from one layer group to the next, from the classifier down; 1: one rate for all."""
     freeze_blocks: Annotated[int, Range(ge=0)] = 0
-    """The stem and this many first stages of the model are not trained."""
+    """Do not train the stem and this many first stages of the model; 0 trains everything."""
     clip_grad: Annotated[float, Range(ge=0)] = 1.0
-    """Greatest norm of the gradient; 0 is off."""
+    """Largest norm of the gradient; 0 switches clipping off."""
     label_smoothing: Annotated[float, Range(ge=0, lt=1)] = 0.1
-    """Probability mass spread over the other classes."""
+    """Probability that the targets spread evenly over all classes."""
     ema: Ema = field(default_factory=Ema)
-    """Averaged weights."""
+    """Exponential moving average of the weights."""
     score: Literal["auto", "raw", "ema"] = "auto"
-    """Which weights `val_accuracy` is measured on; both are reported when EMA is on. `auto`: the averaged ones then,
-    which tell good from bad earlier."""
+    """Weights that `val_accuracy` refers to. `auto`: the averaged weights if EMA is on, because they rank trials better
+    early in a training; otherwise the raw weights. With EMA, both accuracies are reported."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """`auto`: bf16 autocast on CUDA where supported, fp32 on the CPU. fp16: a step whose gradients
-    overflow is skipped; rmsprop, lamb and muon take it with gradients of 0."""
+    """`auto`: bf16 autocast on GPUs that support it, otherwise fp32. With fp16, adamw and sgd skip a step whose
+    gradients overflow; rmsprop, lamb and muon make the step with gradients of 0."""
     channels_last: bool = True
-    """Memory layout of images and convolutions; faster on tensor cores and CPUs."""
+    """Store images and convolution weights channel by channel within a pixel, which is faster on most devices."""
     compile: bool = False
-    """torch.compile, one graph per image size."""
+    """Use torch.compile: one graph per image size."""
     cuda_graphs: bool = False
-    """Record forward and backward once per image size and start them as one, on CUDA: for small networks and images on
-    a fast GPU, where starting kernels takes longer than running them. Takes more memory; no effect on the CPU."""
+    """Record the forward and backward pass once per image size as a CUDA graph and replay it. Faster for small networks
+    and images on a fast GPU, where starting kernels takes longer than running them. Needs more memory; no effect on the
+    CPU."""
     eval_size: Annotated[int, Range(ge=16, le=1024)] | None = None
-    """Fixed image size of every evaluation; None: the last stage's. A study that searches the last stage's size sets
-    it to the largest, so that all of its trials are scored alike."""
+    """Image size of every evaluation, pixels; null: the size of the last stage. If a study searches the size of the
+    last stage, set the largest size here, so that all trials are evaluated in the same way."""
     compute_size: Annotated[int, Range(ge=16, le=1024)] | None = None
-    """Image size whose epoch is the unit of the reported compute; None: the last stage's. A study that searches the
-    last stage's size sets it to the largest, so that all of its trials count alike."""
+    """Image size, pixels, at which one epoch counts as one unit of compute; null: the size of the largest stage. If a
+    study searches the size of the last stage, set the largest size here, so that all trials use the same unit."""
     eval_batch_size: Annotated[int, Range(ge=1)] = 256
-    """Images per evaluation step."""
+    """Images per evaluation batch."""
     checkpoint_every: Annotated[int, Range(ge=1)] = 1
-    """Epochs between checkpoints; the last epoch is always saved."""
+    """Epochs between two checkpoints. The last epoch is always saved."""
     augment: Augment = field(default_factory=Augment)
-    """Augmentation apart from the ramps."""
+    """Augmentation that stays the same in all stages."""
     progressive: Progressive = field(default_factory=Progressive)
-    """Image size and regularisation by stage."""
+    """Image size and regularisation of each stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
-    """One fully resolved training: what a trial runs, what an export holds and what `retrain` repeats."""
+    """All settings of one training: a trial runs it, an export contains it and `retrain` repeats it.
+
+    A setting out of bounds or a contradiction between settings raises a ValueError that lists all problems."""
 
     __pydantic_config__ = FORBID_EXTRA
 
     data: DataConfig = field(default_factory=DataConfig)
-    """Which images, and how they are split."""
+    """The images and their split."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """The training settings."""
     extra: dict[str, bool | int | float | str] = field(default_factory=dict)
-    """Free settings of a trainer of your own; the shipped trainer takes none."""
+    """Settings of your own trainer. The shipped trainer has none."""
 
     def __post_init__(self) -> None:
         problems = check(self) or list(cross_checks(self))
@@ -242,34 +252,43 @@ class TrialConfig:
 
 
 def cross_checks(config: TrialConfig) -> Iterator[tuple[str, str]]:
-    """Rules between fields, as (dotted path, what is wrong)."""
+    """Yield each broken rule between fields as (dotted path, problem)."""
     progressive = config.train.progressive
     if progressive.sizes is not None:
         if len(progressive.sizes) != progressive.stages:
             yield (
                 "train.progressive.sizes",
-                f"{len(progressive.sizes)} sizes for {progressive.stages} stages; give one per stage",
+                f"has {len(progressive.sizes)} sizes, but train.progressive.stages is {progressive.stages}; "
+                "give one size per stage",
             )
         if any(b < a for a, b in zip(progressive.sizes, progressive.sizes[1:], strict=False)):
-            yield "train.progressive.sizes", f"image sizes shrink between stages: {list(progressive.sizes)}"
+            yield (
+                "train.progressive.sizes",
+                f"image sizes must not shrink between stages, got {list(progressive.sizes)}",
+            )
     elif progressive.stages > 1 and progressive.size.start > progressive.size.end:
         yield (
             "train.progressive.size",
-            f"image sizes shrink between stages: start {progressive.size.start} > end {progressive.size.end}",
+            f"image sizes must not shrink between stages, but start {progressive.size.start} is larger than "
+            f"end {progressive.size.end}",
         )
     if progressive.stages > config.train.epochs:
         yield (
             "train.progressive.stages",
-            f"{progressive.stages} stages need as many epochs, train.epochs is {config.train.epochs}",
+            f"{progressive.stages} stages need at least {progressive.stages} epochs, "
+            f"but train.epochs is {config.train.epochs}",
         )
     if config.train.warmup_epochs >= config.train.epochs:
         yield (
             "train.warmup_epochs",
-            f"warm-up of {config.train.warmup_epochs:g} epochs leaves nothing of {config.train.epochs}",
+            f"must be less than train.epochs ({config.train.epochs}), got {config.train.warmup_epochs:g}",
         )
     if config.train.score == "ema" and config.train.ema.decay == 0:
-        yield "train.score", "ema is asked for, but train.ema.decay is 0 (off)"
+        yield "train.score", "ema needs averaged weights, but train.ema.decay is 0 (off)"
     if config.train.cuda_graphs and config.train.compile:
-        yield "train.cuda_graphs", "does not go with train.compile; choose one"
+        yield "train.cuda_graphs", "cannot be combined with train.compile; choose one of them"
     if config.train.cuda_graphs and config.train.batch_size == "auto":
-        yield "train.cuda_graphs", "needs a number as train.batch_size: auto does not know the graphs' memory"
+        yield (
+            "train.cuda_graphs",
+            "cannot be combined with train.batch_size: auto, which ignores the graphs' memory; give a number",
+        )

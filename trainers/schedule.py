@@ -1,4 +1,4 @@
-"""Progressive stages and learning-rate curves as pure functions; no torch, so anybody may import them."""
+"""Progressive stages, compute and learning-rate curves as pure functions, without torch."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Literal
 from trainers.api import Progressive, TrainConfig
 
 ONECYCLE_RISE = 0.3
-"""Share of a one-cycle run spent rising when no warm-up is given (torch's `pct_start`)."""
+"""Share of a one-cycle schedule in which the rate rises, if no warm-up is set (torch's `pct_start`)."""
 ONECYCLE_START = 1 / 25
-"""First over peak learning rate of one-cycle (torch's 1 / `div_factor`)."""
+"""One-cycle: first learning rate divided by the largest (torch's 1 / `div_factor`)."""
 ONECYCLE_END = ONECYCLE_START / 1e4
-"""Final over peak learning rate of one-cycle (torch's 1 / (`div_factor` * `final_div_factor`))."""
+"""One-cycle: last learning rate divided by the largest (torch's 1 / (`div_factor` * `final_div_factor`))."""
 WARMUP_START = 0.01
-"""First over peak learning rate of a linear warm-up; a first step at 0 would be wasted."""
+"""Linear warm-up: first learning rate divided by the largest. A first step at rate 0 would change nothing."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of progressive learning: a run of epochs at one image size and strength."""
+    """One stage of progressive learning: successive epochs at one image size and one strength of regularisation."""
 
     index: int
     """From 0."""
@@ -31,25 +31,26 @@ class Stage:
     size: int
     """Training image size, pixels."""
     randaugment: float
-    """Canonical magnitude."""
+    """Canonical magnitude, 0 to 30."""
     dropout: float
+    """Rate, 0 to below 1."""
     mixup: float
-    """Alpha of the Beta distribution; 0 is off."""
+    """Alpha of the Beta distribution; 0: no mixup."""
 
 
 def stages(progressive: Progressive, epochs: int) -> tuple[Stage, ...]:
-    """The stages of a training of `epochs` epochs, which they cut as equally as whole epochs allow.
+    """Divide a training of `epochs` epochs into stages, as equally as whole epochs allow.
 
-    `paper` interpolates linearly from start to end over the stages (arXiv 2104.00298, Algorithm 1), sizes
-    rounded to whole pixels. `google` follows google/automl's efficientnetv2 (main.py): its first size is
-    already one step above the start, and its dropout is constant. A single stage has the end values.
+    `paper` interpolates linearly from start to end over the stages (arXiv 2104.00298, Algorithm 1) and rounds sizes to
+    whole pixels. `google` follows google/automl's efficientnetv2 (main.py): its first size is one step above the start,
+    and its dropout is constant. A single stage has the end values.
 
     Raises:
-        ValueError: `epochs` is smaller than the number of stages.
+        ValueError: there are fewer epochs than stages.
     """
     count = progressive.stages
     if epochs < count:
-        raise ValueError(f"{count} stages need at least as many epochs, got {epochs}")
+        raise ValueError(f"{count} stages need at least {count} epochs, got {epochs}")
     return tuple(
         Stage(
             index=index,
@@ -65,40 +66,43 @@ def stages(progressive: Progressive, epochs: int) -> tuple[Stage, ...]:
 
 
 def stage_of(plan: tuple[Stage, ...], epoch: int) -> Stage:
-    """The stage that `epoch` (from 1) belongs to."""
+    """Return the stage of `epoch` (from 1)."""
     return next(stage for stage in plan if stage.first_epoch <= epoch <= stage.last_epoch)
 
 
 def compute(plan: tuple[Stage, ...], epoch: int, size: int | None = None) -> float:
-    """Images x px^2 spent by the end of `epoch`, in units of one epoch at `size` px, or else at the largest stage's."""
+    """Return the compute (images x px^2) up to the end of `epoch`, from 1.
+
+    The unit is one epoch at `size` pixels; by default at the size of the largest stage.
+    """
     unit = size or max(stage.size for stage in plan)
-    pixels = sum(stage_of(plan, done).size ** 2 for done in range(1, epoch + 1))
+    pixels = sum(stage_of(plan, earlier).size ** 2 for earlier in range(1, epoch + 1))
     return pixels / unit**2
 
 
 def batch_size(base: int, size: int, last_size: int) -> int:
-    """`base` images of `last_size` px, grown to as many images of `size` px as have the same pixels."""
+    """Return how many images of `size` px have the pixels of `base` images of `last_size` px; at least `base`."""
     return max(base, int(base * (last_size / size) ** 2))
 
 
 def batch_lr_factor(ratio: float, optimizer: str) -> float:
-    """Learning-rate factor for a batch `ratio` times as large.
+    """Return the factor of the learning rate for a batch that is `ratio` times as large.
 
-    Linear for SGD and RMSprop (arXiv 1706.02677), the square root for adaptive, sign-like or normalised
-    updates (arXiv 2205.10287; LAMB, arXiv 1904.00962).
+    Linear for SGD and RMSprop (arXiv 1706.02677), the square root for the other optimisers, whose updates are
+    normalised (arXiv 2205.10287; LAMB, arXiv 1904.00962).
     """
     return ratio if optimizer in ("sgd", "rmsprop") else math.sqrt(ratio)
 
 
 def rising_epochs(train: TrainConfig) -> float:
-    """Epochs until the learning rate has reached its peak."""
+    """Return the number of epochs until the learning rate is largest."""
     if train.schedule == "onecycle" and not train.warmup_epochs:
         return ONECYCLE_RISE * train.epochs
     return train.warmup_epochs
 
 
 def lr_factor(train: TrainConfig, progress: float) -> float:
-    """Learning rate over its peak at `progress` epochs (0 to `train.epochs`, fractions welcome)."""
+    """Return the learning rate, divided by the largest, after `progress` epochs (0 to `train.epochs`)."""
     return curve(train.schedule, progress, train.epochs, warmup=train.warmup_epochs, min_ratio=train.min_lr_ratio)
 
 
@@ -110,11 +114,12 @@ def curve(
     warmup: float = 0.0,
     min_ratio: float = 0.0,
 ) -> float:
-    """Learning rate over its peak after `step` of `total`; `step`, `total` and `warmup` share any one unit.
+    """Return the learning rate, divided by the largest, after `step` of `total`.
 
-    `cosine` falls from 1 to `min_ratio`; `constant` stays at 1; both after a linear rise over `warmup`.
-    `onecycle` (arXiv 1708.07120, torch's defaults, momentum not cycled) rises along a cosine over `warmup`,
-    or over the first 30 % when that is 0, and falls along a cosine to nearly 0.
+    `step`, `total` and `warmup` have the same unit (epochs or steps). `cosine` falls from 1 to `min_ratio` and
+    `constant` stays at 1, both after a linear rise over `warmup`. `onecycle` (arXiv 1708.07120, with torch's defaults
+    and constant momentum) rises along a cosine over `warmup`, or over the first 30 % if `warmup` is 0, and falls along
+    a cosine to nearly 0.
     """
     if schedule == "onecycle":
         rise = warmup or ONECYCLE_RISE * total
@@ -129,7 +134,7 @@ def curve(
 
 
 def _anneal(start: float, end: float, share: float) -> float:
-    """Half a cosine from `start` to `end`."""
+    """Half a cosine from `start` (`share` 0) to `end` (`share` 1)."""
     return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 

@@ -43,7 +43,12 @@ SPACE_BROKEN = [
         "itself",
         None,
     ),
-    ("train.warmup_epochs: {type: float, low: 0, high: 50}", "", "leaves nothing", "train.warmup_epochs = 50"),
+    (
+        "train.warmup_epochs: {type: float, low: 0, high: 50}",
+        "",
+        "must be less than train.epochs",
+        "train.warmup_epochs = 50",
+    ),
     ("train.score: {type: categorical, choices: [raw, ema]}", "", "decay is 0", "train.score = ema"),
     ("train.progressive.stages: {type: int, low: 1, high: 16}", None, "", None),
     ("train.progressive.size.start: {type: int, low: 64, high: 320}", "", "shrink", "size.start = 320"),
@@ -104,7 +109,7 @@ def test_searched_stages_beyond_the_epochs_are_found_at_the_corner() -> None:
     text = GOOD + "  train.progressive.stages: {type: int, low: 1, high: 8}\ntrain: {epochs: 6}\n"
     found = only(text)
     assert found.path == "space.train.progressive.stages"
-    assert "8 stages need as many epochs" in found.rule
+    assert "8 stages need at least 8 epochs" in found.rule
 
 
 def test_a_condition_can_keep_a_corner_out_of_reach() -> None:
