@@ -1,7 +1,9 @@
 """Passwords never leave the process: URIs are masked before they reach a log, MLflow, a report or an export.
 
-Passwords are looked for where one may stand, not where a well-formed URI has one: people forget to encode `@`, `/`, `:`
-and spaces. So everything up to the last `@` of a word is masked, and rather too much than too little.
+A password is looked for where one may stand, not only where a well-formed URI has one: people forget to encode `@`,
+`/`, `:` and spaces. So everything up to the last `@` of a word is masked. Masking too much is safer than too little.
+
+All steps take time that is linear in the length of the text: each `://` is found once, and looks back a fixed distance.
 """
 
 from __future__ import annotations
@@ -10,35 +12,127 @@ import re
 from urllib.parse import unquote
 
 SHORTEST = 3
-"""Letters of the shortest part of a password that is looked for by itself."""
+"""Shortest part of a password that is also masked where it stands alone, in characters."""
+LONGEST = 64 * 1024
+"""Longest text that is searched for passwords, in characters: of a longer one the middle is left out first."""
+KEPT = 4_000
+"""Longest text that is recorded or shown as the reason of something, in characters."""
+SCHEME = 64
+"""Longest scheme of a URI, in characters."""
 
-_USER = r"(?P<before>[A-Za-z][A-Za-z0-9+.\-]*://[^\s:/]*:)"
-_PASSWORD = re.compile(_USER + r"\S+(?P<after>@)")
-_SPACED = re.compile(_USER + r"(?!\*\*\*@|\d+(?:[^\w@]|$))(?:(?!://)[^\n])+(?P<after>@)")
-"""A password with spaces. What looks like a port is none, another URI begins anew, and what is masked stays so."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*\Z")
+_USER = re.compile(r"[^\s:/]*:")
+_PORT = re.compile(r"\*\*\*@|\d+(?:[^\w@]|$)")
+"""Behind the user: a password that is masked already, or a port."""
 _NAMED = re.compile(r"(?i)(?P<before>(?:[?&][\w-]*(?:token|secret|key)|\b\w*(?:password|passwd|pwd))\s*=\s*)[^&\s]+")
-"""In a URI's query, or as the database drivers write a connection down."""
+"""In a URI's query, or in the form that database drivers use for a connection."""
 
 
 def redact(text: str, *uris: str) -> str:
     """`text` with the password of every URI in it replaced by `***`.
 
-    Of `uris` also parts of the password are masked where they stand alone: a driver that takes a URI apart at the wrong
-    `@` calls the rest of the password a host.
+    The middle of a text of more than `LONGEST` characters is left out. Parts of the passwords of `uris` are masked also
+    where they stand alone: a driver that splits a URI at the wrong `@` calls the rest of the password a host.
     """
+    text = shortened(text, LONGEST)
     for uri in uris:
-        if found := _PASSWORD.search(uri) or _SPACED.search(uri):
-            secret = uri[found.end("before") : found.start("after")]
+        if span := _password(uri):
+            secret = uri[slice(*span)]
             for part in sorted(re.split(r"[@/?#:&\s]+", f"{secret}@{unquote(secret)}"), key=len, reverse=True):
                 text = text.replace(part, "***") if len(part) >= SHORTEST else text
-    for pattern in (_SPACED, _PASSWORD):
-        text = pattern.sub(r"\g<before>***\g<after>", text)
+    text = _masked(text, _with_spaces(text))
+    text = _masked(text, _without_spaces(text))
     return _NAMED.sub(r"\g<before>***", text)
 
 
+def reason(text: str) -> str:
+    """`text` masked, and cut to `KEPT` characters: what is recorded and shown of an error."""
+    return shortened(redact(text), KEPT)
+
+
+def shortened(text: str, length: int) -> str:
+    """At most about `length` characters of `text`: its first three quarters and its end, with a note between them.
+
+    Words at the cut are dropped, so that no half of a password remains that masking would not recognise.
+    """
+    if len(text) <= length:
+        return text
+    first = length * 3 // 4
+    head, tail = text[:first], text[first - length :]
+    if not text[first].isspace():
+        head = head[: _last_blank(head)]
+    if not text[first - length - 1].isspace():
+        blank = re.search(r"\s", tail)
+        tail = tail[blank.start() :] if blank else tail if _is_one_word(text) else ""
+    return f"{head.rstrip()} [... {len(text) - len(head) - len(tail):,} characters left out ...] {tail.lstrip()}"
+
+
+def _last_blank(head: str) -> int:
+    """Where the last word of `head` begins; its end if it is one word that holds no URI."""
+    at = max((match.end() for match in re.finditer(r"\s", head)), default=0)
+    return at if at or "://" in head else len(head)
+
+
+def _is_one_word(text: str) -> bool:
+    return "@" not in text and not re.search(r"\s", text)
+
+
 def encoding_hint(uri: str) -> str:
-    """A sentence to add where a URI did not work and its password is likely why; `` otherwise."""
-    found = _PASSWORD.search(uri) or _SPACED.search(uri)
-    if found and re.search(r"[@/?#:\s]", uri[found.end("before") : found.start("after")]):
+    """A sentence to add where a URI did not work and its password is likely the cause; `` otherwise."""
+    span = _password(uri)
+    if span and re.search(r"[@/?#:\s]", uri[slice(*span)]):
         return ". In a password @ : / ? # and spaces must be percent-encoded, e.g. %40 for @"
     return ""
+
+
+Span = tuple[int, int]
+"""Start and end of a password in a text."""
+
+
+def _password(uri: str) -> Span | None:
+    return next(iter([*_without_spaces(uri), *_with_spaces(uri)]), None)
+
+
+def _masked(text: str, spans: list[Span]) -> str:
+    pieces, at = [], 0
+    for start, end in spans:
+        pieces += [text[at:start], "***"]
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
+def _users(text: str) -> list[int]:
+    """Where a password may begin: behind every `scheme://user:`."""
+    starts, at = [], text.find("://")
+    while at >= 0:
+        user = _USER.match(text, at + 3)
+        if user and _SCHEME.search(text[max(0, at - SCHEME) : at]):
+            starts.append(user.end())
+        at = text.find("://", at + 3)
+    return starts
+
+
+def _without_spaces(text: str) -> list[Span]:
+    """From a user to the last `@` of the same word."""
+    spans, starts = [], _users(text)
+    words = re.finditer(r"\S+", text)
+    end = at = -1
+    for start in starts:
+        while end < start and (word := next(words, None)):
+            end, at = word.end(), text.rfind("@", word.start(), word.end())
+        if start < at and (not spans or start >= spans[-1][1]):
+            spans.append((start, at))
+    return spans
+
+
+def _with_spaces(text: str) -> list[Span]:
+    """From a user to the last `@` of the line, or of the part before the next URI."""
+    spans = []
+    for line in re.finditer(r"[^\n]+", text):
+        starts = _users(line[0])
+        for start in starts:
+            until = line[0].find("://", start)
+            at = line[0].rfind("@", start, len(line[0]) if until < 0 else until)
+            if start < at and not _PORT.match(line[0], start):
+                spans.append((line.start() + start, line.start() + at))
+    return spans

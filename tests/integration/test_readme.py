@@ -35,7 +35,7 @@ ENDED_BY_CTRL_C = {"hpo ui": "Ctrl-C ends it."}
 ADAPTED = {"hpo ui": "hpo ui --port 0"}
 """Port 5000 may be taken on this machine."""
 NOT_RUN = {
-    "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/hpo run quickstart": "the project's own check runs it",
+    "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/hpo run quickstart": ".ci/run runs it",
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' "
     "&& .venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder": "the suite runs this test",
     "hpo --install-completion": "changes the shell's own files; test_completion.py drives what it installs",

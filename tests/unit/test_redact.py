@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.driver.conductor import Conductor
-from hpo.redact import redact
+from hpo.redact import KEPT, LONGEST, reason, redact, shortened
 from tests.conftest import synthetic_spec
 from tests.support.in_process_driver import create
 
@@ -78,3 +81,64 @@ def test_reasons_are_masked_before_they_are_recorded() -> None:
     assert "s3cret" not in repr(conductor.ledger.trials) + repr(heard)
     conductor.on_broken(said)
     assert "s3cret" not in str(conductor.fatal)
+
+
+PIECES = [
+    "ab",
+    "a://b:",
+    "a://b:@",
+    "x ",
+    "x @",
+    "a://b: ",
+    "password ",
+    "pwd",
+    "?a-",
+    "&",
+    "@",
+    "://",
+    "a:// ",
+    "a.+-",
+    "\n",
+    "=",
+]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time of the quickest of five runs."""
+    times = []
+    for _ in range(5):
+        began = time.process_time()
+        work()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+@settings(max_examples=30, deadline=None)
+@given(pieces=st.lists(st.sampled_from(PIECES), min_size=1, max_size=3))
+def test_masking_takes_time_in_proportion_to_the_text(pieces: list[str]) -> None:
+    """Eight times the text takes about eight times as long; a quadratic expression would take 64 times as long."""
+    short, long = (("".join(pieces) * count)[:count] for count in (LONGEST // 8, LONGEST))
+    assert seconds(lambda: redact(long)) < 30 * seconds(lambda: redact(short)) + 0.002
+
+
+def test_a_long_text_keeps_its_head_and_its_end() -> None:
+    text = "first " + "middle " * 50_000 + "last"
+    kept = reason(text)
+    assert kept.startswith("first middle")
+    assert kept.endswith("middle last")
+    assert "characters left out" in kept
+    assert len(kept) <= KEPT + 60
+    assert reason("short") == "short"
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "/"])
+@pytest.mark.parametrize("before", range(2_980, 3_010))
+def test_no_half_of_a_password_is_left_at_a_cut(before: int, blank: str) -> None:
+    uri = "postgresql://me:s3cret-h1dden@host/db"
+    for text in (
+        "x" * before + blank + uri + blank + "y" * 4_000,
+        "x" * 4_000 + blank + uri + blank + "y" * (KEPT - before),
+    ):
+        kept = shortened(text, KEPT)
+        assert "s3cret" not in redact(kept)
+        assert "h1dden" not in redact(kept)
