@@ -114,7 +114,8 @@ def _users(text: str) -> list[int]:
 
 def _without_spaces(text: str) -> list[Span]:
     """From a user to the last `@` of the same word."""
-    spans, starts = [], _users(text)
+    spans: list[Span] = []
+    starts = _users(text)
     words = re.finditer(r"\S+", text)
     end = at = -1
     for start in starts:
