@@ -1,9 +1,10 @@
-"""The command line: what commands there are, and how each ends. Heavy imports wait inside them."""
+"""The command line: the list of commands, and how a command ends. Heavy imports wait inside the commands."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -14,33 +15,40 @@ from hpo.errors import HpoError
 
 app = typer.Typer(
     name="hpo",
-    help="Search hyperparameters for EfficientNetV2: run a study, browse it in MLflow, export and retrain the best.",
+    help="Search hyperparameters for EfficientNetV2. Run a study, confirm its best trials, and retrain the winner.",
+    epilog="Start with:         hpo run quickstart\nHelp on a command:  hpo COMMAND --help",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMANDS = (
-    run,
-    resume,
-    confirm,
-    status,
-    audit,
-    ls,
-    export,
-    report,
-    retrain,
-    ui,
-    validate,
-    schema,
-    doctor,
-)
-for command in COMMANDS:
-    app.command()(command)
+EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
+    run: ("hpo run quickstart", "hpo run study.yaml budget.trials=50 train.epochs=16", "hpo run cifar10 --dry-run"),
+    resume: ("hpo resume cifar10", "hpo resume cifar10 budget.trials=200"),
+    confirm: ("hpo confirm cifar10 --top 5 --seeds 3",),
+    status: ("hpo status", "hpo status cifar10 --watch"),
+    audit: ("hpo audit cifar10",),
+    ls: ("hpo ls --home runs",),
+    export: (
+        "hpo export cifar10 -o best.yaml",
+        "hpo export cifar10 --top 5 -o top",
+        "hpo export cifar10 --format onnx -o model",
+    ),
+    report: ("hpo report cifar10", "hpo report cifar10 cifar10_wide -o comparison"),
+    retrain: ("hpo retrain best.yaml --seeds 3", "hpo retrain cifar10 train.epochs=60 -o final"),
+    ui: ("hpo ui", "hpo ui cifar10 --port 8000"),
+    validate: ("hpo validate study.yaml", "hpo validate cifar10 budget.trials=200"),
+    schema: ("hpo schema > schema.json",),
+    doctor: ("hpo doctor", "hpo doctor cifar10"),
+}
+"""Every command, in the order of `hpo --help`, and what to type."""
+
+for command, examples in EXAMPLES.items():
+    app.command(epilog="\n  ".join(["Examples:", *examples]))(command)
 
 
 def main() -> None:
-    """Entry point: runs a command and turns errors into messages and exit codes."""
+    """Run a command, and turn its errors into messages and exit codes."""
     from hpo.driver.signals import Interrupted, handle_early
     from trainers.api import TrainerError
 
@@ -53,7 +61,7 @@ def main() -> None:
     except Interrupted as error:
         code = _say(error)
         sys.stdout.flush()
-        os._exit(code)  # what was interrupted may be a start of Ray, whose threads do not let the process end
+        os._exit(code)  # if Ray was starting, its threads would keep the process alive
     except HpoError as error:
         sys.exit(_say(error))
     except TrainerError as error:

@@ -1,4 +1,4 @@
-"""The commands that show a study or make something of what it found."""
+"""The commands that show a study or use its results."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ def status(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="Name of a study; the newest if left out.", autocompletion=completion.studies
+            metavar="NAME", help="Name of a study. Default: the newest study.", autocompletion=completion.studies
         ),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until it is over.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Update the view every 2 seconds until the study ends.")
+    ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a study's trials, or the newest study's."""
+    """Show the trials of a study."""
     from hpo.cli.display.status import newest, show_study
     from hpo.cli.display.watch import watch as follow
     from hpo.errors import UsageError
@@ -40,7 +42,11 @@ def status(
 
 
 def audit(name: StudyArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Say what a study's pruning costs, judged by its controls."""
+    """Estimate how often pruning stops the best trial.
+
+    The estimate comes from the controls of the study: trials that train to the end whatever ASHA decides
+    (asha.controls).
+    """
     from hpo.cli.display.audit import show_audit
     from hpo.home import Home
 
@@ -58,26 +64,37 @@ def ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
 def export(
     name: StudyArgument,
     form: Annotated[
-        str, typer.Option("--format", help="hpo or timm: a configuration; hf, onnx or pt2: the retrained model.")
+        str,
+        typer.Option(
+            "--format", help="Output: hpo or timm for the configuration; hf, onnx or pt2 for the retrained model."
+        ),
     ] = "hpo",
-    trial: Annotated[int | None, typer.Option(help="A certain trial instead of the best.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="That many of the best trials instead of one.")] = None,
+    trial: Annotated[int | None, typer.Option(help="Number of the trial to export. Default: the best trial.")] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Number of trials to export, best first, into a folder.")
+    ] = None,
     search_best: SearchBestOption = False,
     pick: Annotated[
         str | None,
-        typer.Option(help="Of several objectives: knee, max:val_accuracy, min:params and the like, or a place."),
+        typer.Option(
+            help="Trial of the Pareto front: knee, max:OBJECTIVE, min:OBJECTIVE, or its place in hpo status NAME."
+        ),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Folder that hpo retrain wrote; otherwise looked for in the home folder.")
+        Path | None, typer.Option(help="Folder that hpo retrain wrote. Default: found in the home folder.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write, - for standard output; a folder with --top or of a model."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write, - for standard output. A folder for --top and models. Default: in the home folder.",
+        ),
     ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the best configuration, or the model retrained from it, for use elsewhere."""
+    """Write the best configuration, or the model retrained from it, to a file."""
     from hpo.errors import UsageError
     from hpo.export.files import Format, Request, chosen_trial, configuration_text
     from hpo.export.files import export as write
@@ -107,12 +124,17 @@ def export(
 def report(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME", help="One study, or several to compare.", autocompletion=completion.studies),
+        typer.Argument(
+            metavar="NAME", help="Name of a study. Several names: compare them.", autocompletion=completion.studies
+        ),
     ],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the page and its images.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the report. Default: report/ in the study's folder."),
+    ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Write a study's report: one self-contained HTML page, and Markdown with images."""
+    """Write a report: one self-contained HTML page, and Markdown with images."""
     from hpo.errors import UsageError
     from hpo.home import Home
     from hpo.ledger.reader import read_study
@@ -132,7 +154,7 @@ def retrain(
         str,
         typer.Argument(
             metavar="FILE",
-            help="An exported YAML file, the name of a study (its best) or of a shipped recipe.",
+            help="Exported YAML file, name of a study (its best trial), or name of a shipped recipe.",
             autocompletion=completion.trainings,
         ),
     ],
@@ -140,19 +162,29 @@ def retrain(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Overrides, e.g. train.epochs=20.",
+            help="Settings to change, for example train.epochs=20.",
             autocompletion=completion.training_overrides,
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Repeat with this many seeds; report mean and deviation.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for weights and metrics.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Number of trainings, each with another seed. 2 or more give mean and standard deviation."
+        ),
+    ] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first training. Each further training adds 1.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for weights and metrics. Default: retrained/ in the home folder."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Device to train on: auto, cpu or cuda. auto takes a GPU if there is one.")
+    ] = "auto",
     search_best: SearchBestOption = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a configuration on train + validation and evaluate the test set once."""
+    """Train a configuration on the training and validation images, then evaluate the test set once."""
     from hpo.export.retrain import find, summary
     from hpo.export.retrain import retrain as train_again
     from hpo.home import Home

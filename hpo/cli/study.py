@@ -1,4 +1,4 @@
-"""The commands that train."""
+"""The commands that run trials: run, resume, confirm."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 def run(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would do and cost; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and its cost in time, memory and disk. Write nothing.")
+    ] = False,
     home: HomeOption = None,
     verbose: VerboseOption = False,
 ) -> None:
-    """Run a new study."""
+    """Run a new study.
+
+    Trials run until the budget is used up. Ctrl-C stops the study in order; hpo resume continues it.
+    """
     from hpo.cli.display.live import console_view
     from hpo.cli.display.plain import closing
     from hpo.driver.run import run as run_study
@@ -57,7 +62,10 @@ def resume(
     home: HomeOption = None,
     verbose: VerboseOption = False,
 ) -> None:
-    """Continue an interrupted study, or extend a finished one (budget.trials=N)."""
+    """Continue an interrupted study, or extend a finished one.
+
+    Unfinished trials continue from their last checkpoints. A larger budget extends a finished study.
+    """
     from hpo.cli.display.live import console_view
     from hpo.cli.display.plain import closing
     from hpo.driver.run import resume as resume_study
@@ -75,13 +83,18 @@ def resume(
 
 def confirm(
     name: StudyArgument,
-    top: Annotated[int, typer.Option(help="How many of the best configurations; the default recipe comes on top.")] = 5,
-    seeds: Annotated[int, typer.Option(help="How often to train each, with seeds that the search has not used.")] = 3,
+    top: Annotated[
+        int, typer.Option(help="Number of configurations to retrain, best first. The baseline is added.")
+    ] = 5,
+    seeds: Annotated[int, typer.Option(help="Trainings per configuration, each with a new seed. At least 2.")] = 3,
     home: HomeOption = None,
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the best configurations again with fresh seeds, and choose one."""
+    """Retrain the top trials with new seeds to rule out luck, and choose one.
+
+    Trainings that are already done are not repeated, so a second call continues or extends the confirmation.
+    """
     from rich.console import Console
 
     from hpo.cli.display.live import console_view

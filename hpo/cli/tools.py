@@ -14,14 +14,21 @@ from hpo.cli.study import plots
 
 
 def ui(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1. 0 takes a free port.")] = 5000,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Print this study's page.", autocompletion=completion.studies),
+        typer.Argument(
+            metavar="NAME",
+            help="Name of a study. Its address is printed instead of the address of the start page.",
+            autocompletion=completion.studies,
+        ),
     ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Serve the MLflow UI of a home folder on 127.0.0.1."""
+    """Show the studies of a home folder in MLflow.
+
+    Serves the MLflow UI on 127.0.0.1, for this machine only, until Ctrl-C.
+    """
     from hpo.home import Home
     from hpo.tracking.ui import serve
 
@@ -42,7 +49,7 @@ def validate(spec: SpecArgument, overrides: OverridesArgument = None) -> None:
 
 
 def schema(
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference for people instead.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a reference in Markdown, for people.")] = False,
 ) -> None:
     """Print the JSON Schema of specifications, for editors."""
     if as_markdown:
@@ -60,13 +67,13 @@ def doctor(
         str | None,
         typer.Argument(
             metavar="NAME",
-            help="Compare this study's ledger with MLflow too.",
+            help="Name of a study. Compare its records in MLflow with the ledger and repair differences.",
             autocompletion=completion.studies,
         ),
     ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Check this machine and say what to do about each failure."""
+    """Check this machine, and print a remedy for each problem."""
     from hpo.cli.doctor import examine
     from hpo.home import Home
 
