@@ -212,7 +212,7 @@ def _study(home: Home, name: str, figures: Figures | None = None) -> Iterator[Fi
             if differences:
                 mirror.repair(ledger.study)
                 if figures is not None:
-                    mirror.page.draw(ledger.study, figures(ledger.study))
+                    mirror.study_run.draw(ledger.study, figures(ledger.study))
                 for number, run in mirror.runs.items():
                     if ledger.trial(number).mlflow_run_id != run:
                         ledger.link_run(number, run)

@@ -190,7 +190,7 @@ def retrain(
     from hpo.home import Home
     from hpo.ledger.test_set_log import Openings
     from hpo.text import percent
-    from hpo.tracking.tracker import publish
+    from hpo.tracking.models import publish
 
     place = Home.at(home)
     training, called = find(file, overrides or [], place, search_best=search_best)

@@ -1,6 +1,6 @@
-"""MLflow's runs of one study, computed from its records: written, compared and repaired. Synchronous.
+"""The MLflow runs of one study, computed from its records: written, compared and repaired.
 
-One parent run per study and one child run per trial, found again by their tags, so that nothing is made twice.
+A study has one study run, and below it one run per trial. Tags identify the runs, so that none is created twice.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from hpo.ledger.outcome import MLFLOW_STATUS
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.tracking.models import Models
 from hpo.tracking.runs import TRIAL_TAG, Store, ms, numbers
-from hpo.tracking.study_run import Page
+from hpo.tracking.study_run import StudyRun
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 OUTCOME_TAG, REASON_TAG, EPOCHS_TAG = "hpo.outcome", "hpo.reason", "hpo.epochs"
 EPOCHS_PER_CALL = 40
-"""MLflow takes at most 1,000 metrics per call; an epoch has fewer than 25 and is never split, so that a call
-that was cut off leaves whole epochs."""
+"""MLflow takes at most 1,000 metrics per call, and an epoch has fewer than 25. Epochs are not split, so an interrupted
+call leaves whole epochs."""
 
 
 class Mirror:
-    """Brings MLflow's runs of one study in line with its records; repeating anything changes nothing."""
+    """Brings the MLflow runs of one study in line with its records; repeating a call changes nothing."""
 
     def __init__(self, study: StudyRecord, home: Home) -> None:
         self.store = Store(study, home)
-        self.page = Page(self.store)
+        self.study_run = StudyRun(self.store)
         self.models = Models(self.store)
         self._study = study
         self._synced: dict[int, TrialRecord] = {}
         self.runs: dict[int, str] = {}
-        """Run ids by trial, as far as they have been needed."""
+        """Run ids by trial, for the trials that `sync` was called with."""
 
     def _run(self, trial: TrialRecord) -> Run | None:
-        """The trial's run if there is one: the ledger's, else the oldest with its tags."""
-        there = self.store.runs.trials.get(trial.number, [])
-        return next((run for run in there if run.info.run_id == trial.mlflow_run_id), there[-1] if there else None)
+        """The trial's run if it has one: the run that the ledger names, else the oldest run with its tags."""
+        runs = self.store.runs.trials.get(trial.number, [])
+        return next((run for run in runs if run.info.run_id == trial.mlflow_run_id), runs[-1] if runs else None)
 
     def _create(self, trial: TrialRecord) -> Run:
         tags = {TRIAL_TAG: str(trial.number)}
@@ -51,34 +51,39 @@ class Mirror:
 
     def begin(self) -> None:
         """Show the study as running."""
-        self.page.begin(self._study)
+        self.study_run.begin(self._study)
 
     def sync(self, trial: TrialRecord) -> None:
         """Bring one trial's run up to date with its record."""
-        known = self._synced.get(trial.number)
-        if not trial.started or known == trial:
+        synced = self._synced.get(trial.number)
+        if not trial.started or synced == trial:
             return
-        if known is None:
-            run = self._run(trial)
-            if run is None:
-                run = self._create(trial)
-            self.runs[trial.number] = str(run.info.run_id)
-            if not _up_to_date(run, trial):
-                self._send(trial, self._epochs_there(run))
-                self._set_status(trial)
+        if synced is None:
+            self._sync_first(trial)
         else:
-            self._send(trial, len(known.epochs))
-            if known.status != trial.status:
+            self._send(trial, len(synced.epochs))
+            if synced.status != trial.status:
                 self._set_status(trial)
         self._synced[trial.number] = trial
 
-    def _epochs_there(self, run: Run) -> int:
+    def _sync_first(self, trial: TrialRecord) -> None:
+        """`sync` for a trial of which this mirror knows nothing yet."""
+        run = self._run(trial)
+        if run is None:
+            run = self._create(trial)
+        self.runs[trial.number] = str(run.info.run_id)
+        if not _up_to_date(run, trial):
+            self._send(trial, self._epochs_in(run))
+            self._set_status(trial)
+
+    def _epochs_in(self, run: Run) -> int:
+        """The last epoch that the run holds, 0 for none."""
         if "val_accuracy" not in run.data.metrics:
             return 0
         return max(point.step for point in self.store.client.get_metric_history(run.info.run_id, "val_accuracy"))
 
     def _send(self, trial: TrialRecord, done: int) -> None:
-        """Metrics of the epochs after `done`; parameters and tags, which may be sent again."""
+        """Send the metrics of the epochs after `done`, and the parameters and tags, which may be sent repeatedly."""
         from mlflow.entities import Metric, Param, RunTag
 
         run_id = self.runs[trial.number]
@@ -115,23 +120,25 @@ class Mirror:
             self.store.client.update_run(run_id, status=status)
 
     def finish(self, study: StudyRecord) -> None:
-        """Bring the parent run up to date, and the retrained models."""
-        self.page.finish(study)
+        """Bring the study run and the retrained models up to date."""
+        self.study_run.finish(study)
         self.models.sync(study)
 
     # ------------------------------------------------------------------------------- compare and repair
 
     def differences(self, study: StudyRecord, *, plots: bool = False) -> list[str]:
-        """What MLflow has otherwise than the ledger, one line each; [] if they agree in every run, status,
-        parameter, file and metric of every epoch. With `plots` in the plots' age too."""
-        there = self.store.runs.trials
-        found = list(self.page.differences(study, plots=plots))
-        started = {trial.number for trial in study.trials if trial.started}
-        found += [f"trial {number} has a run but is not in the ledger" for number in sorted(there.keys() - started)]
-        for trial in study.trials:
-            if trial.started:
-                found += [f"trial {trial.number} {line}" for line in self._differences(trial)]
-        return found + list(self.models.differences(study))
+        """What differs between MLflow and the ledger, a line each.
+
+        Empty if they agree in every run, status, parameter, file and metric of every epoch. With `plots` also the
+        plots are checked: whether they show the current state.
+        """
+        lines = list(self.study_run.differences(study, plots=plots))
+        started = {trial.number: trial for trial in study.trials if trial.started}
+        unknown = sorted(self.store.runs.trials.keys() - started.keys())
+        lines += [f"trial {number} has a run but is not in the ledger" for number in unknown]
+        for trial in started.values():
+            lines += [f"trial {trial.number} {line}" for line in self._differences(trial)]
+        return lines + list(self.models.differences(study))
 
     def _differences(self, trial: TrialRecord) -> Iterator[str]:
         run = self._run(trial)
@@ -151,29 +158,36 @@ class Mirror:
         if missing:
             yield f"lacks {missing} metric values"
         if wrong:
-            yield f"has {wrong} metric values that the ledger has not"
+            yield f"has {wrong} metric values that the ledger does not have"
 
     def repair(self, study: StudyRecord) -> None:
-        """Bring MLflow in line with the ledger. MLflow cannot take a value back, so a run with wrong ones, like a
-        run too many, is deleted (which MLflow can undo) and a new one is written."""
-        there = self.store.runs.trials
+        """Bring MLflow in line with the ledger.
+
+        MLflow cannot remove a value, so a run with wrong values is deleted and written again. A surplus run is deleted
+        too. MLflow can restore deleted runs.
+        """
         started = {trial.number: trial for trial in study.trials if trial.started}
-        for number in list(there):
-            kept = self._run(started[number]) if number in started else None
-            if kept is not None and self._is_wrong(started[number], kept):
-                kept = None
-            for run in there[number]:
-                if run is not kept:
-                    self.store.delete(run)
-            there[number] = [kept] if kept is not None else []
-        self.page.repair(study)
+        for number in list(self.store.runs.trials):
+            self._delete_wrong(number, started.get(number))
+        self.study_run.repair(study)
         for trial in started.values():
-            there_is = self._run(trial)
-            if there_is is not None and self.store.metric_differences(there_is, _by_metric(trial))[0]:
-                self.runs[trial.number] = str(there_is.info.run_id)
-                self._send(trial, 0)  # points that are there already are the same, and MLflow drops them
+            run = self._run(trial)
+            if run is not None and self.store.metric_differences(run, _by_metric(trial))[0]:
+                self.runs[trial.number] = str(run.info.run_id)
+                self._send(trial, 0)  # MLflow drops the points that it has already
             self.sync(trial)
         self.models.repair(study)
+
+    def _delete_wrong(self, number: int, trial: TrialRecord | None) -> None:
+        """Delete the runs of a trial except the correct one; all of them if the ledger has no such trial."""
+        runs = self.store.runs.trials
+        kept = self._run(trial) if trial is not None else None
+        if trial is not None and kept is not None and self._is_wrong(trial, kept):
+            kept = None
+        for run in runs[number]:
+            if run is not kept:
+                self.store.delete(run)
+        runs[number] = [kept] if kept is not None else []
 
     def _is_wrong(self, trial: TrialRecord, run: Run) -> bool:
         parameters = _parameters(trial)
@@ -183,7 +197,7 @@ class Mirror:
 
 
 def _up_to_date(run: Run, trial: TrialRecord) -> bool:
-    """Whether the last call that wrote the trial's newest state was made, as far as the run itself tells."""
+    """Whether the run holds the trial's newest state, as its tags and its status say."""
     return (
         run.data.tags.get(EPOCHS_TAG) == str(len(trial.epochs))
         and run.data.tags.get(OUTCOME_TAG) == trial.status
@@ -192,7 +206,7 @@ def _up_to_date(run: Run, trial: TrialRecord) -> bool:
 
 
 def _run_name(trial: TrialRecord) -> str:
-    """Sorts by trial, in a confirmation by configuration and then seed."""
+    """A name that sorts by trial, and in a confirmation by configuration and then by seed."""
     repeat = trial.repeat
     return f"trial-{repeat.trial:05d}-seed-{repeat.index:02d}" if repeat else f"trial-{trial.number:05d}"
 
@@ -202,14 +216,14 @@ def _status(trial: TrialRecord) -> str:
 
 
 def _parameters(trial: TrialRecord) -> dict[str, str]:
-    """What was searched; the seed is a tag, as in MLflow's plots of parameters it would only be in the way."""
+    """The searched parameters. The seed is a tag: in MLflow's plots of parameters it would only distract."""
     return {key: str(value) for key, value in trial.values.items()}
 
 
 def _by_metric(trial: TrialRecord) -> dict[str, dict[int, float]]:
     """Value by epoch by metric."""
-    wanted: dict[str, dict[int, float]] = {}
+    values: dict[str, dict[int, float]] = {}
     for epoch in trial.epochs:
         for key, value in numbers(epoch.metrics).items():
-            wanted.setdefault(key, {})[epoch.metrics.epoch] = value
-    return wanted
+            values.setdefault(key, {})[epoch.metrics.epoch] = value
+    return values

@@ -1,4 +1,4 @@
-"""Retrained configurations of a study: a run each, its model logged and registered under the study's name."""
+"""Retrained configurations of a study: a run for each, and its model, registered under the name of the study."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.errors import InfrastructureError
+from hpo.home import Home
+from hpo.ledger.reader import read_study
 from hpo.ledger.records import StudyRecord
+from hpo.redact import redact
 from hpo.results.confirmation import chosen
+from hpo.text import first_line
+from hpo.tracking.preflight import check_tracking
 from hpo.tracking.runs import RETRAINING_TAG, Store
 
 if TYPE_CHECKING:
@@ -21,13 +26,13 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 NAME = "model"
 EXAMPLES = 2
-"""Images of the example that goes with a model: one would make the exported batch size a constant."""
+"""Images of the example that is stored with a model. With a single image the batch size would become a constant."""
 
 
 class Models:
-    """Brings retrainings and their models in line with the ledger; repeating anything changes nothing.
+    """Brings retrainings and their models in line with the ledger; repeating a call changes nothing.
 
-    Of several seeds the first one's model is logged: to choose by test accuracy would be to train on the test set.
+    With several seeds, the model of the first one is stored. A choice by test accuracy would bias the test result.
     """
 
     def __init__(self, store: Store) -> None:
@@ -36,13 +41,13 @@ class Models:
     # --------------------------------------------------------------------------------------- writing
 
     def sync(self, study: StudyRecord) -> bool:
-        """Write what MLflow lacks; whether there is a champion.
+        """Write what MLflow lacks; returns whether the model has a champion.
 
         Raises:
-            InfrastructureError: a logged model computes something else than the one in the folder.
+            InfrastructureError: the model that MLflow loads disagrees with the model in the folder.
         """
-        for place, entry in enumerate(retrainings(study)):
-            run = self._run(place) or self._create(place, entry)
+        for position, entry in enumerate(retrainings(study)):
+            run = self._run(position) or self._create(position, entry)
             if run.info.status != "FINISHED":
                 self._send(study, run, entry)
                 if _folder(entry):
@@ -55,14 +60,14 @@ class Models:
             self._store.client.set_registered_model_alias(study.name, CHAMPION, champion.version)
         return champion is not None
 
-    def _run(self, place: int) -> Run | None:
-        found = self._store.runs.retrainings.get(place, [])
-        return found[-1] if found else None
+    def _run(self, position: int) -> Run | None:
+        runs = self._store.runs.retrainings.get(position, [])
+        return runs[-1] if runs else None
 
-    def _create(self, place: int, entry: Mapping[str, Any]) -> Run:
-        tags = {RETRAINING_TAG: str(place), "hpo.retrained_trial": str(entry["trial"])}
+    def _create(self, position: int, entry: Mapping[str, Any]) -> Run:
+        tags = {RETRAINING_TAG: str(position), "hpo.retrained_trial": str(entry["trial"])}
         run = self._store.create_child(f"retrain-{entry['trial']:05d}", tags, entry.get("recorded"))
-        self._store.runs.retrainings.setdefault(place, []).append(run)
+        self._store.runs.retrainings.setdefault(position, []).append(run)
         return run
 
     def _send(self, study: StudyRecord, run: Run, entry: Mapping[str, Any]) -> None:
@@ -75,7 +80,7 @@ class Models:
             Metric("test_accuracy_of_seed", value, at, seed)
             for seed, value in zip(entry["seeds"], entry["test_accuracies"], strict=True)
         ]
-        trial = next(one for one in study.trials if one.number == entry["trial"])
+        trial = next(trial for trial in study.trials if trial.number == entry["trial"])
         parameters = [Param(key, str(value)) for key, value in trial.values.items()]
         self._store.client.log_batch(run.info.run_id, metrics, parameters)
 
@@ -83,7 +88,7 @@ class Models:
         from mlflow.exceptions import MlflowException
 
         folder = _folder(entry)
-        assert folder is not None  # the caller has looked
+        assert folder is not None  # the caller has checked
         model = self._logged(run_id) or self._log(run_id, folder)
         client = self._store.client
         try:
@@ -93,17 +98,17 @@ class Models:
                 raise
             client.create_registered_model(study.name, description=f"Retrained configurations of study {study.name}")
         tags = {"hpo.trial": entry["trial"], "hpo.seed": entry["seeds"][0], "test_accuracy": entry["test_accuracy"]}
-        # By its location: MLflow's database looks `models:/ID` up wherever the process tracks by default.
-        place, identifier = model.artifact_location, model.model_id
-        client.create_model_version(study.name, place, run_id=run_id, model_id=identifier, tags=tags)
+        # The location, not `models:/ID`: MLflow resolves the latter in the process's default store.
+        location, identifier = model.artifact_location, model.model_id
+        client.create_model_version(study.name, location, run_id=run_id, model_id=identifier, tags=tags)
 
     def _logged(self, run_id: str) -> LoggedModel | None:
-        """The run's model, if it was logged to the end."""
-        found = self._store.client.search_logged_models([self._store.experiment], f"source_run_id = '{run_id}'")
-        return next((model for model in found if model.status == "READY"), None)
+        """The run's model, if it was stored completely."""
+        models = self._store.client.search_logged_models([self._store.experiment], f"source_run_id = '{run_id}'")
+        return next((model for model in models if model.status == "READY"), None)
 
     def _log(self, run_id: str, folder: Path) -> LoggedModel:
-        """What `mlflow.pytorch.log_model` does, by a client of our own: that function sets a URI for all threads."""
+        """Store the model as `mlflow.pytorch.log_model` does, which would set a tracking URI for all threads."""
         import mlflow
         import numpy as np
         from mlflow.entities import LoggedModelOutput
@@ -113,8 +118,8 @@ class Models:
         from trainers.formats import agree, example
 
         shown = example(folder, EXAMPLES)
-        given, made = (
-            Schema([TensorSpec(np.dtype(np.float32), (-1, *one.shape[1:]))]) for one in (shown.images, shown.logits)
+        inputs, outputs = (
+            Schema([TensorSpec(np.dtype(np.float32), (-1, *array.shape[1:]))]) for array in (shown.images, shown.logits)
         )
         client = self._store.client
         model = client.create_logged_model(self._store.experiment, NAME, run_id, model_type="classifier")
@@ -125,14 +130,14 @@ class Models:
                 shown.net,
                 path,
                 mlflow_model=described,
-                signature=ModelSignature(given, made),
+                signature=ModelSignature(inputs, outputs),
                 input_example=shown.images,
-                serialization_format="pt2",  # a graph and tensors: nothing that loading it could execute
+                serialization_format="pt2",  # a graph and tensors; loading it executes no code of the file
                 pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch")],
                 metadata=shown.settings,
             )
             if not agree(shown.logits, mlflow.pyfunc.load_model(path).predict(shown.images)):
-                raise InfrastructureError(f"the model as MLflow loads it computes something else than {folder}")
+                raise InfrastructureError(f"the model that MLflow loads disagrees with the model in {folder}")
             client.log_model_artifacts(model.model_id, path)
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return client.finalize_logged_model(model.model_id, "READY")
@@ -140,27 +145,27 @@ class Models:
     # ------------------------------------------------------------------------------- compare and repair
 
     def differences(self, study: StudyRecord) -> Iterator[str]:
-        """What MLflow lacks or has otherwise; models whose folders are gone cannot be missed."""
+        """What differs between MLflow and the ledger, a line each. Models without a folder are not expected."""
         expected = retrainings(study)
-        for place in sorted(self._store.runs.retrainings.keys() - set(range(len(expected)))):
-            yield f"retraining {place} has a run but is not in the ledger"
-        for place, entry in enumerate(expected):
-            run = self._run(place)
+        for position in sorted(self._store.runs.retrainings.keys() - set(range(len(expected)))):
+            yield f"retraining {position} has a run but is not in the ledger"
+        for position, entry in enumerate(expected):
+            run = self._run(position)
             if run is None:
-                yield f"retraining {place} (trial {entry['trial']}) has no run"
+                yield f"retraining {position} (trial {entry['trial']}) has no run"
             elif run.info.status != "FINISHED":
-                yield f"retraining {place} (trial {entry['trial']}) is {run.info.status}, not FINISHED"
+                yield f"retraining {position} (trial {entry['trial']}) is {run.info.status}, not FINISHED"
             elif _folder(entry) and not self._versions(study, run):
-                yield f"retraining {place} (trial {entry['trial']}) has no registered model"
+                yield f"retraining {position} (trial {entry['trial']}) has no registered model"
         champion = self._champion(study)
         if champion and self._holder(study) != str(champion.version):
-            yield f"the alias {CHAMPION} of model {study.name} does not stand at version {champion.version}"
+            yield f"the alias {CHAMPION} of model {study.name} does not point to version {champion.version}"
 
     def repair(self, study: StudyRecord) -> None:
-        """Delete runs of retrainings that the ledger does not know, and write what is missing."""
-        there = self._store.runs.retrainings
-        for place in list(there.keys() - set(range(len(retrainings(study))))):
-            for run in there.pop(place):
+        """Delete the runs of retrainings that are not in the ledger, and write what is missing."""
+        runs = self._store.runs.retrainings
+        for position in list(runs.keys() - set(range(len(retrainings(study))))):
+            for run in runs.pop(position):
                 self._store.delete(run)
         self.sync(study)
 
@@ -168,12 +173,12 @@ class Models:
         """The newest registered model of the configuration that a confirmation chose, else of the best trial."""
         confirmed = chosen(study)
         best = confirmed.trial if confirmed else study.best.number if study.best else None
-        for place, entry in reversed(list(enumerate(retrainings(study)))):
-            run = self._run(place)
+        for position, entry in reversed(list(enumerate(retrainings(study)))):
+            run = self._run(position)
             if entry["trial"] == best and run is not None:
                 versions = self._versions(study, run)
                 if versions:
-                    return max(versions, key=lambda one: int(one.version))
+                    return max(versions, key=lambda version: int(version.version))
         return None
 
     def _versions(self, study: StudyRecord, run: Run) -> list[ModelVersion]:
@@ -181,20 +186,37 @@ class Models:
         return list(self._store.client.search_model_versions(query))
 
     def _holder(self, study: StudyRecord) -> str | None:
-        """The version that the alias stands at."""
-        found = self._store.client.search_registered_models(f"name = '{study.name}'")
-        aliases: Mapping[str, str] = found[0].aliases if found else {}
-        held = aliases.get(CHAMPION)
-        return None if held is None else str(held)
+        """The version that the alias points to."""
+        models = self._store.client.search_registered_models(f"name = '{study.name}'")
+        aliases: Mapping[str, str] = models[0].aliases if models else {}
+        version = aliases.get(CHAMPION)
+        return None if version is None else str(version)
+
+
+def publish(home: Home, name: str) -> str:
+    """Bring a study's retrainings and their models into MLflow; returns the result as a sentence for the person.
+
+    An error is only reported, because nothing is lost: the ledger has the retrainings.
+    """
+    study = read_study(home, name)
+    if not study.spec.tracking.enabled:
+        return f"{name} is not tracked in MLflow (tracking.enabled is false)"
+    try:
+        check_tracking(study.spec, home)
+        has_champion = Models(Store(study, home)).sync(study)
+    except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the training has succeeded
+        reason = first_line(redact(str(error)))
+        return f"warning: MLflow does not have the model yet: {reason}. Write it with: hpo doctor {name}"
+    return f"in MLflow: models:/{name}@{CHAMPION}" if has_champion else f"in MLflow: model {name}"
 
 
 def retrainings(study: StudyRecord) -> Sequence[Mapping[str, Any]]:
-    """Every time a configuration of the study met the test set, the oldest first."""
+    """The ledger's entries of every retraining of a configuration of the study, the oldest first."""
     return list(study.info.get("retrainings", ()))
 
 
 def _folder(entry: Mapping[str, Any]) -> Path | None:
-    """Where the first seed's model is, if it is still there."""
+    """The folder of the first seed's model; None if the model is gone."""
     output, seeds = Path(entry["output"]), entry["seeds"]
     folder = output / f"seed-{seeds[0]}" if len(seeds) > 1 else output
     return folder if os.path.isfile(folder / "model.safetensors") else None

@@ -1,4 +1,4 @@
-"""Where a study is tracked, and the runs that it has there: found again by their tags, so nothing is made twice."""
+"""Where a study is tracked, and which runs it has there. Tags identify the runs, so that none is created twice."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ STUDY_TAG, IDENTITY_TAG = "hpo.study", "hpo.identity"
 TRIAL_TAG, RETRAINING_TAG = "hpo.trial", "hpo.retraining"
 PARENT_TAG = "mlflow.parentRunId"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""What the UI shows: training runs with their descriptions and charts, not a language model's traces."""
+"""Makes the UI show training runs with their descriptions and charts, not the traces of a language model."""
 LARGEST = 1.7976931348623157e308
-"""What MLflow stores for infinity."""
+"""The value that MLflow stores for infinity."""
 
 
 def tracking_server(spec: Spec | None = None) -> str | None:
@@ -41,9 +41,12 @@ def tracking_uri(home: Home, spec: Spec | None = None) -> str:
 
 
 def make_store(home: Home) -> None:
-    """The home folder's MLflow database, whole or not at all: MLflow makes one in hundreds of steps and, killed among
-    them, leaves one that it refuses to open ever after."""
-    if (whole := home.path / "mlflow.db").exists():
+    """Create the home folder's MLflow database, completely or not at all.
+
+    MLflow itself takes hundreds of steps. A process killed in between leaves a database that MLflow refuses to open.
+    """
+    database = home.path / "mlflow.db"
+    if database.exists():
         return
     from mlflow import MlflowClient
 
@@ -51,24 +54,24 @@ def make_store(home: Home) -> None:
     with tempfile.TemporaryDirectory(prefix="mlflow-", dir=home.cache) as folder:
         first, second = Path(folder, "first.db"), Path(folder, "second.db")
         MlflowClient(tracking_uri=f"sqlite:///{first}").search_experiments(max_results=1)
-        with closing(sqlite3.connect(first)) as made, closing(sqlite3.connect(second)) as copy:
-            made.backup(copy)
+        with closing(sqlite3.connect(first)) as original, closing(sqlite3.connect(second)) as copy:
+            original.backup(copy)
         with suppress(FileExistsError):  # another driver was faster
-            os.link(second, whole)
+            os.link(second, database)
 
 
 @dataclass
 class Runs:
-    """The runs of one study that are not deleted; of each the newest first."""
+    """The runs of one study that are not deleted, each list from the newest to the oldest."""
 
     parents: list[Run] = field(default_factory=list)
     trials: dict[int, list[Run]] = field(default_factory=dict)
     retrainings: dict[int, list[Run]] = field(default_factory=dict)
-    """By their place among the study's retrainings."""
+    """By position in the study's list of retrainings."""
 
 
 class Store:
-    """MLflow as far as one study is concerned."""
+    """Finds, creates and deletes the MLflow runs of one study."""
 
     def __init__(self, study: StudyRecord, home: Home) -> None:
         # A dead server must cost seconds, not MLflow's default of minutes per call.
@@ -93,44 +96,45 @@ class Store:
 
     @property
     def experiment(self) -> str:
-        """The experiment's id; made on first use."""
+        """The experiment's id. Creates the experiment on first use."""
         if self._experiment is None:
             name = self._study.spec.tracking.experiment or self._study.name
-            found = self.client.get_experiment_by_name(name)
-            self._experiment = found.experiment_id if found else self._create_experiment(name)
+            experiment = self.client.get_experiment_by_name(name)
+            self._experiment = experiment.experiment_id if experiment else self._create_experiment(name)
         return self._experiment
 
     def _create_experiment(self, name: str) -> str:
-        # MLflow takes any name; as a folder only one that cannot lead out of the home folder will do.
+        # MLflow takes any name. A folder's name must not lead out of the home folder.
         folder = name if NAME.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:16]
         location = (self._home.artifacts / folder).as_uri() if self.uri == self._home.mlflow_url else None
         return str(self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
 
     @property
     def tags(self) -> dict[str, str]:
-        """What every run of the study is found by."""
+        """The tags that identify every run of the study."""
         return {STUDY_TAG: self._study.name, IDENTITY_TAG: str(self._study.info.get("identity", ""))}
 
     @property
     def runs(self) -> Runs:
-        """What there is, looked up once and kept up to date by those who make and delete."""
+        """The study's runs. Searched for once; callers that create or delete runs keep it up to date."""
         if self._runs is None:
-            found = Runs()
-            query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in self.tags.items())
-            token: str | None = None
-            while True:
-                page = self.client.search_runs([self.experiment], query, max_results=1000, page_token=token)
-                for run in page:
-                    _file(found, run)
-                token = page.token
-                if not token:
-                    break
-            self._runs = found
+            self._runs = self._search()
         return self._runs
+
+    def _search(self) -> Runs:
+        runs = Runs()
+        token: str | None = None
+        while True:
+            page = self.client.search_runs([self.experiment], _query(self.tags), max_results=1000, page_token=token)
+            for run in page:
+                _file(runs, run)
+            token = page.token
+            if not token:
+                return runs
 
     @property
     def parent(self) -> str:
-        """The id of the study's own run; found or made."""
+        """The id of the study run. Creates the run if there is none."""
         if not self.runs.parents:
             self.runs.parents.append(self._create_parent())
         return str(self.runs.parents[-1].info.run_id)
@@ -151,16 +155,15 @@ class Store:
         )
 
     def _parent_of(self, study: str) -> dict[str, str]:
-        """The tag that shows a confirmation below its study, where MLflow has that."""
-        tags = self.tags | {STUDY_TAG: study}
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        found = self.client.search_runs([self.experiment], query, order_by=["attributes.start_time"], max_results=1)
-        if not found or TRIAL_TAG in found[0].data.tags:
+        """The tag that puts a confirmation below the run of the confirmed `study`; {} if that has no run."""
+        query = _query(self.tags | {STUDY_TAG: study})
+        runs = self.client.search_runs([self.experiment], query, order_by=["attributes.start_time"], max_results=1)
+        if not runs or TRIAL_TAG in runs[0].data.tags:
             return {}
-        return {PARENT_TAG: str(found[0].info.run_id)}
+        return {PARENT_TAG: str(runs[0].info.run_id)}
 
     def create_child(self, name: str, tags: Mapping[str, str], started: float | None) -> Run:
-        """A new run below the study's own; the caller files it under `runs`."""
+        """Create a run below the study run, started at `started` (seconds since 1970). The caller adds it to `runs`."""
         return self.client.create_run(
             self.experiment,
             start_time=ms(started),
@@ -169,23 +172,32 @@ class Store:
         )
 
     def delete(self, run: Run) -> None:
-        """Delete a run, which MLflow can undo."""
+        """Delete a run; MLflow can restore it."""
         self.client.delete_run(run.info.run_id)
 
-    def metric_differences(self, run: Run, wanted: Mapping[str, Mapping[int, float]]) -> tuple[int, int]:
-        """Points (by metric and step) that MLflow lacks, and points of its that are not wanted or there twice."""
+    def metric_differences(self, run: Run, expected: Mapping[str, Mapping[int, float]]) -> tuple[int, int]:
+        """Compare a run with the `expected` values by metric and step.
+
+        Returns the number of values that the run lacks, and the number of values that are wrong, surplus or duplicate.
+        """
         missing = wrong = 0
-        for key in wanted.keys() | run.data.metrics.keys():
+        for key in expected.keys() | run.data.metrics.keys():
             if key.startswith(("system/", "confirmed_")):
-                continue  # samples of the machine are nowhere else; a confirmation is logged anew as it grows
-            points = dict(wanted.get(key, {}))
+                continue  # only MLflow has samples of the load; a confirmation's values are written again as it grows
+            points = dict(expected.get(key, {}))
             for point in self.client.get_metric_history(run.info.run_id, key) if key in run.data.metrics else ():
                 wrong += point.step not in points or not same(points.pop(point.step), point.value)
             missing += len(points)
         return missing, wrong
 
 
+def _query(tags: Mapping[str, str]) -> str:
+    """MLflow's search filter for runs with these tags."""
+    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+
+
 def _file(runs: Runs, run: Run) -> None:
+    """Add a run to its list."""
     tags = run.data.tags
     if TRIAL_TAG in tags:
         runs.trials.setdefault(int(tags[TRIAL_TAG]), []).append(run)
@@ -196,18 +208,18 @@ def _file(runs: Runs, run: Run) -> None:
 
 
 def numbers(metrics: Any) -> dict[str, float]:
-    """An epoch's metrics by name; their step is the epoch."""
+    """An epoch's metrics by name, without the epoch itself."""
     values: Mapping[str, Any] = {key: getattr(metrics, key) for key in metrics.__dataclass_fields__}
     return {k: float(v) for k, v in values.items() if isinstance(v, int | float) and k != "epoch"}
 
 
 def same(a: float, b: float) -> bool:
-    """Whether `b` is what MLflow makes of `a`."""
+    """Whether `b` is `a` as MLflow stores it."""
     if math.isinf(a):
         return b == math.copysign(LARGEST, a)
     return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-12, abs_tol=1e-300)
 
 
 def ms(seconds: float | None) -> int | None:
-    """MLflow's timestamps."""
+    """Seconds as MLflow's timestamp in milliseconds."""
     return None if seconds is None else int(seconds * 1000)

@@ -1,4 +1,4 @@
-"""The study's own run: what the study is, how its best result came about, and its files."""
+"""The study run, parent of the trials' runs: description, incumbent over time, files and plots of a study."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpo.home import confirmed_study
 from hpo.ledger.records import StudyRecord, TrialRecord
@@ -19,8 +20,11 @@ from hpo.results.summary import description
 from hpo.spec.study import Spec
 from hpo.tracking.runs import PARENT_TAG, Store, ms, numbers
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
 Figures = Callable[[StudyRecord], Mapping[str, bytes]]
-"""Draws a study: file names and their contents."""
+"""Draws the plots of a study; returns the content of each image by its file name."""
 
 DESCRIPTION_TAG, BEST_TAG, DRAWN_TAG = "mlflow.note.content", "hpo.best_trial", "hpo.plots"
 SPECIFICATION, BEST, DATA, PLOTS = "specification.yaml", "best.yaml", "data.json", "plots"
@@ -34,12 +38,12 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Point:
-    """How the study stood when one more trial had ended."""
+    """The state of the study when another trial had ended."""
 
     step: int
-    """Trials ended, in whatever way."""
+    """Number of trials that have ended, in any way."""
     at: float
-    """Seconds since the epoch."""
+    """Seconds since 1970."""
     values: Mapping[str, float]
 
 
@@ -65,17 +69,17 @@ def _rank(trial: TrialRecord) -> tuple[float, int]:
     return trial.value or 0.0, -trial.number
 
 
-class Page:
-    """Brings the study's own run in line with its records; repeating anything changes nothing."""
+class StudyRun:
+    """Brings the study run in line with the study's records; repeating a call changes nothing."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._sent: dict[str, str] = {}
-        """Newest content by tag or file."""
+        """The newest content of each tag, file and single metric."""
         self._steps: dict[str, set[int]] = {}
-        """The steps that are there, by metric; read when a metric is first sent."""
+        """The steps that MLflow has, by metric; read when a metric is first sent."""
         self._filed: tuple[Spec, TrialRecord | None] | None = None
-        """What the files were made of."""
+        """The specification and the best trial that the files were made from."""
 
     # --------------------------------------------------------------------------------------- writing
 
@@ -85,7 +89,7 @@ class Page:
         self.update(study)
 
     def update(self, study: StudyRecord) -> None:
-        """Description, incumbent and files as they are now."""
+        """Write the current description, incumbent and files."""
         self._tag(DESCRIPTION_TAG, description(study))
         self._inputs(study)
         self._tag("hpo.ended", study.ended or "")
@@ -101,22 +105,19 @@ class Page:
             self._filed = study.spec, study.best
 
     def _confirmed(self, study: StudyRecord) -> None:
-        """The choice's mean and gain with their intervals; the best single repeat means nothing."""
+        """Write the mean and the gain of the chosen configuration with their intervals, not the best single run."""
         for name, text in files(study).items():
             self._file(name, text)
-        found = evaluate(study.spec, study.trials)
-        if found.chosen is None:
+        confirmation = evaluate(study.spec, study.trials)
+        if confirmation.chosen is None:
             return
-        for name, interval in (("val_accuracy", found.chosen.interval), ("gain", found.gain)):
+        for name, interval in (("val_accuracy", confirmation.chosen.interval), ("gain", confirmation.gain)):
             for part, value in dataclasses.asdict(interval).items() if interval else ():
-                key = f"confirmed_{name}_{part}"
-                if self._sent.get(key) != f"{found.planned} {value}":
-                    self._store.client.log_metric(self._store.parent, key, value, step=found.planned)
-                    self._sent[key] = f"{found.planned} {value}"
-        self._tag(BEST_TAG, str(found.chosen.trial))
+                self._metric(f"confirmed_{name}_{part}", value, confirmation.planned)
+        self._tag(BEST_TAG, str(confirmation.chosen.trial))
 
     def finish(self, study: StudyRecord) -> None:
-        """The study as its driver leaves it."""
+        """Write the study as its driver leaves it."""
         self.update(study)
         status = study_status(study)
         if status == "SCHEDULED":
@@ -126,7 +127,7 @@ class Page:
             self._store.client.set_terminated(self._store.parent, status, ms(ended))
 
     def draw(self, study: StudyRecord, images: Mapping[str, bytes]) -> None:
-        """Replace the plots, which show the study as given."""
+        """Replace the plots by `images`, which show `study`."""
         with tempfile.TemporaryDirectory() as folder:
             for name, content in images.items():
                 (Path(folder) / name).write_bytes(content)
@@ -134,10 +135,10 @@ class Page:
         self._tag(DRAWN_TAG, drawn(study))
 
     def sample(self, values: Mapping[str, float], study: StudyRecord, now: float) -> None:
-        """How busy the machine is; a step is one second of the study."""
+        """Add a sample of the machine's load, taken at `now` (seconds since 1970)."""
         from mlflow.entities import Metric
 
-        step = int(now - study.info.get("created", now))
+        step = int(now - study.info.get("created", now))  # seconds since the study was created
         metrics = [Metric(f"system/{key}", value, int(now * 1000), step) for key, value in values.items()]
         self._store.client.log_batch(self._store.parent, metrics)
 
@@ -145,6 +146,11 @@ class Page:
         if self._sent.get(key) != text:
             self._store.client.set_tag(self._store.parent, key, text)
             self._sent[key] = text
+
+    def _metric(self, key: str, value: float, step: int) -> None:
+        if self._sent.get(key) != f"{step} {value}":
+            self._store.client.log_metric(self._store.parent, key, value, step=step)
+            self._sent[key] = f"{step} {value}"
 
     def _file(self, name: str, text: str) -> None:
         if self._sent.get(name) != text:
@@ -185,45 +191,61 @@ class Page:
     # ------------------------------------------------------------------------------- compare and repair
 
     def differences(self, study: StudyRecord, *, plots: bool = False) -> Iterator[str]:
-        """What the run has otherwise than the ledger; the plots' age only where somebody can draw them anew."""
-        if not self._store.runs.parents:
-            yield "the study has no run of its own"
+        """What differs from the ledger, a line each; with `plots` also whether they show an earlier state."""
+        parents = self._store.runs.parents
+        if not parents:
+            yield "the study run is missing"
             return
-        if len(self._store.runs.parents) > 1:
-            yield f"the study has {len(self._store.runs.parents)} runs of its own"
-        run = self._store.runs.parents[-1]
+        if len(parents) > 1:
+            yield f"the study has {len(parents)} study runs"
+        run = parents[-1]
+        yield from self._content_differences(run, study)
+        yield from self._file_differences(study)
+        if plots and run.data.tags.get(DRAWN_TAG) != drawn(study):
+            yield "the plots show another state of the study"
+        if strays := self._strays(run):
+            yield f"{len(strays)} runs are not below the study run"
+
+    def _content_differences(self, run: Run, study: StudyRecord) -> Iterator[str]:
         if run.info.status != study_status(study):
-            yield f"the study's run is {run.info.status}, not {study_status(study)}"
+            yield f"the study run is {run.info.status}, not {study_status(study)}"
         if run.data.tags.get(DESCRIPTION_TAG) != description(study):
-            yield "the study's description is of another state"
+            yield "the description shows another state of the study"
         missing, wrong = self._store.metric_differences(run, _by_metric(study))
         if missing:
-            yield f"the study's run lacks {missing} metric values"
+            yield f"the study run lacks {missing} metric values"
         if wrong:
-            yield f"the study's run has {wrong} metric values that do not follow from the ledger"
+            yield f"the study run has {wrong} metric values that do not follow from the ledger"
         if dataset(study) and not (run.inputs and run.inputs.dataset_inputs):
-            yield "the study's run has no data set"
+            yield "the study run has no data set"
+
+    def _file_differences(self, study: StudyRecord) -> Iterator[str]:
         for name, text in files(study).items():
-            found = self._text(name)
-            if found != text:
-                yield f"the study's file {name} is {'missing' if found is None else 'of another state'}"
-        if plots and run.data.tags.get(DRAWN_TAG) != drawn(study):
-            yield "the study's plots are of another state"
-        children = [one for runs in (self._store.runs.trials, self._store.runs.retrainings) for one in runs.values()]
-        strays = [one for found in children for one in found if one.data.tags.get(PARENT_TAG) != run.info.run_id]
-        if strays:
-            yield f"{len(strays)} runs do not belong to the study's run"
+            stored = self._text(name)
+            if stored is None:
+                yield f"the file {name} of the study run is missing"
+            elif stored != text:
+                yield f"the file {name} shows another state of the study"
+
+    def _strays(self, parent: Run) -> list[Run]:
+        """The runs of trials and retrainings that are not below `parent`."""
+        runs = self._store.runs
+        children = [run for group in (runs.trials, runs.retrainings) for places in group.values() for run in places]
+        return [run for run in children if run.data.tags.get(PARENT_TAG) != parent.info.run_id]
 
     def _text(self, name: str) -> str | None:
+        """The content of one of the run's files; None if there is no such file."""
         parent = self._store.parent
-        if name not in [one.path for one in self._store.client.list_artifacts(parent)]:
+        if name not in [file.path for file in self._store.client.list_artifacts(parent)]:
             return None
         with tempfile.TemporaryDirectory() as folder:
             return Path(self._store.client.download_artifacts(parent, name, folder)).read_text(encoding="utf-8")
 
     def repair(self, study: StudyRecord) -> None:
-        """Leave one run that is right, with everything else below it. MLflow cannot take a value back, so a run
-        with wrong ones is deleted and a new one is written."""
+        """Keep one correct study run, with all other runs below it.
+
+        MLflow cannot remove a value, so a run with wrong values is deleted and written again.
+        """
         runs = self._store.runs
         kept = runs.parents[-1:]
         if kept and self._store.metric_differences(kept[0], _by_metric(study))[1]:
@@ -234,24 +256,22 @@ class Page:
         runs.parents[:] = kept
         self._sent, self._steps, self._filed = {}, {}, None
         self.finish(study)
-        for found in (*runs.trials.values(), *runs.retrainings.values()):
-            for run in found:
-                if run.data.tags.get(PARENT_TAG) != self._store.parent:
-                    self._store.client.set_tag(run.info.run_id, PARENT_TAG, self._store.parent)
+        for run in self._strays(runs.parents[-1]):
+            self._store.client.set_tag(run.info.run_id, PARENT_TAG, self._store.parent)
 
 
 def files(study: StudyRecord) -> dict[str, str]:
-    """The run's text files by name."""
-    found = {SPECIFICATION: redact(study.spec.to_yaml())}
+    """The text files of the study run by name, with passwords masked."""
+    texts = {SPECIFICATION: redact(study.spec.to_yaml())}
     if data := study.info.get("data"):
-        found[DATA] = json.dumps(dict(data), indent=2) + "\n"
+        texts[DATA] = json.dumps(dict(data), indent=2) + "\n"
     if study.best is not None and confirmed_study(study.name) is None:
-        found[BEST] = redact(training(study).to_yaml())
-    return found
+        texts[BEST] = redact(training(study).to_yaml())
+    return texts
 
 
 def dataset(study: StudyRecord) -> dict[str, str] | None:
-    """The data set in MLflow's terms; None where a trainer of someone's own has one that is not known here."""
+    """The data set in MLflow's terms; None for a trainer that does not describe its data."""
     data = study.info.get("data")
     if not data:
         return None
@@ -259,7 +279,7 @@ def dataset(study: StudyRecord) -> dict[str, str] | None:
     url = SOURCES.get(name)
     return {
         "name": name,
-        "digest": str(data["split_hash"])[:8],  # as long as MLflow's own; the whole is a tag
+        "digest": str(data["split_hash"])[:8],  # as long as MLflow's own; a tag holds all of it
         "source_type": "http" if url else "code",
         "source": json.dumps({"url": url} if url else {"tags": {"mlflow.source.name": f"trainers.data: {name}"}}),
         "profile": json.dumps({key: data[key] for key in ("num_classes", "train_count", "validation_count")}),
@@ -267,16 +287,16 @@ def dataset(study: StudyRecord) -> dict[str, str] | None:
 
 
 def drawn(study: StudyRecord) -> str:
-    """The state that plots show, so that older ones are known."""
+    """The state of a study that its plots show, to recognise plots of an earlier state."""
     return f"{len(study.trials)} trials, {sum(len(trial.epochs) for trial in study.trials)} epochs"
 
 
 def study_status(study: StudyRecord) -> str:
-    """MLflow's status of the study's own run once no driver is at work."""
-    left = study.count("interrupted")
-    if study.count("running") or (left and study.ended is None):
+    """MLflow's status of the study run while no driver works on the study."""
+    interrupted = study.count("interrupted")
+    if study.count("running") or (interrupted and study.ended is None):
         return "SCHEDULED"
-    return "FINISHED" if study.best or left else "FAILED"
+    return "FINISHED" if study.best or interrupted else "FAILED"
 
 
 def _by_metric(study: StudyRecord) -> dict[str, dict[int, float]]:

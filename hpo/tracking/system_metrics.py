@@ -1,32 +1,27 @@
-"""How busy this machine is, by MLflow's own monitors: CPU, memory and, where there are some, GPUs.
+"""The load of this machine, measured by MLflow's own monitors: CPU, memory and, if there are any, GPUs.
 
-The driver samples the machine it runs on, as it alone writes to MLflow. On a cluster the other nodes are not seen.
-Samples are nowhere else than in MLflow: while it does not answer there are none.
+The driver measures the machine that it runs on, because only the driver writes to MLflow. The other nodes of a cluster
+are not measured. The samples are stored in MLflow alone, so there are none for the time of an outage.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 INTERVAL_S = 10.0
 
 
-class Sampler:
-    """Gives a sample every `INTERVAL_S`."""
+class SystemMonitor:
+    """Measures the load of this machine."""
 
     def __init__(self) -> None:
         from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 
         self._monitors: list[Any] = [CPUMonitor(), *_gpus()]  # type: ignore[no-untyped-call]
-        self._due = time.monotonic()
 
     def sample(self) -> Mapping[str, float]:
-        """What is due now: percentages, megabytes and watts by MLflow's names; mostly nothing."""
-        if time.monotonic() < self._due:
-            return {}
-        self._due = time.monotonic() + INTERVAL_S
+        """The load now, in percent, megabytes and watts, by MLflow's names."""
         values: dict[str, float] = {}
         for monitor in self._monitors:
             monitor.collect_metrics()

@@ -1,4 +1,4 @@
-"""`hpo ui`: MLflow's own UI on the home folder's store, for this machine only."""
+"""`hpo ui`: serve MLflow's own UI for the home folder, to this machine only."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ END_TIMEOUT_S = 10
 
 
 def serve(home: Home, name: str | None, port: int) -> int:
-    """Serve until Ctrl-C, which is the way to end it and no failure; returns the exit code.
+    """Serve until Ctrl-C, and return the exit code: 0 after Ctrl-C, else that of the server.
+
+    Prints the address of the page of study `name`, or of the newest study for None. Port 0 means any free port.
 
     Raises:
-        UsageError: nothing was tracked in this home folder, or the port is taken.
+        UsageError: the home folder has no tracked study or not that one, or the port is in use.
         InfrastructureError: the server did not start.
     """
     if not (home.path / "mlflow.db").is_file():
-        raise UsageError(f"no study was tracked in {home.path}; run one first, or name another home folder by --home")
+        raise UsageError(
+            f"{home.path} has no tracked study; run a study first, or name another home folder with --home"
+        )
     chosen = _free_port(port)
     address = f"http://127.0.0.1:{chosen}"
     page = study_page(home, name)
@@ -39,26 +43,24 @@ def serve(home: Home, name: str | None, port: int) -> int:
     ]  # fmt: skip
     environment = os.environ | {"MLFLOW_TRACKING_URI": ""}
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    words = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the server; a pipe that nobody reads would fill
-    # A session of its own, so that Ctrl-C reaches this process alone and the server is ended once, in order.
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=words, env=environment, start_new_session=True
-    )
+    log = tempfile.TemporaryFile()  # noqa: SIM115 -- open as long as the server runs; an unread pipe would fill up
+    # A session of its own, so that Ctrl-C reaches only this process, which then ends the server once.
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=environment, start_new_session=True)
     try:
-        _wait(process, address, words)
+        _wait(process, address, log)
         print(f"{address}{page}", flush=True)
-        print("Ctrl-C ends it.", file=sys.stderr)
+        print("Stop the server with Ctrl-C.", file=sys.stderr)
         return process.wait()
     except KeyboardInterrupt:
         return 0
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # once more would leave the server behind
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C would leave the server running
         _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server, by force where it does not end by itself."""
+    """End the server; kill it if it takes longer than `END_TIMEOUT_S`."""
     if process.poll() is not None:
         return
     os.killpg(process.pid, signal.SIGTERM)
@@ -75,18 +77,19 @@ def _free_port(port: int) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UsageError(
-                f"port {port} on 127.0.0.1 is taken ({error.strerror}); choose another by --port, 0 for any"
+                f"port {port} on 127.0.0.1 is in use ({error.strerror}); choose another with --port; 0 means any"
             ) from error
         return int(probe.getsockname()[1])
 
 
-def _wait(process: subprocess.Popen[bytes], address: str, words: IO[bytes]) -> None:
+def _wait(process: subprocess.Popen[bytes], address: str, log: IO[bytes]) -> None:
+    """Wait until the server answers."""
     limit = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < limit:
         if process.poll() is not None:
-            words.seek(0)
-            said = words.read().decode(errors="replace")[-2000:]
-            raise InfrastructureError(f"the MLflow server ended at once:\n{said}")
+            log.seek(0)
+            output = log.read().decode(errors="replace")[-2000:]
+            raise InfrastructureError(f"the MLflow server did not start:\n{output}")
         try:
             with urllib.request.urlopen(f"{address}/health", timeout=2):
                 return
@@ -96,16 +99,22 @@ def _wait(process: subprocess.Popen[bytes], address: str, words: IO[bytes]) -> N
 
 
 def study_page(home: Home, name: str | None) -> str:
-    """The path of a study's page in MLflow's UI, e.g. `/#/experiments/1/runs/abc`; `/` where there is none."""
+    """The path of a study's page in MLflow's UI, e.g. `/#/experiments/1/runs/abc`.
+
+    The newest study for no `name`; `/` if there is none.
+
+    Raises:
+        UsageError: MLflow in the home folder has no study `name`.
+    """
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=home.mlflow_url)
-    experiments = [one.experiment_id for one in client.search_experiments()]
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     query = f"tags.`{STUDY_TAG}` = '{name}'" if name else f"tags.`{STUDY_TAG}` LIKE '%'"
     runs = client.search_runs(experiments, query, order_by=["attributes.start_time DESC"], max_results=1000)
     parents = [run for run in runs if not {TRIAL_TAG, RETRAINING_TAG} & run.data.tags.keys()]
     if not parents:
         if name:
-            raise UsageError(f"MLflow in {home.path} has no study {name!r}; `hpo doctor {name}` writes it there")
+            raise UsageError(f"MLflow in {home.path} has no study {name!r}. Write it there with: hpo doctor {name}")
         return "/"
     return f"/#/experiments/{parents[0].info.experiment_id}/runs/{parents[0].info.run_id}"

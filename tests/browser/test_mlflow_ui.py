@@ -31,7 +31,7 @@ def shown(browser: Any, study: StudyRecord, tmp_path_factory: pytest.TempPathFac
     for trial in study.trials:
         mirror.sync(trial)
     mirror.finish(study)
-    mirror.page.draw(study, plots(study))
+    mirror.study_run.draw(study, plots(study))
     browser.set_window_size(1600, 1200)
     with mlflow_ui(home, study.name) as address:
         yield address, mirror

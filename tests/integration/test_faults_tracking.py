@@ -53,7 +53,7 @@ def test_server_down_at_the_start_and_in_the_middle(home: Home, tmp_path: Path, 
         os.kill(pid, signal.SIGSTOP)  # worse than gone: connections are taken and never answered
         driver.until("val accuracy", count=8)
         assert driver.wait() == 0, driver.text
-    assert "MLflow has not got everything yet" in driver.text
+    assert "MLflow does not have everything yet" in driver.text
     study = load_study(open_storage(home.ledger_url), "tracked")
     assert len(study.trials) == 8
     assert {trial.status for trial in study.trials} <= {"complete", "pruned"}
@@ -125,9 +125,9 @@ def test_doctor_shows_and_repairs_every_difference(home: Home, recorded: Ledger)
 
     shown = findings(home, "compared")
     for line in (
-        "the study's run is FAILED, not SCHEDULED",
+        "the study run is FAILED, not SCHEDULED",
         "trial 0 has no run",
-        "trial 1 has 1 metric values that the ledger has not",
+        "trial 1 has 1 metric values that the ledger does not have",
         "trial 2 is FINISHED, not FAILED",
         "trial 3 has 2 runs",
         "5 differences repaired",

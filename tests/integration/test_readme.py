@@ -30,7 +30,7 @@ train: {epochs: 1, batch_size: 16, progressive: {stages: 1, size: {end: 32}}}
 """Files that stand for studies too large for a test: generated shapes instead of CIFAR, a few steps instead of days.
 A file of a shipped study's name takes precedence over it, so the commands stay as they are."""
 PLACEHOLDERS = {"SPEC": "cifar10", "NAME": "my_study"}
-ENDED_BY_CTRL_C = {"hpo ui": "Ctrl-C ends it."}
+ENDED_BY_CTRL_C = {"hpo ui": "Stop the server with Ctrl-C."}
 """Commands that serve until they are interrupted, and the text that they print when they are ready."""
 ADAPTED = {"hpo ui": "hpo ui --port 0"}
 """Port 5000 may be taken on this machine."""

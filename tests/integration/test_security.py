@@ -100,7 +100,7 @@ def test_ray_and_mlflow_let_nobody_in(home: Home, tmp_path: Path) -> None:
     assert home.path.stat().st_mode & 0o777 == 0o700
 
     ui = Driver.start("ui", "--port", "0", home=home.path)
-    ui.until("Ctrl-C ends it")
+    ui.until("Stop the server with Ctrl-C")
     places = listening(marked_processes(ui.mark))
     assert places
     assert {place for place, _ in places} <= LOOPBACK

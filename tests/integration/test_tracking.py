@@ -1,4 +1,4 @@
-"""What a person finds in MLflow: the study's own run, its trials, and the retrained model, also through a server."""
+"""The study run, the runs of trials and the retrained model in MLflow, in the home folder and on a server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from hpo.results.best import training
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.runs import STUDY_TAG, TRIAL_TAG
 from hpo.tracking.study_run import course
-from hpo.tracking.tracker import Artist, Tracker
+from hpo.tracking.system_metrics import SystemMonitor
+from hpo.tracking.tracker import Tracker
 from reports.page.render import plots
 from tests.browser.simulation import simulated_study
 from tests.conftest import synthetic_spec
@@ -42,7 +43,7 @@ def study() -> StudyRecord:
 
 
 def written(study: StudyRecord, home: Home) -> Mirror:
-    """MLflow's runs of a study, written by a mirror that knows nothing of what is there."""
+    """Write a study to MLflow with a new mirror, which does not know what MLflow has already."""
     mirror = Mirror(study, home)
     mirror.begin()
     for trial in study.trials:
@@ -61,9 +62,9 @@ def points(client: MlflowClient, run: str, key: str) -> list[tuple[int, float]]:
     return sorted((one.step, one.value) for one in client.get_metric_history(run, key))
 
 
-def test_the_studys_own_run_says_what_it_is(home: Home, study: StudyRecord) -> None:
+def test_the_study_run_describes_the_study(home: Home, study: StudyRecord) -> None:
     mirror = written(study, home)
-    mirror.page.draw(study, plots(study))
+    mirror.study_run.draw(study, plots(study))
     client, parent = MlflowClient(tracking_uri=home.mlflow_url), mirror.store.parent
     assert study.best is not None
     assert study.best.value is not None
@@ -99,7 +100,7 @@ def test_the_studys_own_run_says_what_it_is(home: Home, study: StudyRecord) -> N
     assert Path(client.download_artifacts(parent, "best.yaml")).read_text() == training(study).to_yaml()
 
 
-def test_children_sort_and_compare(home: Home, study: StudyRecord) -> None:
+def test_runs_of_trials_sort_by_number_and_hold_the_searched_parameters(home: Home, study: StudyRecord) -> None:
     written(study, home)
     client = MlflowClient(tracking_uri=home.mlflow_url)
     children = {run.info.run_name: run for run in runs(client, "shown") if TRIAL_TAG in run.data.tags}
@@ -118,7 +119,7 @@ def test_children_sort_and_compare(home: Home, study: StudyRecord) -> None:
         assert run.data.tags["mlflow.parentRunId"] != run.info.run_id
 
 
-def test_writing_again_changes_nothing(home: Home, study: StudyRecord) -> None:
+def test_writing_a_study_again_changes_nothing_in_mlflow(home: Home, study: StudyRecord) -> None:
     ends = sorted(one.finished or math.inf for one in study.trials)
     half = dataclasses.replace(study, trials=tuple(one for one in study.trials if (one.finished or 0.0) <= ends[6]))
     written(half, home)
@@ -130,7 +131,7 @@ def test_writing_again_changes_nothing(home: Home, study: StudyRecord) -> None:
     assert len(points(client, mirror.store.parent, "incumbent/trial")) == len(list(course(study)))
 
 
-def test_damage_to_the_studys_own_run_is_found_and_repaired(home: Home, study: StudyRecord) -> None:
+def test_damage_to_the_study_run_is_found_and_repaired(home: Home, study: StudyRecord) -> None:
     mirror = written(study, home)
     client, parent = MlflowClient(tracking_uri=home.mlflow_url), mirror.store.parent
     client.log_metric(parent, "incumbent/val_accuracy", 0.1, step=3)
@@ -143,16 +144,16 @@ def test_damage_to_the_studys_own_run_is_found_and_repaired(home: Home, study: S
     checked = Mirror(study, home)
     found = checked.differences(study, plots=True)
     for line in (
-        "the study has 2 runs of its own",
-        "the study's description is of another state",
-        "the study's run has 1 metric values that do not follow from the ledger",
-        "the study's file best.yaml is of another state",
-        "the study's plots are of another state",
-        "1 runs do not belong to the study's run",
+        "the study has 2 study runs",
+        "the description shows another state of the study",
+        "the study run has 1 metric values that do not follow from the ledger",
+        "the file best.yaml shows another state of the study",
+        "the plots show another state of the study",
+        "1 runs are not below the study run",
     ):
         assert line in found, found
     checked.repair(study)
-    checked.page.draw(study, plots(study))
+    checked.study_run.draw(study, plots(study))
     left = Mirror(study, home).differences(study, plots=True)
     assert [line for line in left if "ledger does not know" not in line] == []
     assert client.get_run(twin.info.run_id).info.lifecycle_stage == "deleted"
@@ -160,7 +161,7 @@ def test_damage_to_the_studys_own_run_is_found_and_repaired(home: Home, study: S
     assert client.get_run(stray).data.tags["mlflow.parentRunId"] == own.info.run_id
 
 
-def test_a_running_study_is_drawn_and_a_broken_plot_costs_no_record(home: Home, study: StudyRecord) -> None:
+def test_a_broken_plot_is_reported_and_costs_no_record(home: Home, study: StudyRecord) -> None:
     def broken(study: StudyRecord) -> dict[str, bytes]:
         raise ValueError("no such colour")
 
@@ -171,24 +172,10 @@ def test_a_running_study_is_drawn_and_a_broken_plot_costs_no_record(home: Home, 
     assert [line for line in Mirror(study, home).differences(study) if "ledger does not know" not in line] == []
 
 
-def test_drawing_is_bounded(study: StudyRecord) -> None:
-    asked: list[int] = []
-    artist = Artist(lambda one: asked.append(len(one.trials)) or {"plot.png": b""})  # type: ignore[func-returns-value]
-    assert not artist.due(), "not before there is something to see"
-    assert artist.draw(study) == {"plot.png": b""}
-    assert artist.draw(study) == {}, "nothing new"
-    assert not artist.due()
-    assert asked == [12]
-
-
 def test_system_metrics_are_sampled(home: Home, study: StudyRecord) -> None:
     mirror = Mirror(study, home)
     mirror.begin()
-    from hpo.tracking.system_metrics import Sampler
-
-    sampler = Sampler()
-    mirror.page.sample(sampler.sample(), study, study.info["created"] + 30.0)
-    assert sampler.sample() == {}, "not every second"
+    mirror.study_run.sample(SystemMonitor().sample(), study, study.info["created"] + 30.0)
     client = MlflowClient(tracking_uri=home.mlflow_url)
     found = client.get_run(mirror.store.parent).data.metrics
     assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= found.keys()
@@ -239,7 +226,7 @@ def retrain(home: Home, trial: int, folder: Path, *options: str) -> str:
 def test_the_retrained_winner_is_registered_and_loads_back(
     searched: Home, tmp_path: Path, server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through a tracking server that MLFLOW_TRACKING_URI names, with pickle forbidden to whoever loads it."""
+    """On the server that MLFLOW_TRACKING_URI names; loading the model must not need pickle."""
     uri, _ = server
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
@@ -250,7 +237,7 @@ def test_the_retrained_winner_is_registered_and_loads_back(
     versions = {one.tags["hpo.trial"]: one for one in client.search_model_versions("name = 'modelled'")}
     assert set(versions) == {"0", "2"}
     champion = client.get_model_version_by_alias("modelled", "champion")
-    assert champion.version == versions["2"].version, "another trial's model does not take its place"
+    assert champion.version == versions["2"].version, "the model of another trial is not the champion"
     run = client.get_run(str(champion.run_id))
     assert run.data.tags[STUDY_TAG] == "modelled"
     assert run.info.status == "FINISHED"
@@ -267,7 +254,7 @@ def test_the_retrained_winner_is_registered_and_loads_back(
         loaded = mlflow.pyfunc.load_model("models:/modelled@champion")
     finally:
         mlflow.set_tracking_uri(None)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # which that call has taken away
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # that call has deleted it
     assert loaded.metadata.signature is not None
     assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 3, 32, 32)
     assert loaded.metadata.saved_input_example_info is not None
@@ -281,20 +268,20 @@ def test_the_retrained_winner_is_registered_and_loads_back(
     study = load_study(open_storage(searched.ledger_url), "modelled")
     mirror = Mirror(study, searched)
     mirror.models.sync(study)
-    assert len(client.search_model_versions("name = 'modelled'")) == 2, "nothing is made twice"
+    assert len(client.search_model_versions("name = 'modelled'")) == 2, "nothing is created twice"
     client.set_registered_model_alias("modelled", "champion", versions["0"].version)
     client.delete_run(str(versions["0"].run_id))
     damaged = Mirror(study, searched)
     assert list(damaged.models.differences(study)) == [
         "retraining 1 (trial 0) has no run",
-        f"the alias champion of model modelled does not stand at version {champion.version}",
+        f"the alias champion of model modelled does not point to version {champion.version}",
     ]
     damaged.models.repair(study)
     assert list(Mirror(study, searched).models.differences(study)) == []
 
 
 def test_the_champion_is_what_a_confirmation_chose(searched: Home, tmp_path: Path) -> None:
-    """The search's best trial, 2, until fresh seeds say that trial 0 is better."""
+    """Trial 2, the best of the search, is the champion until new seeds show that trial 0 is better."""
     results = {"test_accuracy": 0.5, "test_accuracy_std": None, "test_accuracies": [0.5], "seeds": [0]}
     entries = [{"trial": number, "output": str(tmp_path / str(number)), **results} for number in (0, 2)]
     found = load_study(open_storage(searched.ledger_url), "modelled")
@@ -315,7 +302,7 @@ def test_the_champion_is_what_a_confirmation_chose(searched: Home, tmp_path: Pat
     ]
     confirmed = dataclasses.replace(study, repeats=tuple(repeats))
     (difference,) = Mirror(confirmed, searched).models.differences(confirmed)
-    assert "the alias champion of model modelled does not stand at version" in difference
+    assert "the alias champion of model modelled does not point to version" in difference
     assert Mirror(confirmed, searched).models.sync(confirmed)
     assert client.get_model_version_by_alias("modelled", "champion").tags["hpo.trial"] == "0"
 
@@ -325,8 +312,8 @@ def test_a_server_that_is_gone_does_not_undo_a_retraining(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     said = retrain(searched, 2, tmp_path / "best")
-    assert "warning: MLflow has not got the model yet" in said
-    assert "`hpo doctor modelled` writes it" in said
+    assert "warning: MLflow does not have the model yet" in said
+    assert "Write it with: hpo doctor modelled" in said
     assert "test accuracy" in said
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     study = load_study(open_storage(searched.ledger_url), "modelled")
