@@ -33,7 +33,7 @@ class Importances:
     @property
     def top_words(self) -> str:
         """What was compared with all trials, in words."""
-        return f"the best {100 * self.top_share:.0f} % of {self.trials} trials after epoch {self.epoch}"
+        return f"the top {100 * self.top_share:.0f} % of {self.trials} trials after epoch {self.epoch}"
 
 
 def importances(study: StudyRecord) -> tuple[Importances, ...]:

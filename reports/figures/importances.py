@@ -90,6 +90,6 @@ def _caption(groups: Sequence[_Group], *, compared: bool) -> str:
         f"{group.label}: {group.importances.top_words}" if compared else group.importances.top_words for group in groups
     )
     return (
-        f"A parameter is important if its values in the best trials differ from its values in all trials. Best trials: "
-        f"{compared_trials}. Method: {METHOD}. With few trials the shares are rough."
+        "A parameter is important if its values in the best trials differ from its values in all trials. Best trials "
+        f"here: {compared_trials}. Method: {METHOD}. With few trials the shares are rough."
     )

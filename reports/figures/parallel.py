@@ -51,8 +51,9 @@ def parallel(studies: Sequence[StudyRecord], axes: Mapping[str, Scale], order: S
         "parallel",
         title,
         [Panel(Axis("", (-0.35, len(columns) - 0.65), ticks), heights, marks)],
-        "One line per trial. Click a group in the legend to hide or show it. Axes of logarithmic parameters are "
-        f"logarithmic. A line drops to “not used” where the trial does not have the parameter.{note}",
+        "One line per trial. In report.html, a click on a group in the legend hides or shows it. Axes "
+        "of logarithmic parameters are logarithmic. A line drops to “not used” where the trial does not have the "
+        f"parameter.{note}",
         height=460,
     )
 

@@ -80,7 +80,7 @@ def _cutoffs(studies: Sequence[StudyRecord], levels: Sequence[float]) -> str:
     if len(studies) > 1:
         return ""
     cutoffs = [(level, _cutoff(studies[0], level)) for level in levels]
-    texts = [f"{points(cutoff):g} % at {level:g}" for level, cutoff in cutoffs if cutoff is not None]
+    texts = [f"{points(cutoff):g} % at rung {level:g}" for level, cutoff in cutoffs if cutoff is not None]
     return f" The newest cutoffs: {', '.join(texts)}." if texts else ""
 
 

@@ -99,7 +99,7 @@ def _gain_interval(answer: Answer) -> str:
     interval = f"95 % interval {signed(answer.gain.low)} to {signed(answer.gain.high)}"
     if answer.confirmed is not None:
         return f"{interval}, paired by seed; "
-    return f"{interval}, wider than necessary because it does not use that both saw the same images; "
+    return f"{interval} (too wide, because it ignores that both trials were scored on the same images); "
 
 
 def _cost(answer: Answer) -> Card:
