@@ -7,6 +7,7 @@ import signal
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hpo.home import Home
@@ -18,13 +19,10 @@ from tests.support.drivers import Driver, cluster, node
 pytestmark = pytest.mark.ray
 
 
-def child(parent: int, name: str) -> int:
-    """The id of a process's child of that name."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        found, _, rest = stat.read_text().partition("(")[2].rpartition(")")
-        if found == name and int(rest.split()[1]) == parent:
-            return int(stat.parent.name)
-    raise LookupError(name)
+def child(parent: int, name: str) -> psutil.Process:
+    """A process's child of that name."""
+    (process,) = [process for process in psutil.Process(parent).children() if process.name() == name]
+    return process
 
 
 def test_death_of_rays_head(home: Home, tmp_path: Path) -> None:
@@ -38,7 +36,7 @@ def test_death_of_rays_head(home: Home, tmp_path: Path) -> None:
         driver = Driver.start(*command, home=home.path)
         drivers.append(driver)
         driver.until("val accuracy", count=2)
-        os.kill(child(driver.pid, victim), signal.SIGKILL)
+        child(driver.pid, victim).kill()
         assert driver.wait() == 4, driver.text
         assert driver.text.strip().splitlines()[-1] == "Continue with: hpo resume headless"
         assert f"Ray died: {victim}" in driver.text

@@ -1,4 +1,4 @@
-"""Ray itself: started or joined, and ended with all its processes."""
+"""Start or join Ray, and end it with all its processes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
+
+import psutil
 
 from hpo.errors import HpoError, InfrastructureError
 from hpo.spec.study import Spec
@@ -28,17 +29,21 @@ MARK = "HPO_DRIVER"
 
 @contextmanager
 def ray_session(spec: Spec, verbose: bool, token: str | None = None) -> Iterator[None]:
-    """Ray: the cluster named by the specification or RAY_ADDRESS, else one on this machine for this study.
+    """Use the cluster that the specification or RAY_ADDRESS names, or else a Ray of this study's own on this machine.
 
-    `token` marks the processes of the latter for `end_processes`.
+    Args:
+        token: marks the processes of the study's own Ray for `end_processes`.
+
+    Raises:
+        InfrastructureError: Ray cannot be reached or started.
     """
     address = spec.ray.address or os.environ.get("RAY_ADDRESS")
     address = None if address == "local" else address
     token = token or secrets.token_hex(16)
     if not address:
-        # Ray's ports are open to every account of this machine: only holders of this process's secret get in. (On a
-        # cluster it is its owner's business.) Ray reads the mode when it is imported; later, versions from 2.59 on
-        # still switch it on by themselves where it is not named.
+        # Ray's ports are open to every account of this machine, so only processes with this process's secret get in. (A
+        # cluster's owner decides that for the cluster.) Ray reads the mode when it is imported. If it is imported
+        # already, Ray 2.59 and later still switch the mode on by themselves unless it is set.
         if "ray" not in sys.modules:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -54,28 +59,28 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None) -> Iterator
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
     )
     if address:
-        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of half a minute each, by default 20
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # half a minute each; the default is 20
     import ray
 
-    if ray.is_initialized():  # a program that started Ray itself keeps it
+    if ray.is_initialized():  # by the program itself, which also ends it
         yield
         return
     try:
         _knock(address)
         _start(
-            address=address or "local",  # left out, Ray would join whatever cluster was started here last
-            include_dashboard=None if address else False,  # what it shows, `hpo ui` and `hpo status` show
+            address=address or "local",  # without it Ray joins the cluster that was started here last
+            include_dashboard=None if address else False,  # `hpo ui` and `hpo status` show the same
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,
             configure_logging=True,
         )
-        if not verbose:  # that it could not save a state which is never read back is nobody's concern
+        if not verbose:  # it warns that it could not save a state, but that state is never read back
             logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
-    except HpoError:  # a signal; the start cannot be called off, so its processes are ended under it
+    except HpoError:  # a signal; the start cannot be cancelled, so its processes are killed
         if not address:
             end_processes(token, os.getpid())
         raise
-    except Exception as error:  # Ray's own processes fail in any way, some as a bare Exception
+    except Exception as error:  # Ray raises many types, even a bare Exception
         _end(address, token)
         raise InfrastructureError(_no_ray(address, error)) from error
     try:
@@ -85,10 +90,10 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None) -> Iterator
 
 
 def _start(**options: Any) -> None:
-    """`ray.init` in a thread of its own, so that signals are handled meanwhile, and by our handlers: Ray would have
-    SIGTERM raise an exception that gets lost in callbacks, and its native part would end the process.
+    """Call `ray.init` in a thread of its own, so that signals are handled meanwhile, and by our handlers.
 
-    Ray's processes end with the thread that started them, so that thread stays.
+    Ray's Python part would turn SIGTERM into an exception that gets lost in callbacks, and its native part would end
+    the process. The thread stays, because Ray's processes end with the thread that started them.
     """
     import ray
 
@@ -118,26 +123,24 @@ def _start(**options: Any) -> None:
 def _end(address: str | None, token: str) -> None:
     _shut_down()
     if not address:
-        end_processes(token, os.getpid())  # what has outlived a Ray that died
+        end_processes(token, os.getpid())  # those that outlived a Ray that died
 
 
 def _knock(address: str | None) -> None:
-    """Raises OSError where nobody listens at HOST:PORT, which Ray would wait for."""
-    if found := re.fullmatch(r"(?:ray://)?(?P<host>.+):(?P<port>\d{1,5})", address or ""):
-        socket.create_connection((found["host"].strip("[]"), int(found["port"])), timeout=CONNECT_S).close()
+    """Raises OSError if nothing listens at HOST:PORT; Ray would wait for it."""
+    if match := re.fullmatch(r"(?:ray://)?(?P<host>.+):(?P<port>\d{1,5})", address or ""):
+        socket.create_connection((match["host"].strip("[]"), int(match["port"])), timeout=CONNECT_S).close()
 
 
 def _no_ray(address: str | None, error: Exception) -> str:
     reason = first_line(error).rstrip(".") or type(error).__name__
     if address:
-        return (
-            f"Ray at {address} cannot be reached: {reason}. Leave ray.address and RAY_ADDRESS unset to start one here"
-        )
-    return f"Ray cannot be started on this machine: {reason}. `hpo doctor` looks closer"
+        return f"Ray at {address} cannot be reached: {reason}. Unset ray.address and RAY_ADDRESS to start Ray here"
+    return f"Ray cannot be started on this machine: {reason}. Type `hpo doctor` to find out more"
 
 
 def _shut_down() -> None:
-    """End Ray, but do not wait for one that is gone: what it started here ends with this process anyway."""
+    """End Ray, but do not wait long for a dead one: what it started here ends with this process anyway."""
     import ray
 
     thread = threading.Thread(target=ray.shutdown, daemon=True)
@@ -148,37 +151,28 @@ def _shut_down() -> None:
 
 
 def end_processes(token: str, driver: int) -> None:
-    """Kill what the own Ray of a driver with this token and process id consists of on this machine, where Ray itself
-    can no longer be asked to.
+    """Kill the processes on this machine that a driver started as its own Ray, where Ray itself cannot end them.
 
-    Ray's processes watch over each other, but when a whole chain of them dies some take a minute to notice.
+    Ray's processes watch each other, but when a whole chain of them dies some take a minute to notice.
+
+    Args:
+        token: of the driver's lease.
+        driver: the driver's process id.
     """
-    mark = f"{MARK}={token}".encode()
     # Some of Ray's processes write their titles over their environment; all keep logs of the driver's session open.
-    gone = driver == os.getpid() or not Path(f"/proc/{driver}").exists()
+    gone = driver == os.getpid() or not psutil.pid_exists(driver)
     session = re.compile(rf"/session_[^/]*_{driver}/") if gone else None
-    for _ in range(2):  # one may have been born meanwhile
-        for folder in Path("/proc").glob("[0-9]*"):
-            pid = int(folder.name)
+    for _ in range(2):  # another one may have started meanwhile
+        for process in psutil.process_iter(["environ", "cmdline"]):
             try:
-                if pid != os.getpid() and (_has_mark(folder, mark) or (session and _has_open(folder, session))):
-                    os.kill(pid, signal.SIGKILL)
-            except OSError:  # it has ended meanwhile, or is another account's
+                marked = (process.info["environ"] or {}).get(MARK) == token
+                if process.pid != os.getpid() and (marked or (session and _has_open(process, session))):
+                    process.kill()
+            except psutil.Error:  # it has ended meanwhile, or belongs to another account
                 continue
 
 
-def _has_mark(process: Path, mark: bytes) -> bool:
-    return mark in (process / "environ").read_bytes().split(b"\0")
-
-
-def _has_open(process: Path, name: re.Pattern[str]) -> bool:
-    """Whether one of Ray's titled processes has a file of that name open."""
-    if not (process / "cmdline").read_bytes().startswith(b"ray::"):
-        return False
-    for descriptor in (process / "fd").iterdir():
-        try:
-            if name.search(os.readlink(descriptor)):
-                return True
-        except FileNotFoundError:  # closed meanwhile
-            continue
-    return False
+def _has_open(process: psutil.Process, path: re.Pattern[str]) -> bool:
+    """Whether it is one of Ray's titled processes, and has a file of such a path open."""
+    title = next(iter(process.info["cmdline"] or ()), "")
+    return title.startswith("ray::") and any(path.search(file.path) for file in process.open_files())
