@@ -185,50 +185,41 @@ def retrain(
     as_json: JsonOption = False,
 ) -> None:
     """Train a configuration on the training and validation images, then evaluate the test set once."""
-    from hpo.export.retrain import find, summary
-    from hpo.export.retrain import retrain as train_again
+    from hpo.export.retrain import prepare
     from hpo.home import Home
-    from hpo.ledger.test_set_log import Openings
     from hpo.text import percent
     from hpo.tracking.models import publish
 
     place = Home.at(home)
-    training, called = find(file, overrides or [], place, search_best=search_best)
-    place.create()
-    folder = output or place.path / "retrained" / called
-    openings = Openings(training, place)
-    _warn_of_earlier(openings.before)
-    repeats = train_again(
-        training,
-        place,
-        folder,
-        seeds=range(seed, seed + seeds),
-        device=device,
+    retraining = prepare(file, overrides or [], place, output, search_best=search_best)
+    epochs = retraining.training.train.epochs
+    _warn_of_earlier(retraining.evaluations_before)
+    repeats = retraining.run(
+        range(seed, seed + seeds),
+        device,
         on_epoch=lambda which, metrics: print(
-            f"seed {which} epoch {metrics.epoch}/{training.train.epochs}  train loss {metrics.train_loss:.4f}",
-            file=sys.stderr,
+            f"seed {which} epoch {metrics.epoch}/{epochs}  train loss {metrics.train_loss:.4f}", file=sys.stderr
         ),
-        openings=openings,
     )
-    _warn_of_earlier(openings.before)
-    if openings.before is not None and openings.study is not None:
-        print(publish(place, openings.study), file=sys.stderr)
+    _warn_of_earlier(retraining.evaluations_before)
+    if retraining.study is not None:
+        print(publish(place, retraining.study), file=sys.stderr)
     if as_json:
-        print(json.dumps(summary(training, repeats)))
+        print(json.dumps(retraining.summary(repeats)))
         return
     deviation = (
         f" ± {100 * repeats.deviation:.2f} (standard deviation of {seeds} seeds)"
         if repeats.deviation is not None
         else ""
     )
-    print(f"test accuracy {percent(repeats.mean)}{deviation}\nweights, config.json and metrics: {folder}")
+    print(f"test accuracy {percent(repeats.mean)}{deviation}\nweights, config.json and metrics: {retraining.output}")
 
 
-def _warn_of_earlier(openings: int | None) -> None:
-    """Before anything is trained, while it can still be left, and again beside the result."""
-    if openings:
+def _warn_of_earlier(evaluations: int) -> None:
+    """Warn before the training, when it can still be stopped, and again beside the result."""
+    if evaluations:
         print(
-            f"warning: the test set was opened for this configuration {openings} times before; "
+            f"warning: the test set was opened for this configuration {evaluations} times before; "
             "choosing by test accuracy makes it no test any more",
             file=sys.stderr,
         )

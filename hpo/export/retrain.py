@@ -1,4 +1,4 @@
-"""`hpo retrain`: an exported configuration trained on train + validation, the test set evaluated once per run."""
+"""`hpo retrain`: train a configuration on the training and validation images, evaluate the test set once per seed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import search_spaces
 from hpo.errors import UsageError
 from hpo.files import write_atomically
 from hpo.home import NAME, Home
@@ -23,6 +24,9 @@ from hpo.text import close
 from hpo.validation.loader import load_training, parse_training
 from trainers.api import CheckpointError, Context, EpochMetrics
 
+OnEpoch = Callable[[int, EpochMetrics], None]
+"""Called with the seed and the metrics of every epoch."""
+
 
 @dataclass(frozen=True)
 class Repeats:
@@ -30,7 +34,7 @@ class Repeats:
 
     seeds: tuple[int, ...]
     accuracies: tuple[float, ...]
-    output: Path
+    """Shares of correct test images, 0 to 1, in the order of `seeds`."""
 
     @property
     def mean(self) -> float:
@@ -43,21 +47,117 @@ class Repeats:
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
 
-def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool = False) -> tuple[Training, str]:
-    """The training that a person means by `source`: a file, a shipped recipe, or the best of a study of that name;
-    and a name for what becomes of it.
+class Retraining:
+    """Trains one configuration again and records its test-set evaluations in the ledger of its study."""
+
+    def __init__(self, training: Training, home: Home, output: Path) -> None:
+        """`output` is the folder for weights and metrics."""
+        self.training = training
+        self.output = output
+        self._home = home
+        self._log = Openings(training, home)
+
+    @property
+    def evaluations_before(self) -> int:
+        """How many earlier commands evaluated the test set for this configuration, as far as the ledger knows."""
+        return self._log.before or 0
+
+    @property
+    def study(self) -> str | None:
+        """The study that records this retraining; None if the home folder does not have it."""
+        return None if self._log.before is None else self._log.study
+
+    def run(self, seeds: Sequence[int], device: str, on_epoch: OnEpoch) -> Repeats:
+        """Train once per seed, and save weights, `config.json` and metrics in the output folder.
+
+        With several seeds each has a folder `seed-N` of its own. `device` is auto, cpu or cuda.
+
+        Raises:
+            UsageError: the configuration belongs to another trainer, or the device or the folder cannot be used.
+            TrainerError: data or weights are missing, or the training failed.
+        """
+        trainer = self.training.provenance.trainer if self.training.provenance else SHIPPED_TRAINER
+        if trainer != SHIPPED_TRAINER:
+            raise UsageError(
+                f"this configuration was trained by {trainer}, but hpo retrain supports only {SHIPPED_TRAINER}"
+            )
+        if self.output.exists() and not self.output.is_dir():
+            raise UsageError(f"--output {self.output} is a file; name a folder")
+        device = resolve_device(device)
+        folders = {seed: self.output / f"seed-{seed}" if len(seeds) > 1 else self.output for seed in seeds}
+        accuracies = tuple(self._train(seed, folder, device, on_epoch) for seed, folder in folders.items())
+        repeats = Repeats(tuple(seeds), accuracies)
+        summary = self.summary(repeats)
+        write_atomically(self.output / "summary.json", json.dumps(summary, indent=2) + "\n")
+        self._log.retrained(summary | {"output": str(self.output.absolute())})
+        return repeats
+
+    def _train(self, seed: int, folder: Path, device: str, on_epoch: OnEpoch) -> float:
+        """Train with one seed; returns the test accuracy. The ledger records the evaluation before it begins."""
+        from trainers import retrain as engine
+        from trainers.checkpoint import DirectoryStore
+
+        checkpoints = DirectoryStore(str(folder / "checkpoints"))
+        context = Context(seed=seed, checkpoints=checkpoints, device=device, cache_dir=str(self._home.cache))
+        try:
+            result = engine.retrain(
+                self.training.config(),
+                context,
+                seed=seed,
+                output_dir=folder,
+                on_epoch=functools.partial(on_epoch, seed),
+                before_test=functools.partial(self._log.begin, seed, folder),
+            )
+        except CheckpointError as error:
+            raise UsageError(f"{folder}: {error}; name another folder with --output, or empty this one") from error
+        self._log.end(seed, result.test_accuracy)
+        write_atomically(folder / "training.yaml", self.training.to_yaml())
+        return result.test_accuracy
+
+    def summary(self, repeats: Repeats) -> dict[str, Any]:
+        """The results of a retraining, for `summary.json` and `--json`."""
+        provenance = self.training.provenance
+        return {
+            "test_accuracy": repeats.mean,
+            "test_accuracy_std": repeats.deviation,
+            "seeds": list(repeats.seeds),
+            "test_accuracies": list(repeats.accuracies),
+            "val_accuracy_of_the_trial": provenance.val_accuracy if provenance else None,
+            "output": str(self.output),
+            "versions": versions(),
+            "git_commit": git_commit(),
+        }
+
+
+def prepare(
+    source: str, overrides: Sequence[str], home: Home, output: Path | None, *, search_best: bool = False
+) -> Retraining:
+    """The retraining of what `source` names, by default into a folder `retrained/NAME` of the home folder.
 
     Raises:
-        SpecificationError: it is none of them, or an override is no valid one.
-        UsageError: the study has no complete trial, or `search_best` is asked of something that is no study.
+        As `find`.
     """
-    import search_spaces
+    training, name = find(source, overrides, home, search_best=search_best)
+    home.create()
+    return Retraining(training, home, output or home.path / "retrained" / name)
 
-    storage = None if Path(source).exists() or source in search_spaces.recipes() else ledger_with(home, source)
+
+def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool = False) -> tuple[Training, str]:
+    """The training that `source` names, and a name for its output.
+
+    `source` is a file, a shipped recipe, or a study, whose best configuration is taken. A file takes precedence over a
+    recipe, and a recipe over a study.
+
+    Raises:
+        SpecificationError: the file or an override is invalid.
+        UsageError: `source` names nothing, the study has no complete trial, or `search_best` is given without a study.
+    """
+    is_file, is_recipe = Path(source).exists(), source in search_spaces.recipes()
+    storage = None if is_file or is_recipe else ledger_with(home, source)
     if storage is None:
         if search_best:
-            raise UsageError(f"--search-best chooses a trial of a study, and {source} is none in {home.path}")
-        if NAME.fullmatch(source) and not Path(source).exists() and source not in search_spaces.recipes():
+            raise UsageError(f"--search-best chooses a trial of a study, and {home.path} has no study {source}")
+        if NAME.fullmatch(source) and not is_file and not is_recipe:
             raise UsageError(_unknown(source, home))
         return load_training(source, overrides), Path(source).stem
     chosen = training_of(load_study(storage, source), search_best=search_best)
@@ -66,100 +166,27 @@ def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool
 
 
 def _unknown(source: str, home: Home) -> str:
-    """What a name may be that is none; folders tell the studies, as to whoever completes a command."""
-    import search_spaces
-
-    folder = home.path / "studies"
-    studies = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+    """The message for a name that is neither a file nor a study nor a recipe."""
+    folder = home.path / "studies"  # its folders name the studies without a look into the ledger
+    studies = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     recipes = search_spaces.recipes()
     hint = close(source, [*studies, *recipes])
-    return f"{source} is no file, no study in {home.path} and no shipped recipe; " + (
+    return f"{source} is not a file, a study in {home.path} or a shipped recipe; " + (
         hint or f"studies: {', '.join(studies) or 'none yet'}; recipes: {', '.join(recipes)}"
     )
 
 
-def retrain(
-    training: Training,
-    home: Home,
-    output: Path,
-    *,
-    seeds: Sequence[int],
-    device: str,
-    on_epoch: Callable[[int, EpochMetrics], None],
-    openings: Openings,
-) -> Repeats:
-    """Train once per seed and save weights, `config.json` and metrics below `output`.
-
-    Args:
-        openings: has every look at the test set noted before it is taken.
-
-    Raises:
-        UsageError: the configuration belongs to another trainer, or the device is not there.
-        TrainerError: data or weights cannot be had, or the training failed.
-    """
-    from trainers import retrain as engine
-    from trainers.checkpoint import DirectoryStore
-
-    trainer = training.provenance.trainer if training.provenance else SHIPPED_TRAINER
-    if trainer != SHIPPED_TRAINER:
-        raise UsageError(f"this configuration was trained by {trainer}; retrain knows only the shipped trainer")
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"--output {output} is a file; name a folder")
-    accuracies = []
-    for seed in seeds:
-        folder = output / f"seed-{seed}" if len(seeds) > 1 else output
-        context = Context(
-            seed=seed,
-            checkpoints=DirectoryStore(str(folder / "checkpoints")),
-            device=resolve_device(device),
-            cache_dir=str(home.cache),
-        )
-        try:
-            result = engine.retrain(
-                training.config(),
-                context,
-                seed=seed,
-                output_dir=folder,
-                on_epoch=functools.partial(on_epoch, seed),
-                before_test=functools.partial(openings.begin, seed, folder),
-            )
-        except CheckpointError as error:
-            raise UsageError(f"{folder}: {error}; choose another folder by --output, or empty this one") from error
-        openings.end(seed, result.test_accuracy)
-        accuracies.append(result.test_accuracy)
-        write_atomically(folder / "training.yaml", training.to_yaml())
-    repeats = Repeats(tuple(seeds), tuple(accuracies), output)
-    found = summary(training, repeats)
-    write_atomically(output / "summary.json", json.dumps(found, indent=2) + "\n")
-    openings.retrained(found | {"output": str(output.absolute())})
-    return repeats
-
-
-def summary(training: Training, repeats: Repeats) -> dict[str, Any]:
-    """What a retraining found, for `summary.json` and `--json`."""
-    return {
-        "test_accuracy": repeats.mean,
-        "test_accuracy_std": repeats.deviation,
-        "seeds": list(repeats.seeds),
-        "test_accuracies": list(repeats.accuracies),
-        "val_accuracy_of_the_trial": training.provenance.val_accuracy if training.provenance else None,
-        "output": str(repeats.output),
-        "versions": versions(),
-        "git_commit": git_commit(),
-    }
-
-
 def resolve_device(device: str) -> str:
-    """`auto` becomes what the machine has.
+    """`auto` becomes `cuda` if torch sees a GPU, else `cpu`.
 
     Raises:
-        UsageError: it is no device, or CUDA is asked for and not there.
+        UsageError: the device is unknown, or `cuda` without a GPU.
     """
     from trainers.devices import gpu_count
 
     if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device {device} is none of auto, cpu, cuda; CUDA_VISIBLE_DEVICES chooses among several")
-    available = gpu_count() > 0
-    if device == "cuda" and not available:
+        raise UsageError(f"--device {device} is not auto, cpu or cuda; set CUDA_VISIBLE_DEVICES to choose a GPU")
+    has_gpu = gpu_count() > 0
+    if device == "cuda" and not has_gpu:
         raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu")
-    return ("cuda" if available else "cpu") if device == "auto" else device
+    return ("cuda" if has_gpu else "cpu") if device == "auto" else device

@@ -25,10 +25,10 @@ def begun(home: Home) -> Home:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["retrain", "begin"], "no study in .* did you mean begun"),
+        (["retrain", "begin"], "begin is not a file, a study in .* did you mean begun"),
         (["retrain", "xyz"], "studies: begun; recipes: course_notebook, "),
         (["retrain", "begun"], "no complete trial yet: see `hpo status begun`"),
-        (["retrain", "paper_cifar10", "--device", "gpu"], "--device gpu is none of auto, cpu, cuda"),
+        (["retrain", "paper_cifar10", "--device", "gpu"], "--device gpu is not auto, cpu or cuda"),
         (["retrain", "paper_cifar10", "--output", "FILE"], "--output .*file is a file"),
         (["report", "begun", "--output", "FILE"], "cannot be written to .*file: Not a directory"),
         (["export", "begun"], "`hpo export begun --trial N`"),
