@@ -19,7 +19,7 @@ class Stages:
         # No other searched setting changes the sizes, so one base serves all trials.
         self._base = {"train": study.spec.base().train}
         self._plans: dict[tuple[object, ...], tuple[Stage, ...]] = {}
-        self.known = any(epoch.metrics.stage is not None for trial in study.trials for epoch in trial.epochs[:1])
+        self.reported = any(epoch.metrics.stage is not None for trial in study.trials for epoch in trial.epochs[:1])
         """Whether the trainer reports stages. The shipped trainer does; other trainers need not."""
 
     def of(self, trial: TrialRecord) -> tuple[Stage, ...]:
@@ -36,7 +36,7 @@ class Stages:
         done = len(trial.epochs)
         if not done:
             return 0.0
-        if not self.known:
+        if not self.reported:
             return (self._epochs - done) / done
         plan = self.of(trial)
         return compute(plan, self._epochs) / compute(plan, min(done, self._epochs)) - 1

@@ -1,7 +1,7 @@
-"""Colours that people with any colour vision tell apart: after Okabe and Ito, without green beside red.
+"""Colours that people with any colour vision can distinguish: after Okabe and Ito, without green beside red.
 
-All are of a middle lightness, so that one set serves a light and a dark page. Shape or dash always says the same
-thing as the colour.
+All have a medium lightness, so that one set suits a light and a dark page. The shape of a point or the dash of a line
+always repeats what the colour says.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ STUDY_SYMBOL: tuple[Symbol, ...] = ("circle", "square", "diamond", "triangle-up"
 STUDY_DASH: tuple[Dash, ...] = ("solid", "dash", "dot")
 
 FIFTHS = ((BLUE, 0.95), ("#6a9fc5", 0.75), ("#8f9dab", 0.65), ("#9a9a9a", 0.55), ("#a8a29a", 0.5))
-"""(colour, opacity) from the best fifth to the worst: what is better stands out, on light and on dark."""
+"""(colour, opacity) from the best fifth to the worst: better trials stand out, on a light and on a dark page."""
 DARK_INK, LIGHT_INK = "#1d2129", "#ffffff"
 
 
 def ink_on(color: str) -> str:
-    """The text colour that is legible on `color`."""
+    """A text colour that is legible on `color`."""
     red, green, blue = _channels(color)
     return DARK_INK if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else LIGHT_INK
 
 
 def lighter(color: str) -> str:
-    """`color` mixed with white, for what is less important."""
+    """`color` mixed with white, for less important marks."""
     return "#" + "".join(f"{255 - (255 - channel) * 2 // 5:02x}" for channel in _channels(color))
 
 
@@ -54,7 +54,7 @@ def _channels(color: str) -> tuple[int, int, int]:
 
 
 SEQUENTIAL = ("#3f63a8", "#74809a", "#a39b82", "#d0b850", "#f5dc2e")
-"""Low to high, lightness rising throughout, as Cividis without its end that is lost on a dark page."""
+"""Low to high, with rising lightness: Cividis without the end that cannot be seen on a dark page."""
 
 
 def study_color(index: int) -> str:
@@ -63,10 +63,10 @@ def study_color(index: int) -> str:
 
 
 def study_symbol(index: int) -> Symbol:
-    """The point shape of that study."""
+    """The shape of that study's points."""
     return STUDY_SYMBOL[index % len(STUDY_SYMBOL)]
 
 
 def study_dash(index: int) -> Dash:
-    """The line style of that study; differs among studies that share a colour."""
+    """The dash of that study's lines; it differs among studies that share a colour."""
     return STUDY_DASH[index % len(STUDY_DASH)]

@@ -1,8 +1,8 @@
-"""What a figure shows, apart from the library that draws it: one description for the page and for the PNG.
+"""The description of a figure, without the library that draws it: one description for the page and for the PNG.
 
-Positions are plain numbers; logarithmic and categorical parameters are placed by
-`reports.figures.scales` and bring their own ticks. Texts are plain:
-`reports.drawing.plotly_page` escapes them, `reports.drawing.png` switches math mode off.
+Positions are plain numbers. `reports.figures.scales` computes the positions and the ticks of logarithmic and
+categorical parameters. Texts are plain: `reports.drawing.plotly_page` escapes them, and `reports.drawing.png` turns
+math mode off.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ Numbers: TypeAlias = Sequence[float]
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis. `title` names quantity and unit."""
+    """One axis. `title` names the quantity and its unit."""
 
     title: str
     span: tuple[float, float] | None = None
-    """What is visible at first; None for all of the data."""
+    """The visible range; None for the range of the data."""
     ticks: Sequence[tuple[float, str]] | None = None
-    """(position, label); None leaves them to the library."""
+    """(position, label); None lets the library choose them."""
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Curves that share a name, a colour and a switch in the legend."""
+    """Curves that share a name, a colour and an entry in the legend."""
 
     name: str
     paths: Sequence[tuple[Numbers, Numbers]]
@@ -40,7 +40,7 @@ class Lines:
     dash: Dash = "solid"
     opacity: float = 1.0
     steps: bool = False
-    """Keep a value until the next one."""
+    """Draw steps: each value stays until the next one."""
     hover: Sequence[str] = ()
     """One text per curve."""
     legend: bool = True
@@ -48,7 +48,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Points:
-    """A cloud. With `values` the plot's colour scale applies instead of `color`."""
+    """Points. With `values` they take their colours from the scale of the plot instead of `color`."""
 
     name: str
     x: Numbers
@@ -61,13 +61,13 @@ class Points:
     hover: Sequence[str] = ()
     """One text per point."""
     labels: Sequence[str] = ()
-    """Written at the points."""
+    """Texts to write in place of the points."""
     legend: bool = True
 
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars from `starts` to `starts + lengths`, centred at `positions` of the other axis."""
+    """Bars from `starts` to `starts + lengths`, centred at `positions` on the other axis."""
 
     name: str
     positions: Numbers
@@ -77,21 +77,21 @@ class Bars:
     horizontal: bool = False
     thickness: float = 0.7
     texts: Sequence[str] = ()
-    """Written inside."""
+    """Texts to write inside the bars."""
     hover: Sequence[str] = ()
     legend: bool = True
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Values over a grid, coloured by the plot's scale; None where nothing is known."""
+    """Values over a grid, coloured by the scale of the plot. None: unknown."""
 
     x: Numbers
     y: Numbers
     z: Sequence[Sequence[float | None]]
-    """(len(y), len(x))."""
+    """One row per `y`, one column per `x`."""
     stepped: bool = False
-    """Draw cells instead of contour lines: nothing lies between two choices."""
+    """Draw cells instead of contour lines, because there is nothing between two choices."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Rule:
     vertical: bool = True
     dash: Dash = "dot"
     raised: bool = False
-    """Write the label in a second row, above those that stand at the same place."""
+    """Write the label in a second row, above a label at the same place."""
 
 
 Mark: TypeAlias = Lines | Points | Bars | Surface
@@ -111,7 +111,7 @@ Mark: TypeAlias = Lines | Points | Bars | Surface
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes and what is drawn on them, from back to front."""
+    """One pair of axes and the marks on them, from back to front."""
 
     x: Axis
     y: Axis
@@ -122,7 +122,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class ColorScale:
-    """How `Points.values` and `Surface.z` become colours."""
+    """The range of values that the colours of `Points.values` and `Surface.z` cover."""
 
     title: str
     low: float
@@ -133,7 +133,7 @@ class ColorScale:
         """About ten round values from `low` to `high`, for contour lines."""
         rough = (self.high - self.low) / 10
         decade = 10.0 ** math.floor(math.log10(rough))
-        step = next(one * decade for one in (1, 2, 5, 10) if one * decade >= rough * 0.999)
+        step = next(factor * decade for factor in (1, 2, 5, 10) if factor * decade >= rough * 0.999)
         first = math.ceil(self.low / step)
         return [index * step for index in range(first, math.floor(self.high / step) + 1)]
 
@@ -143,7 +143,7 @@ class Plot:
     """One figure: panels in rows of `columns`."""
 
     key: str
-    """Name of its file and of its place on the page; lower-case letters and dashes."""
+    """Name of its PNG and of its section on the page; lower-case letters, digits and dashes."""
     title: str
     panels: Sequence[Panel]
     caption: str = ""

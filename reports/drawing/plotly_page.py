@@ -1,4 +1,4 @@
-"""Figures for the page: a `Plot` as plotly's JSON. Everything is SVG, so no WebGL is needed to see it."""
+"""Figures for the page: a `Plot` as the JSON of plotly. All figures are SVG, so a browser needs no WebGL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARGIN_BOTTOM = 64
 
 
 def plotly_figure(plot: Plot) -> dict[str, Any]:
-    """`{"data": [...], "layout": {...}}` for `Plotly.newPlot`; colours of text and grid are the page's."""
+    """`{"data": [...], "layout": {...}}` for `Plotly.newPlot`; the page sets the colours of text and grid."""
     rows = -(-len(plot.panels) // plot.columns)
     height = plot.height * rows
     built = make_subplots(
@@ -37,18 +37,18 @@ def plotly_figure(plot: Plot) -> dict[str, Any]:
             _draw_rule(built, rule, where)
     _layout(built, plot, height)
     loaded: dict[str, Any] = json.loads(built.to_json())
-    loaded["layout"].pop("template", None)  # the page has its own, for light and dark
+    loaded["layout"].pop("template", None)  # the page has its own templates for light and dark
     return loaded
 
 
 def text(plain: str) -> str:
-    """Plain text as plotly wants it: it reads tags such as `<b>` and `<a href>` everywhere."""
+    """Escape a plain text: plotly would read tags, e.g. `<b>` and `<a href>`, in every text."""
     return html.escape(plain, quote=False).replace("\n", "<br>")
 
 
 def _layout(built: go.Figure, plot: Plot, height: int) -> None:
     above = 20 * max(
-        (1 + any(rule.raised for rule in one.rules) if one.rules else bool(one.title)) for one in plot.panels
+        (1 + any(rule.raised for rule in panel.rules) if panel.rules else bool(panel.title)) for panel in plot.panels
     )
     top = above + 42
     inner = height - top - MARGIN_BOTTOM
@@ -64,7 +64,7 @@ def _layout(built: go.Figure, plot: Plot, height: int) -> None:
     )
     built.update_layout(legend_yanchor="bottom")
     if plot.scale and any(
-        isinstance(mark, Points) and mark.values is not None for one in plot.panels for mark in one.marks
+        isinstance(mark, Points) and mark.values is not None for panel in plot.panels for mark in panel.marks
     ):
         built.update_layout(
             coloraxis={
@@ -81,12 +81,13 @@ def _color_bar(scale: ColorScale) -> dict[str, Any]:
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    found: dict[str, Any] = {"title": {"text": text(axis.title), "standoff": 8}, "automargin": True, "zeroline": False}
+    title = {"text": text(axis.title), "standoff": 8}
+    layout: dict[str, Any] = {"title": title, "automargin": True, "zeroline": False}
     if axis.span:
-        found["range"] = list(axis.span)
+        layout["range"] = list(axis.span)
     if axis.ticks is not None:
-        found |= {"tickvals": [at for at, _ in axis.ticks], "ticktext": [text(label) for _, label in axis.ticks]}
-    return found
+        layout |= {"tickvals": [at for at, _ in axis.ticks], "ticktext": [text(label) for _, label in axis.ticks]}
+    return layout
 
 
 def _draw_rule(built: go.Figure, rule: Rule, where: dict[str, int]) -> None:
@@ -148,7 +149,7 @@ def _points(mark: Points, plot: Plot) -> go.Scatter:
         showlegend=mark.legend,
         opacity=mark.opacity,
         marker=marker,
-        text=[text(one) for one in mark.labels or mark.hover] or None,
+        text=[text(plain) for plain in mark.labels or mark.hover] or None,
         textfont={"size": 11} if mark.labels else None,
         hovertemplate="%{text}<extra></extra>" if mark.hover else None,
         hoverinfo=None if mark.hover else "skip",
@@ -156,7 +157,7 @@ def _points(mark: Points, plot: Plot) -> go.Scatter:
 
 
 def _bars(mark: Bars, plot: Plot) -> go.Bar:
-    stacked = mark.starts is not None or not mark.horizontal  # no room outside
+    stacked = mark.starts is not None or not mark.horizontal  # then there is no room outside
     ends = {"x": list(mark.lengths), "y": list(mark.positions)}
     if not mark.horizontal:
         ends = {"x": ends["y"], "y": ends["x"]}
@@ -169,13 +170,13 @@ def _bars(mark: Bars, plot: Plot) -> go.Bar:
         legendgroup=text(mark.name),
         showlegend=mark.legend,
         marker={"color": mark.color, "line": {"width": 0}},
-        text=[text(one) for one in mark.texts] or None,
+        text=[text(plain) for plain in mark.texts] or None,
         textposition=("inside" if stacked else "auto") if mark.texts else None,
         insidetextanchor="middle" if stacked else "end",
         constraintext="none" if stacked else "both",
         insidetextfont={"color": palette.ink_on(mark.color)},
         textangle=0 if mark.texts else None,
-        hovertext=[text(one) for one in mark.hover] or None,
+        hovertext=[text(plain) for plain in mark.hover] or None,
         hovertemplate="%{hovertext}<extra></extra>" if mark.hover else None,
     )
 
@@ -183,8 +184,8 @@ def _bars(mark: Bars, plot: Plot) -> go.Bar:
 def _surface(mark: Surface, plot: Plot) -> go.Contour | go.Heatmap:
     assert plot.scale is not None  # a surface without a scale has no meaning
     low, high, levels = plot.scale.low, plot.scale.high, plot.scale.levels
-    # Contours and heat maps that share a colour axis draw two colour bars, so each has its own scale.
-    first = next(one for panel in plot.panels for one in panel.marks if isinstance(one, Surface))
+    # Contours and heat maps with a common colour axis would draw two colour bars, so each has its own scale.
+    first = next(other for panel in plot.panels for other in panel.marks if isinstance(other, Surface))
     colors: dict[str, Any] = {
         "colorscale": list(palette.SEQUENTIAL),
         "zmin": low,

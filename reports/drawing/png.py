@@ -1,4 +1,4 @@
-"""Figures for Markdown: a `Plot` as a PNG by matplotlib, on white, to print as well."""
+"""Figures for Markdown and print: a `Plot` as a PNG on a white ground, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from reports.drawing import palette
 from reports.drawing.plot import Axis, Bars, Lines, Panel, Plot, Points, Rule, Surface
 
 WIDTH = 11.0
-"""Inches; with the resolution below 1,210 pixels."""
+"""Width in inches: 1,210 pixels."""
 DPI = 110
 COLORS = LinearSegmentedColormap.from_list("sequential", palette.SEQUENTIAL)
 MARKER = {"circle": "o", "x": "X", "triangle-up": "^", "diamond": "D", "star": "*", "square": "s"}
 DASH = {"solid": "-", "dash": "--", "dot": ":"}
 STYLE: Any = {
-    "text.parse_math": False,  # a `$` in a study's texts is a dollar
+    "text.parse_math": False,  # a `$` in a text is a dollar sign
     "axes.grid": True,
     "grid.color": "#e3e5e8",
     "grid.linewidth": 0.7,
@@ -40,7 +40,7 @@ STYLE: Any = {
 
 
 def png(plot: Plot) -> bytes:
-    """The figure as a PNG file."""
+    """Draw a figure and return the PNG file."""
     rows = -(-len(plot.panels) // plot.columns)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, plot.height * rows / 100), dpi=DPI, layout="constrained")
@@ -174,7 +174,7 @@ def _bars(ax: Axes, mark: Bars, plot: Plot) -> None:
 
 
 def _strips(ax: Axes, mark: Bars, starts: list[float], shared: dict[str, Any]) -> None:
-    """Many bars in few rows: one collection per row, as thousands of single patches take minutes."""
+    """Draw many bars in few rows as one collection per row, because thousands of single bars take minutes."""
     rows: dict[float, list[tuple[float, float]]] = {}
     for position, start, length in zip(mark.positions, starts, mark.lengths, strict=True):
         rows.setdefault(position, []).append((start, length))
@@ -184,7 +184,7 @@ def _strips(ax: Axes, mark: Bars, starts: list[float], shared: dict[str, Any]) -
 
 def _surface(ax: Axes, mark: Surface, plot: Plot) -> None:
     assert plot.scale is not None  # a surface without a scale has no meaning
-    z = np.ma.masked_invalid([[np.nan if one is None else one for one in row] for row in mark.z])
+    z = np.ma.masked_invalid([[np.nan if value is None else value for value in row] for row in mark.z])
     if mark.stepped:
         norm = Normalize(plot.scale.low, plot.scale.high)
         ax.pcolormesh(mark.x, mark.y, z, shading="nearest", cmap=COLORS, norm=norm)

@@ -144,7 +144,7 @@ def _plan(study: StudyRecord) -> tuple[Stage, ...]:
     """The stages of the best trial, else of the first one; empty if the trainer reports no stages."""
     stages = Stages(study)
     trial = study.best or next((trial for trial in study.trials if trial.epochs), None)
-    return stages.of(trial) if stages.known and trial is not None else ()
+    return stages.of(trial) if stages.reported and trial is not None else ()
 
 
 def _rules(studies: Sequence[StudyRecord], counts_compute: bool) -> list[Rule]:

@@ -107,7 +107,7 @@ def _cost(answer: Answer) -> Card:
     gpu = f"{cost.gpu_hours:,.1f} GPU-hours ({DEFINITION}); " if cost.gpu_hours else ""
     gpu += f"{cost.confirmation_gpu_hours:,.1f} more for the confirmation; " if cost.confirmation_gpu_hours else ""
     return Card(
-        "Cost in worker time",
+        "Cost in worker time (h:min:s)",
         duration(cost.time.busy),
         f"{gpu}{plural(cost.started, 'trial')}, {plural(cost.epochs, 'epoch')}; "
         f"{duration(cost.time.wall)} of study time, at most {cost.time.slots} at once",

@@ -1,4 +1,4 @@
-"""Recorded studies made up from dataclasses: a small world with learning curves, workers, ASHA and accidents."""
+"""Simulated studies as records: learning curves, workers, ASHA, failures and lost workers, without any training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainers.api import EpochMetrics, Progressive, SizeRamp
 from trainers.schedule import Stage, compute, stage_of, stages
 
 BEGIN = 1_750_000_000.0
-RECIPE: dict[str, Scalar] = {
+BASELINE: dict[str, Scalar] = {
     "train.lr": 1e-3,
     "train.optimizer": "adamw",
     "train.progressive.dropout.end": 0.3,
@@ -35,7 +35,7 @@ INFO = {
 
 
 def study_spec(name: str = "cifar10", epochs: int = 32, **changes: object) -> Spec:
-    """A study like the shipped one: logarithmic, integer, conditional and categorical parameters."""
+    """A study with logarithmic, integer, conditional and categorical parameters, like the shipped ones."""
     settings: dict[str, object] = {
         "study": name,
         "description": "EfficientNetV2-S, fine-tuned on CIFAR-10 with progressive learning.",
@@ -53,7 +53,7 @@ def study_spec(name: str = "cifar10", epochs: int = 32, **changes: object) -> Sp
                 "when": {"train.progressive.stages": {"ge": 2}},
             },
         },
-        "enqueue": [RECIPE],
+        "enqueue": [BASELINE],
         "asha": {"reduction_factor": 4, "grace_period": 2, "resource": "epochs"},
         "budget": {"trials": 40},
     }
@@ -71,7 +71,7 @@ def simulated_study(
     device: str = "cuda",
     **changes: object,
 ) -> StudyRecord:
-    """A finished study: workers take trials in turn, ASHA stops the weaker, some fail or lose their worker."""
+    """A finished study in which ASHA stops some trials, some fail, and some lose their worker."""
     return _World(study_spec(name, epochs, **changes), random.Random(seed), lift, device).run(trials, workers)
 
 
@@ -83,7 +83,7 @@ class _World:
         self.asha = AshaPruner(levels, asha.reduction_factor)
 
     def run(self, count: int, workers: int) -> StudyRecord:
-        """Every event in order of its time, so that ASHA decides as it would."""
+        """Simulate every event in the order of its time, so that ASHA decides as in a real study."""
         trials: dict[int, TrialRecord] = {}
         free = [(BEGIN + 2.0 + worker, worker) for worker in range(workers)]
         begun: set[int] = set()
@@ -111,7 +111,7 @@ class _World:
     def _start(self, number: int, worker: int, now: float) -> TrialRecord:
         return TrialRecord(
             number,
-            RECIPE if number == 0 else self._draw(),
+            BASELINE if number == 0 else self._draw(),
             seed=1000 + number,
             enqueued=number == 0,
             control=number == 0,
@@ -119,7 +119,7 @@ class _World:
         )
 
     def _lost(self, trial: TrialRecord, now: float, trials: dict[int, TrialRecord]) -> float:
-        """The worker dies six seconds after its first report; another process goes on. Returns the delay."""
+        """Let the worker die six seconds after its first report; return the seconds until another process continues."""
         (first,) = trial.attempts
         lost = dataclasses.replace(first, lost="the worker died (exit code 137)")
         second = dataclasses.replace(first, started=now + 6.0, resumed_after=1, pid=(first.pid or 0) + 100)
@@ -151,11 +151,11 @@ class _World:
         metrics = self._metrics(trial, epoch)
         last = epoch == self.spec.train.epochs
         decision = None if last else self.asha.decide(trial.number, float(epoch), metrics.val_accuracy)
-        known = decision is None or decision in trial.rungs
+        recorded = decision is None or decision in trial.rungs
         trial = dataclasses.replace(
             trial,
             epochs=(*trial.epochs, EpochRecord(metrics, now)),
-            rungs=trial.rungs if known or decision is None else (*trial.rungs, decision),
+            rungs=trial.rungs if recorded or decision is None else (*trial.rungs, decision),
         )
         ending = self._ending(trial, decision)
         return trial if ending is None else dataclasses.replace(trial, outcome=ending, finished=now + 0.1)

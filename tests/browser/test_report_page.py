@@ -42,17 +42,17 @@ def open_report(browser: Any, path: Path) -> None:
 
 
 def rows(page: Any) -> list[list[str]]:
-    """Texts of the rows of the trial table that are visible."""
-    found: list[list[str]] = page.execute_script(
+    """Texts of the visible rows of the trial table."""
+    texts: list[list[str]] = page.execute_script(
         "return [...document.querySelectorAll('#table tbody tr')].filter(row => row.offsetParent !== null)"
         ".map(row => [...row.cells].map(cell => cell.textContent))"
     )
-    return found
+    return texts
 
 
 def column(page: Any, label: str) -> list[str]:
-    """Visible texts of one column."""
-    labels = page.execute_script("return [...document.querySelectorAll('#table th')].map(one => one.dataset.name)")
+    """Visible texts of one column of the trial table."""
+    labels = page.execute_script("return [...document.querySelectorAll('#table th')].map(head => head.dataset.name)")
     return [row[labels.index(label)] for row in rows(page)]
 
 
@@ -67,26 +67,26 @@ def choose(page: Any, *, words: str = "", status: str = "") -> None:
 
 
 def click(page: Any, label: str) -> str | None:
-    """Click a column's header; its `aria-sort` afterwards."""
+    """Click the header of a column and return its `aria-sort`."""
     direction: str | None = page.execute_script(
-        "const head = [...document.querySelectorAll('#table th')].find(one => one.dataset.name === arguments[0]);"
+        "const head = [...document.querySelectorAll('#table th')].find(other => other.dataset.name === arguments[0]);"
         "head.firstElementChild.click(); return head.getAttribute('aria-sort')",
         label,
     )
     return direction
 
 
-def test_nothing_is_fetched_and_nothing_goes_wrong(page: Any) -> None:
+def test_the_page_fetches_nothing_and_logs_no_error(page: Any) -> None:
     assert page.get_log("browser") == []
     sent = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    requests = [one["params"] for one in sent if one["method"] == "Network.requestWillBeSent"]
-    urls = [one["request"]["url"] for one in requests if one["documentURL"].startswith("file:")]
+    requests = [message["params"] for message in sent if message["method"] == "Network.requestWillBeSent"]
+    urls = [request["request"]["url"] for request in requests if request["documentURL"].startswith("file:")]
     assert [url for url in urls if not url.startswith(("file:", "data:", "blob:"))] == []
     assert len(urls) >= 1
 
 
-def test_the_network_is_really_cut(page: Any) -> None:
-    """Else the test above would prove nothing: the page's own policy refuses a request, and says so."""
+def test_the_page_refuses_to_fetch_from_the_network(page: Any) -> None:
+    """The policy of the page refuses a request and logs that; otherwise the test above would prove nothing."""
     outcome = page.execute_async_script(
         "const done = arguments[0]; fetch('https://example.com/').then(() => done('fetched'), () => done('refused'))"
     )
@@ -97,7 +97,7 @@ def test_the_network_is_really_cut(page: Any) -> None:
 @pytest.mark.parametrize("key", FIGURES)
 def test_every_figure_is_drawn(page: Any, key: str) -> None:
     boxes = page.execute_script(
-        "return [...document.querySelectorAll(arguments[0])].map(one => one.getBoundingClientRect())"
+        "return [...document.querySelectorAll(arguments[0])].map(mark => mark.getBoundingClientRect())"
         ".map(box => [box.width, box.height])",
         MARKS.format(key),
     )
@@ -112,20 +112,20 @@ def test_labels_of_one_axis_do_not_overlap(page: Any) -> None:
     overlaps = page.execute_script("""
         const beside = (a, b) => a.right <= b.left + 1 || b.right <= a.left + 1;
         const apart = (a, b) => beside(a, b) || a.bottom <= b.top + 1 || b.bottom <= a.top + 1;
-        const found = [];
+        const overlaps = [];
         for (const axis of document.querySelectorAll(".plot :is(.xaxislayer-above, .yaxislayer-above)")) {
           const labels = [...axis.querySelectorAll("text")];
-          const boxes = labels.map((one) => one.getBoundingClientRect());
+          const boxes = labels.map((label) => label.getBoundingClientRect());
           for (let i = 0; i < boxes.length; i++)
             for (let j = 0; j < i; j++)
-              if (!apart(boxes[i], boxes[j])) found.push([labels[i].textContent, labels[j].textContent]);
+              if (!apart(boxes[i], boxes[j])) overlaps.push([labels[i].textContent, labels[j].textContent]);
         }
-        return [found, document.querySelectorAll(".xtick text, .ytick text").length];""")
+        return [overlaps, document.querySelectorAll(".xtick text, .ytick text").length];""")
     assert overlaps[0] == []
     assert overlaps[1] > 50
 
 
-def test_sorting(page: Any) -> None:
+def test_a_click_on_a_header_sorts_the_trials(page: Any) -> None:
     choose(page)
     assert click(page, "val acc (%)") == "descending"
     values = column(page, "val acc (%)")
@@ -141,7 +141,7 @@ def test_sorting(page: Any) -> None:
     assert column(page, "trial") == [str(number) for number in range(40)]
 
 
-def test_filtering(page: Any, study: StudyRecord) -> None:
+def test_words_comparisons_and_status_filter_the_trials(page: Any, study: StudyRecord) -> None:
     choose(page, status="pruned")
     assert len(rows(page)) == study.count("pruned")
     choose(page, words="sgd lr<0.001")
@@ -174,7 +174,7 @@ def test_the_figures_follow_light_and_dark(page: Any) -> None:
         WebDriverWait(page, 30).until(lambda window, wanted=wanted: wanted(lightness(window)))
 
 
-def test_a_comparison_is_drawn_too(browser: Any, study: StudyRecord, tmp_path: Path) -> None:
+def test_every_figure_of_a_comparison_is_drawn(browser: Any, study: StudyRecord, tmp_path: Path) -> None:
     browser.get_log("browser")
     open_report(browser, write_report([study, simulated_study("wider", trials=20, seed=3)], tmp_path))
     assert browser.get_log("browser") == []

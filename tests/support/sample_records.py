@@ -1,4 +1,4 @@
-"""Records of made-up studies in any state, for what shows them."""
+"""Records of invented studies in any state, for tests of the code that shows them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPEC = Spec.model_validate(
 
 
 def trial(number: int, epochs: int, *, ending: Ending | None = None, reason: str = "", **fields: object) -> TrialRecord:
-    """A trial after so many epochs of 30 s, its accuracy growing by a percent each; running unless it has ended."""
+    """A trial after `epochs` epochs of 30 s, each of which adds 1 % accuracy; running unless `ending` is given."""
     records = tuple(
         EpochRecord(
             EpochMetrics(
@@ -67,12 +67,12 @@ def trial(number: int, epochs: int, *, ending: Ending | None = None, reason: str
 
 
 def study(*trials: TrialRecord, elapsed: float = 480.0, spec: Spec = SPEC) -> StudyRecord:
-    """A study of these trials that one driver has worked on for so many seconds."""
+    """A study of these trials on which one driver has worked for `elapsed` seconds."""
     return StudyRecord(spec.study, spec, {"created": BEGAN}, trials=tuple(trials), sessions=((BEGAN, BEGAN + elapsed),))
 
 
 def busy(running: int, spec: Spec = SPEC) -> StudyRecord:
-    """A study in full swing: the recipe complete, some pruned, two kinds of failures, and so many running."""
+    """A study with two complete trials, pruned ones, two kinds of failures, and `running` trials that train."""
     ended = [
         trial(0, 16, ending=Ending.COMPLETE, enqueued=True, control=True),
         trial(1, 16, ending=Ending.COMPLETE),

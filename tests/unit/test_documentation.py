@@ -1,4 +1,4 @@
-"""What the pages say exists: links, commands, options, keys, modules and files; and what they show works."""
+"""The pages name only links, commands, options, keys, modules and files that exist, and what they show works."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def test_commands_and_options_exist(page: Path) -> None:
         if command.startswith("--"):
             continue
         assert command in COMMANDS, command
-        known = {option for parameter in COMMANDS[command].params for option in (*parameter.opts, "--help", "-h")}
+        options = {option for parameter in COMMANDS[command].params for option in (*parameter.opts, "--help", "-h")}
         given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
-        assert given <= known, f"hpo {command} {' '.join(words)}"
+        assert given <= options, f"hpo {command} {' '.join(words)}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -96,12 +96,12 @@ def resolve(dotted: str) -> bool:
     parts = dotted.split(".")
     for length in range(len(parts), 0, -1):
         try:
-            found: Any = importlib.import_module(".".join(parts[:length]))
+            value: Any = importlib.import_module(".".join(parts[:length]))
         except ModuleNotFoundError:
             continue
         for part in parts[length:]:
-            found = getattr(found, part, None)
-        return found is not None
+            value = getattr(value, part, None)
+        return value is not None
     return False
 
 
@@ -147,7 +147,7 @@ while :; do sleep 0.05; done
 
 
 def test_the_batch_script_passes_sigterm_on_and_requeues(tmp_path: Path) -> None:
-    """Run by bash with stand-ins for `hpo` and `scontrol`: signalled, requeued, resumed, finished."""
+    """Bash runs the script with stand-ins for `hpo` and `scontrol`: SIGTERM, requeue, resume, end."""
     script = tmp_path / "job.sh"
     script.write_text(blocks(DOCS / "slurm.md", "bash")[0])
     home, programs = tmp_path / "hpo", tmp_path / "bin"
@@ -189,7 +189,7 @@ def test_shell_blocks_are_shell(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [DOCS / "trainer.md"], ids=name)
 def test_trainers_in_pages_train_and_resume(page: Path, tmp_path: Path) -> None:
-    """With the page's own study: interrupted after three epochs, it goes on to the same end."""
+    """The trainer runs the study of its page. Interrupted after three epochs, it continues to the same result."""
     (code,) = [text for text in blocks(page, "python") if "def train(" in text]
     module = ModuleType("my_trainer")
     exec(compile(code, str(page), "exec"), module.__dict__)

@@ -1,4 +1,4 @@
-"""The table of faults names tests that exist, and misses no file of them."""
+"""The tables of reports/docs/reliability.md name tests that exist, and miss no file of injected faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TABLE = (REPOSITORY / "reports" / "docs" / "reliability.md").read_text(encoding=
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TABLE)))
 
 
-def test_there_are_as_many_as_faults() -> None:
+def test_every_failure_in_the_tables_has_a_test_and_a_result() -> None:
     assert len(NAMED) > 40
     rows = [line for line in TABLE.splitlines() if line.startswith("| ") and "`tests/" in line]
     for row in rows:
@@ -21,12 +21,12 @@ def test_there_are_as_many_as_faults() -> None:
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
-def test_every_test_named_exists(file: str, name: str) -> None:
+def test_every_test_in_the_tables_exists(file: str, name: str) -> None:
     tree = ast.parse((REPOSITORY / file).read_text(encoding="utf-8"))
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def test_every_file_of_injected_faults_is_in_the_table() -> None:
+def test_every_file_of_injected_faults_is_in_the_tables() -> None:
     files = {
         f"tests/integration/{path.name}" for path in (REPOSITORY / "tests" / "integration").glob("test_faults_*.py")
     }

@@ -1,4 +1,4 @@
-"""The report's page and Markdown for studies of every shape."""
+"""The report as HTML and Markdown, for many kinds of studies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ import pytest
 
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import StudyRecord, TrialRecord
+from reports.analysis.answer import answer
+from reports.drawing.plot import Plot
+from reports.figures.survival import survival_plot
+from reports.page.audit import audit_section
+from reports.page.cards import cards
 from reports.page.render import IMAGES, escape_markdown, fenced, write_report
+from reports.page.reproduce import reproduction
+from reports.page.sentences import headline, state
 from tests.browser.simulation import BEGIN, simulated_study, study_spec
 from trainers.api import EpochMetrics
 
@@ -23,18 +30,18 @@ HOSTILE = """<script>alert(1)</script> <img src=x onerror=alert(2)> | `rm` [a](j
 
 @pytest.fixture(scope="module")
 def study() -> StudyRecord:
-    """Forty trials: complete, pruned, failed ones and one that lost its worker."""
+    """Forty trials: complete, pruned and failed ones, and some that lost their worker."""
     return simulated_study()
 
 
 @pytest.fixture(scope="module")
 def folder(study: StudyRecord, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where that study's report lies."""
+    """The folder of that study's report."""
     return write_report([study], tmp_path_factory.mktemp("report")).parent
 
 
 class Page(HTMLParser):
-    """The parts of a page that tests look at."""
+    """The parts of a page that the tests read."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -64,15 +71,15 @@ class Page(HTMLParser):
 
 
 def strings(value: Any) -> Iterator[str]:
-    """All texts in a figure's JSON."""
+    """Yield all texts in the JSON of a figure."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from strings(one)
+        for item in value.values():
+            yield from strings(item)
     elif isinstance(value, list):
-        for one in value:
-            yield from strings(one)
+        for item in value:
+            yield from strings(item)
 
 
 def test_the_answer_comes_first_and_every_section_follows(study: StudyRecord, folder: Path) -> None:
@@ -122,8 +129,34 @@ def test_markdown_has_the_same_sections_and_a_picture_of_each_figure(study: Stud
     assert len({line.count("|") for line in rows}) == 1
 
 
+def test_html_and_markdown_say_the_same(study: StudyRecord, folder: Path) -> None:
+    """Headline, state, cards, a caption, the remarks of the audit, and the purposes of the commands."""
+    page = Page(folder / "report.html").text
+    markdown = " ".join((folder / "report.md").read_text(encoding="utf-8").replace("\\", "").split())
+    figure = survival_plot([study])
+    assert isinstance(figure, Plot)
+    texts = [headline(answer(study)), state(study), figure.caption, *audit_section(study).remarks]
+    texts += [text for card in cards(answer(study)) for text in (card.label, card.value, card.note)]
+    texts += [purpose for purpose, _ in reproduction(study).commands]
+    assert len(texts) > 20
+    for text in texts:
+        assert text in page
+        assert text in markdown
+
+
+def test_the_label_of_the_baseline_is_shown_wherever_the_baseline_is(tmp_path: Path) -> None:
+    study = simulated_study(trials=30, baseline={"label": "AdamW, four stages"})
+    name = "baseline (AdamW, four stages)"
+    page = Page(write_report([study], tmp_path))
+    for text in (page.text, (tmp_path / "report.md").read_text(encoding="utf-8")):
+        assert f"Gain over the {name}" in text
+        assert re.search(rf"points (above|below) the {re.escape(name)}", text)
+    for key in ("history", "curves", "parallel"):
+        assert any(name in text for text in strings(page.figures[key]))
+
+
 def variants(study: StudyRecord) -> dict[str, tuple[StudyRecord, str]]:
-    """Studies at their edges, and what the page must say of each."""
+    """Unusual studies, each with a sentence that its page must contain."""
     crash = Outcome(Ending.FAILED, "DataError: no images\nTraceback")
 
     def failed(trial: TrialRecord) -> TrialRecord:
@@ -147,7 +180,9 @@ def variants(study: StudyRecord) -> dict[str, tuple[StudyRecord, str]]:
 
 
 @pytest.mark.parametrize("kind", ["zero", "one", "waiting", "failed", "running", "bare"])
-def test_studies_at_their_edges_give_a_sensible_page(kind: str, study: StudyRecord, tmp_path: Path) -> None:
+def test_empty_failed_and_unfinished_studies_give_a_sensible_page(
+    kind: str, study: StudyRecord, tmp_path: Path
+) -> None:
     edge, said = variants(study)[kind]
     page = Page(write_report([edge], tmp_path))
     assert said in page.text
@@ -157,8 +192,8 @@ def test_studies_at_their_edges_give_a_sensible_page(kind: str, study: StudyReco
         assert "Figures without data" in page.text
 
 
-def test_a_trainer_that_reports_only_accuracy(tmp_path: Path) -> None:
-    """No stages, no seconds: times come from when reports were recorded."""
+def test_a_trainer_that_reports_only_accuracy_gets_a_whole_report(tmp_path: Path) -> None:
+    """It reports no stages and no seconds, so the times come from the moments at which epochs were recorded."""
     full = simulated_study(trials=12)
     bare = tuple(
         dataclasses.replace(
@@ -186,7 +221,7 @@ def test_several_studies_share_axes(study: StudyRecord, tmp_path: Path) -> None:
     assert {"cifar10: complete", "wider: complete"} <= {t["name"] for t in page.figures["curves"]["data"]}
 
 
-def test_studies_of_different_spaces_and_data_are_compared_as_far_as_they_can(
+def test_a_comparison_of_different_spaces_and_data_says_what_cannot_be_compared(
     study: StudyRecord, tmp_path: Path
 ) -> None:
     spec = study_spec("alien", space={"train.momentum": {"type": "float", "low": 0.5, "high": 0.9}}, enqueue=[])
@@ -198,7 +233,7 @@ def test_studies_of_different_spaces_and_data_are_compared_as_far_as_they_can(
 
 
 def test_hostile_texts_stay_texts(study: StudyRecord, tmp_path: Path) -> None:
-    """Names, reasons, choices, hosts and provenance are written by others than the reader."""
+    """Names, reasons, choices, hosts and provenance may come from somebody whom the reader does not know."""
     space = {"train.optimizer": {"type": "categorical", "choices": ["adamw", HOSTILE]}}
     spec = study_spec(space=space, enqueue=[], description=HOSTILE)
     outcome = Outcome(Ending.FAILED, f"{HOSTILE}\n{HOSTILE}")
@@ -229,7 +264,7 @@ def test_hostile_texts_stay_texts(study: StudyRecord, tmp_path: Path) -> None:
 
 
 def test_passwords_are_masked_everywhere(study: StudyRecord, tmp_path: Path) -> None:
-    secret = "postgresql://user:hunter2@db.example/optuna"  # the password is what must not appear
+    secret = "postgresql://user:hunter2@db.example/optuna"  # the password must not appear
     spec = study_spec(storage={"ledger": secret}, description=f"kept in {secret}")
     outcome = Outcome(Ending.FAILED, f"{secret}\n{secret}")
     trials = tuple(
@@ -271,11 +306,11 @@ def test_five_thousand_trials_stay_below_fifteen_megabytes(tmp_path: Path) -> No
     assert "The figure shows 400 of" in page.text
 
 
-def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_report_of_no_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one study"):
         write_report([], tmp_path)
 
 
-def test_markdown_is_escaped() -> None:
+def test_texts_are_escaped_for_markdown() -> None:
     assert escape_markdown("a|b\n<i> *x* `y`") == r"a\|b &lt;i&gt; \*x\* \`y\`"
     assert fenced("```\n````", "yaml").splitlines()[0] == "`````yaml"

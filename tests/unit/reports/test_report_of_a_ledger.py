@@ -1,4 +1,4 @@
-"""A report of what a real ledger holds: trials written by `hpo.ledger.writer`, read back by `load_study`."""
+"""A report of a real ledger: trials written by `hpo.ledger.writer` and read by `load_study`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.browser.simulation import INFO, study_spec
 from trainers.api import EpochMetrics
 
 
-def test_a_study_written_by_the_conductor(home: Home, tmp_path: Path) -> None:
+def test_a_study_that_the_conductor_wrote_has_a_report(home: Home, tmp_path: Path) -> None:
     spec = study_spec(
         "real", epochs=4, asha={"reduction_factor": 2, "grace_period": 1, "resource": "epochs"}, budget={"trials": 10}
     )

@@ -61,7 +61,7 @@ def test_wilson_holds_its_value_inside_the_unit_interval(count: int, share: floa
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.5, 0), (1.1, 10), (math.nan, 10)])
-def test_wilson_refuses_what_is_no_share(share: float, count: int) -> None:
+def test_wilson_refuses_a_wrong_share_or_count(share: float, count: int) -> None:
     with pytest.raises(ValueError, match="no interval"):
         wilson(share, count)
 
@@ -92,7 +92,7 @@ def test_every_second_of_a_worker_is_accounted_for() -> None:
     assert time.busy + time.idle == pytest.approx(2 * 100.0)
 
 
-def test_an_attempt_that_lost_its_worker() -> None:
+def test_time_after_the_last_report_of_a_lost_worker_counts_as_lost() -> None:
     attempts = (
         Attempt(1000.0, pid=1, lost="died"),
         Attempt(1040.0, resumed_after=1, pid=2),
@@ -114,7 +114,7 @@ def test_an_attempt_that_lost_its_worker() -> None:
     assert first.worker != second.worker
 
 
-def test_the_night_between_two_sessions_counts_for_nothing() -> None:
+def test_the_time_between_two_sessions_is_not_counted() -> None:
     attempts = (Attempt(1000.0, pid=1), Attempt(50_000.0, resumed_after=1, pid=2))
     trial = TrialRecord(0, attempts=attempts, epochs=(epoch(1, 1015.0), epoch(2, 50_020.0)))
     study = small(trial, sessions=((1000.0, 1020.0), (50_000.0, 50_030.0)))
@@ -157,14 +157,14 @@ def test_what_pruning_saved_counts_later_and_larger_images() -> None:
     assert cost(study).saved_epochs == 24
 
 
-def test_values_are_compared_where_enough_trials_are(study: StudyRecord) -> None:
+def test_trials_are_compared_after_an_epoch_that_enough_trials_reached(study: StudyRecord) -> None:
     epoch = comparable_epoch(study)
     assert epoch in (2, 8, 32)
     assert sum(len(trial.epochs) >= epoch for trial in study.trials) >= 20
     assert comparable_epoch(dataclasses.replace(study, trials=study.trials[:3])) is None
 
 
-def test_survival_counts_every_arrival_and_spares_the_control(study: StudyRecord) -> None:
+def test_rung_survival_counts_every_arrival_and_never_stops_a_control(study: StudyRecord) -> None:
     first, second, end = stacks(study)
     reached = [sum(any(rung.rung == level for rung in trial.rungs) for trial in study.trials) for level in (2.0, 8.0)]
     assert [first.passed + first.stopped, second.passed + second.stopped] == reached
@@ -175,12 +175,12 @@ def test_survival_counts_every_arrival_and_spares_the_control(study: StudyRecord
 # --------------------------------------------------------------------------------------- parameters
 
 
-def test_names_are_as_short_as_they_can_be() -> None:
+def test_labels_of_parameters_are_as_short_as_possible() -> None:
     names = ["train.lr", "train.progressive.dropout.end", "train.progressive.size.end", "extra.a.lr"]
     assert list(short_names(names).values()) == ["train.lr", "dropout.end", "size.end", "a.lr"]
 
 
-def test_scales_place_values_by_their_kind(study: StudyRecord) -> None:
+def test_scales_place_values_by_the_kind_of_parameter(study: StudyRecord) -> None:
     found = scales([study])
     rate = found["train.lr"]
     assert rate.position(1e-3) == pytest.approx(-3.0)
@@ -221,7 +221,7 @@ def test_equal_values_have_no_importances(study: StudyRecord) -> None:
     assert importances(dataclasses.replace(study, trials=trials)) == ()
 
 
-def test_contours_average_what_is_near_and_leave_the_rest_blank(study: StudyRecord) -> None:
+def test_contours_average_near_trials_and_leave_other_areas_empty(study: StudyRecord) -> None:
     names = ["train.lr", "train.progressive.dropout.end"]
     plot = contours([study], scales([study]), names)
     assert isinstance(plot, Plot)
@@ -247,7 +247,7 @@ def test_thinning_keeps_the_best_and_the_baseline(study: StudyRecord) -> None:
     assert thin(study, study.trials, 100) == list(study.trials)
 
 
-def test_an_axis_leaves_out_a_few_values_near_chance() -> None:
+def test_the_axis_of_accuracies_leaves_out_a_few_very_low_values() -> None:
     axis, below = accuracy_axis([10.0, *(90.0 + 0.1 * index for index in range(30))])
     assert axis.span is not None
     assert axis.span[0] > 80
@@ -259,7 +259,7 @@ def test_an_axis_leaves_out_a_few_values_near_chance() -> None:
 
 
 @given(st.floats(0, 99), st.floats(1e-3, 100))
-def test_contour_levels_are_few_and_inside(low: float, width: float) -> None:
+def test_levels_of_contours_are_few_and_inside_the_range(low: float, width: float) -> None:
     levels = ColorScale("", low, low + width).levels
     assert 3 <= len(levels) <= 13
     assert low - 1e-6 <= levels[0] < levels[-1] <= low + width + 1e-6
