@@ -73,17 +73,17 @@ def settings(level: Tensor, chosen: dict[str, Tensor]) -> Settings:
     `chosen` maps each name in `OPERATIONS` to a bool mask of the shape of `level`, any; at most one is true
     at each place.
     """
-    zero, one = torch.zeros_like(level), torch.ones_like(level)
+    zero, neutral = torch.zeros_like(level), torch.ones_like(level)
     untouched = torch.where(chosen["invert"], zero, torch.full_like(level, 256))
     strength = scale.enhancement(level)
     in_table, in_mix = chosen["contrast"] | chosen["brightness"], chosen["color"] | chosen["sharpness"]
     return Settings(
         threshold=torch.where(chosen["solarize"], scale.solarize_threshold(level), untouched),
-        step=torch.where(chosen["posterize"], torch.exp2(8 - scale.posterize_bits(level)), one),
+        step=torch.where(chosen["posterize"], torch.exp2(8 - scale.posterize_bits(level)), neutral),
         addition=scale.solarize_addition(level) * chosen["solarize_add"],
-        table_factor=torch.where(in_table, strength, one),
+        table_factor=torch.where(in_table, strength, neutral),
         to_mean=chosen["contrast"],
-        mix_factor=torch.where(in_mix, strength, one),
+        mix_factor=torch.where(in_mix, strength, neutral),
         to_gray=chosen["color"],
         autocontrast=chosen["autocontrast"],
         equalize=chosen["equalize"],
@@ -116,9 +116,9 @@ def _tables(pixels: Tensor, index: Tensor, gray: Tensor, settings: Settings) -> 
     return torch.where(_spread(settings.equalize, 2), _equalize(index, value), table)
 
 
-def _spread(one: Tensor, dimensions: int) -> Tensor:
+def _spread(values: Tensor, dimensions: int) -> Tensor:
     """(B,) with so many dimensions of size 1 behind."""
-    return one[(...,) + (None,) * dimensions]
+    return values[(...,) + (None,) * dimensions]
 
 
 def _blend(degenerate: Tensor, original: Tensor, factor: Tensor) -> Tensor:

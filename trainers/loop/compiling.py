@@ -45,7 +45,7 @@ def one_graph(*shape: Any) -> Iterator[None]:
     """
     from torch._dynamo.utils import counters
 
-    known = shape in _shapes
+    repeated = shape in _shapes
     _shapes.add(shape)
     before = counters["stats"]["unique_graphs"]
     limit = max(2 * len(_shapes), 8)
@@ -55,5 +55,5 @@ def one_graph(*shape: Any) -> Iterator[None]:
         yield
     made = counters["stats"]["unique_graphs"] - before
     if made:
-        level = logging.WARNING if known else logging.INFO
-        log.log(level, "compiled %d graph(s) for %s%s", made, shape, " again" if known else "")
+        level = logging.WARNING if repeated else logging.INFO
+        log.log(level, "compiled %d graph(s) for %s%s", made, shape, " again" if repeated else "")

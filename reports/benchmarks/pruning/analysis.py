@@ -1,4 +1,4 @@
-"""What collected learning curves say about rungs: how well each way of placing them ranks configurations."""
+"""How well each way of placing rungs ranks configurations, computed from complete learning curves."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hpo.search.rank_statistics import Array, Estimate
 from hpo.search.rungs import Align, decision_epochs
 
 LEVEL_STEP = 0.05
-"""Grid on which a rung's level is sought that costs what another setting's costs."""
+"""Step of the grid that is searched for a level with the cost of another setting's rung."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way of placing rungs and reading values."""
+    """One way to place rungs and to read values there."""
 
     resource: str
     """`epochs` or `compute`."""
@@ -42,16 +42,16 @@ SETTINGS = tuple(
 
 @dataclass(frozen=True)
 class Curve:
-    """One configuration trained to its end; one entry per epoch everywhere."""
+    """The complete training of one configuration; every array has one entry per epoch."""
 
     number: int
     compute: Array
-    """Cumulative, in epochs at the largest size."""
+    """Cumulative, in epochs at the largest image size."""
     seconds: Array
     """Cumulative."""
     stage_ends: tuple[int, ...]
     values: Mapping[str, Array]
-    """Validation accuracy by score."""
+    """Validation accuracy (0 to 1) by score."""
 
     @property
     def horizon(self) -> int:
@@ -59,10 +59,10 @@ class Curve:
         return len(self.compute)
 
     def decided_after(self, levels: Sequence[float], setting: Setting) -> dict[float, int]:
-        """The epoch after which each rung is decided; rungs never reached are absent."""
+        """Return the epoch after which each rung decides; rungs that are never reached are absent."""
         resource = self.compute.tolist() if setting.resource == "compute" else list(range(1, self.horizon + 1))
-        found = decision_epochs(levels, resource, self.stage_ends, setting.align)
-        return {level: epoch for epoch, level in found.items()}
+        level_of = decision_epochs(levels, resource, self.stage_ends, setting.align)
+        return {level: epoch for epoch, level in level_of.items()}
 
 
 @dataclass(frozen=True)
@@ -71,39 +71,39 @@ class Rung:
 
     level: float
     early: Array
-    """Values there."""
+    """Values at the rung."""
     late: Array
-    """Values at the end."""
+    """Final values."""
     reached: int
-    """Configurations that met the rung before their end; the others count with their end."""
+    """Configurations that met the rung before their end; the others count with their final value."""
     compute_share: float
-    """Spent up to the rung, of what all configurations spend to their end."""
+    """Compute up to the rung, divided by the compute of all complete trainings."""
     seconds_share: float
 
     def tau(self) -> Estimate:
-        """Kendall's tau-b between rung and end."""
+        """Return Kendall's tau-b between the values at the rung and the final values."""
         return rank_statistics.tau(self.early, self.late)
 
     def retention(self, reduction_factor: float) -> Estimate:
-        """The chance that the winner is among those that this rung lets pass."""
+        """Return the chance that the winner survives this rung."""
         least = cutoff(self.early.tolist(), reduction_factor)
         return rank_statistics.winner_share(self.early >= (least or 0.0), self.late)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One setting at the reference's costs, rung by rung."""
+    """One setting at the costs of the reference, rung by rung."""
 
     setting: Setting
     rungs: tuple[Rung, ...]
     mean_tau: Estimate
     difference: Estimate
-    """Mean tau minus the reference's, over the same resamples of configurations."""
+    """Mean tau minus the mean tau of the reference, over the same resamples of configurations."""
 
 
 def curves(report: Mapping[str, Any]) -> list[Curve]:
-    """The configurations that trained to their end."""
-    return [_curve(one) for one in report["configurations"] if one["failure"] is None]
+    """Return the configurations that finished their training."""
+    return [_curve(record) for record in report["configurations"] if record["failure"] is None]
 
 
 def _curve(record: Mapping[str, Any]) -> Curve:
@@ -120,22 +120,26 @@ def _curve(record: Mapping[str, Any]) -> Curve:
     )
 
 
-def rungs(found: Sequence[Curve], setting: Setting, grace_period: float, reduction_factor: float) -> list[Rung]:
-    """The rungs as a study of this setting would have them."""
-    levels = rung_levels(grace_period, reduction_factor, found[0].horizon)
-    return [_rung(found, setting, levels, level) for level in levels]
+def rungs(trained: Sequence[Curve], setting: Setting, grace_period: float, reduction_factor: float) -> list[Rung]:
+    """Return the rungs that a study of this setting has."""
+    levels = rung_levels(grace_period, reduction_factor, trained[0].horizon)
+    return [_rung(trained, setting, levels, level) for level in levels]
 
 
-def _rung(found: Sequence[Curve], setting: Setting, levels: Sequence[float], level: float) -> Rung:
-    epochs = [curve.decided_after(levels, setting).get(level, curve.horizon) for curve in found]
-    at = list(zip(found, epochs, strict=True))
+def _rung(trained: Sequence[Curve], setting: Setting, levels: Sequence[float], level: float) -> Rung:
+    epochs = [curve.decided_after(levels, setting).get(level, curve.horizon) for curve in trained]
+    at = list(zip(trained, epochs, strict=True))
     return Rung(
         level=level,
         early=np.array([curve.values[setting.score][epoch - 1] for curve, epoch in at]),
-        late=np.array([curve.values[setting.score][-1] for curve in found]),
+        late=np.array([curve.values[setting.score][-1] for curve in trained]),
         reached=sum(epoch < curve.horizon for curve, epoch in at),
-        compute_share=_share([curve.compute[epoch - 1] for curve, epoch in at], [one.compute[-1] for one in found]),
-        seconds_share=_share([curve.seconds[epoch - 1] for curve, epoch in at], [one.seconds[-1] for one in found]),
+        compute_share=_share(
+            [curve.compute[epoch - 1] for curve, epoch in at], [curve.compute[-1] for curve in trained]
+        ),
+        seconds_share=_share(
+            [curve.seconds[epoch - 1] for curve, epoch in at], [curve.seconds[-1] for curve in trained]
+        ),
     )
 
 
@@ -143,27 +147,28 @@ def _share(spent: Sequence[float], full: Sequence[float]) -> float:
     return float(sum(spent) / sum(full))
 
 
-def sweep(found: Sequence[Curve], setting: Setting, reduction_factor: float) -> list[Rung]:
-    """A rung at every level, each between the neighbours it would have, cheapest first."""
-    levels = np.arange(LEVEL_STEP, found[0].horizon, LEVEL_STEP).round(6).tolist()
+def sweep(trained: Sequence[Curve], setting: Setting, reduction_factor: float) -> list[Rung]:
+    """Return a rung at every level of the grid, between the neighbours that it would have, cheapest first."""
+    levels = np.arange(LEVEL_STEP, trained[0].horizon, LEVEL_STEP).round(6).tolist()
     neighbours = ([level / reduction_factor, level, level * reduction_factor] for level in levels)
-    found_rungs = [_rung(found, setting, around, around[1]) for around in neighbours]
+    all_rungs = [_rung(trained, setting, around, around[1]) for around in neighbours]
     cheapest: dict[float, Rung] = {}
-    for rung in found_rungs:
+    for rung in all_rungs:
         cheapest.setdefault(rung.compute_share, rung)
     return [cheapest[share] for share in sorted(cheapest) if cheapest[share].reached]
 
 
-def compare(found: Sequence[Curve], grace_period: float, reduction_factor: float) -> list[Comparison]:
-    """Every setting at equal cost: for each rung of the reference, the level at which the setting's configurations
-    have together spent about as much compute.
+def compare(trained: Sequence[Curve], grace_period: float, reduction_factor: float) -> list[Comparison]:
+    """Compare all settings at equal cost.
 
-    At equal levels, counting compute lets small images train for longer, so it would look better for spending more.
+    For each rung of the reference, a setting uses the level at which its configurations have together spent about as
+    much compute. At equal levels the comparison would be unfair: counting compute trains small images for longer, so a
+    setting would look better because it spends more.
     """
-    costs = [one.compute_share for one in rungs(found, REFERENCE, grace_period, reduction_factor)]
-    weights = rank_statistics.resamples(len(found))
+    costs = [rung.compute_share for rung in rungs(trained, REFERENCE, grace_period, reduction_factor)]
+    weights = rank_statistics.resamples(len(trained))
     chosen = {
-        setting: tuple(_at_cost(sweep(found, setting, reduction_factor), cost) for cost in costs)
+        setting: tuple(_at_cost(sweep(trained, setting, reduction_factor), cost) for cost in costs)
         for setting in SETTINGS
     }
     means = {setting: _mean_tau(chosen[setting], weights) for setting in SETTINGS}

@@ -1,6 +1,6 @@
-"""Unpruned learning curves of configurations spread over the mission's space, several trainings at once.
+"""Complete learning curves of random configurations, trained without pruning, several at a time.
 
-Needs torch, timm and `trainers` only: it runs where no Ray, Optuna or pydantic is installed.
+Needs torch, timm and `trainers` only, not Ray, Optuna or pydantic.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from trainers.files import replace_atomically
 from trainers.rng import derive
 
 STAGES = 4
-"""Configurations have 1 to this many stages."""
+"""Largest number of stages of a configuration."""
 KEPT = ("epoch", "compute", "stage", "image_size", "val_accuracy_raw", "val_accuracy_ema", "val_loss", "seconds")
-"""What is written of each epoch's metrics."""
+"""The metrics that are written for each epoch."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One collection: the data, the fixed part of the training, the space, and the means."""
+    """One collection: the data, the fixed settings of the training, the search space and the machine."""
 
     data: str
     root: str
@@ -57,28 +57,28 @@ class Settings:
     warmup_epochs: float
     ema_decay: float
     size_start: int
-    """Least size of the first stage, pixels."""
+    """Smallest size of a first stage, pixels."""
     size_end: int
     """Size of every last stage and of every evaluation, pixels."""
     size_step: int
     lr_low: float
     lr_high: float
     dropout: float
-    """Greatest dropout rate of the last stage."""
+    """Largest dropout rate of the last stage."""
     randaugment: float
-    """Greatest magnitude of the last stage."""
+    """Largest RandAugment magnitude of the last stage."""
     configurations: int
     seed: int
     jobs: int
-    """Trainings at once."""
+    """Trainings at a time."""
     threads: int
-    """Of each training."""
+    """torch threads of each training."""
     device: str
     seconds_limit: float | None
     cache_dir: str
 
     def config(self, values: Mapping[str, Any]) -> TrialConfig:
-        """The training of one drawn configuration."""
+        """Return the training of one configuration, as `draw` made it."""
         size = SizeRamp(start=values["size_start"], end=self.size_end)
         return TrialConfig(
             data=self.source(),
@@ -103,7 +103,7 @@ class Settings:
         )
 
     def source(self) -> DataConfig:
-        """The images; the validation part depends on no other setting than its own size."""
+        """Return the data set. The validation images depend on their number only."""
         return DataConfig(
             name=self.data,  # type: ignore[arg-type]  # argparse has checked it
             root=self.root,
@@ -113,18 +113,18 @@ class Settings:
 
 
 class NoCheckpoints:
-    """A store for trainings that are short enough to be started again."""
+    """A store that keeps nothing, for short trainings that are not resumed."""
 
     def save(self, epoch: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> str:
         """Keep nothing."""
         return ""
 
     def load(self) -> None:
-        """There never is one."""
+        """Return None: there is no checkpoint."""
 
 
 def draw(settings: Settings) -> list[dict[str, Any]]:
-    """Configurations from a scrambled Sobol sequence; the first n are the same however many are asked for."""
+    """Draw configurations from a scrambled Sobol sequence. The first n do not depend on the total number."""
     sobol: Any = torch.quasirandom.SobolEngine  # has no types
     points = sobol(5, scramble=True, seed=settings.seed).draw(settings.configurations)
     return [_values(settings, point) for point in points.tolist()]
@@ -143,13 +143,13 @@ def _values(settings: Settings, point: list[float]) -> dict[str, Any]:
 
 
 def collect(settings: Settings, path: Path) -> dict[str, Any]:
-    """Train everything and write `path` after each training that came to an end.
+    """Train all configurations and write `path` after each finished training; return what was written.
 
-    Trainings under way at `seconds_limit` are given up and leave nothing behind.
+    At `seconds_limit`, unfinished trainings are stopped and not recorded.
     """
     began = time.time()
     deadline = began + settings.seconds_limit if settings.seconds_limit else None
-    data.prepare(settings.source(), settings.cache_dir)  # decoded once, before anybody needs it
+    data.prepare(settings.source(), settings.cache_dir)  # decoded once, before the processes start
     report: dict[str, Any] = {
         "environment": environment(),
         "settings": asdict(settings),
@@ -159,7 +159,9 @@ def collect(settings: Settings, path: Path) -> dict[str, Any]:
     }
     for done in _trained(settings, deadline):
         if done is not None:
-            report["configurations"] = sorted([*report["configurations"], done], key=lambda one: one["number"])
+            report["configurations"] = sorted(
+                [*report["configurations"], done], key=lambda configuration: configuration["number"]
+            )
         report["unfinished"] = settings.configurations - len(report["configurations"])
         report["seconds"] = time.time() - began
         _write(path, report)
@@ -167,7 +169,7 @@ def collect(settings: Settings, path: Path) -> dict[str, Any]:
 
 
 def _trained(settings: Settings, deadline: float | None) -> Iterator[dict[str, Any] | None]:
-    """Every configuration's record as it ends, None for one that was given up."""
+    """Yield the record of each configuration when it ends, or None if the time limit stopped it."""
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
     with ProcessPoolExecutor(settings.jobs, mp_context=context) as pool:
         futures: list[Future[dict[str, Any] | None]] = [
@@ -178,7 +180,7 @@ def _trained(settings: Settings, deadline: float | None) -> Iterator[dict[str, A
 
 
 def _train(settings: Settings, number: int, values: Mapping[str, Any], deadline: float | None) -> dict[str, Any] | None:
-    """Train one configuration to its end; None where the deadline comes first."""
+    """Train one configuration; return its record, or None if the deadline comes first."""
     if deadline and time.time() > deadline:
         return None
     context = Context(

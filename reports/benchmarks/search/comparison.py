@@ -66,11 +66,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _task_names(wanted: str, surrogate: Surrogate) -> list[str]:
-    known = surrogate.tasks()
-    names = {"dev": list(DEVELOPMENT), "all": known}.get(wanted, wanted.replace(",", " ").split())
-    unknown = [name for name in names if name not in known]
+    all_tasks = surrogate.tasks()
+    names = {"dev": list(DEVELOPMENT), "all": all_tasks}.get(wanted, wanted.replace(",", " ").split())
+    unknown = [name for name in names if name not in all_tasks]
     if unknown or not names:
-        raise SystemExit(f"no such task: {', '.join(unknown) or wanted!r}; there are {', '.join(known)}")
+        raise SystemExit(f"no such task: {', '.join(unknown) or wanted!r}; there are {', '.join(all_tasks)}")
     return names
 
 
@@ -136,26 +136,25 @@ def table(summaries: Sequence[Summary], many: Mapping[str, float], tasks: Sequen
         "| policy | 20 % | 50 % | 100 % | final minus random | at stock's final by | trials | suggestion | at 1,000 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for one in summaries:
-        difference = one.versus_baseline
-        reached = "-" if one.reaches_stock_at is None else f"{one.reaches_stock_at:.0%}"
+    for summary in summaries:
+        difference = summary.versus_baseline
+        reached = "-" if summary.reaches_stock_at is None else f"{summary.reaches_stock_at:.0%}"
         lines.append(
-            f"| {one.policy} | "
-            + " | ".join(map(str, one.regret.values()))
-            + f" | {difference.overall if difference else '-'} | {reached} | {one.trials:.0f}"
-            + f" | {1e3 * one.suggestion_seconds:.1f} ms"
-            + (f" | {1e3 * many[one.policy]:.0f} ms |" if one.policy in many else " | - |")
+            f"| {summary.policy} | "
+            + " | ".join(map(str, summary.regret.values()))
+            + f" | {difference.overall if difference else '-'} | {reached} | {summary.trials:.0f}"
+            + f" | {1e3 * summary.suggestion_seconds:.1f} ms"
+            + (f" | {1e3 * many[summary.policy]:.0f} ms |" if summary.policy in many else " | - |")
         )
-    lines += ["", f"| final regret by task | {' | '.join(one.policy for one in summaries)} |"]
+    lines += ["", f"| final regret by task | {' | '.join(summary.policy for summary in summaries)} |"]
     lines.append("|---|" + "---|" * len(summaries))
-    lines += [f"| {task} | {' | '.join(f'{one.by_task[task]:.3f}' for one in summaries)} |" for task in tasks]
+    lines += [f"| {task} | {' | '.join(f'{summary.by_task[task]:.3f}' for summary in summaries)} |" for task in tasks]
     lines.append("")
-    for one in summaries:
-        if one.versus_baseline is not None:
-            worse = one.versus_baseline.worse_tasks()
-            lines.append(
-                f"- {one.policy}: worse than random by more than two standard errors on {', '.join(worse) or 'no task'}"
-            )
+    for summary in summaries:
+        if summary.versus_baseline is not None:
+            worse = summary.versus_baseline.worse_tasks()
+            tasks_named = ", ".join(worse) or "no task"
+            lines.append(f"- {summary.policy}: worse than random by more than two standard errors on {tasks_named}")
     return "\n".join(lines)
 
 
@@ -166,14 +165,15 @@ def _record(
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     policies = {}
-    for one in summaries:
-        policies[one.policy] = {
-            **asdict(one),
-            "curve": one.curve.round(5).tolist(),
-            "curve_error": one.curve_error.round(5).tolist(),
-            "suggestion_seconds_at_1000_trials": many.get(one.policy),
+    for summary in summaries:
+        policies[summary.policy] = {
+            **asdict(summary),
+            "curve": summary.curve.round(5).tolist(),
+            "curve_error": summary.curve_error.round(5).tolist(),
+            "suggestion_seconds_at_1000_trials": many.get(summary.policy),
             "final_regrets": {
-                task: [round(run.regret_at(1.0), 5) for run in of_task] for task, of_task in runs[one.policy].items()
+                task: [round(run.regret_at(1.0), 5) for run in of_task]
+                for task, of_task in runs[summary.policy].items()
             },
         }
     return {
@@ -190,9 +190,9 @@ def plot(summaries: Sequence[Summary], path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for one in summaries:
-        (line,) = axes.plot(100 * SHARES, one.curve, label=one.policy)
-        low, high = one.curve - one.curve_error, one.curve + one.curve_error
+    for summary in summaries:
+        (line,) = axes.plot(100 * SHARES, summary.curve, label=summary.policy)
+        low, high = summary.curve - summary.curve_error, summary.curve + summary.curve_error
         axes.fill_between(100 * SHARES, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set(xlabel="share of the budget, %", ylabel="mean normalised regret", xlim=(0, 100), ylim=(0, None))
     axes.grid(alpha=0.3)

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, default=1000)
     options = parser.parse_args(arguments)
     spec = load_spec(options.spec)
-    conditional = sum(bool(one.when) for one in spec.space.values())
+    conditional = sum(bool(parameter.when) for parameter in spec.space.values())
     print(f"{spec.study}: {len(spec.space)} parameters, {conditional} of them conditional; {options.trials} trials\n")
     print("| policy | median | greatest |\n|---|---|---|")
     storage = filled(spec, options.trials)

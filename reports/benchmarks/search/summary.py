@@ -39,7 +39,11 @@ class Difference:
 
     def worse_tasks(self) -> list[str]:
         """Tasks on which the policy is worse by more than two standard errors."""
-        return [task for task, one in self.by_task.items() if one.mean > 2 * one.error and one.mean > 0]
+        return [
+            task
+            for task, difference in self.by_task.items()
+            if difference.mean > 2 * difference.error and difference.mean > 0
+        ]
 
 
 @dataclass(frozen=True)

@@ -123,14 +123,14 @@ def earlier(task: Any, seed: int) -> list[optuna.trial.FrozenTrial]:
 
 def warm(search: OwnSearch, trials: Sequence[optuna.trial.FrozenTrial], *, history: bool) -> None:
     """Give a search the best complete configurations of earlier trials to begin with, and their results."""
-    complete = [one for one in trials if one.state == optuna.trial.TrialState.COMPLETE]
-    for one in sorted(complete, key=lambda one: -(one.value or 0.0))[:ENQUEUED]:
-        search.study.enqueue_trial(one.params)
+    complete = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    for trial in sorted(complete, key=lambda trial: -(trial.value or 0.0))[:ENQUEUED]:
+        search.study.enqueue_trial(trial.params)
     past = []
-    for one in trials:
-        curve = {epoch: one.intermediate_values[epoch] for epoch in telling(sorted(one.intermediate_values))}
+    for trial in trials:
+        curve = {epoch: trial.intermediate_values[epoch] for epoch in telling(sorted(trial.intermediate_values))}
         if curve:
-            past.append(Past("earlier", one.number, one.params, EPOCHS, curve))
+            past.append(Past("earlier", trial.number, trial.params, EPOCHS, curve))
     if history:
         search.study.set_user_attr(TRANSFER_KEY, Transfer(history=tuple(past)).to_json())
 

@@ -68,11 +68,11 @@ def configuration(options: argparse.Namespace) -> TrialConfig:
 
 def figure(epochs: Sequence[EpochMetrics], title: str) -> Plot:
     """Validation accuracy and losses over epochs, stages marked."""
-    numbers = [float(one.epoch) for one in epochs]
+    numbers = [float(metrics.epoch) for metrics in epochs]
     starts = [
-        Rule(one.epoch - 0.5, f"{one.image_size} px")
-        for before, one in zip([None, *epochs], epochs, strict=False)
-        if before is None or before.stage != one.stage
+        Rule(metrics.epoch - 0.5, f"{metrics.image_size} px")
+        for before, metrics in zip([None, *epochs], epochs, strict=False)
+        if before is None or before.stage != metrics.stage
     ]
 
     def line(name: str, values: Sequence[float | None], color: str) -> Lines:
@@ -82,8 +82,8 @@ def figure(epochs: Sequence[EpochMetrics], title: str) -> Plot:
         x=Axis("epoch"),
         y=Axis("validation accuracy, %"),
         marks=(
-            line("averaged weights (EMA)", [100 * (one.val_accuracy_ema or 0) for one in epochs], palette.BLUE),
-            line("raw weights", [100 * (one.val_accuracy_raw or 0) for one in epochs], palette.ORANGE),
+            line("averaged weights (EMA)", [100 * (metrics.val_accuracy_ema or 0) for metrics in epochs], palette.BLUE),
+            line("raw weights", [100 * (metrics.val_accuracy_raw or 0) for metrics in epochs], palette.ORANGE),
         ),
         rules=starts,
     )
@@ -91,8 +91,10 @@ def figure(epochs: Sequence[EpochMetrics], title: str) -> Plot:
         x=Axis("epoch"),
         y=Axis("cross-entropy, nats"),
         marks=(
-            line("training, with mixup and smoothed labels", [one.train_loss for one in epochs], palette.PURPLE),
-            line("validation", [one.val_loss for one in epochs], palette.BLUE),
+            line(
+                "training, with mixup and smoothed labels", [metrics.train_loss for metrics in epochs], palette.PURPLE
+            ),
+            line("validation", [metrics.val_loss for metrics in epochs], palette.BLUE),
         ),
         rules=starts,
     )
@@ -108,12 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         data.prepare(config.data, cache)
         context = Context(seed=0, checkpoints=DirectoryStore(f"{scratch}/run"), device=options.device, cache_dir=cache)
         started = time.perf_counter()
-        for one in finetune.train(config, context):
-            epochs.append(one)
+        for metrics in finetune.train(config, context):
+            epochs.append(metrics)
             print(
-                f"epoch {one.epoch:3} {one.image_size:4} px  loss {one.train_loss:.3f}  validation {one.val_loss:.3f}  "
-                f"raw {100 * (one.val_accuracy_raw or 0):.2f} %  EMA {100 * (one.val_accuracy_ema or 0):.2f} %  "
-                f"{one.images_per_second:,.0f} images/s",
+                f"epoch {metrics.epoch:3} {metrics.image_size:4} px  loss {metrics.train_loss:.3f}  validation "
+                f"{metrics.val_loss:.3f}  raw {100 * (metrics.val_accuracy_raw or 0):.2f} %  EMA "
+                f"{100 * (metrics.val_accuracy_ema or 0):.2f} %  {metrics.images_per_second:,.0f} images/s",
                 file=sys.stderr,
             )
         seconds = time.perf_counter() - started
@@ -124,7 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "environment": conditions,
             "config": asdict(config) | {"data": asdict(config.data) | {"root": "data"}},
             "seconds": seconds,
-            "epochs": [{key: value for key, value in asdict(one).items() if value is not None} for one in epochs],
+            "epochs": [
+                {key: value for key, value in asdict(metrics).items() if value is not None} for metrics in epochs
+            ],
         }
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         title = f"{options.model} from random weights, {conditions['gpu'] or 'CPU'}, {seconds:.0f} s"

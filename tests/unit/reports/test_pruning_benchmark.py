@@ -140,6 +140,9 @@ def test_the_findings_are_written_with_their_conditions(tmp_path) -> None:
     text = (tmp_path / "found.md").read_text()
     assert "4 configurations of test_efficientnet" in text
     assert "Measured on a GPU" in text
-    assert "3 were cut off" in text
-    assert "Too few configurations for a finding: 4" in text
+    assert "3 were not finished" in text
+    assert "Too few configurations for a conclusion: 4" in text
     assert (tmp_path / "found.png").stat().st_size > 10_000
+    (tmp_path / "found.md").write_text(text + "\n## Conclusions\n\nBy hand.\n")
+    assert rungs.main(["analyse", str(source)]) == 0
+    assert (tmp_path / "found.md").read_text() == text + "\n## Conclusions\n\nBy hand.\n"
