@@ -12,10 +12,16 @@ from hpo.redact import redact
 
 def close(word: str, known: Iterable[str]) -> str | None:
     """`did you mean ...?` with the nearest of `known`, or None where none is near."""
+    best = nearest(word, known)
+    return f"did you mean {best}?" if best else None
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The most similar of `known`, or None if none is similar."""
     if len(word) > 100:  # comparing is quadratic in the length, and nobody means a word that long
         return None
     best = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return f"did you mean {best[0]}?" if best else None
+    return best[0] if best else None
 
 
 def show(value: Any) -> str:

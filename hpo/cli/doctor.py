@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from hpo.errors import HpoError
 from hpo.home import Home
 from hpo.redact import redact
+from hpo.spec.study import Ray
 from trainers.api import DataConfig, DataError, ModelConfig, WeightsError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _cuda() -> Finding:
 
 def _ray() -> Finding:
     """Starts the Ray of this machine, or joins the cluster that RAY_ADDRESS names."""
-    place = os.environ.get("RAY_ADDRESS") or "this machine"
+    place = Ray().cluster() or "this machine"
     try:
         command = [sys.executable, "-m", "hpo.driver.ray_backend.probe"]
         probe = subprocess.run(command, capture_output=True, text=True, timeout=RAY_START_S, check=True)

@@ -52,14 +52,12 @@ def schema(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a reference in Markdown, for people.")] = False,
 ) -> None:
     """Print the JSON Schema of specifications, for editors."""
+    from hpo.validation.schema import json_schema, markdown
+
     if as_markdown:
-        from hpo.validation.schema import markdown
-
         print(markdown(), end="")
-        return
-    from hpo.validation.loader import json_schema
-
-    print(json.dumps(json_schema(), indent=2))
+    else:
+        print(json.dumps(json_schema(), indent=2))
 
 
 def doctor(

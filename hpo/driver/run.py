@@ -23,7 +23,7 @@ from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_existing, open_if_there, open_storage
 from hpo.ledger.writer import Ledger
 from hpo.search.samplers import study_sampler
-from hpo.spec.paths import anchor
+from hpo.spec.paths import with_absolute_paths
 from hpo.spec.study import Spec
 from hpo.tracking.study_run import Figures
 
@@ -42,7 +42,7 @@ def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, v
         DataError, WeightsError: the data set or the pretrained weights are missing or damaged; nothing was recorded.
         NoTrialSucceeded, InfrastructureError, Interrupted: see `hpo.driver.session.drive`.
     """
-    spec = anchor(spec)
+    spec = with_absolute_paths(spec)
     name, url = spec.study, spec.storage.ledger or home.ledger_url
     lease = Lease.here(str(home.study(name)))
     with guard(NOTHING_RECORDED, lease) as signals, new_study_folder(home, name, lease) as folder:

@@ -10,12 +10,12 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import search_spaces
 from hpo.errors import UsageError
-from hpo.home import NAME, Home
+from hpo.files import sqlite_file
+from hpo.home import Home
 from hpo.ledger.reader import load_study, study_names
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
@@ -23,7 +23,7 @@ from hpo.ledger.transfer import Past, Source, Transfer, telling
 from hpo.spec.configure import configure
 from hpo.spec.corners import describe
 from hpo.spec.parameters import CategoricalParameter, Choice, FloatParameter, Parameter, close_to, same
-from hpo.spec.paths import SQLITE
+from hpo.spec.paths import names_a_file
 from hpo.spec.study import Spec
 from hpo.validation.loader import load_training
 from hpo.validation.settings import EXTRA
@@ -135,12 +135,13 @@ def _sample(offers: list[_Offer]) -> list[_Offer]:
 
 def _study(name: str, spec: Spec, home: Home) -> StudyRecord | None:
     """The study of that name; None where it is the name of a file or of a shipped recipe."""
-    if Path(name).is_file() or not NAME.fullmatch(name):  # as `hpo.spec.paths` has it
+    if names_a_file(name):
         return None
     known: list[str] = []
     for url in dict.fromkeys(filter(None, (home.ledger_of(name), spec.storage.ledger))):
-        if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).is_file():
-            continue  # opening would make it
+        file = sqlite_file(url)
+        if file is not None and not file.is_file():
+            continue  # opening would create it
         ledger = open_storage(url)
         known += study_names(ledger)
         if name in known:

@@ -101,7 +101,7 @@ def trainings(spec: Spec) -> Iterator[TrainConfig]:
     if isinstance(stages, IntParameter):
         counts = tuple(range(stages.low, stages.high + 1, stages.step))
         parameters[STAGES] = CategoricalParameter(type="categorical", choices=counts, when=stages.when)
-    return (configure(base, corner).train for corner in corners(parameters))
+    return (configure(base, corner).train for corner in corners(parameters).combinations)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,11 +1,11 @@
-"""Which values a parameter can take, and which combinations of them are worth checking."""
+"""The values that a parameter can take, and the combinations of them that are worth checking."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from hpo.spec.parameters import CategoricalParameter, Choice, Condition, FloatParameter, Number, Parameter, is_number
 
@@ -18,10 +18,10 @@ def can_hold(condition: Condition, parameter: Parameter) -> bool:
 
 
 def telling_values(parameter: Parameter, conditions: Iterable[Condition]) -> Sequence[Choice]:
-    """Values of which one passes each combination of `conditions` that any value passes, and both ends.
+    """Both ends of the parameter, and enough values between them to find out what its `conditions` allow.
 
-    The truth of a condition changes at its thresholds only, so the thresholds, their neighbours on the grid
-    or the middles between them, and the ends tell everything.
+    If any value of the parameter passes some of the conditions together, one of these values does too: the truth of a
+    condition changes only at its thresholds, and the result has the thresholds and values on both sides of them.
     """
     if isinstance(parameter, CategoricalParameter):
         return list(parameter.choices)
@@ -45,31 +45,48 @@ def _numbers(condition: Condition) -> list[Number]:
 
 
 def part(space: Mapping[str, Parameter], starts: tuple[str, ...]) -> dict[str, Parameter]:
-    """The parameters whose names start so, and those that decide whether they are active."""
+    """The parameters whose names start with one of `starts`, and those that their conditions depend on."""
     wanted = {name for name in space if name.startswith(starts)}
-    for name in reversed(list(space)):  # conditions only look back
+    for name in reversed(list(space)):  # a condition refers to an earlier parameter
         if name in wanted:
             wanted |= space[name].when.keys()
     return {name: parameter for name, parameter in space.items() if name in wanted}
 
 
-def corners(space: Mapping[str, Parameter]) -> list[dict[str, Choice]]:
-    """Combinations of telling values of active parameters, the ends of every range among them.
+class Corners(NamedTuple):
+    """Corners of a space."""
 
-    Above `MAX_CORNERS` an evenly spaced part of them; then a trial's own check is the last resort.
+    combinations: list[dict[str, Choice]]
+    thinned: bool
+    """Whether there were more than `MAX_CORNERS`, so that only an evenly spaced part of them is here."""
+
+
+def corners(space: Mapping[str, Parameter]) -> Corners:
+    """Combinations of `telling_values` of active parameters, with both ends of every range.
+
+    In a space that has too many of them, each trial's own check is the last resort.
     """
-    partial: list[dict[str, Choice]] = [{}]
+    combinations: list[dict[str, Choice]] = [{}]
+    thinned = False
     for name, parameter in space.items():
         conditions = [other.when[name] for other in space.values() if name in other.when]
         values = telling_values(parameter, conditions)
-        partial = list(
-            itertools.chain.from_iterable(
-                [{**corner, name: value} for value in values] if parameter.is_active(corner) else [corner]
-                for corner in partial
-            )
-        )
-        partial = partial[:: len(partial) // MAX_CORNERS + 1]
-    return partial
+        extended = [longer for corner in combinations for longer in _extended(corner, name, parameter, values)]
+        interval = len(extended) // MAX_CORNERS + 1
+        thinned = thinned or interval > 1
+        combinations = extended[::interval]
+    return Corners(combinations, thinned)
+
+
+def _extended(
+    corner: dict[str, Choice], name: str, parameter: Parameter, values: Sequence[Choice]
+) -> Iterator[dict[str, Choice]]:
+    """`corner` with each value of the parameter; unchanged if the parameter is not active there."""
+    if not parameter.is_active(corner):
+        yield corner
+        return
+    for value in values:
+        yield {**corner, name: value}
 
 
 def describe(parameter: Parameter) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -13,6 +14,8 @@ from hpo.spec.yaml_writer import dump
 from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
 
 IMPORT_PATH = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
+LOCAL = "local"
+"""What Ray calls a new Ray on this machine."""
 SHIPPED_TRAINER = "trainers.finetune:train"
 DATABASE_URL = r"^[a-z][a-z0-9_]*(\+[a-z][a-z0-9_]*)?://\S*$"
 LABEL = r"^[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,59}$"
@@ -103,6 +106,11 @@ class Ray(Section):
 
     address: str | None = None
     """Address of an existing Ray cluster; null: `RAY_ADDRESS` if set, else a Ray on this machine."""
+
+    def cluster(self) -> str | None:
+        """Address of the cluster that runs the trials, by the setting or by `RAY_ADDRESS`; None: this machine."""
+        address = self.address or os.environ.get("RAY_ADDRESS") or LOCAL
+        return None if address == LOCAL else address
 
 
 class Storage(Section):

@@ -1,4 +1,4 @@
-"""Plain data as YAML text that a person can read and every YAML parser reads alike."""
+"""Plain data as YAML text that people can read and that every YAML parser reads in the same way."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.representer import SafeRepresenter
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./@+-]*( [A-Za-z0-9_./@+-]+)*")
-
-
 _WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}  # YAML 1.1 reads "yes" as a boolean
 
 
 def dump(data: dict[str, Any]) -> str:
-    """Plain data as YAML in block style, keys in order; `read` gives equal data back."""
+    """Plain data as YAML in block style, keys in order; `hpo.validation.yaml_reader.read` gives equal data back."""
     yaml: Any = YAML(typ="safe", pure=True)  # its attributes are typed by their defaults, None
     yaml.default_flow_style = False
     yaml.allow_unicode = True
@@ -30,10 +28,13 @@ def dump(data: dict[str, Any]) -> str:
 
 class _Representer(SafeRepresenter):
     def ignore_aliases(self, data: Any) -> bool:
-        """Equal objects are written out each time: `read` refuses aliases."""
+        """Write equal objects out each time: the reader refuses aliases."""
         return True
 
     def represent_text(self, text: str) -> Any:
-        """Everything but plain ASCII words that are text to every YAML version is quoted."""
+        """Quote everything but plain ASCII words that are text in every YAML version."""
         plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_Representer.add_representer(str, _Representer.represent_text)

@@ -1,45 +1,34 @@
-"""A study's specification, from YAML text and overrides to a validated, frozen model.
+"""A study or a training, from YAML text and overrides to a validated, frozen model.
 
     spec = load_spec("cifar10", ["train.epochs=20"])
 
-Every broken rule is reported at once, as a `SpecificationError` that holds `Problem`s with line, path,
-value and rule; no other exception leaves these functions, whatever the text holds.
+A `SpecificationError` reports all broken rules at once, as `Problem`s with line, path, value and rule. These functions
+raise no other exception, whatever the text contains.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import search_spaces
 from hpo.spec.study import Spec
-from hpo.spec.training import Provenance, Training
+from hpo.spec.training import Training
 from hpo.text import close
 from hpo.validation.checks import study_problems, training_problems
 from hpo.validation.machine_checks import study_machine_problems, training_machine_problems
 from hpo.validation.overrides import apply
-from hpo.validation.partial import draft
-from hpo.validation.problems import Problem, SpecificationError, format_problems
-from hpo.validation.schema import json_schema, training_schema
+from hpo.validation.partial import Model, PartialModel, partial_model
+from hpo.validation.problems import Problem, SpecificationError
 from hpo.validation.yaml_reader import MAX_BYTES, read
 
-__all__ = [
-    "Provenance",
-    "Spec",
-    "Training",
-    "format_problems",
-    "json_schema",
-    "load_spec",
-    "load_training",
-    "parse_spec",
-    "parse_training",
-    "training_schema",
-]
+Check: TypeAlias = Callable[[PartialModel[Model], Model], Iterable[Problem]]
 
 
 def load_spec(source: str, overrides: Sequence[str] = ()) -> Spec:
-    """The study in a YAML file, or the shipped one of that name, with `dotted.key=value` laid over it.
+    """The study in a YAML file, or the shipped study of that name, with overrides `dotted.key=value`.
 
     Raises SpecificationError with all problems.
     """
@@ -47,20 +36,9 @@ def load_spec(source: str, overrides: Sequence[str] = ()) -> Spec:
 
 
 def parse_spec(text: str, source: str, overrides: Sequence[str] = ()) -> Spec:
-    """The study in a YAML text; `source` is what error messages call it. Raises SpecificationError."""
-    document = read(text)
-    apply(document, overrides)
-    found = draft(document, Spec, {"study": "study", "space": {}})
-    problems = found.problems
-    if found.model is not None:
-        problems = [
-            *problems,
-            *study_problems(found, found.model),
-            *study_machine_problems(found, found.model),
-        ]
-        if not problems:
-            return found.model
-    raise SpecificationError(problems, source)
+    """The study in a YAML text; error messages call the text `source`. Raises SpecificationError."""
+    checks = (study_problems, study_machine_problems)
+    return _parse(text, source, overrides, Spec, {"study": "study", "space": {}}, checks)
 
 
 def load_training(source: str, overrides: Sequence[str] = ()) -> Training:
@@ -72,34 +50,42 @@ def load_training(source: str, overrides: Sequence[str] = ()) -> Training:
 
 
 def parse_training(text: str, source: str, overrides: Sequence[str] = ()) -> Training:
-    """The training in a YAML text; `source` is what error messages call it. Raises SpecificationError."""
+    """The training in a YAML text; error messages call the text `source`. Raises SpecificationError."""
+    return _parse(text, source, overrides, Training, {}, (training_problems, training_machine_problems))
+
+
+def _parse(
+    text: str,
+    source: str,
+    overrides: Sequence[str],
+    model: type[Model],
+    placeholders: Mapping[str, Any],
+    checks: Sequence[Check[Model]],
+) -> Model:
     document = read(text)
     apply(document, overrides)
-    found = draft(document, Training, {})
-    problems = found.problems
-    if found.model is not None:
-        problems = [
-            *problems,
-            *training_problems(found, found.model),
-            *training_machine_problems(found, found.model),
-        ]
+    partial = partial_model(document, model, placeholders)
+    problems = list(partial.problems)
+    if partial.model is not None:
+        for check in checks:
+            problems += check(partial, partial.model)
         if not problems:
-            return found.model
+            return partial.model
     raise SpecificationError(problems, source)
 
 
 def _text(source: str, shipped: Mapping[str, Path]) -> str:
-    """The text of a file, or of the shipped file of that name where no file is called so."""
+    """The text of the file `source`, else of the shipped file of that name."""
     try:
         path = Path(source) if os.path.exists(source) else shipped.get(source, Path(source))
         if not path.is_file():
-            what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
-            hint = close(source, shipped) or f"shipped: {', '.join(shipped)}"
+            what = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
+            hint = close(source, shipped) or f"shipped with hpo: {', '.join(shipped)}"
             raise SpecificationError([Problem(None, "", None, what, hint)], source)
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            rule = f"is larger than {MAX_BYTES // 1024} KiB, which no specification needs"
+            rule = f"is larger than {MAX_BYTES // 1024} KiB, the limit for a specification"
             raise SpecificationError([Problem(None, "", None, rule)], source)
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""pydantic's errors in the words of this tool: what the value must be, and what was probably meant."""
+"""pydantic's errors in the words of this tool: the rule that a value breaks, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pydantic import BaseModel, ValidationError
 
 from hpo.home import NAME
 from hpo.spec.study import DATABASE_URL, IMPORT_PATH, LABEL
-from hpo.text import close
+from hpo.text import close, nearest
+from hpo.validation.problems import UNKNOWN_KEY
 from hpo.validation.settings import adapter, all_paths, known_keys
-from hpo.validation.yaml_reader import Path, resolve
+from hpo.validation.yaml_reader import Path, dotted, resolve
 
 PATTERNS = {
-    NAME.pattern: "1 to 64 letters, digits, _ and -, beginning with a letter or digit: it names a folder",
+    NAME.pattern: "1 to 64 letters, digits, _ and -, starting with a letter or digit, because it names a folder",
     IMPORT_PATH: "module:function, e.g. trainers.finetune:train",
     LABEL: "one line of 1 to 60 characters",
     DATABASE_URL: "an SQLAlchemy URL, e.g. sqlite:///studies.db",
@@ -40,24 +41,24 @@ _PHRASES = {
 
 
 def rule_and_hint(model: type[BaseModel], path: Path, value: Any, errors: Sequence[Any]) -> tuple[str, str | None]:
-    """The rule that the value at `path` breaks, in words, and a remedy; `errors` are pydantic's for it."""
+    """The rule that the value at `path` breaks, and a remedy or None. `errors` are pydantic's errors there."""
     kind = errors[0]["type"]
     if kind == "missing":
         return "is required", None
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return "is no known key", _meant(model, path)
+        return UNKNOWN_KEY, _meant(model, path)
     if kind == "value_error":
         return str(errors[0]["ctx"]["error"]), None
     return f"must be {alternatives(errors)}", _remedy(value, errors)
 
 
 def alternatives(errors: Sequence[Any]) -> str:
-    """What would have been right, the members of a union joined by `or`."""
+    """What the value must be; members of a union are joined by `or`."""
     return " or ".join(dict.fromkeys(_phrase(error) for error in errors))
 
 
 def setting_rule(path: str, value: Any) -> str | None:
-    """What the setting at `path` must be where `value` is none of it; None where `value` is right."""
+    """What the setting at `path` must be; None if `value` is valid for it."""
     try:
         adapter(path).validate_python(value, strict=True)
     except ValidationError as error:
@@ -77,16 +78,14 @@ def _phrase(error: Any) -> str:
 
 
 def _meant(model: type[BaseModel], path: Path) -> str | None:
-    """The key at this place, or of this name elsewhere, that an unknown key was meant to be."""
-    key = str(path[-1])
-    here = close(key, known_keys(model, path[:-1]))
-    if here:
-        return here
-    elsewhere = sorted(known for known in all_paths(model) if known.rpartition(".")[2] == key)
+    """The key that an unknown one was meant to be: a similar key in its section, or the same key in another one."""
+    key, keys = str(path[-1]), known_keys(model, path[:-1])
+    if similar := nearest(key, keys):
+        return f"did you mean {dotted((*path[:-1], similar))}?"
+    elsewhere = sorted(other for other in all_paths(model) if other.rpartition(".")[2] == key)
     if elsewhere:
         return f"did you mean {' or '.join(elsewhere[:3])}?"
-    keys = known_keys(model, path[:-1])
-    return f"known here: {', '.join(keys)}" if 0 < len(keys) <= 12 else None
+    return f"known keys: {', '.join(keys)}" if 0 < len(keys) <= 12 else None
 
 
 def _remedy(value: Any, errors: Sequence[Any]) -> str | None:
@@ -103,7 +102,7 @@ def _remedy(value: Any, errors: Sequence[Any]) -> str | None:
             return f"did you mean postgresql{value.removeprefix('postgres')}?"
         return close(value, words)
     if value is None:
-        return "leave the key out for its default"
+        return "remove the key to use its default"
     if isinstance(value, float) and value.is_integer() and kinds & {"int_type", "int_from_float"}:
         return f"write {value:.0f}"
     return None

@@ -1,4 +1,4 @@
-"""`dotted.key=value` on the command line, laid over a document before it is validated."""
+"""`dotted.key=value` on the command line, set in a document before it is validated."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hpo.validation.yaml_reader import Document, Path, dotted, read
 
 
 def apply(document: Document, overrides: Sequence[str]) -> None:
-    """Set each override in `document.data`; what cannot be set goes to `document.problems`.
+    """Set each override in `document.data`; one that cannot be set is added to `document.problems`.
 
     The value is YAML: `train.epochs=20`, `enqueue=[]`, `space.train.lr={type: float, low: 1e-5, high: 1e-2}`.
-    `space.NAME=null` takes a parameter out of the space.
+    `space.NAME=null` removes a parameter from the space.
     """
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -25,7 +25,7 @@ def apply(document: Document, overrides: Sequence[str]) -> None:
 
 
 def _malformed(override: str) -> Problem:
-    return Problem(None, override, None, "is no override", "write it as dotted.key=value")
+    return Problem(None, override, None, "is not an override", "write KEY=VALUE, e.g. train.epochs=20")
 
 
 def _apply_one(document: Document, key: str, text: str) -> Problem | None:
@@ -36,40 +36,40 @@ def _apply_one(document: Document, key: str, text: str) -> Problem | None:
     if value.problems:
         return Problem(None, key, text, value.problems[0].rule, value.problems[0].hint)
     if not isinstance(document.data, dict):
-        return None  # that is a problem of its own, and will be reported
+        return None  # `partial_model` reports it
     path: Path = ()
-    holder: Any = document.data
+    section: Any = document.data
     while True:
-        part, keys = _next(holder, path, keys)
+        part, keys = _next(section, path, keys)
         path = (*path, part)
         if not keys:
             break
-        if isinstance(holder, dict) and part not in holder:
-            holder[part] = {}
+        if isinstance(section, dict) and part not in section:
+            section[part] = {}
             document.overridden.add(path)
-        holder = holder[part]
-        if not isinstance(holder, dict | list):
-            return Problem(None, key, text, f"cannot be set: {dotted(path)} holds no keys")
-        if isinstance(holder, list) and keys[0] not in map(str, range(len(holder))):
-            hint = f"use a number below {len(holder)}" if holder else None
+        section = section[part]
+        if not isinstance(section, dict | list):
+            return Problem(None, key, text, f"cannot be set: {dotted(path)} is a value, not a section")
+        if isinstance(section, list) and keys[0] not in map(str, range(len(section))):
+            hint = f"items are numbered 0 to {len(section) - 1}" if section else None
             return Problem(None, key, text, f"cannot be set: {dotted(path)} has no item {keys[0]}", hint)
     if value.data is None and path[:1] == ("space",) and len(path) == 2:
-        if path[1] not in holder:
-            return Problem(None, key, text, "is not in the space", close(str(path[1]), holder))
-        del holder[part]
+        if path[1] not in section:
+            return Problem(None, key, text, "is not in the space", close(str(path[1]), section))
+        del section[part]
     else:
-        holder[part] = value.data
+        section[part] = value.data
     _forget_lines(document, path)
     return None
 
 
-def _next(holder: Any, path: Path, keys: list[str]) -> tuple[str | int, list[str]]:
-    """The first part of `keys` in `holder`, and the rest. Names of parameters have dots themselves."""
-    if isinstance(holder, list):
+def _next(section: Any, path: Path, keys: list[str]) -> tuple[str | int, list[str]]:
+    """The key of `section` that `keys` begin with, and the rest of them. Names of parameters contain dots."""
+    if isinstance(section, list):
         return int(keys[0]), keys[1:]
     prefixes = {".".join(keys[:length]): length for length in range(len(keys), 0, -1)}
     for name, length in prefixes.items():
-        if name in holder:
+        if name in section:
             return name, keys[length:]
     if path == ("space",) or path[:1] == ("enqueue",) or path[-1:] == ("when",):
         for name, length in prefixes.items():
@@ -80,8 +80,8 @@ def _next(holder: Any, path: Path, keys: list[str]) -> tuple[str | int, list[str
 
 
 def _forget_lines(document: Document, path: Path) -> None:
-    """What the file had at `path` and below is gone."""
-    for known in [known for known in document.lines if known[: len(path)] == path]:
-        del document.lines[known]
-    document.broken = {known for known in document.broken if known[: len(path)] != path}
+    """Lines and problems at `path` and below belong to the value that was replaced."""
+    for replaced in [place for place in document.lines if place[: len(path)] == path]:
+        del document.lines[replaced]
+    document.broken = {place for place in document.broken if place[: len(path)] != path}
     document.overridden.add(path)

@@ -1,4 +1,4 @@
-"""Problems collected and worded: pydantic's errors as `Problem`s on lines, and the list a person reads."""
+"""The broken rules of a specification, and the error that lists them for people."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from hpo.errors import UsageError
 from hpo.text import printable, show
 
 MAX_SHOWN = 100
+UNKNOWN_KEY = "unknown key"
 
 
 def format_problems(problems: Sequence[Problem], source: str) -> str:
-    """Plain text, three lines per problem at most, ordered by line: where and what, the value, the hint."""
+    """Plain text, one line per problem, ordered by the line in the file: where, what, the rule, the remedy."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     ordered = sorted(problems, key=lambda problem: (problem.line or 0, problem.path))
     blocks = [_format(problem, printable(source)) for problem in ordered[:MAX_SHOWN]]
@@ -24,10 +25,18 @@ def format_problems(problems: Sequence[Problem], source: str) -> str:
 
 def _format(problem: Problem, source: str) -> str:
     where = f"{source}:{problem.line}" if problem.line else "override" if problem.path else source
-    path = f" {printable(problem.path)}:" if problem.path else ""
+    hint = f"; {problem.hint}" if problem.hint else ""
+    return f"  {where}: {printable(_sentence(problem) + hint)}"
+
+
+def _sentence(problem: Problem) -> str:
+    """What is wrong where. The value of an unknown key says nothing."""
+    if problem.rule == UNKNOWN_KEY:
+        return f"{UNKNOWN_KEY} {problem.path}"
+    if not problem.path:
+        return problem.rule
     value = f" (is {show(problem.value)})" if _worth_showing(problem.value) else ""
-    hint = f"\n    {printable(problem.hint)}" if problem.hint else ""
-    return f"  {where}:{path} {printable(problem.rule)}{value}{hint}"
+    return f"{problem.path}: {problem.rule}{value}"
 
 
 def _worth_showing(value: Any) -> bool:
@@ -41,22 +50,22 @@ class Problem:
     line: int | None
     """Line in the file, from 1; None for an override of the command line and for an unreadable file."""
     path: str
-    """Dotted path, e.g. `space.train.lr.low` or `enqueue[0].train.lr`; empty for the file as a whole."""
+    """Dotted path, e.g. `space.train.lr.low` or `enqueue[0].train.lr`; empty for the whole file."""
     value: Any
-    """The value found there; None also where there is none."""
+    """The value at the path; None also if there is no value."""
     rule: str
-    """What it must be, e.g. `must be > 0`."""
+    """The rule that the value breaks, e.g. `must be > 0`."""
     hint: str | None = None
     """`did you mean ...?`, or another remedy."""
 
 
 class SpecificationError(UsageError):
-    """A specification or exported configuration breaks rules. `problems` holds all of them, by line."""
+    """A specification or exported configuration breaks rules; `problems` are all of them."""
 
     def __init__(self, problems: Iterable[Problem], source: str = "specification") -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
         self.source = source
-        """The file, shipped name or other origin of the text, as the person gave it."""
+        """Where the text comes from, e.g. a file or a shipped name, as the person gave it."""
         super().__init__(self.problems, source)
 
     def __str__(self) -> str:

@@ -1,5 +1,4 @@
-"""What a resumed study may change: trials, budgets, concurrency, resources and where it runs; nothing that would
-make its trials incomparable."""
+"""What a resume may change in a study's specification: nothing that makes new trials incomparable with old ones."""
 
 from __future__ import annotations
 
@@ -15,11 +14,11 @@ ALLOWED = ("budget", "concurrency", "resources", "retries", "ray", "tracking", "
 
 
 def revise(recorded: Spec, overrides: Sequence[str]) -> Spec:
-    """The specification to go on with.
+    """The recorded specification with `overrides`, to continue the study with.
 
     Raises:
-        SpecificationError: an override is no valid one.
-        UsageError: one changes what must not; the text is the difference.
+        SpecificationError: an override is invalid.
+        UsageError: an override changes a setting outside `ALLOWED`; the text lists the changes.
     """
     if not overrides:
         return recorded
@@ -28,8 +27,8 @@ def revise(recorded: Spec, overrides: Sequence[str]) -> Spec:
     refused = [line for path, line in differences if path.split(".")[0] not in ALLOWED]
     if refused:
         raise UsageError(
-            "a study that is resumed must stay comparable with its own trials; only "
-            f"{', '.join(ALLOWED)} may change. Refused:\n" + "\n".join(f"  {redact(line)}" for line in refused)
+            "new trials must stay comparable with the study's earlier ones, so a resume may change only "
+            f"{', '.join(ALLOWED)}. Refused:\n" + "\n".join(f"  {redact(line)}" for line in refused)
         )
     return revised
 
@@ -38,8 +37,8 @@ def _differences(old: Any, new: Any, path: str) -> list[tuple[str, str]]:
     if isinstance(old, dict) and isinstance(new, dict):
         keys = list(dict.fromkeys([*old, *new]))
         return [
-            found
+            difference
             for key in keys
-            for found in _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+            for difference in _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
         ]
     return [] if old == new else [(path, f"{path}: {old!r} -> {new!r}")]

@@ -1,7 +1,6 @@
-"""What may be written where: the keys of every section and the settings that a space can search.
+"""The keys of every section, and the settings that a space can search.
 
-Everything is read from the models' own annotations, so a new field is searchable and suggested without a
-change here.
+All of it is read from the models' annotations, so a new field is searchable and suggested without a change here.
 """
 
 from __future__ import annotations
@@ -21,30 +20,30 @@ EXTRA = "extra."
 
 @functools.lru_cache(maxsize=1)
 def settings() -> dict[str, Any]:
-    """Annotation of every single setting of `TrialConfig` by dotted path; `extra` has none of its own."""
+    """Annotation of every setting of `TrialConfig` by dotted path, without `extra`, whose keys are free."""
     return dict(_leaves(TrialConfig, ""))
 
 
 def _leaves(section: type, prefix: str) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+    leaves: list[tuple[str, Any]] = []
     for name, hint in _members(section).items():
         path = f"{prefix}{name}"
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            found += _leaves(hint, f"{path}.")
+            leaves += _leaves(hint, f"{path}.")
         elif typing.get_origin(hint) is not dict:
-            found.append((path, hint))
-    return found
+            leaves.append((path, hint))
+    return leaves
 
 
 @functools.lru_cache(maxsize=256)
 def adapter(path: str) -> TypeAdapter[Any]:
-    """Validates one value of a setting. Raises KeyError where `path` is none."""
+    """A validator of the setting's values. Raises KeyError if `path` is not a setting."""
     hint: Any = bool | int | float | str if path.startswith(EXTRA) else settings()[path]
     return TypeAdapter(hint)
 
 
 def known_keys(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    """Keys that `model` knows in the mapping at `path`; none where keys are free."""
+    """Keys of the section at `path` of `model`; empty if keys are free there."""
     kinds = [model]
     for part in path:
         kinds = [below for kind in kinds for below in _below(kind, part)]
@@ -58,16 +57,16 @@ def all_paths(model: type[BaseModel]) -> frozenset[str]:
 
 
 def _paths(kind: Any, prefix: str) -> list[str]:
-    found: list[str] = []
+    paths: list[str] = []
     for name, hint in _members(kind).items():
-        found.append(f"{prefix}{name}")
+        paths.append(f"{prefix}{name}")
         for below in _plain(hint):
-            found += _paths(below, f"{prefix}{name}.")
-    return found
+            paths += _paths(below, f"{prefix}{name}.")
+    return paths
 
 
 def _members(kind: Any) -> dict[str, Any]:
-    """Keys and annotations of a model or dataclass; empty for everything else."""
+    """Keys and annotations of a model or dataclass; empty for other types."""
     if not isinstance(kind, type):
         return {}
     if issubclass(kind, BaseModel):
@@ -88,10 +87,10 @@ def _below(kind: Any, part: str | int) -> list[Any]:
 
 
 def _plain(hint: Any) -> list[Any]:
-    """The types that an annotation admits, without wrappers."""
+    """The types that an annotation allows, without `Annotated` and unions."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return _plain(arguments[0])
     if origin in (Union, types.UnionType):
-        return [plain for one in arguments for plain in _plain(one)]
+        return [plain for argument in arguments for plain in _plain(argument)]
     return [hint]

@@ -1,8 +1,9 @@
-"""YAML text to plain data with line numbers, and back. YAML 1.2, and deliberately less than all of it.
+"""YAML 1.2 text to plain data with line numbers.
 
-The parser's events are read directly instead of constructing objects, because that keeps the line of every
-key, shows both of two equal keys, and refuses what only hostile files need: tags, anchors, aliases, deep
-nesting, infinities, integers beyond 64 bits.
+The reader works on the parser's events instead of constructed objects. Events keep the line of every key and show both
+of two equal keys. They also show what a specification never needs and the reader refuses: tags, anchors, aliases, deep
+nesting, infinities, integers beyond 64 bits. (ruamel's `compose` is no replacement: its nodes do not show whether a tag
+was written, and it stops at an alias.)
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from hpo.spec.yaml_writer import _Representer
 from hpo.text import first_line, shorten
 from hpo.validation.problems import Problem
 
@@ -34,7 +34,7 @@ Path: TypeAlias = "tuple[str | int, ...]"
 MAX_BYTES = 128 * 1024
 MAX_DEPTH = 20
 
-# Core schema of YAML 1.2.2, section 10.3.2; everything else that is not quoted is text.
+# Core schema of YAML 1.2.2, section 10.3.2. Any other unquoted scalar is text.
 _NULL = re.compile(r"null|Null|NULL|~|")
 _TRUE = re.compile(r"true|True|TRUE")
 _FALSE = re.compile(r"false|False|FALSE")
@@ -47,20 +47,20 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 @dataclass
 class Document:
-    """Plain data (mappings, lists, scalars) and where each part of it stands."""
+    """Plain data (mappings, lists, scalars) and the line of each part."""
 
     data: Any
     lines: dict[Path, int] = field(default_factory=dict)
     """Line of each key or list item, from 1."""
     problems: list[Problem] = field(default_factory=list)
-    """What is wrong with the text as YAML."""
+    """Errors of the text as YAML."""
     broken: set[Path] = field(default_factory=set)
-    """Paths already reported, whose values are missing from `data`."""
+    """Paths that were reported; their values are missing from `data`."""
     overridden: set[Path] = field(default_factory=set)
-    """Paths that the command line set; they have no line."""
+    """Paths that an override set; they have no line."""
 
     def line(self, path: Path) -> int | None:
-        """Line of `path` or of the nearest part around it; None where the command line set it."""
+        """Line of `path` or of the nearest part around it; None if an override set it."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.overridden:
                 return None
@@ -69,7 +69,7 @@ class Document:
         return 1
 
     def get(self, path: Path) -> Any:
-        """The value at `path`; None where there is none."""
+        """The value at `path`; None if there is no value."""
         value = self.data
         for key in path:
             try:
@@ -86,7 +86,7 @@ def dotted(path: Path) -> str:
 
 
 def read(text: str) -> Document:
-    """Parse one document. What is wrong is in the result's `problems`, as far as parsing came."""
+    """Parse one document, as far as it can be parsed. Its `problems` say what is wrong."""
     document = Document(data=None)
     try:
         _Reader(document, _events(text)).read()
@@ -104,16 +104,16 @@ def _events(text: str) -> Iterator[Any]:
         mark = error.problem_mark or error.context_mark
         raise _Stop(mark.line + 1 if mark else 1, f"is not YAML: {error.problem or error.context}") from error
     except Exception as error:
-        # The parser meets strange text with exceptions of many kinds, e.g. OverflowError for "\UFFFFFFFF".
+        # The parser raises exceptions of many kinds for strange text, e.g. OverflowError for "\UFFFFFFFF".
         raise _Stop(1, f"is not YAML: {shorten(first_line(error))}") from error
 
 
 class _Skip(Exception):
-    """The value cannot be used; the problem is recorded."""
+    """The value cannot be used, and its problem is recorded."""
 
 
 class _Stop(Exception):
-    """Nothing after this is worth reading: (line, rule)."""
+    """The rest of the text cannot be read: (line, rule)."""
 
 
 class _Reader:
@@ -127,7 +127,7 @@ class _Reader:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self.report(event, (), None, "holds a second YAML document; a file is one document")
+                    self.report(event, (), None, "contains a second YAML document; a file must have one")
                     return
                 try:
                     self.document.data = self.value(next(self.events), ())
@@ -162,7 +162,7 @@ class _Reader:
             if usable and here in self.document.lines:
                 first = self.document.lines[here]
                 rule = f"is given twice; the first is on line {first}"
-                # The first one stays in use, so `here` is not broken.
+                # The first value stays in use, so `here` is not broken.
                 self.document.problems.append(
                     Problem(event.start_mark.line + 1, dotted(here), None, rule, "remove one")
                 )
@@ -177,15 +177,15 @@ class _Reader:
         return result
 
     def key(self, event: Any, path: Path) -> tuple[str, bool]:
-        """The key's text, and whether it is fit for one."""
+        """The key's text, and whether it is usable as a key."""
         if isinstance(event, MappingStartEvent | SequenceStartEvent):
-            raise _Stop(event.start_mark.line + 1, "a key is a collection; keys are plain text")
+            raise _Stop(event.start_mark.line + 1, "a key is a list or mapping; keys must be plain text")
         if isinstance(event, ScalarEvent) and event.anchor is None and event.tag is None and _is_text(event.value):
             value = event.value if event.style else resolve(event.value)
             if isinstance(value, str):
                 return value, True
         shown = ascii(getattr(event, "value", event.anchor))[1:-1]
-        self.report(event, (*path, shown), shown, "keys are plain text", "put the key in quotes")
+        self.report(event, (*path, shown), shown, "keys must be plain text", "put the key in quotes")
         return shown, False
 
     def sequence(self, path: Path) -> list[Any]:
@@ -201,7 +201,7 @@ class _Reader:
 
     def scalar(self, event: Any, path: Path) -> Any:
         if not _is_text(event.value):
-            self.report(event, path, event.value, "holds half of a surrogate pair, which is no character")
+            self.report(event, path, event.value, "contains half of a surrogate pair, which is not a character")
             raise _Skip
         if event.style:  # quoted or block text
             return str(event.value)
@@ -210,7 +210,7 @@ class _Reader:
             self.report(event, path, event.value, "must be a finite number")
             raise _Skip
         if type(value) is int and not -(2**63) <= value < 2**63:
-            self.report(event, path, shorten(event.value), "must fit 64 bits")
+            self.report(event, path, shorten(event.value), "must fit into 64 bits")
             raise _Skip
         return value
 
@@ -226,7 +226,7 @@ def _is_text(text: str) -> bool:
 def resolve(text: str) -> Any:
     """The value of an unquoted scalar."""
     if _INT.fullmatch(text):
-        return int(text) if len(text) < 40 else 2**64  # the exact value matters to nobody; int() refuses some
+        return int(text) if len(text) < 40 else 2**64  # too large in any case; int() refuses very long texts
     if _OCTAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text):
         return int(text, 0)
     if _FLOAT.fullmatch(text):
@@ -237,6 +237,3 @@ def resolve(text: str) -> Any:
         if pattern.fullmatch(text):
             return value
     return text
-
-
-_Representer.add_representer(str, _Representer.represent_text)

@@ -30,7 +30,7 @@ from hpo.search.samplers import draw, study_sampler
 from hpo.spec.configure import configure
 from hpo.spec.corners import corners
 from hpo.spec.parameters import Choice
-from hpo.spec.paths import anchor
+from hpo.spec.paths import with_absolute_paths
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.text import duration, short_names, size
 from trainers import schedule
@@ -51,7 +51,7 @@ def rehearse(spec: Spec, home: Home) -> Iterator[RenderableType]:
         UsageError: no machine has what a trial asks for.
         TrainerError: data cannot be had, or a training step does not fit in memory.
     """
-    spec = anchor(spec)
+    spec = with_absolute_paths(spec)
     yield _title("Resolved specification")
     yield redact(spec.to_yaml()).rstrip()
     with tempfile.TemporaryDirectory(prefix="hpo-dry-run-") as scratch:
@@ -67,7 +67,7 @@ def rehearse(spec: Spec, home: Home) -> Iterator[RenderableType]:
         for warning in advice(spec):
             yield Text(f"warning: {warning}")
         slots = survey(spec, home)
-        yield _title("This machine" if spec.ray.address is None else f"Cluster {spec.ray.address}")
+        yield _title(f"Cluster {cluster}" if (cluster := spec.ray.cluster()) else "This machine")
         each = f"{slots.cpus:g} CPUs and {slots.gpus:g} GPUs"
         yield Text(f"{slots.concurrency} trials at once on {slots.device}, each with {each}")
         yield _title("Cost")
@@ -143,7 +143,7 @@ def heaviest(spec: Spec) -> list[TrialConfig]:
     base = spec.base()
     relevant = _that_cost(spec)
     found: dict[str, tuple[float, TrialConfig]] = {}
-    for values in {repr(_only(corner, relevant)): corner for corner in corners(spec.space)}.values():
+    for values in {repr(_only(corner, relevant)): corner for corner in corners(spec.space).combinations}.values():
         config = configure(base, values)
         pixels = _pixels(config)
         if config.model.name not in found or pixels > found[config.model.name][0]:

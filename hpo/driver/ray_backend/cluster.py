@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from hpo.errors import HpoError, InfrastructureError
-from hpo.spec.study import Spec
+from hpo.spec.study import LOCAL, Spec
 from hpo.text import first_line
 
 CONNECT_S = 8.0
@@ -37,8 +37,7 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None) -> Iterator
     Raises:
         InfrastructureError: Ray cannot be reached or started.
     """
-    address = spec.ray.address or os.environ.get("RAY_ADDRESS")
-    address = None if address == "local" else address
+    address = spec.ray.cluster()
     token = token or secrets.token_hex(16)
     if not address:
         # Ray's ports are open to every account of this machine, so only processes with this process's secret get in. (A
@@ -68,7 +67,7 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None) -> Iterator
     try:
         _knock(address)
         _start(
-            address=address or "local",  # without it Ray joins the cluster that was started here last
+            address=address or LOCAL,  # without it Ray joins the cluster that was started here last
             include_dashboard=None if address else False,  # `hpo ui` and `hpo status` show the same
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,

@@ -40,7 +40,7 @@ def survey(spec: Spec, home: Home) -> Slots:
         UsageError: as `plan_slots`.
         InfrastructureError: the cluster cannot be reached.
     """
-    if (spec.ray.address or os.environ.get("RAY_ADDRESS") or "local") != "local":
+    if spec.ray.cluster():
         with ray_session(spec, verbose=False):
             return plan_slots(spec)
     from trainers.devices import gpu_count

@@ -13,8 +13,8 @@ import search_spaces
 from hpo.search.distributions import suggest
 from hpo.spec.configure import configure
 from hpo.spec.corners import corners
-from hpo.validation.loader import json_schema, load_spec, load_training, parse_spec, parse_training, training_schema
-from hpo.validation.schema import markdown
+from hpo.validation.loader import load_spec, load_training, parse_spec, parse_training
+from hpo.validation.schema import json_schema, markdown, training_schema
 from tests.conftest import REPOSITORY
 from trainers.network.catalogue import close_models, known_model
 
@@ -46,7 +46,7 @@ def test_the_labelled_baseline_comes_first_and_all_configurations_are_valid(name
     assert first["train.progressive.randaugment.end"] == 15
     assert first["train.progressive.stages"] == (2 if name == "quickstart" else 4)
     assert configure(spec.base(), first) == spec.base()
-    for corner in corners(spec.space):
+    for corner in corners(spec.space).combinations:
         configure(spec.base(), corner)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(20):

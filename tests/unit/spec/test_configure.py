@@ -89,7 +89,7 @@ def test_what_a_condition_can_hold_is_found_out(space: dict[str, Parameter], see
             for other, condition in parameter.when.items():
                 if other in values and condition.holds(values[other]):
                     assert can_hold(condition, space[other])
-    for corner in [first_values(space), *corners(space)]:
+    for corner in [first_values(space), *corners(space).combinations]:
         for name, parameter in space.items():
             assert (name in corner) == parameter.is_active(corner)
             assert name not in corner or parameter.contains(corner[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpo.validation.loader import parse_spec
+from hpo.validation.problems import SpecificationError
 from tests.support.specifications import GOOD, TRAINER, only, problems
 
 
@@ -14,12 +15,17 @@ def _this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 BROKEN = [
-    ("stduy: x\n" + GOOD, "stduy", "no known key", "did you mean study?"),
-    (GOOD + "lr: 0.1", "lr", "no known key", "did you mean train.lr?"),
-    (GOOD + "train: {optimiser: sgd}", "train.optimiser", "no known key", "did you mean optimizer?"),
-    (GOOD + "train: {augment: {cutuot: 0.5}}", "train.augment.cutuot", "no known key", "did you mean cutout?"),
+    ("stduy: x\n" + GOOD, "stduy", "unknown key", "did you mean study?"),
+    (GOOD + "lr: 0.1", "lr", "unknown key", "did you mean train.lr?"),
+    (GOOD + "train: {optimiser: sgd}", "train.optimiser", "unknown key", "did you mean train.optimizer?"),
+    (
+        GOOD + "train: {augment: {cutuot: 0.5}}",
+        "train.augment.cutuot",
+        "unknown key",
+        "did you mean train.augment.cutout?",
+    ),
     (GOOD + "data: [cifar10]", "data", "must be a mapping", None),
-    (GOOD + "data:\n", "data", "must be a mapping", "leave the key out for its default"),
+    (GOOD + "data:\n", "data", "must be a mapping", "remove the key to use its default"),
     (GOOD.replace("study: small", "study: 3"), "study", "must be text", None),
     (GOOD.replace("study: small\n", ""), "study", "is required", None),
     (GOOD.replace("small", "../up"), "study", "it names a folder", None),
@@ -45,7 +51,7 @@ BROKEN = [
     (GOOD + "seed: !!python/object/apply:os.getpid []", "seed", "tags are not allowed", "remove the tag"),
     (GOOD + "seed: &a 3", "seed", "anchors are not allowed", None),
     (GOOD + "seed: *a", "seed", "aliases are not allowed", "write the value out"),
-    (GOOD + "extra: {1: 2}", "extra.1", "keys are plain text", "put the key in quotes"),
+    (GOOD + "extra: {1: 2}", "extra.1", "keys must be plain text", "put the key in quotes"),
     (GOOD + "extra: {a: null}", "extra.a", "true or false or a whole number or a number or text", None),
     (GOOD + "budget: {trials: 0}", "budget.trials", "must be >= 1", None),
     (GOOD + "budget: {hours: 0}", "budget.hours", "must be > 0", None),
@@ -55,15 +61,15 @@ BROKEN = [
     (GOOD + "search: {policy: tpee}", "search.policy", "random, tpe or gp", "did you mean tpe?"),
     (GOOD + "search: {random_share: 1.1}", "search.random_share", "must be <= 1", None),
     (GOOD + "concurrency: 0", "concurrency", ">= 1 or auto", None),
-    (GOOD + "resources: {cpus: 4096}", "resources.cpus", "the CPU cores of this machine", None),
-    (GOOD + "resources: {gpus: 4096}", "resources.gpus", "the GPUs of this machine", None),
+    (GOOD + "resources: {cpus: 4096}", "resources.cpus", "the number of cores of this machine", None),
+    (GOOD + "resources: {gpus: 4096}", "resources.gpus", "the number of GPUs of this machine", None),
     (GOOD + "resources: {gpus: -1}", "resources.gpus", ">= 0 or auto", None),
     (GOOD + "resources: {gpus: 1, device: cpu}\nray: {address: 'h:1'}", "resources.gpus", "must be 0", None),
     (GOOD + "resources: {gpus: 0, device: cuda}\nray: {address: 'h:1'}", "resources.gpus", "> 0", None),
-    (GOOD + "resources: {gpus: 1.5}\nray: {address: 'h:1'}", "resources.gpus", "whole above 1", None),
+    (GOOD + "resources: {gpus: 1.5}\nray: {address: 'h:1'}", "resources.gpus", "a whole number if above 1", None),
     (GOOD + "storage: {ledger: optuna.db}", "storage.ledger", "SQLAlchemy URL", None),
     (GOOD + "storage: {ledger: 'postgres://h/d'}", "storage.ledger", "", None),
-    (GOOD + "train: {lr: 0.1}", "train.lr", "is fixed here and searched on line 4", None),
+    (GOOD + "train: {lr: 0.1}", "train.lr", "is fixed here but searched on line 4", None),
     (GOOD + "train: {epochs: 5, progressive: {stages: 6}}", "train.progressive.stages", "need at least 6 epochs", None),
     (GOOD + "train: {progressive: {size: {start: 400}}}", "train.progressive.size", "must not shrink", None),
     (
@@ -78,10 +84,10 @@ BROKEN = [
     (GOOD + "--- \nstudy: b", "", "second YAML document", None),
     (GOOD + "a: [", "", "is not YAML", None),
     ("- a list", "", "mapping of keys to values", None),
-    ("", "", "is empty", "begin with a shipped search space or recipe"),
+    ("", "", "is empty", "start with a copy of a shipped study or recipe"),
     ("\0", "", "is not YAML", None),
     ("[" * 50_000, "", "nested deeper", None),
-    ("{? [a]: 3}", "", "keys are plain text", None),
+    ("{? [a]: 3}", "", "keys must be plain text", None),
     ('a: "\\UFFFFFFFF"', "", "is not YAML", None),
 ]
 
@@ -124,3 +130,15 @@ def test_cuda_without_a_device_is_refused() -> None:
         assert parse_spec(text, "study.yaml").resources.device == "cuda"
     else:
         assert only(text).path == "resources.device"
+
+
+def test_a_problem_is_one_line_with_place_rule_value_and_remedy() -> None:
+    printed = str(
+        SpecificationError(problems(GOOD + "budget: {trails: 6}\nseed: -1\ntrain: {epochs: 8.0}\n"), "s.yaml")
+    )
+    assert printed.splitlines() == [
+        "s.yaml: 3 problems",
+        "  s.yaml:5: unknown key budget.trails; did you mean budget.trials?",
+        "  s.yaml:6: seed: must be >= 0 (is -1)",
+        "  s.yaml:7: train.epochs: must be a whole number (is 8.0); write 8",
+    ]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hpo.spec.training import Provenance
-from hpo.validation.loader import Training, format_problems, load_spec, load_training, parse_spec, parse_training
-from hpo.validation.problems import SpecificationError
+from hpo.spec.training import Provenance, Training
+from hpo.validation.loader import load_spec, load_training, parse_spec, parse_training
+from hpo.validation.problems import SpecificationError, format_problems
 from tests.support.specifications import GOOD, only
 from trainers.api import TrialConfig
 
@@ -49,17 +49,17 @@ def test_null_takes_a_parameter_out_of_the_space() -> None:
 @pytest.mark.parametrize(
     ("override", "path", "rule"),
     [
-        ("train.epoch=3", "train.epoch", "no known key"),
+        ("train.epoch=3", "train.epoch", "unknown key"),
         ("train.epochs=x", "train.epochs", "whole number"),
-        ("train.epochs", "train.epochs", "no override"),
-        ("=3", "=3", "no override"),
-        ("train..epochs=3", "train..epochs=3", "no override"),
+        ("train.epochs", "train.epochs", "not an override"),
+        ("=3", "=3", "not an override"),
+        ("train..epochs=3", "train..epochs=3", "not an override"),
         ("train.weight_decay.x=3", "train.weight_decay", "must be a number"),
         ("seed=[", "seed", "is not YAML"),
         ("seed=!!int 3", "seed", "tags"),
         ("enqueue.0.train.lr=3", "enqueue", "must be a list"),
         ("space.train.momentum=null", "space.train.momentum", "not in the space"),
-        ("train.lr=0.1", "train.lr", "fixed here and searched"),
+        ("train.lr=0.1", "train.lr", "fixed here but searched"),
     ],
 )
 def test_faulty_overrides_are_problems_without_a_line(override: str, path: str, rule: str) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from hpo.errors import HpoError, InfrastructureError, NoTrialSucceeded, UsageError
 from hpo.spec.parameters import FloatParameter
-from hpo.validation.loader import format_problems, parse_spec
-from hpo.validation.problems import Problem, SpecificationError
+from hpo.validation.loader import parse_spec
+from hpo.validation.problems import Problem, SpecificationError, format_problems
 from tests.support.specifications import GOOD, TRAINER, only, problems
 from trainers.api import TrialConfig
 

@@ -1,0 +1,57 @@
+"""A specification's local paths become absolute; everything else stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpo.spec.paths import with_absolute_paths
+from tests.conftest import synthetic_spec
+
+
+@pytest.mark.parametrize(
+    ("url", "absolute"),
+    [
+        ("sqlite:///a/studies.db", "sqlite:///{folder}/a/studies.db"),
+        ("sqlite+pysqlite:///studies.db?timeout=9", "sqlite+pysqlite:///{folder}/studies.db?timeout=9"),
+        ("sqlite:////tmp/studies.db", "sqlite:////tmp/studies.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("postgresql://host/studies", "postgresql://host/studies"),
+    ],
+)
+def test_only_the_path_of_an_sqlite_file_becomes_absolute(
+    url: str, absolute: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = with_absolute_paths(synthetic_spec(storage={"ledger": url, "checkpoints": "s3://bucket/runs"}))
+    assert spec.storage.ledger == absolute.format(folder=tmp_path)
+    assert spec.storage.checkpoints == "s3://bucket/runs"
+
+
+def test_files_of_a_warm_start_become_absolute_and_study_names_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = with_absolute_paths(synthetic_spec(warm_start=("earlier", "best.yaml")))
+    assert spec.warm_start == ("earlier", str(tmp_path / "best.yaml"))
+    assert Path(spec.data.root).is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable", "cluster"),
+    [
+        (None, None, None),
+        ("local", "head:6379", None),
+        (None, "local", None),
+        (None, "head:6379", "head:6379"),
+        ("ray://other:10001", "head:6379", "ray://other:10001"),
+    ],
+)
+def test_the_setting_goes_before_the_variable_that_names_a_cluster(
+    setting: str | None, variable: str | None, cluster: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if variable:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    assert synthetic_spec(ray={"address": setting}).ray.cluster() == cluster
