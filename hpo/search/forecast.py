@@ -11,7 +11,7 @@ from hpo.search.asha import AshaPruner
 from hpo.search.pruning_audit import ENOUGH_CONTROLS, LEAST_CONTROLS
 from hpo.search.rungs import DECIDE_SIZES, training_rungs
 from hpo.spec.configure import configure
-from hpo.spec.corners import corners, part
+from hpo.spec.corners import corners, subspace
 from hpo.spec.parameters import CategoricalParameter, IntParameter
 from hpo.spec.seeds import is_control
 from hpo.spec.study import Spec
@@ -96,7 +96,7 @@ def _spans(spec: Spec) -> dict[float, tuple[int, int]]:
 def trainings(spec: Spec) -> Iterator[TrainConfig]:
     """The training settings at the corners of the space, as far as they decide when a trial is judged; with every
     number of stages, since the extremes need not lie at its ends."""
-    base, parameters = spec.base(), part(spec.space, SCHEDULING)
+    base, parameters = spec.base(), subspace(spec.space, SCHEDULING)
     stages = parameters.get(STAGES)
     if isinstance(stages, IntParameter):
         counts = tuple(range(stages.low, stages.high + 1, stages.step))

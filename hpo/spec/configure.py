@@ -1,4 +1,4 @@
-"""Values of searched parameters put into a training's configuration. Pure functions."""
+"""Set the values of searched parameters in a training's configuration."""
 
 from __future__ import annotations
 
@@ -9,33 +9,38 @@ from typing import Any
 from hpo.spec.parameters import CategoricalParameter, Choice, Parameter, is_number
 from trainers.api import TrainConfig, TrialConfig
 
+LAST_SIZE = "train.progressive.size.end"
+
 
 def configure(base: TrialConfig, values: Mapping[str, Choice]) -> TrialConfig:
     """`base` with each dotted path of `values` set, e.g. `{"train.progressive.stages": 3}`.
 
-    Raises ValueError where the result breaks a rule, KeyError for a path that is no field.
+    Raises ValueError if the result breaks a rule, KeyError if a path is not a field.
     """
     parts = {item.name: getattr(base, item.name) for item in dataclasses.fields(base)}
     return TrialConfig(**assign(parts, values))
 
 
-LAST_SIZE = "train.progressive.size.end"
+def with_shared_sizes(train: TrainConfig, space: Mapping[str, Parameter]) -> TrainConfig:
+    """`train` with the sizes that all trials of a study share.
 
-
-def one_yardstick(train: TrainConfig, space: Mapping[str, Parameter]) -> TrainConfig:
-    """`train` as all trials of a study share it: where the last image size is searched, all are evaluated at the
-    largest one, unless another is given, and count compute in epochs of it."""
+    If the last image size is searched, all trials are evaluated at the largest one and count compute in epochs of it,
+    unless `eval_size` or `compute_size` is given.
+    """
     parameter = space.get(LAST_SIZE)
     if parameter is None:
         return train
-    found = parameter.choices if isinstance(parameter, CategoricalParameter) else (parameter.high,)
-    largest = max(train.progressive.size.end, *(int(size) for size in found if is_number(size)))
+    ends = parameter.choices if isinstance(parameter, CategoricalParameter) else (parameter.high,)
+    largest = max(train.progressive.size.end, *(int(end) for end in ends if is_number(end)))
     return dataclasses.replace(train, eval_size=train.eval_size or largest, compute_size=train.compute_size or largest)
 
 
 def assign(parts: Mapping[str, Any], values: Mapping[str, Choice]) -> dict[str, Any]:
-    """Copies of nested dataclasses and mappings with leaves replaced; all at once, so that rules between
-    fields see only the result. Raises KeyError for a path that is no field."""
+    """Copies of nested dataclasses and mappings with the leaves at dotted paths replaced.
+
+    All leaves are set at once, so that rules between fields see only the result. Raises KeyError if a path is
+    not a field.
+    """
     changes: dict[str, dict[str, Choice]] = {}
     result = dict(parts)
     for path, value in values.items():

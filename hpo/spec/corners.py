@@ -14,10 +14,10 @@ MAX_CORNERS = 5_000
 
 def can_hold(condition: Condition, parameter: Parameter) -> bool:
     """Whether some value of `parameter` passes `condition`."""
-    return any(condition.holds(value) for value in telling_values(parameter, [condition]))
+    return any(condition.holds(value) for value in representative_values(parameter, [condition]))
 
 
-def telling_values(parameter: Parameter, conditions: Iterable[Condition]) -> Sequence[Choice]:
+def representative_values(parameter: Parameter, conditions: Iterable[Condition]) -> Sequence[Choice]:
     """Both ends of the parameter, and enough values between them to find out what its `conditions` allow.
 
     If any value of the parameter passes some of the conditions together, one of these values does too: the truth of a
@@ -44,7 +44,7 @@ def _numbers(condition: Condition) -> list[Number]:
     return [value for value in values if is_number(value)]
 
 
-def part(space: Mapping[str, Parameter], starts: tuple[str, ...]) -> dict[str, Parameter]:
+def subspace(space: Mapping[str, Parameter], starts: tuple[str, ...]) -> dict[str, Parameter]:
     """The parameters whose names start with one of `starts`, and those that their conditions depend on."""
     wanted = {name for name in space if name.startswith(starts)}
     for name in reversed(list(space)):  # a condition refers to an earlier parameter
@@ -62,7 +62,7 @@ class Corners(NamedTuple):
 
 
 def corners(space: Mapping[str, Parameter]) -> Corners:
-    """Combinations of `telling_values` of active parameters, with both ends of every range.
+    """Combinations of `representative_values` of active parameters, with both ends of every range.
 
     In a space that has too many of them, each trial's own check is the last resort.
     """
@@ -70,7 +70,7 @@ def corners(space: Mapping[str, Parameter]) -> Corners:
     thinned = False
     for name, parameter in space.items():
         conditions = [other.when[name] for other in space.values() if name in other.when]
-        values = telling_values(parameter, conditions)
+        values = representative_values(parameter, conditions)
         extended = [longer for corner in combinations for longer in _extended(corner, name, parameter, values)]
         interval = len(extended) // MAX_CORNERS + 1
         thinned = thinned or interval > 1

@@ -1,4 +1,4 @@
-"""What a study may optimise beside validation accuracy, and how a value is read from a trial's epochs."""
+"""The objectives of a study, and their values in a trial's epochs."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ Name: TypeAlias = Literal["val_accuracy", "seconds_per_epoch", "images_per_s", "
 
 @dataclass(frozen=True)
 class Objective:
-    """One objective. Its direction is part of its meaning."""
+    """One objective and its direction."""
 
     name: str
     field: str
-    """The field of `EpochMetrics` it is read from."""
+    """The field of `EpochMetrics` with its value."""
     maximize: bool
     mean: bool
-    """Over the epochs, for what varies with the image size; else the newest value counts."""
+    """Whether its value is the mean over the epochs, because it varies with the image size; else it is the newest
+    value."""
     label: str
-    """With unit, for axes and tables."""
+    """Name with unit, for axes and tables."""
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
-        """As Optuna calls it."""
+        """The direction as Optuna names it."""
         return "maximize" if self.maximize else "minimize"
 
     def value(self, column: Sequence[float | None]) -> float | None:
-        """From the field's values of a trial's epochs, oldest first; None where none is known and finite."""
-        known = [value for value in column if value is not None and math.isfinite(value)]
-        if not known:
+        """The trial's value; `column` has the field's values, oldest epoch first. None if no value is finite."""
+        finite = [value for value in column if value is not None and math.isfinite(value)]
+        if not finite:
             return None
-        return statistics.fmean(known) if self.mean else known[-1]
+        return statistics.fmean(finite) if self.mean else finite[-1]
 
     def of(self, epochs: Sequence[EpochMetrics]) -> float | None:
-        """The value of a trial that has reported these epochs, oldest first; None where none is known."""
+        """The value of a trial that has reported these epochs, oldest first; None if none of them has it."""
         return self.value([getattr(metrics, self.field) for metrics in epochs])
 
     def score(self, value: float) -> float:
-        """Larger is better."""
+        """`value` so that larger is better."""
         return value if self.maximize else -value
 
     def show(self, value: float | None) -> str:
-        """For people, without the unit."""
+        """The value for people, without its unit."""
         if value is None:
             return "–"
         if self.name == "val_accuracy":
@@ -56,8 +57,8 @@ class Objective:
 
 
 OBJECTIVES: Mapping[str, Objective] = {
-    one.name: one
-    for one in (
+    objective.name: objective
+    for objective in (
         Objective("val_accuracy", "val_accuracy", True, False, "validation accuracy"),
         Objective("seconds_per_epoch", "seconds", False, True, "seconds per epoch"),
         Objective("images_per_s", "images_per_second", True, True, "images per second"),
@@ -73,11 +74,11 @@ def objectives(names: Sequence[str]) -> list[Objective]:
 
 
 def unreported(names: Sequence[str], metrics: EpochMetrics) -> list[str]:
-    """Fields that objectives need and an epoch's report lacks."""
-    return [one.field for one in objectives(names) if one.value([getattr(metrics, one.field)]) is None]
+    """Fields that the objectives need and `metrics` does not have."""
+    return [objective.field for objective in objectives(names) if objective.of([metrics]) is None]
 
 
 def values(epochs: Sequence[EpochMetrics], names: Sequence[str]) -> list[float]:
-    """One value per objective of a trial whose epochs reported them all."""
-    found = [one.of(epochs) for one in objectives(names)]
-    return [value for value in found if value is not None]
+    """One value per objective, of a trial whose epochs reported all of them."""
+    reported = [objective.of(epochs) for objective in objectives(names)]
+    return [value for value in reported if value is not None]

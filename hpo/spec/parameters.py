@@ -1,4 +1,4 @@
-"""The parameters of a search space and their conditions. No Optuna here: see `hpo.spec.configure`."""
+"""The parameters of a search space and their conditions. `hpo.search.distributions` translates them for Optuna."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 Number: TypeAlias = int | float
 Scalar: TypeAlias = bool | int | float | str
 Choice: TypeAlias = bool | int | float | str | None
-"""What a parameter may be set to; null only where the field takes it, e.g. `train.eval_size`."""
+"""A value of a parameter; null only if the setting accepts it, e.g. `train.eval_size`."""
 
 
 class Section(BaseModel):
-    """Base of all parts of a specification: frozen, and a key that is not known is an error."""
+    """Base of all parts of a specification: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -27,7 +27,7 @@ class Section(BaseModel):
 
 
 class Condition(Section):
-    """What the value of another parameter must satisfy; all of the given tests must hold."""
+    """Tests of the value of another parameter. All given tests must hold."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -42,7 +42,7 @@ class Condition(Section):
     eq: Scalar | None = None
     """Exactly this."""
     ne: Scalar | None = None
-    """Anything but this."""
+    """Any value except this."""
     in_: tuple[Choice, ...] | None = Field(default=None, alias="in")
     """One of these."""
 
@@ -50,9 +50,9 @@ class Condition(Section):
     def _says_something(self) -> Condition:
         for name in self.model_fields_set:
             if getattr(self, name) is None:
-                raise ValueError(f"{name} must not be null")  # it would pass for a test that was not given
+                raise ValueError(f"{name} must not be null")  # `tests` would take it for a test that was not given
         if not self.tests():
-            raise ValueError("must hold at least one of ge, gt, le, lt, eq, ne, in")
+            raise ValueError("must have at least one of ge, gt, le, lt, eq, ne, in")
         return self
 
     @model_serializer
@@ -77,7 +77,7 @@ def same(a: object, b: object) -> bool:
 
 
 def close_to(a: Choice, b: Choice) -> bool:
-    """`same`, but with room for rounding: three steps of 0.1 count as 0.3."""
+    """`same`, but with a tolerance for rounding: three steps of 0.1 equal 0.3."""
     if is_number(a) and is_number(b):
         return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
     return same(a, b)
@@ -90,17 +90,17 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
     "lt": lambda value, bound: is_number(value) and value < bound and not close_to(value, bound),
     "eq": close_to,
     "ne": lambda value, other: not close_to(value, other),
-    "in": lambda value, members: any(close_to(value, one) for one in members),
+    "in": lambda value, members: any(close_to(value, member) for member in members),
 }
 
 
 class _Parameter(Section):
     when: dict[str, Condition] = {}
-    """Conditions by the dotted path of an earlier parameter; it exists only where all of them hold. A trial
-    without it keeps the configuration's own value."""
+    """Conditions by the dotted path of an earlier parameter. The parameter is active only if all of them hold. In a
+    trial where it is not active, the setting has the baseline's value, or else its default."""
 
     def is_active(self, values: Mapping[str, Choice]) -> bool:
-        """Whether this parameter exists beside `values`, those of the parameters before it."""
+        """Whether this parameter is active; `values` are those of the parameters before it."""
         return all(other in values and test.holds(values[other]) for other, test in self.when.items())
 
 
@@ -110,13 +110,13 @@ class FloatParameter(_Parameter):
     type: Literal["float"]
     """`float`."""
     low: float
-    """Least value, included."""
+    """Smallest value, included."""
     high: float
-    """Greatest value, included."""
+    """Largest value, included."""
     log: bool = False
-    """Search the logarithm; needs low > 0."""
+    """Search on a logarithmic scale; needs low > 0."""
     step: float | None = Field(default=None, gt=0)
-    """Grid width; high - low must be a multiple of it. Excludes log."""
+    """Distance between values; high - low must be a multiple of it. Cannot be combined with log."""
 
     def contains(self, value: object) -> bool:
         """Whether a trial may take `value`: a number within the bounds and on the grid."""
@@ -132,13 +132,13 @@ class IntParameter(_Parameter):
     type: Literal["int"]
     """`int`."""
     low: int
-    """Least value, included."""
+    """Smallest value, included."""
     high: int
-    """Greatest value, included."""
+    """Largest value, included."""
     log: bool = False
-    """Search the logarithm; needs low >= 1. Excludes a step above 1."""
+    """Search on a logarithmic scale; needs low >= 1. Cannot be combined with a step above 1."""
     step: int = Field(default=1, ge=1)
-    """Grid width; high - low must be a multiple of it."""
+    """Distance between values; high - low must be a multiple of it."""
 
     def contains(self, value: object) -> bool:
         """Whether a trial may take `value`: an integer within the bounds and on the grid."""
@@ -151,12 +151,12 @@ class IntParameter(_Parameter):
 
 
 class CategoricalParameter(_Parameter):
-    """One of a few values without order."""
+    """One of several values without order."""
 
     type: Literal["categorical"]
     """`categorical`."""
     choices: tuple[Choice, ...]
-    """The values, all different, at least one."""
+    """The values: at least one, all different."""
 
     def contains(self, value: object) -> bool:
         """Whether a trial may take `value`: one of the choices."""
@@ -164,11 +164,11 @@ class CategoricalParameter(_Parameter):
 
 
 GRID_TOLERANCE = 1e-8
-"""In steps, as Optuna has it: room for rounding in (value - low) / step."""
+"""Tolerance for rounding of (value - low) / step, in steps. Optuna has the same."""
 
 Parameter: TypeAlias = FloatParameter | IntParameter | CategoricalParameter
 Space: TypeAlias = dict[str, Annotated[Parameter, Field(discriminator="type")]]
-"""Parameters by the dotted path of the configuration field they set, in the order they are drawn."""
+"""Parameters by the dotted path of the setting, in the order they are drawn."""
 
 
 def first_values(space: Mapping[str, Parameter]) -> dict[str, Choice]:

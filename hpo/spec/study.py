@@ -1,4 +1,4 @@
-"""The specification of a study as frozen models. For reading one from YAML see `hpo.validation.loader`."""
+"""The specification of a study as frozen models. `hpo.validation.loader` reads one from YAML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hpo.home import NAME
-from hpo.spec.configure import assign, one_yardstick
+from hpo.spec.configure import assign, with_shared_sizes
 from hpo.spec.parameters import Choice, Scalar, Section, Space, first_values
 from hpo.spec.yaml_writer import dump
 from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
@@ -23,18 +23,19 @@ LABEL = r"^[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,59}$"
 
 
 class Search(Section):
-    """Who suggests configurations."""
+    """How new configurations are suggested."""
 
     policy: Literal["random", "tpe", "gp"] = "gp"
-    """`gp`: a Gaussian process that knows how long each trial was trained; `tpe`: Optuna's tree-structured
-    Parzen estimator; `random`: independent draws."""
+    """`gp`: a Gaussian process that also learns from trials stopped early, by the epochs they were trained; `tpe`:
+    Optuna's tree-structured Parzen estimator; `random`: independent random draws."""
     startup_trials: int = Field(default=8, ge=0)
-    """Trials spread evenly over the space before the policy learns from results."""
+    """Number of first trials, spread evenly over the space; after them the policy learns from results."""
     random_share: float = Field(default=0.2, ge=0, le=1)
-    """Share of the later trials that stay random draws, so that a misled model can recover; with `warm_start` they
-    are the control that it is measured by."""
+    """Share of the later trials that are random draws, so that a wrong model can recover. With `warm_start` they
+    also show what the earlier results gain."""
     transferred: int = Field(default=4, ge=0)
-    """Configurations of `warm_start` that are tried first, in all; 0: only `gp` gets to know the earlier results."""
+    """Number of configurations of `warm_start` that are tried first, over all sources; 0: only `gp` uses its
+    results."""
 
 
 class Baseline(Section):
@@ -46,66 +47,66 @@ class Baseline(Section):
 
 
 class Asha(Section):
-    """Asynchronous successive halving: who is stopped early (arXiv 1810.05934)."""
+    """Early stopping of unpromising trials by asynchronous successive halving (ASHA, arXiv 1810.05934)."""
 
     enabled: bool = True
-    """False: every trial runs all of its epochs."""
+    """false: every trial runs all of its epochs."""
     reduction_factor: float = Field(default=4, gt=1)
-    """At each rung one of this many trials goes on; rungs lie this factor apart."""
+    """At each rung, one of this many trials continues. Each rung is at this multiple of the rung before it."""
     grace_period: int = Field(default=1, ge=1)
-    """No trial stops before this much of the resource."""
+    """The first rung: no trial is stopped before this much of `resource`."""
     max: int | None = Field(default=None, ge=1)
-    """The full length of a trial. null: `train.epochs`; a number must equal it, because learning rate and
-    progressive stages are scheduled over all of `train.epochs`."""
+    """The full length of a trial. null: `train.epochs`. A number must equal `train.epochs`, because the learning
+    rate and the progressive stages are scheduled over all epochs."""
     resource: Literal["auto", "epochs", "compute"] = "auto"
-    """What a rung counts: `epochs`, or `compute` (images x px^2) in units of one epoch at the largest image size of the
-    study. `auto`: `compute` where image sizes change and the trainer is the shipped one, `epochs` elsewhere."""
+    """What rungs count. `epochs`: epochs; `compute`: images x px^2, in units of one epoch at the largest image size
+    of the study; `auto`: `compute` if image sizes change and the trainer is the shipped one, else `epochs`."""
     align: Literal["none", "stages"] = "none"
-    """Where a trial is judged: `none`: as soon as it reaches a rung; `stages`: at the end of its progressive stage that
-    is nearest to the rung, unless that is nearer to another rung or to the end."""
+    """When a trial is judged. `none`: as soon as it reaches a rung; `stages`: at the end of the progressive stage
+    nearest to the rung, unless that end is nearer to another rung or to the end of the training."""
     controls: float = Field(default=0, ge=0, le=1)
-    """Share of trials that are never stopped: ASHA's verdict on them is only recorded, so that `hpo audit` can say what
-    the pruning costs. The first enqueued trial always is one."""
+    """Share of trials that are never stopped. ASHA's decisions on them are only recorded, so that `hpo audit` can
+    say what the pruning costs. The baseline is always one of them."""
 
 
 class Resources(Section):
-    """What one trial gets."""
+    """The resources of one trial."""
 
     cpus: float = Field(default=1, gt=0)
     """CPU cores per trial."""
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """GPUs per trial; a fraction shares one. `auto`: 1 where the device is CUDA, 0 elsewhere."""
+    """GPUs per trial; with a fraction, several trials share one. `auto`: 1 if the device is CUDA, else 0."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """`auto`: CUDA where there is one."""
+    """Where trials train. `auto`: CUDA if there is a CUDA device, else the CPU."""
 
 
 class Budget(Section):
-    """When the study ends: whichever comes first."""
+    """When the study stops: at the first limit that is reached."""
 
     trials: int = Field(default=50, ge=1)
-    """Trials in all, enqueued and pruned ones included."""
+    """Number of trials, including enqueued and pruned trials."""
     hours: float | None = Field(default=None, gt=0)
-    """Wall-clock hours; null for no limit."""
+    """Wall-clock hours; null: no limit."""
     gpu_hours: float | None = Field(default=None, gt=0)
     """GPU-hours: the time that trials hold a GPU, start-up and lost attempts included; half a GPU for two hours is one
-    GPU-hour. A confirmation is not counted. null for no limit."""
+    GPU-hour. A confirmation is not counted. null: no limit."""
     target: float | None = Field(default=None, gt=0, le=1)
-    """Validation accuracy of a complete trial that is good enough, 0 to 1; null: there is always better."""
+    """Stop when a complete trial reaches this validation accuracy, 0 to 1; null: no target."""
     patience: int | None = Field(default=None, ge=1)
-    """Complete trials in a row after which nothing could be gained any more but luck: what the best could still be
-    bettered by (Optuna's regret bound) is below the noise of the seeds, as the confirmation or else the ends of full
-    trainings show it. null: never given up."""
+    """Stop after this many complete trials in a row for which the possible improvement (Optuna's regret bound) was
+    smaller than the variation between seeds. The variation is measured by the confirmation, or else estimated from
+    the last epochs of full trainings. null: never stop for this reason."""
     when_reached: Literal["rung", "checkpoint"] = "rung"
-    """What becomes of running trials when hours, gpu_hours, target or patience end the study: `rung` trains each to
-    its next rung, or to its end where none is left; `checkpoint` only to its next checkpoint. Both go on from there
-    where the study is resumed with a greater budget."""
+    """What happens to running trials when hours, gpu_hours, target or patience stops the study. `rung`: each trains
+    to its next rung, or to its end if no rung is left; `checkpoint`: each trains only to its next checkpoint. Both
+    continue from there when the study is resumed with a larger budget."""
 
 
 class Ray(Section):
     """Where the trials run."""
 
     address: str | None = None
-    """Address of an existing Ray cluster; null: `RAY_ADDRESS` if set, else a Ray on this machine."""
+    """Address of an existing Ray cluster; null: the value of `RAY_ADDRESS` if set, else a new Ray on this machine."""
 
     def cluster(self) -> str | None:
         """Address of the cluster that runs the trials, by the setting or by `RAY_ADDRESS`; None: this machine."""
@@ -114,79 +115,81 @@ class Ray(Section):
 
 
 class Storage(Section):
-    """Where results are kept."""
+    """Where results are stored."""
 
     ledger: Annotated[str, Field(pattern=DATABASE_URL)] | None = None
     """SQLAlchemy URL of the Optuna database; null: `optuna.db` in the home folder."""
     checkpoints: str | None = None
-    """Folder or fsspec URI that every node can reach; null: a folder in the home folder."""
+    """Folder or fsspec URI for checkpoints. Every node must be able to reach it. null: a folder in the home folder."""
 
 
 class Tracking(Section):
-    """MLflow."""
+    """What is sent to MLflow, and where."""
 
     enabled: bool = True
-    """False: nothing is sent to MLflow."""
+    """false: send nothing to MLflow."""
     uri: str | None = None
-    """Tracking server or database; null: `MLFLOW_TRACKING_URI` if set, else one in the home folder."""
+    """Tracking server or database; null: the value of `MLFLOW_TRACKING_URI` if set, else a database in the home
+    folder."""
     experiment: str | None = None
     """Name of the MLflow experiment; null: the study's name."""
     system_metrics: bool | Literal["auto"] = "auto"
-    """CPU, memory and GPU load of the machine that the driver runs on, every 10 s. `auto`: where trials use GPUs."""
+    """Record CPU, memory and GPU load of the driver's machine every 10 s. `auto`: only if trials use GPUs."""
 
 
 class Spec(Section):
-    """A study: what is trained, what is searched, and with what means."""
+    """A study: what is trained, what is searched, and with which resources."""
 
     study: str = Field(pattern=NAME.pattern)
     """Name of the study: letters, digits, `_` and `-`, at most 64."""
     description: str = ""
-    """What the study is for, in Markdown; shown by MLflow and the report."""
+    """What the study is for, in Markdown; shown in MLflow and in the report."""
     trainer: str = Field(default=SHIPPED_TRAINER, pattern=IMPORT_PATH)
     """`module:function` that trains one configuration; see `trainers.api.Trainer`."""
     data: DataConfig = Field(default_factory=DataConfig)
-    """Which images, and how they are split; the same for all trials."""
+    """The images and their split, the same for all trials."""
     model: ModelConfig = Field(default_factory=ModelConfig)
     """The network."""
     train: TrainConfig = Field(default_factory=TrainConfig)
     """Fixed training settings."""
     extra: dict[str, Scalar] = Field(default_factory=dict)
-    """Fixed settings of a trainer of your own."""
+    """Fixed settings of your own trainer."""
     space: Space
-    """What is searched: parameters by the dotted path of the setting, e.g. `train.lr`, in the order drawn."""
+    """The searched parameters, by the dotted path of the setting, e.g. `train.lr`. They are drawn in this order."""
     objectives: tuple[Literal["val_accuracy", "seconds_per_epoch", "images_per_s", "params", "macs"], ...] = (
         "val_accuracy",
     )
-    """What is optimised, `val_accuracy` first: by it ASHA prunes and the best trial is named. With more than one the
-    sampler searches the whole Pareto front. `val_accuracy` and `images_per_s` (of training) are maximised,
-    `seconds_per_epoch`, `params` and `macs` (of one image at the evaluation's size) minimised."""
+    """What is optimised. `val_accuracy` must be first: ASHA and the choice of the best trial use it. With several
+    objectives the sampler searches the whole Pareto front. `val_accuracy` and `images_per_s` (of training) are
+    maximised; `seconds_per_epoch`, `params` and `macs` (of one image at the evaluation size) are minimised."""
     enqueue: tuple[dict[str, Choice], ...] = ()
-    """Configurations tried first, in this order; the first is the baseline that others are compared with."""
+    """Configurations that are tried first, in this order. The first is the baseline, with which all others are
+    compared."""
     baseline: Baseline = Baseline()
     """How the baseline is named."""
     warm_start: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Earlier studies of the home folder by name, exported YAML files and shipped recipes. The best of their
-    configurations that lie in this space are tried after those of `enqueue`, and `gp` learns from their results."""
+    """Sources of earlier results: names of studies in the home folder, exported YAML files, shipped recipes. Their best
+    configurations inside this space are tried after those of `enqueue`, and `gp` learns from their results."""
     search: Search = Search()
-    """Who suggests configurations."""
+    """How new configurations are suggested."""
     asha: Asha = Asha()
-    """Who is stopped early."""
+    """Which trials are stopped early."""
     resources: Resources = Resources()
-    """What one trial gets."""
+    """The resources of one trial."""
     concurrency: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Trials at once; `auto`: as many as the machine or cluster has room for."""
+    """Number of trials at the same time; `auto`: as many as the machine or cluster has room for."""
     retries: int = Field(default=2, ge=0)
-    """How many times a trial is tried again after its worker or node died."""
+    """How many times a trial is retried after its worker or node died."""
     seed: int = Field(default=0, ge=0)
-    """All of the study's randomness derives from it."""
+    """All random numbers of the study derive from it."""
     budget: Budget = Budget()
-    """When the study ends."""
+    """When the study stops."""
     ray: Ray = Ray()
     """Where the trials run."""
     storage: Storage = Storage()
-    """Where results are kept."""
+    """Where results are stored."""
     tracking: Tracking = Tracking()
-    """MLflow."""
+    """What is sent to MLflow, and where."""
 
     @property
     def baseline_name(self) -> str:
@@ -201,18 +204,18 @@ class Spec(Section):
     def base(self) -> TrialConfig:
         """The training that `hpo.spec.configure.configure` varies: the fixed settings with the baseline's values.
 
-        So a parameter that is inactive in a trial stands where the baseline, or the field's default, has it.
-        Raises ValueError where the settings break a rule (`load_spec` has checked them).
+        So a parameter that is inactive in a trial has the baseline's value, or the default of its setting.
+        Raises ValueError if the settings break a rule (`load_spec` has checked them).
         """
         parts = {"data": self.data, "model": self.model, "train": self.train, "extra": self.extra}
         varied = assign(parts, self.baseline_values())
-        return TrialConfig(**{**varied, "train": one_yardstick(varied["train"], self.space)})
+        return TrialConfig(**{**varied, "train": with_shared_sizes(varied["train"], self.space)})
 
     def to_yaml(self) -> str:
-        """The resolved specification, defaults written out; `parse_spec` makes an equal `Spec` of it.
+        """The specification with all defaults written out; `parse_spec` makes an equal `Spec` of it.
 
-        Searched settings are left out of the fixed ones, where they would contradict the space. Passwords
-        in URIs are kept: see `hpo.redact.redact`.
+        The fixed settings do not include those that are searched: they would contradict the space. Passwords in URIs
+        stay; `hpo.redact.redact` removes them.
         """
         data = self.model_dump(mode="json")
         for name in self.space:
@@ -225,12 +228,12 @@ class Spec(Section):
 
     @classmethod
     def from_json(cls, text: str) -> Spec:
-        """The inverse of `to_json`. Raises pydantic's ValidationError; rules of `hpo.checks` are not run."""
+        """The inverse of `to_json`. Raises pydantic's ValidationError; it does not run `hpo.validation.checks`."""
         return cls.model_validate_json(text, strict=True)
 
 
 def _remove(data: dict[str, Any], keys: list[str]) -> None:
-    """Take one leaf out of nested mappings; nothing happens where there is none."""
+    """Remove one leaf of nested mappings, if it exists."""
     *parents, leaf = keys
     for key in parents:
         data = data.get(key, {})

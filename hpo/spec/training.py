@@ -1,4 +1,4 @@
-"""One fully resolved training as a file: what `hpo export` writes, `hpo retrain` reads and a recipe is."""
+"""One training with all of its settings as a file: `hpo export` writes it, `hpo retrain` reads it."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
 
 
 class Provenance(Section):
-    """Where a configuration comes from. Only `trainer` changes what `retrain` does."""
+    """Where a configuration comes from. `hpo retrain` uses only `trainer`; the rest informs people."""
 
     study: str | None = None
     """Name of the study."""
     trial: int | None = Field(default=None, ge=0)
-    """Number of the trial in it."""
+    """Number of the trial in that study."""
     val_accuracy: float | None = None
-    """Its validation accuracy, 0 to 1."""
+    """Validation accuracy of the trial, 0 to 1."""
     epochs: int | None = Field(default=None, ge=0)
-    """Epochs that the accuracy was reached after."""
+    """Number of epochs after which it had that accuracy."""
     fidelity: Literal["partial", "full", "confirmed"] | None = None
-    """`partial`: the trial had not been trained for all its epochs; `full`: once, in the search; `confirmed`: again,
-    with several seeds."""
+    """How well the accuracy is known. `partial`: from an incomplete training; `full`: from one complete training in the
+    search; `confirmed`: from several complete trainings with new seeds."""
     confirmed_accuracy: float | None = None
-    """Mean validation accuracy over the fresh seeds of the confirmation, 0 to 1; null without one."""
+    """Mean validation accuracy over the new seeds of the confirmation, 0 to 1; null without a confirmation."""
     confirmed_low: float | None = None
-    """Lower end of that mean's 95 % t-interval."""
+    """Lower end of the 95 % t-interval of that mean."""
     confirmed_high: float | None = None
-    """Upper end."""
+    """Upper end of the 95 % t-interval of that mean."""
     confirmed_seeds: int | None = Field(default=None, ge=2)
-    """How many seeds it was trained with."""
+    """Number of seeds of the confirmation."""
     seed: int | None = Field(default=None, ge=0)
-    """The trial's own seed."""
+    """Seed of the trial."""
     split_hash: str | None = None
     """SHA-256 of the validation split's indices."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -50,15 +50,15 @@ class Training(Section):
     description: str = ""
     """What this configuration is, and its source."""
     data: DataConfig = Field(default_factory=DataConfig)
-    """Which images, and how they are split."""
+    """The images and their split."""
     model: ModelConfig = Field(default_factory=ModelConfig)
     """The network."""
     train: TrainConfig = Field(default_factory=TrainConfig)
     """Training settings."""
     extra: dict[str, Scalar] = Field(default_factory=dict)
-    """Settings of a trainer of your own."""
+    """Settings of your own trainer."""
     provenance: Provenance | None = None
-    """Where the configuration comes from; null for one written by hand."""
+    """Where the configuration comes from; null if a person wrote it."""
 
     @classmethod
     def of(cls, config: TrialConfig, provenance: Provenance | None = None, description: str = "") -> Training:
@@ -73,9 +73,9 @@ class Training(Section):
         )
 
     def config(self) -> TrialConfig:
-        """What a trainer is given. Raises ValueError where a rule is broken (`load_training` has checked)."""
+        """The configuration for the trainer. Raises ValueError if a rule is broken (`load_training` has checked)."""
         return TrialConfig(data=self.data, model=self.model, train=self.train, extra=self.extra)
 
     def to_yaml(self) -> str:
-        """All settings, defaults written out; `load_training` makes an equal `Training` of it."""
+        """All settings with defaults written out; `load_training` makes an equal `Training` of it."""
         return dump(self.model_dump(mode="json"))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from hpo.spec.configure import assign
-from hpo.spec.corners import corners, describe, part
+from hpo.spec.corners import corners, describe, subspace
 from hpo.spec.parameters import Choice, Parameter, first_values
 from hpo.spec.study import Spec
 from hpo.spec.training import Training
@@ -69,7 +69,7 @@ def _combination_problems(partial: PartialModel[Spec], spec: Spec, baseline: Map
     fixed = {"train": spec.train, "extra": spec.extra, "data": spec.data, "model": spec.model}
     base = assign(fixed, baseline)
     reported: set[str] = set()
-    for corner in corners(part(spec.space, _CROSS_CHECKED)).combinations:
+    for corner in corners(subspace(spec.space, _CROSS_CHECKED)).combinations:
         config = cast(TrialConfig, SimpleNamespace(**assign(base, corner)))
         for path, rule in cross_checks(config):
             if path in reported:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hpo.search.distributions import distributions, suggest
 from hpo.spec.configure import configure
-from hpo.spec.corners import can_hold, corners, telling_values
+from hpo.spec.corners import can_hold, corners, representative_values
 from hpo.spec.parameters import CategoricalParameter, Condition, FloatParameter, IntParameter, Parameter, first_values
 from trainers.api import SizeRamp, TrialConfig
 
@@ -26,7 +26,7 @@ def parameters(draw: st.DrawFn, earlier: dict[str, Parameter]) -> Parameter:
     when = {}
     if earlier and draw(st.booleans()):
         other = draw(st.sampled_from(sorted(earlier)))
-        values = telling_values(earlier[other], [])
+        values = representative_values(earlier[other], [])
         if isinstance(earlier[other], CategoricalParameter):
             when = {other: Condition(in_=tuple(draw(st.lists(st.sampled_from(values), min_size=1))))}
         else:
