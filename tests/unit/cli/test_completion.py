@@ -82,7 +82,7 @@ def test_other_shells_get_values_too(path: str, tmp_path: Path) -> None:
     run = subprocess.run(
         ["hpo"], capture_output=True, text=True, check=True, env=os.environ | {"PATH": path} | variables
     )
-    assert '"asha.resource=compute":"What a rung counts' in run.stdout
+    assert '"asha.resource=compute":"What rungs count' in run.stdout
 
 
 def test_completing_imports_nothing_heavy() -> None:
