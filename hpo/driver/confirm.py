@@ -19,12 +19,13 @@ from hpo.home import Home, confirmation_of
 from hpo.ledger.lock import Lease
 from hpo.ledger.provenance import provenance
 from hpo.ledger.reader import last_holder, load_study, read_study
-from hpo.ledger.records import Repeat, Scalar, StudyRecord, TrialRecord
+from hpo.ledger.records import Repeat, StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.results.best import leaders
 from hpo.results.confirmation import latest
 from hpo.search.samplers import study_sampler
+from hpo.spec.parameters import Choice
 from hpo.spec.seeds import derive_seed
 from hpo.spec.study import Asha, Budget, Search, Spec
 from hpo.text import first_line
@@ -112,7 +113,7 @@ def candidates(study: StudyRecord, top: int) -> list[TrialRecord]:
     return best if recipe is None or recipe in best else [*best, recipe]
 
 
-def repeats(study: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> list[tuple[Repeat, Mapping[str, Scalar]]]:
+def repeats(study: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> list[tuple[Repeat, Mapping[str, Choice]]]:
     """What to train, seed by seed, so that one cut off early has compared all with as many seeds as it could.
 
     All get as many seeds as any of them had before, so that the comparison is of equals. A configuration confirmed

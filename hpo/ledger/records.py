@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.transfer import NOTHING, Transfer
+from hpo.spec.parameters import Choice
 from hpo.spec.study import Spec
 from trainers.api import EpochMetrics
-
-Scalar = bool | int | float | str | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class TrialRecord:
     """One trial. `values` are its searched parameters by dotted path."""
 
     number: int
-    values: Mapping[str, Scalar] = field(default_factory=dict)
+    values: Mapping[str, Choice] = field(default_factory=dict)
     seed: int | None = None
     enqueued: bool = False
     """Whether a person chose the configuration (the published recipe) rather than the sampler."""

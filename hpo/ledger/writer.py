@@ -19,10 +19,11 @@ from hpo.ledger import attributes as form
 from hpo.ledger.lock import Lease
 from hpo.ledger.outcome import OPTUNA_STATE, Ending, Outcome, classify
 from hpo.ledger.reader import load_study, refuse_existing, repeats_of
-from hpo.ledger.records import Attempt, EpochRecord, Origin, Repeat, RungDecision, Scalar, StudyRecord, TrialRecord
+from hpo.ledger.records import Attempt, EpochRecord, Origin, Repeat, RungDecision, StudyRecord, TrialRecord
 from hpo.ledger.storage import patiently
 from hpo.ledger.transfer import NOTHING, TRANSFER_KEY, Transfer
 from hpo.spec import objectives
+from hpo.spec.parameters import Choice
 from hpo.spec.seeds import is_control
 from hpo.spec.study import Spec
 from trainers.api import EpochMetrics
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial, Trial
 
-    Suggest: TypeAlias = Callable[[Trial], tuple[Mapping[str, Scalar], Literal["sampler", "random"]]]
+    Suggest: TypeAlias = Callable[[Trial], tuple[Mapping[str, Choice], Literal["sampler", "random"]]]
     """Draws the parameters of a trial; returns them, and whether they were learned or drawn at random."""
 
 P = ParamSpec("P")
@@ -188,7 +189,7 @@ class Ledger:
     # ---------------------------------------------------------------------------------------- writing
 
     @_repeated
-    def plan(self, repeats: Sequence[tuple[Repeat, Mapping[str, Scalar]]]) -> None:
+    def plan(self, repeats: Sequence[tuple[Repeat, Mapping[str, Choice]]]) -> None:
         """Have configurations trained again, each (trial, seed) once however often it is planned, unless it failed."""
         self._refresh()
         known = [trial for trial in self.trials if trial.repeat and trial.status != "failed"]

@@ -1,4 +1,4 @@
-"""The best configuration as a file that `hpo retrain` accepts anywhere."""
+"""Which trial of a study is best, how much better than the baseline it is, and its configuration for `hpo retrain`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpo.spec.training import Provenance, Training
 from hpo.text import percent
 
 _NONE_COMPLETE = (
-    "study {name} has no complete trial yet: see `hpo status {name}`; whatever a certain trial came to is exported by "
+    "study {name} has no complete trial yet: see `hpo status {name}`; to export a certain trial as it is, type "
     "`hpo export {name} --trial N`"
 )
 
@@ -23,17 +23,17 @@ def training(
     """The resolved training configuration of a trial, by default of the best one.
 
     Args:
-        number: of a certain trial.
-        search_best: the search's best, whatever a confirmation says.
-        partial: the one ahead where no trial is complete yet.
+        number: the trial's number; None for the best trial.
+        search_best: take the best trial of the search, whatever a confirmation says.
+        partial: take the incumbent if no trial is complete yet.
 
     Raises:
-        UsageError: no such trial, or none is complete yet.
+        UsageError: there is no such trial, or no trial is complete yet.
     """
-    ahead = incumbent(study) if partial and study.best is None and number is None else None
-    trial = ahead or pick(study, number, search_best=search_best)
-    found = next((one for one in standing(study) if one.trial == trial.number), None)
-    accuracy = found.interval if found else None
+    unfinished = incumbent(study) if partial and study.best is None and number is None else None
+    trial = unfinished or pick(study, number, search_best=search_best)
+    confirmed = next((entry for entry in standing(study) if entry.trial == trial.number), None)
+    accuracy = confirmed.interval if confirmed else None
     config = configure(study.spec.base(), trial.values)
     versions = dict(study.info.get("versions", {}))
     if commit := study.info.get("git_commit"):
@@ -45,11 +45,11 @@ def training(
             trial=trial.number,
             val_accuracy=trial.value,
             epochs=len(trial.epochs),
-            fidelity="confirmed" if found else "full" if trial.complete else "partial",
+            fidelity="confirmed" if confirmed else "full" if trial.complete else "partial",
             confirmed_accuracy=accuracy.mean if accuracy else None,
             confirmed_low=accuracy.low if accuracy else None,
             confirmed_high=accuracy.high if accuracy else None,
-            confirmed_seeds=len(found.accuracies) if found else None,
+            confirmed_seeds=len(confirmed.accuracies) if confirmed else None,
             seed=trial.seed,
             split_hash=study.info.get("data", {}).get("split_hash"),
             versions=versions,
@@ -62,36 +62,48 @@ def training(
 def _description(study: StudyRecord, trial: TrialRecord, accuracy: Interval | None) -> str:
     text = f"Trial {trial.number} of study {study.name}"
     if accuracy:
-        return f"{text}, mean validation accuracy over fresh seeds {percent(accuracy.mean)}"
-    partly = "" if trial.complete else f" after {len(trial.epochs)} of {study.spec.train.epochs} epochs"
-    return f"{text}, validation accuracy {percent(trial.value)}{partly}"
+        return f"{text}, mean validation accuracy over new seeds {percent(accuracy.mean)}"
+    progress = "" if trial.complete else f" after {len(trial.epochs)} of {study.spec.train.epochs} epochs"
+    return f"{text}, validation accuracy {percent(trial.value)}{progress}"
+
+
+def gain_over_baseline(study: StudyRecord, trial: TrialRecord | None = None) -> float | None:
+    """Final accuracy of a trial, by default the best one, minus that of the baseline, as a fraction.
+
+    None if one of the two is not complete: an accuracy after fewer epochs is not comparable.
+    """
+    trial, baseline = trial or study.best, study.baseline
+    if trial is None or baseline is None or not trial.complete or not baseline.complete:
+        return None
+    return (trial.value or 0.0) - (baseline.value or 0.0)
 
 
 def standing(study: StudyRecord) -> list[Confirmed]:
-    """What a complete confirmation says, the choice first, then by mean accuracy; [] without one."""
-    found = confirmation(study)
-    if found is None or found.chosen is None:
+    """The ranking of a complete confirmation: its choice, then the others by mean accuracy; [] without one."""
+    complete = confirmation(study)
+    if complete is None or complete.chosen is None:
         return []
-    return [found.chosen, *(one for one in found.ranking if one.dependable and one is not found.chosen)]
+    others = (entry for entry in complete.ranking if entry.dependable and entry is not complete.chosen)
+    return [complete.chosen, *others]
 
 
 def best_first(study: StudyRecord, count: int) -> list[TrialRecord]:
-    """At most `count` trials: those a confirmation ranked, then the other complete ones by their one accuracy.
+    """At most `count` trials: those that a confirmation ranked, then the other complete ones by their final accuracy.
 
     Raises:
-        UsageError: none is complete yet.
+        UsageError: no trial is complete yet.
     """
     trials = {trial.number: trial for trial in study.trials}
-    confirmed = [trials[one.trial] for one in standing(study)]
+    confirmed = [trials[entry.trial] for entry in standing(study)]
     others = [trial for trial in leaders(study, len(trials)) if trial not in confirmed]
     return [*confirmed, *others][:count]
 
 
 def leaders(study: StudyRecord, count: int) -> list[TrialRecord]:
-    """The search's best complete trials, at most `count`, the best first; ties go to the earlier one.
+    """The best complete trials of the search, at most `count`, the best first; ties go to the earlier trial.
 
     Raises:
-        UsageError: none is complete yet.
+        UsageError: no trial is complete yet.
     """
     complete = [trial for trial in study.trials if trial.complete]
     if not complete:
@@ -100,23 +112,26 @@ def leaders(study: StudyRecord, count: int) -> list[TrialRecord]:
 
 
 def pick(study: StudyRecord, number: int | None, *, search_best: bool = False) -> TrialRecord:
-    """The trial of that number, or the best: a confirmation's choice if there is one and it is not to be ignored.
+    """The trial of that number; without a number the confirmed choice, or else the best trial of the search.
+
+    Args:
+        search_best: ignore the confirmation.
 
     Raises:
-        UsageError: there is no such trial, or none is complete yet.
+        UsageError: there is no such trial, or no trial is complete yet.
     """
-    if number is not None:
-        found = next((trial for trial in study.trials if trial.number == number), None)
-        if found is None:
-            raise UsageError(f"study {study.name} has no trial {number}; it has {len(study.trials)}")
-        return found
-    return (leaders if search_best else best_first)(study, 1)[0]
+    if number is None:
+        return (leaders if search_best else best_first)(study, 1)[0]
+    trial = next((trial for trial in study.trials if trial.number == number), None)
+    if trial is None:
+        raise UsageError(f"study {study.name} has no trial {number}; it has {len(study.trials)}")
+    return trial
 
 
 def incumbent(study: StudyRecord) -> TrialRecord | None:
-    """The best complete trial; while none is complete, the best of the trials that got furthest.
+    """The best complete trial; while no trial is complete, the best of those that have trained longest.
 
-    Furthest is the deepest epoch, or the highest rung reached where the rungs count compute.
+    Longest means the most epochs, or the highest rung if the rungs count compute.
     """
     if study.best is not None:
         return study.best

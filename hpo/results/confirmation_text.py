@@ -1,4 +1,4 @@
-"""A confirmation in words, rows and JSON: for the terminal, MLflow and the report."""
+"""A confirmation as sentences, table rows and JSON, for the terminal, MLflow and the report."""
 
 from __future__ import annotations
 
@@ -13,116 +13,117 @@ from hpo.text import percent
 COLUMNS = ("trial", "mean", "95 % interval", "seeds", "compute", "verdict")
 
 
-def lines(found: Confirmation) -> Iterator[str]:
-    """What is known, the choice first: one sentence a line."""
-    if not found.complete:
-        yield f"Confirmation not finished: {found.done} of {found.planned} trainings have ended."
+def lines(confirmation: Confirmation) -> Iterator[str]:
+    """The result so far, one sentence per line, the choice first."""
+    if not confirmation.complete:
+        yield f"Confirmation not finished: {confirmation.done} of {confirmation.planned} trainings have ended."
         return
-    if failed := sum(one.failed for one in found.ranking):
-        yield f"{failed} of {found.planned} trainings failed; hpo confirm tries them again."
-    if found.chosen is None or found.chosen.interval is None:
+    if failed := sum(entry.failed for entry in confirmation.ranking):
+        yield f"{failed} of {confirmation.planned} trainings failed. Type `hpo confirm` again to repeat them."
+    if confirmation.chosen is None or confirmation.chosen.interval is None:
         yield "Nothing is confirmed: every configuration failed with at least one seed."
         return
     yield (
-        f"Confirmed: trial {found.chosen.trial}, mean validation accuracy {accuracy(found.chosen.interval)} "
-        f"over {len(found.chosen.accuracies)} fresh seeds"
+        f"Confirmed: trial {confirmation.chosen.trial}, mean validation accuracy "
+        f"{accuracy(confirmation.chosen.interval)} over {len(confirmation.chosen.accuracies)} new seeds"
     )
-    yield gain(found)
+    yield gain(confirmation)
 
 
-def gain(found: Confirmation) -> str:
-    """How much better than the default recipe the choice is."""
-    if found.baseline is None:
-        return "Gain over the default recipe: unknown, the study has none (nothing is enqueued)"
-    if found.chosen is not None and found.chosen.baseline:
-        return "It is the default recipe: nothing is better by more than chance, or as good and cheaper"
-    if found.gain is None:
-        return f"Gain over the default recipe (trial {found.baseline.trial}): unknown, it failed with some seed"
-    return f"Gain over the default recipe (trial {found.baseline.trial}): {points(found.gain)}"
+def gain(confirmation: Confirmation) -> str:
+    """How much better than the baseline the choice is."""
+    baseline, name = confirmation.baseline, confirmation.baseline_name
+    if baseline is None:
+        return "Gain over the baseline: unknown, because the study has no baseline (nothing is enqueued)"
+    if confirmation.chosen is not None and confirmation.chosen.baseline:
+        return f"It is the {name}: no other configuration is significantly better, or equally good and cheaper"
+    if confirmation.gain is None:
+        return f"Gain over the {name} (trial {baseline.trial}): unknown, because the baseline failed with a seed"
+    return f"Gain over the {name} (trial {baseline.trial}): {points(confirmation.gain)}"
 
 
-def accuracy(found: Interval) -> str:
+def accuracy(interval: Interval) -> str:
     """`93.21 % (95 % interval 92.90 to 93.52 %)`."""
-    return f"{percent(found.mean)} (95 % interval {_range(found)} %)"
+    return f"{percent(interval.mean)} (95 % interval {_range(interval)} %)"
 
 
-def points(found: Interval) -> str:
-    """A difference: `+0.80 points (95 % interval +0.20 to +1.40, paired by seed)`."""
-    sure = "" if found.significant else "; it includes zero"
+def points(difference: Interval) -> str:
+    """`+0.80 points (95 % interval +0.20 to +1.40, paired by seed)`."""
+    unsure = "" if difference.significant else "; it includes zero"
     return (
-        f"{100 * found.mean:+.2f} points (95 % interval {100 * found.low:+.2f} to {100 * found.high:+.2f}, "
-        f"paired by seed{sure})"
+        f"{100 * difference.mean:+.2f} points (95 % interval {100 * difference.low:+.2f} to "
+        f"{100 * difference.high:+.2f}, paired by seed{unsure})"
     )
 
 
-def _range(found: Interval) -> str:
-    return f"{100 * found.low:.2f} to {100 * found.high:.2f}"
+def _range(interval: Interval) -> str:
+    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
 
 
-def rows(found: Confirmation) -> list[tuple[str, ...]]:
-    """One row of `COLUMNS` per configuration; compute in percent of the dearest."""
-    dearest = max((one.compute or 0.0 for one in found.ranking), default=0.0)
+def rows(confirmation: Confirmation) -> list[tuple[str, ...]]:
+    """One row of `COLUMNS` per configuration; compute in percent of the most expensive configuration."""
+    most = max((entry.compute or 0.0 for entry in confirmation.ranking), default=0.0)
     return [
         (
-            str(one.trial) + (" (recipe)" if one.baseline else ""),
-            percent(one.interval.mean if one.interval else None),
-            _range(one.interval) if one.interval else "–",  # the title has the unit
-            str(len(one.accuracies)),
-            f"{100 * one.compute / dearest:.0f} %" if one.compute else "–",
-            _word(found, one),
+            str(entry.trial) + (" (baseline)" if entry.baseline else ""),
+            percent(entry.interval.mean if entry.interval else None),
+            _range(entry.interval) if entry.interval else "–",  # the title has the unit
+            str(len(entry.accuracies)),
+            f"{100 * entry.compute / most:.0f} %" if entry.compute else "–",
+            _verdict(confirmation, entry),
         )
-        for one in found.ranking
+        for entry in confirmation.ranking
     ]
 
 
-def _word(found: Confirmation, one: Confirmed) -> str:
-    if one is found.chosen:
-        tied = sum(other.tied for other in found.ranking)
+def _verdict(confirmation: Confirmation, entry: Confirmed) -> str:
+    if entry is confirmation.chosen:
+        tied = sum(other.tied for other in confirmation.ranking)
         return f"chosen: cheapest of {tied} tied" if tied > 1 else "chosen: better than others"
-    if one.failed:
-        return f"failed with {one.failed} of its seeds"
-    if one.waiting:
-        return f"{one.waiting} trainings to go"
-    return "tied with the highest mean" if one.tied else "worse"
+    if entry.failed:
+        return f"failed with {entry.failed} of its seeds"
+    if entry.waiting:
+        return f"{entry.waiting} trainings to do"
+    return "tied with the highest mean" if entry.tied else "worse"
 
 
-def verdict(found: Confirmation | None) -> str:
-    """All of it as plain text."""
-    if found is None:
+def verdict(confirmation: Confirmation | None) -> str:
+    """Sentences and table as plain text."""
+    if confirmation is None:
         return "Nothing has been confirmed."
-    table = [COLUMNS, *rows(found)]
+    table = [COLUMNS, *rows(confirmation)]
     widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
     aligned = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
-    return "\n".join([*lines(found), *aligned])
+    return "\n".join([*lines(confirmation), *aligned])
 
 
-def markdown(found: Confirmation) -> list[str]:
-    """The same for MLflow."""
-    table = [COLUMNS, ("---",) * len(COLUMNS), *rows(found)]
-    return [*(f"{line}  " for line in lines(found)), "", *(f"| {' | '.join(row)} |" for row in table)]
+def markdown(confirmation: Confirmation) -> list[str]:
+    """Sentences and table for MLflow."""
+    table = [COLUMNS, ("---",) * len(COLUMNS), *rows(confirmation)]
+    return [*(f"{line}  " for line in lines(confirmation)), "", *(f"| {' | '.join(row)} |" for row in table)]
 
 
-def confirmation_json(found: Confirmation | None) -> dict[str, Any] | None:
-    """For programs."""
-    if found is None:
+def confirmation_json(confirmation: Confirmation | None) -> dict[str, Any] | None:
+    """The confirmation as JSON, for programs."""
+    if confirmation is None:
         return None
     return {
-        "complete": found.complete,
-        "done": found.done,
-        "planned": found.planned,
-        "chosen": found.chosen.trial if found.chosen else None,
-        "gain": dataclasses.asdict(found.gain) if found.gain else None,
+        "complete": confirmation.complete,
+        "done": confirmation.done,
+        "planned": confirmation.planned,
+        "chosen": confirmation.chosen.trial if confirmation.chosen else None,
+        "gain": dataclasses.asdict(confirmation.gain) if confirmation.gain else None,
         "ranking": [
             {
-                "trial": one.trial,
-                "baseline": one.baseline,
-                "accuracies": {str(seed): value for seed, value in sorted(one.accuracies.items())},
-                "interval": dataclasses.asdict(one.interval) if one.interval else None,
-                "failed": one.failed,
-                "waiting": one.waiting,
-                "compute": one.compute,
-                "tied": one.tied,
+                "trial": entry.trial,
+                "baseline": entry.baseline,
+                "accuracies": {str(seed): value for seed, value in sorted(entry.accuracies.items())},
+                "interval": dataclasses.asdict(entry.interval) if entry.interval else None,
+                "failed": entry.failed,
+                "waiting": entry.waiting,
+                "compute": entry.compute,
+                "tied": entry.tied,
             }
-            for one in found.ranking
+            for entry in confirmation.ranking
         ],
     }

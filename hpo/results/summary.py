@@ -1,34 +1,40 @@
-"""A study in a few lines, for the terminal and for MLflow's description."""
+"""A study in a few lines, for the terminal and for the description of its run in MLflow."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from hpo.home import confirmed_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
+from hpo.results.best import gain_over_baseline
 from hpo.results.confirmation import evaluate
 from hpo.results.confirmation_text import markdown
+from hpo.results.gpu_hours import DEFINITION, gpu_hours
 from hpo.results.pareto import table
 from hpo.search.rungs import rung_resource
 from hpo.spec.corners import describe
-from hpo.spec.study import SHIPPED_TRAINER
+from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.text import percent
+
+STATUSES = ("complete", "pruned", "failed", "interrupted", "running", "waiting")
+"""The statuses of a trial, in the order in which they are counted."""
 
 
 def counts(study: StudyRecord) -> str:
     """`12 trials: 4 complete, 7 pruned, 1 failed`."""
-    kinds = ("complete", "pruned", "failed", "interrupted", "running", "waiting")
-    parts = [f"{study.count(kind)} {kind}" for kind in kinds if study.count(kind)]
+    parts = [f"{study.count(status)} {status}" for status in STATUSES if study.count(status)]
     trials = "1 trial" if len(study.trials) == 1 else f"{len(study.trials)} trials"
     return f"{trials}: {', '.join(parts)}" if parts else "no trial yet"
 
 
 def stopped(study: StudyRecord) -> str | None:
-    """`Stopped: reached the budget of 24 trials`; None unless its budget has ended the study."""
+    """`Stopped: reached the budget of 24 trials`; None if no budget was reached."""
     return f"Stopped: {study.ended.partition(': ')[2]}" if study.ended else None
 
 
 def configuration(trial: TrialRecord, digits: int = 4) -> dict[str, str]:
-    """A trial's searched parameters by dotted path, numbers to so many significant digits."""
+    """A trial's searched parameters by dotted path; numbers have so many significant digits."""
     return {
         path: f"{value:.{digits}g}" if isinstance(value, float) else str(value)
         for path, value in sorted(trial.values.items())
@@ -36,43 +42,68 @@ def configuration(trial: TrialRecord, digits: int = 4) -> dict[str, str]:
 
 
 def description(study: StudyRecord) -> str:
-    """Markdown for the study's page in MLflow: data, model, space and the best so far."""
-    spec, best, baseline = study.spec, study.best, study.baseline
-    data = study.info.get("data", {})
-    images = f": {data['train_count']} images to train on, {data['validation_count']} to validate on" if data else ""
-    weights = "pretrained weights" if spec.model.pretrained else "random weights"
-    lines = [f"**{study.name}** {spec.description}".strip(), ""]
-    lines += [f"- data: {spec.data.name}{images}", f"- model: {spec.model.name}, from {weights}"]
-    if spec.trainer != SHIPPED_TRAINER:
-        lines = [*lines[:2], f"- trainer: {spec.trainer}"]  # data and model are its own affair
-    unit = "epoch" if rung_resource(spec) == "epochs" else "compute"
-    pruning = f"ASHA with reduction factor {spec.asha.reduction_factor:g} from {unit} {spec.asha.grace_period}"
-    lines += [
-        f"- search: {spec.search.policy}, {pruning if spec.asha.enabled else 'no pruning'}; "
-        f"{spec.train.epochs} epochs, up to {spec.budget.trials} trials",
-        f"- {counts(study)}",
-        *([f"- {reason}"] if (reason := stopped(study)) else []),
-    ]
-    confirmed = confirmed_study(study.name) is not None
-    if confirmed:
-        lines += ["", *markdown(evaluate(spec, study.trials))]
-    if best and not confirmed:
-        gain = ""
-        if baseline and baseline.complete and baseline.value is not None and best.value is not None:
-            gain = f", {100 * (best.value - baseline.value):+.2f} points against the default recipe"
-        lines.append(f"- best so far: trial {best.number}, validation accuracy {percent(best.value)}{gain}")
-    columns = {} if confirmed else {"default recipe": baseline, "best so far": best}
-    shown = {title: configuration(trial) for title, trial in columns.items() if trial}
-    lines += ["", f"| {' | '.join(['parameter', 'searched', *shown])} |", "|---" * (2 + len(shown)) + "|"]
-    for path, parameter in spec.space.items():
-        values = describe(parameter) + (", logarithmic" if getattr(parameter, "log", False) else "")
-        lines.append(f"| {' | '.join([path, values, *(one.get(path, '–') for one in shown.values())])} |")
-    if len(spec.objectives) > 1:
+    """The description of the study's run in MLflow, in Markdown; passwords are masked."""
+    lines = [f"**{study.name}** {study.spec.description}".strip(), ""]
+    lines += [*_task(study), _search(study.spec), f"- {counts(study)}"]
+    if reason := stopped(study):
+        lines.append(f"- {reason}")
+    if charged := gpu_hours(study):
+        lines.append(f"- {charged:.2f} GPU-hours ({DEFINITION})")
+    if confirmed_study(study.name) is not None:
+        lines += ["", *markdown(evaluate(study.spec, study.trials)), "", *_parameters(study, {})]
+    else:
+        trials = {study.spec.baseline_name: study.baseline, "best so far": study.best}
+        lines += [*_best(study), "", *_parameters(study, trials)]
+    if len(study.spec.objectives) > 1:
         lines += ["", "Pareto front of complete trials", "", *front_markdown(study)]
     return redact("\n".join(lines))
+
+
+def _task(study: StudyRecord) -> Iterator[str]:
+    """Data and model; only the trainer if it is not the shipped one, which alone reads those settings."""
+    spec = study.spec
+    if spec.trainer != SHIPPED_TRAINER:
+        yield f"- trainer: {spec.trainer}"
+        return
+    data = study.info.get("data")
+    images = f": {data['train_count']} images to train on, {data['validation_count']} to validate on" if data else ""
+    yield f"- data: {spec.data.name}{images}"
+    yield f"- model: {spec.model.name}, from {'pretrained' if spec.model.pretrained else 'random'} weights"
+
+
+def _search(spec: Spec) -> str:
+    """The policy, the pruning and the budget."""
+    pruning = "no pruning"
+    if spec.asha.enabled:
+        unit = "epoch" if rung_resource(spec) == "epochs" else "compute"
+        pruning = f"ASHA with reduction factor {spec.asha.reduction_factor:g} from {unit} {spec.asha.grace_period}"
+    budget = f"{spec.train.epochs} epochs, up to {spec.budget.trials} trials"
+    return f"- search: {spec.search.policy}, {pruning}; {budget}"
+
+
+def _best(study: StudyRecord) -> Iterator[str]:
+    if study.best is None:
+        return
+    gain = gain_over_baseline(study)
+    compared = "" if gain is None else f", {100 * gain:+.2f} points over the {study.spec.baseline_name}"
+    yield f"- best so far: trial {study.best.number}, validation accuracy {percent(study.best.value)}{compared}"
+
+
+def _parameters(study: StudyRecord, trials: dict[str, TrialRecord | None]) -> Iterator[str]:
+    """A table of the search space, with the values of the trials that there are, by the titles of their columns."""
+    columns = {title: configuration(trial) for title, trial in trials.items() if trial}
+    yield _row(["parameter", "searched", *columns])
+    yield "|---" * (2 + len(columns)) + "|"
+    for path, parameter in study.spec.space.items():
+        values = describe(parameter) + (", logarithmic" if getattr(parameter, "log", False) else "")
+        yield _row([path, values, *(column.get(path, "–") for column in columns.values())])
 
 
 def front_markdown(study: StudyRecord) -> list[str]:
     """The Pareto front as lines of a Markdown table."""
     header, rows = table(study)
-    return [f"| {' | '.join(row)} |" for row in (header, ["---:"] * len(header), *rows)]
+    return [_row(row) for row in (header, ["---:"] * len(header), *rows)]
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.search.asha import AshaPruner
-from hpo.search.rank_statistics import Estimate, tau, winner_share, winner_weights
+from hpo.search.rank_statistics import RankStatistic, tau, winner_share, winner_weights
 from hpo.search.rungs import decision_epochs, rung_resource, study_levels
 from hpo.spec.configure import configure
 from hpo.spec.study import Asha as Settings
@@ -36,9 +36,9 @@ class RungAudit:
     """In units of the study's resource."""
     controls: int
     """Controls that met it before their end."""
-    tau: Estimate
+    tau: RankStatistic
     """Kendall's tau-b between the values there and those at the end."""
-    retention: Estimate
+    retention: RankStatistic
     """The chance that the winner passes this rung, of those that met it unstopped."""
 
 
@@ -63,7 +63,7 @@ class Audit:
     pending: int
     """Controls that are not, or not yet."""
     rungs: tuple[RungAudit, ...]
-    winner_pruned: Estimate
+    winner_pruned: RankStatistic
     """The chance that the winner would have been stopped somewhere."""
     present: Rehearsal | None
     """The study's own setting, tried like any other."""

@@ -19,7 +19,7 @@ TAIL = 0.025
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RankStatistic:
     """A value with its interval; NaN where there is too little to say one."""
 
     value: float
@@ -55,20 +55,20 @@ def resamples(count: int, repeats: int = REPEATS, seed: int = 0) -> Array:
     return np.asarray(random.multinomial(count, np.full(count, 1 / count), size=repeats), dtype=float)
 
 
-def interval(value: float, resampled: Array) -> Estimate:
+def interval(value: float, resampled: Array) -> RankStatistic:
     """`value` with the percentile interval of its bootstrap resamples; those that are NaN are left out."""
     sound = resampled[np.isfinite(resampled)]
     if not len(sound):
-        return Estimate(value, float("nan"), float("nan"))
+        return RankStatistic(value, float("nan"), float("nan"))
     low, high = np.percentile(sound, [100 * TAIL, 100 * (1 - TAIL)])
-    return Estimate(value, float(low), float(high))
+    return RankStatistic(value, float(low), float(high))
 
 
-def tau(early: ArrayLike, late: ArrayLike) -> Estimate:
+def tau(early: ArrayLike, late: ArrayLike) -> RankStatistic:
     """Kendall's tau-b with its bootstrap interval over the items."""
     count = len(np.asarray(early))
     if count < 2:
-        return Estimate(float("nan"), float("nan"), float("nan"))
+        return RankStatistic(float("nan"), float("nan"), float("nan"))
     return interval(kendall_tau(early, late), taus(early, late, resamples(count)))
 
 
@@ -86,7 +86,7 @@ def winner_weights(late: ArrayLike) -> Array:
     return weights
 
 
-def winner_share(holds: Sequence[bool] | NDArray[np.bool_], late: ArrayLike) -> Estimate:
+def winner_share(holds: Sequence[bool] | NDArray[np.bool_], late: ArrayLike) -> RankStatistic:
     """The estimated chance that something holds for the winner, e.g. that it passed a rung.
 
     The share is weighted by `winner_weights`. Its interval is Jeffreys' for as many trials as those weights are
@@ -94,12 +94,12 @@ def winner_share(holds: Sequence[bool] | NDArray[np.bool_], late: ArrayLike) -> 
     """
     weights = winner_weights(late)
     if not len(weights):
-        return Estimate(float("nan"), 0.0, 1.0)
+        return RankStatistic(float("nan"), 0.0, 1.0)
     share = float(weights @ np.asarray(holds, dtype=float))
     return jeffreys(min(share, 1.0), 1 / float(weights @ weights))
 
 
-def jeffreys(share: float, count: float) -> Estimate:
+def jeffreys(share: float, count: float) -> RankStatistic:
     """Jeffreys' interval of a share of `count` trials (Brown, Cai & DasGupta, Stat. Sci. 16, 2001); its ends are
     0 and 1 where none or all are counted.
 
@@ -112,7 +112,7 @@ def jeffreys(share: float, count: float) -> Estimate:
         raise ValueError(f"no interval of a share of {share} among {count}")
     hits = share * count
     low, high = beta.ppf([TAIL, 1 - TAIL], hits + 0.5, count - hits + 0.5)
-    return Estimate(share, 0.0 if share == 0 else float(low), 1.0 if share == 1 else float(high))
+    return RankStatistic(share, 0.0 if share == 0 else float(low), 1.0 if share == 1 else float(high))
 
 
 def _signs(values: ArrayLike) -> Array:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.best import gain_over_baseline
 from hpo.results.confirmation import Confirmation, confirmation
 from hpo.results.gpu_hours import confirmation_gpu_hours, gpu_hours
 from hpo.results.paired_tests import Interval
@@ -76,9 +77,8 @@ class Answer:
         """The gain in percentage points, also if its interval is unknown."""
         if self.confirmed is not None:
             return 100 * self.gain.value if self.gain else None
-        if self.best is None or self.baseline is None or not self.baseline.complete:
-            return None
-        return 100 * ((self.best.value or 0.0) - (self.baseline.value or 0.0))
+        searched = gain_over_baseline(self.study)
+        return None if searched is None else 100 * searched
 
 
 def answer(study: StudyRecord) -> Answer:

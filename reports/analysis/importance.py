@@ -7,8 +7,9 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hpo.ledger.records import Scalar, StudyRecord
+from hpo.ledger.records import StudyRecord
 from hpo.search.distributions import distributions
+from hpo.spec.parameters import Choice
 from reports.analysis.stages import FEW_TRIALS, comparable_epoch, latest_epoch, reached, value_after
 
 METHOD = "PED-ANOVA (arXiv 2304.10255, Optuna's implementation)"
@@ -53,7 +54,7 @@ def _at(study: StudyRecord, epoch: int) -> Importances | None:
     return _evaluate(study, epoch, [(values, accuracy) for values, accuracy in results if accuracy is not None])
 
 
-def _evaluate(study: StudyRecord, epoch: int, results: list[tuple[Mapping[str, Scalar], float]]) -> Importances | None:
+def _evaluate(study: StudyRecord, epoch: int, results: list[tuple[Mapping[str, Choice], float]]) -> Importances | None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -77,7 +78,7 @@ def _evaluate(study: StudyRecord, epoch: int, results: list[tuple[Mapping[str, S
     return Importances(dict(shares), epoch, len(results), top_share)
 
 
-def _inside_space(study: StudyRecord, values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def _inside_space(study: StudyRecord, values: Mapping[str, Choice]) -> dict[str, Choice]:
     """The values that lie in the space; those of an enqueued configuration need not."""
     space = study.spec.space
     return {name: value for name, value in values.items() if name in space and space[name].contains(value)}

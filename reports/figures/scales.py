@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hpo.ledger.records import Scalar, StudyRecord
+from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
-from hpo.spec.parameters import Parameter
+from hpo.spec.parameters import Choice, Parameter
 from hpo.text import short_names
 from reports.drawing.plot import Axis
 
@@ -26,12 +26,12 @@ class Scale:
     low: float
     high: float
     log: bool = False
-    choices: tuple[Scalar, ...] = ()
+    choices: tuple[Choice, ...] = ()
     ticks: tuple[tuple[float, str], ...] = ()
     levels: tuple[float, ...] = ()
     """All possible positions, if there are few."""
 
-    def position(self, value: Scalar) -> float | None:
+    def position(self, value: Choice) -> float | None:
         """The position of `value`; None for a value of another kind, which an older study may contain."""
         if self.choices:
             places = [i for i, choice in enumerate(self.choices) if choice == value and type(choice) is type(value)]
@@ -88,7 +88,7 @@ def _scale(name: str, label: str, parameters: Sequence[Parameter]) -> Scale | No
     )
 
 
-def word(value: Scalar) -> str:
+def word(value: Choice) -> str:
     """A parameter's value as text."""
     if value is None:
         return "null"
@@ -97,13 +97,13 @@ def word(value: Scalar) -> str:
     return f"{value:.4g}" if isinstance(value, float) else redact(str(value))
 
 
-def values_text(values: Mapping[str, Scalar]) -> str:
+def values_text(values: Mapping[str, Choice]) -> str:
     """A configuration as text, one parameter per line."""
     short = short_names(values)
     return "\n".join(f"{short[name]} = {word(value)}" for name, value in values.items())
 
 
-def _categorical(name: str, label: str, choices: tuple[Scalar, ...]) -> Scale:
+def _categorical(name: str, label: str, choices: tuple[Choice, ...]) -> Scale:
     places = tuple(float(index) for index in range(len(choices)))
     ticks = tuple((place, _clip(word(choice))) for place, choice in zip(places, choices, strict=True))
     return Scale(name, label, 0.0, max(places), choices=choices, ticks=ticks, levels=places)

@@ -9,14 +9,15 @@ import random
 from collections.abc import Mapping
 
 from hpo.ledger.outcome import Ending, Outcome
-from hpo.ledger.records import Attempt, EpochRecord, RungDecision, Scalar, StudyRecord, TrialRecord
+from hpo.ledger.records import Attempt, EpochRecord, RungDecision, StudyRecord, TrialRecord
 from hpo.search.asha import AshaPruner, rung_levels
+from hpo.spec.parameters import Choice
 from hpo.spec.study import Spec
 from trainers.api import EpochMetrics, Progressive, SizeRamp
 from trainers.schedule import Stage, compute, stage_of, stages
 
 BEGIN = 1_750_000_000.0
-BASELINE: dict[str, Scalar] = {
+BASELINE: dict[str, Choice] = {
     "train.lr": 1e-3,
     "train.optimizer": "adamw",
     "train.progressive.dropout.end": 0.3,
@@ -126,9 +127,9 @@ class _World:
         trials[trial.number] = dataclasses.replace(trial, attempts=(lost, second))
         return 6.0 + 11.0
 
-    def _draw(self) -> dict[str, Scalar]:
+    def _draw(self) -> dict[str, Choice]:
         count = self.rng.randint(1, 4)
-        values: dict[str, Scalar] = {
+        values: dict[str, Choice] = {
             "train.lr": 10 ** self.rng.uniform(-4, -2),
             "train.optimizer": self.rng.choice(["adamw", "sgd", "lamb"]),
             "train.progressive.dropout.end": self.rng.uniform(0.1, 0.5),
@@ -184,7 +185,7 @@ class _World:
             compute=compute(plan, epoch),
         )
 
-    def _accuracy(self, values: Mapping[str, Scalar], epoch: int, size: int) -> float:
+    def _accuracy(self, values: Mapping[str, Choice], epoch: int, size: int) -> float:
         rate = math.log10(float(values["train.lr"] or 1.0))
         dropout = float(values["train.progressive.dropout.end"] or 0.0)
         handicap = {"adamw": 0.0, "sgd": 0.004, "lamb": 0.012}[str(values["train.optimizer"])]

@@ -44,7 +44,7 @@ def test_the_studys_page_says_what_it_is(browser: Any, shown: tuple[str, Mirror]
     assert study.best is not None
     for expected in (
         f"best so far: trial {study.best.number}, validation accuracy",
-        "default recipe",
+        "baseline",
         "search: gp, ASHA with reduction factor 4",
         "cifar10 (abababab)",
         "Finished",

@@ -223,14 +223,14 @@ def test_of_equally_cheap_ones_the_better_is_chosen() -> None:
     assert found.chosen is not None
     assert found.chosen.trial == 4
     assert found.gain is None
-    assert "the study has none" in verdict(found)
+    assert "the study has no baseline" in verdict(found)
 
 
 def test_the_recipe_itself_can_be_chosen() -> None:
     found = judged(again(1, [0.90, 0.92, 0.94]), again(0, [0.90, 0.91, 0.94], size=128, baseline=True))
     assert found.chosen is not None
     assert found.chosen.baseline
-    assert "It is the default recipe" in verdict(found)
+    assert "It is the baseline" in verdict(found)
 
 
 def test_what_fails_with_one_seed_is_not_chosen() -> None:

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from hpo.driver.events import Event
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.best import gain_over_baseline
 from hpo.results.pareto import front
 from hpo.results.summary import configuration, counts, stopped
 from hpo.text import duration, first_line, percent, short_names
@@ -73,10 +74,10 @@ def closing(study: StudyRecord, home_option: str) -> str:
         lines += [f"  {path} = {value}" for path, value in configuration(study.best).items()]
     else:
         lines.append("No trial is complete yet.")
-    baseline = study.baseline
-    if study.best and baseline and baseline.complete and baseline.value is not None and study.best.value is not None:
-        gain = 100 * (study.best.value - baseline.value)
-        lines.append(f"Published recipe (trial {baseline.number}): {percent(baseline.value)}; gain {gain:+.2f} points")
+    baseline, points = study.baseline, gain_over_baseline(study)
+    if baseline and points is not None:
+        number, value = baseline.number, percent(baseline.value)
+        lines.append(f"Trial {number}, the {study.spec.baseline_name}: {value}; gain {100 * points:+.2f} points")
     if study.ended:
         key = study.ended.partition(":")[0]
         lines.append(f"{stopped(study)}.")

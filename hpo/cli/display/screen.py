@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.results.best import incumbent
+from hpo.results.best import gain_over_baseline, incumbent
 from hpo.results.progress import SILENT_S, Progress, failures, progress, running, survival
 from hpo.results.summary import configuration
 from hpo.search.rungs import rung_resource
@@ -143,13 +143,10 @@ def _best(study: StudyRecord, options: ConsoleOptions) -> Iterator[RenderableTyp
 
 
 def _gain(study: StudyRecord, trial: TrialRecord) -> str:
-    """How far it is ahead of the recipe, which must have trained to its end too."""
-    baseline = study.baseline
-    if baseline is None or not baseline.complete or not trial.complete:
-        return ""
-    if baseline.number == trial.number:
-        return ", the published recipe"
-    return f", {100 * ((trial.value or 0) - (baseline.value or 0)):+.2f} points on the recipe"
+    if study.baseline is not None and study.baseline.number == trial.number:
+        return f", the {study.spec.baseline_name}" if trial.complete else ""
+    points = gain_over_baseline(study, trial)
+    return "" if points is None else f", {100 * points:+.2f} points over the {study.spec.baseline_name}"
 
 
 def _settles(trial: TrialRecord) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hpo.search import rank_statistics
 from hpo.search.asha import cutoff, rung_levels
-from hpo.search.rank_statistics import Array, Estimate
+from hpo.search.rank_statistics import Array, RankStatistic
 from hpo.search.rungs import Align, decision_epochs
 
 LEVEL_STEP = 0.05
@@ -80,11 +80,11 @@ class Rung:
     """Compute up to the rung, divided by the compute of all complete trainings."""
     seconds_share: float
 
-    def tau(self) -> Estimate:
+    def tau(self) -> RankStatistic:
         """Return Kendall's tau-b between the values at the rung and the final values."""
         return rank_statistics.tau(self.early, self.late)
 
-    def retention(self, reduction_factor: float) -> Estimate:
+    def retention(self, reduction_factor: float) -> RankStatistic:
         """Return the chance that the winner survives this rung."""
         least = cutoff(self.early.tolist(), reduction_factor)
         return rank_statistics.winner_share(self.early >= (least or 0.0), self.late)
@@ -96,8 +96,8 @@ class Comparison:
 
     setting: Setting
     rungs: tuple[Rung, ...]
-    mean_tau: Estimate
-    difference: Estimate
+    mean_tau: RankStatistic
+    difference: RankStatistic
     """Mean tau minus the mean tau of the reference, over the same resamples of configurations."""
 
 

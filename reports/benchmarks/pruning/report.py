@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpo.search.rank_statistics import Estimate
+from hpo.search.rank_statistics import RankStatistic
 from reports.benchmarks.pruning.analysis import REFERENCE, SETTINGS, Comparison, Curve, compare, curves, rungs, sweep
 
 ENOUGH = 16
@@ -96,7 +96,7 @@ def _equal_cost(comparisons: Sequence[Comparison]) -> list[str]:
     return [*lines, "", _verdict(comparisons)]
 
 
-def _tau(tau: Estimate, share: float) -> str:
+def _tau(tau: RankStatistic, share: float) -> str:
     return f"{tau.value:.2f} ({share:.0%})"
 
 
@@ -116,7 +116,7 @@ def _verdict(comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def _signed(estimate: Estimate) -> str:
+def _signed(estimate: RankStatistic) -> str:
     return f"{estimate.value:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
 
 

@@ -43,7 +43,7 @@ def test_every_part_is_there(width: int, height: int, running: int) -> None:
     text = "\n".join(lines(busy(running), width, height))
     assert "15/100 ended  ETA 0:" in text
     assert f"2 complete, 10 pruned, 3 failed, {running} running" in text
-    assert "56.10 %  trial 1, epoch 16/16, +0.10 points on the recipe" in text
+    assert "56.10 %  trial 1, epoch 16/16, +0.10 points over the baseline" in text
     assert "lr=0.001245  dropout.end=0.25" in text
     assert "   15    4/4  224  15/16  56.50 %  56.50 %     1,23" in text, "a running trial"
     assert "failed   2 trials, last 14: OutOfMemory" in text
