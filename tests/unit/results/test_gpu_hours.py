@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from hpo.driver.stopping import reached
+from hpo.driver.stopping import used_up
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, Repeat, StudyRecord, TrialRecord
 from hpo.results.gpu_hours import confirmation_gpu_hours, gpu_hours, gpu_hours_until
@@ -40,7 +40,7 @@ def test_budget_report_and_mlflow_charge_the_time_a_gpu_is_held(devices: tuple[s
     assert 3600 * list(course(record))[-1].values["spent/gpu_hours"] == pytest.approx(expected)
     for limit, is_reached in ((expected - 1, True), (expected + 1, False)):
         spec = SPEC.model_copy(update={"budget": SPEC.budget.model_copy(update={"gpu_hours": limit / 3600})})
-        assert (reached(dataclasses.replace(record, spec=spec), 0.0, BEGAN + 480) is not None) == is_reached
+        assert (used_up(dataclasses.replace(record, spec=spec), 0.0, BEGAN + 480) is not None) == is_reached
 
 
 def test_a_share_of_a_gpu_counts_as_such() -> None:
