@@ -1,4 +1,4 @@
-"""`hpo export`: trials of a study as files for this tool, for timm, or as trained models in other formats."""
+"""`hpo export`: write trials of a study as configurations for hpo or timm, or as trained models in other formats."""
 
 from __future__ import annotations
 
@@ -20,70 +20,72 @@ from hpo.validation.yaml_reader import read
 
 
 class Format(str, Enum):
-    """What an export is made for."""
+    """The format of an export."""
 
     HPO = "hpo"
-    """`hpo retrain`."""
+    """A configuration for `hpo retrain`."""
     TIMM = "timm"
-    """timm's training script."""
+    """A configuration for timm's training script."""
     HF = "hf"
-    """timm's `local-dir:` and, uploaded, `hf-hub:`."""
+    """A model folder that timm loads with `local-dir:` or, once uploaded, with `hf-hub:`."""
     ONNX = "onnx"
+    """A model for ONNX runtimes."""
     PT2 = "pt2"
+    """A model for `torch.export.load`."""
 
     @property
     def is_configuration(self) -> bool:
-        """Whether it is written from the study's record alone; the others need trained weights."""
+        """Whether the format needs only the study's record; the other formats need trained weights."""
         return self in (Format.HPO, Format.TIMM)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for."""
+    """The choices of the command line."""
 
     study: str
     form: Format = Format.HPO
     trial: int | None = None
-    """A certain trial; None: the best one."""
+    """Number of the trial; None: the best trial."""
     top: int | None = None
-    """The best so many instead of one."""
+    """How many of the best trials; None: a single trial."""
     pick: str | None = None
-    """A trial of the Pareto front: see `hpo.results.pareto.choose`."""
+    """Which trial of the Pareto front: see `hpo.results.pareto.choose`."""
     model: Path | None = None
-    """Folder of a retrained model; None: looked for in the home folder."""
+    """Folder of a retrained model; None: search the home folder for one."""
     search_best: bool = False
-    """By the search's one accuracy each, whatever a confirmation says."""
+    """Rank the trials by their accuracy in the search, also if there is a confirmation."""
     output: Path | None = None
-    """File of a configuration, folder of a model or of several trials."""
+    """File for a configuration, folder for a model or for several trials; None: in the home folder."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """One thing written."""
+    """A file or folder that was written."""
 
     file: Path
     trial: int
     details: dict[str, Any]
-    """More for programs: the training, or the parity check."""
+    """For programs: the training, or the result of the parity check."""
     remark: str = ""
-    """More for a person."""
+    """For people: the result of the parity check."""
 
     def to_json(self, form: Format) -> dict[str, Any]:
-        """For `--json`."""
+        """The entry for `--json`."""
         return {"file": str(self.file), "format": form.value, "trial": self.trial, **self.details}
 
 
 def export(home: Home, request: Request) -> list[Exported]:
-    """Write what is asked for, the best trial first.
+    """Write the requested trials, the best one first.
 
     Raises:
-        UsageError: no such study or trial, options that exclude each other, or no retrained model of a trial.
-        FormatError: a model could not be converted, or the result computes something else.
+        UsageError: no such study or trial, options that exclude each other, or no retrained model of the trial.
+        FormatError: a model could not be converted, or the converted model computes something else.
     """
     if (request.trial is not None or request.pick is not None) and request.top is not None:
-        raise UsageError("--trial and --pick name one trial and --top the best ones; leave one of them out")
+        raise UsageError("--trial and --pick name one trial, --top names several; leave one of them out")
     if request.model is not None and (request.form.is_configuration or request.top is not None):
-        raise UsageError("--model names the one retrained model that --format hf, onnx or pt2 converts")
+        raise UsageError("--model names the model to convert, so it needs --format hf, onnx or pt2, and no --top")
     study = read_study(home, request.study)
     rank_by = leaders if request.search_best else best_first
     trials = rank_by(study, request.top) if request.top is not None else [chosen_trial(study, request)]
@@ -92,10 +94,10 @@ def export(home: Home, request: Request) -> list[Exported]:
 
 
 def chosen_trial(study: StudyRecord, request: Request) -> TrialRecord:
-    """The one trial that is asked for.
+    """The trial that a request without `top` names.
 
     Raises:
-        UsageError: there is none, or it is named in two ways.
+        UsageError: there is no such trial, or `pick` and `trial` are both given.
     """
     if request.pick is None:
         return pick(study, request.trial, search_best=request.search_best)
@@ -105,7 +107,7 @@ def chosen_trial(study: StudyRecord, request: Request) -> TrialRecord:
 
 
 def configuration_text(chosen: Training, form: Format) -> str:
-    """The configuration in the form of `hpo` or `timm`."""
+    """The text of a configuration in format `HPO` or `TIMM`."""
     if form is Format.TIMM:
         return timm_yaml(chosen)
     return chosen.to_yaml()
@@ -144,7 +146,7 @@ def _model(home: Home, request: Request, study: StudyRecord, trial: TrialRecord,
     }
     remark = (
         f"parity with {source}: logits of {parity.images} random images differ by at most {parity.difference:.2g} "
-        f"({parity.relative:.2g} of the greatest), same class for {parity.same_class}"
+        f"({parity.relative:.2g} of the largest), same class for {parity.same_class}"
     )
     return Exported(parity.path, trial.number, {"model": str(source), "parity": check}, remark)
 
@@ -153,22 +155,23 @@ def retrained(home: Home, study: str, trial: int) -> Path:
     """The newest retrained model of a trial below the home folder.
 
     Raises:
-        UsageError: there is none; says how to make one.
+        UsageError: there is none. The text says how to train one.
     """
-    found = [
+    folders = [
         file.parent
         for file in (home.path / "retrained").rglob("training.yaml")
         if (file.parent / "model.safetensors").is_file() and _source(file) == (study, trial)
     ]
-    if not found:
+    if not folders:
         raise UsageError(
-            f"trial {trial} of {study} has no retrained model in {home.path / 'retrained'}: train it by "
+            f"trial {trial} of {study} has no retrained model in {home.path / 'retrained'}. Train one with "
             f"`hpo export {study} --trial {trial} -o best.yaml` and `hpo retrain best.yaml`, "
-            f"or name the folder that `hpo retrain` wrote by --model"
+            f"or name the folder that `hpo retrain` wrote with --model"
         )
-    return max(found, key=lambda folder: (folder / "model.safetensors").stat().st_mtime)
+    return max(folders, key=lambda folder: (folder / "model.safetensors").stat().st_mtime)
 
 
 def _source(file: Path) -> tuple[str | None, int | None]:
+    """The study and the trial that an exported configuration comes from."""
     document = read(file.read_text(encoding="utf-8"))
     return document.get(("provenance", "study")), document.get(("provenance", "trial"))

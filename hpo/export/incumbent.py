@@ -1,4 +1,4 @@
-"""`best.yaml` in a study's folder: the best configuration so far, replaced whenever there is a better one."""
+"""`best.yaml` in a study's folder: the best configuration so far."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hpo.spec.training import Training
 
 
 class Incumbent:
-    """Keeps the file of one study current; a file that is right already is left alone."""
+    """Keeps the file of one study current. Writes it only when the best configuration changes."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._written: Training | None = None
 
     def update(self, study: StudyRecord) -> None:
-        """Write what is best now: what a confirmation chose, else the best complete trial, else the one ahead.
+        """Write the current best: the choice of a confirmation, else the best complete trial, else the incumbent.
 
         Raises:
             InfrastructureError: the file cannot be written.

@@ -1,7 +1,7 @@
 """A configuration as a YAML file for timm's own training script: `train.py --config FILE`.
 
-The script is part of timm's repository, not of its package, so the package installed here cannot be asked which keys
-it takes; and it silently ignores a key that it does not know. `ARGUMENTS` below is what this module relies on.
+The script is part of timm's repository, not of its package, so the installed package does not say which keys the script
+takes. The script silently ignores unknown keys. So `ARGUMENTS` below lists the keys that this module may write.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 from hpo.spec.training import Training
 from hpo.spec.yaml_writer import dump
 from trainers import schedule
+from trainers.api import TrainConfig
 from trainers.schedule import Stage
 
 SOURCE = (
     "train.py of huggingface/pytorch-image-models, commit 2aabaef039d9 (2023), and the 1.0 releases, "
-    "which kept all of these"
+    "which kept all of these keys"
 )
 _BY_KIND = {
     "text": "dataset data_dir train_split val_split model interpolation train_interpolation torchcompile amp_dtype opt"
@@ -30,18 +31,20 @@ _BY_KIND = {
 }
 _ONLY_1_0 = {"pretrained_path": "text", "model_ema_warmup": "switch"}
 ARGUMENTS = {name: kind for kind, names in _BY_KIND.items() for name in names.split()} | _ONLY_1_0
-"""The script's arguments that a file may set, by destination, and what each takes. See `SOURCE`."""
+"""The script's arguments that a file may set, and the kind of value of each. See `SOURCE`."""
 
 _EXPONENT = re.compile(r"(?m)(?<=[ ])(-?\d+)(e[-+]\d+)$")
 POINT = r"\1.0\2"
-"""PyYAML, which the script reads with, takes `1e-05` for text and `1.0e-05` for a number."""
+"""PyYAML, with which the script reads the file, takes `1e-05` for text and `1.0e-05` for a number."""
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "shapes": 10}
+AUTO_BATCH_SIZE = 128
+"""Written for the batch size `auto`."""
 AMP = {"auto": "bfloat16", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def timm_yaml(training: Training) -> str:
-    """The file: what timm can say as keys, and in a comment what it cannot and how the stages differ."""
+    """The text of the file: a comment with the stages and with what timm cannot do, then timm's keys."""
     settings = timm_settings(training)
     unknown = settings.keys() - ARGUMENTS
     if unknown:
@@ -51,7 +54,7 @@ def timm_yaml(training: Training) -> str:
 
 
 def timm_settings(training: Training) -> dict[str, Any]:
-    """Keys and values of `ARGUMENTS`; ramps stand at their last stage, which is also the one evaluated."""
+    """Values by key of `ARGUMENTS`. Settings that change over the stages have the value of the last stage."""
     return _data(training) | _model(training) | _optimizer(training) | _schedule(training) | _augmentation(training)
 
 
@@ -70,7 +73,7 @@ def _data(training: Training) -> dict[str, Any]:
 def _model(training: Training) -> dict[str, Any]:
     model, train = training.model, training.train
     size = _stages(training)[-1].size
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "model": model.name,
         "pretrained": model.pretrained is not False,
         "num_classes": CLASSES[training.data.name],
@@ -83,20 +86,20 @@ def _model(training: Training) -> dict[str, Any]:
         "amp": train.precision in AMP,
     }
     if isinstance(model.pretrained, str):
-        found["pretrained_path"] = model.pretrained
+        settings["pretrained_path"] = model.pretrained
     if model.bn_momentum is not None:
-        found["bn_momentum"] = model.bn_momentum
+        settings["bn_momentum"] = model.bn_momentum
     if train.precision in AMP:
-        found["amp_dtype"] = AMP[train.precision]
+        settings["amp_dtype"] = AMP[train.precision]
     if train.compile:
-        found["torchcompile"] = "inductor"
-    return found
+        settings["torchcompile"] = "inductor"
+    return settings
 
 
 def _optimizer(training: Training) -> dict[str, Any]:
     train = training.train
-    batch = train.batch_size if isinstance(train.batch_size, int) else 128
-    found: dict[str, Any] = {
+    batch = train.batch_size if isinstance(train.batch_size, int) else AUTO_BATCH_SIZE
+    settings: dict[str, Any] = {
         "batch_size": max(1, batch // train.accumulate),
         "grad_accum_steps": train.accumulate,
         "validation_batch_size": train.eval_batch_size,
@@ -109,14 +112,14 @@ def _optimizer(training: Training) -> dict[str, Any]:
         "layer_decay": train.layer_decay if train.layer_decay < 1 else None,
     }
     if train.optimizer in ("adamw", "lamb", "muon"):
-        found["opt_betas"] = [train.momentum, 0.999]
+        settings["opt_betas"] = [train.momentum, 0.999]
     if train.optimizer == "rmsprop":
-        found["opt_eps"] = 1e-3
-    return found
+        settings["opt_eps"] = 1e-3
+    return settings
 
 
 def _schedule(training: Training) -> dict[str, Any]:
-    """With `warmup_prefix` timm trains `warmup_epochs` more than `epochs`, and anneals over `epochs`, as here."""
+    """With `warmup_prefix`, timm trains `warmup_epochs` first and anneals over the `epochs` after them, as hpo does."""
     train = training.train
     if train.schedule == "onecycle":
         rise = schedule.rising_epochs(train)
@@ -141,7 +144,7 @@ def _augmentation(training: Training) -> dict[str, Any]:
     train, last = training.train, _stages(training)[-1]
     augment = train.augment
     resized = augment.crop == "resized"
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "scale": [augment.crop_scale if resized else 1.0, 1.0],
         "ratio": [3 / 4, 4 / 3] if resized else [1.0, 1.0],
         "hflip": 0.5 if augment.flip else 0.0,
@@ -160,8 +163,8 @@ def _augmentation(training: Training) -> dict[str, Any]:
         "seed": (training.provenance.seed or 0) % 2**32 if training.provenance else 0,
     }
     if train.ema.decay:
-        found |= {"model_ema_decay": train.ema.decay, "model_ema_warmup": train.ema.warmup}
-    return found
+        settings |= {"model_ema_decay": train.ema.decay, "model_ema_warmup": train.ema.warmup}
+    return settings
 
 
 def randaugment(magnitude: float, layers: int) -> str | None:
@@ -177,18 +180,18 @@ def randaugment(magnitude: float, layers: int) -> str | None:
 
 
 def header(training: Training) -> list[str]:
-    """The comment: source, command, the stages, and what differs."""
+    """The lines of the comment: source, command, stages and differences."""
     return [
         training.description or "A training configuration",
         "",
-        "For timm's own script, which is in its repository but not in its package:",
+        "For timm's training script, which is in timm's repository but not in its package:",
         "  python train.py --config THIS_FILE",
         f"Keys: {SOURCE}.",
         "",
-        "timm has no progressive learning: this file trains all epochs at the last stage. The stages were:",
+        "timm has no progressive learning: with this file it trains all epochs at the last stage. The stages were:",
         *_stage_table(training),
         "",
-        "What timm does otherwise, or cannot do:",
+        "Differences to the training by hpo:",
         *(f"- {difference}" for difference in differences(training)),
     ]
 
@@ -212,49 +215,72 @@ def _stage_table(training: Training) -> Iterator[str]:
 
 
 def differences(training: Training) -> Iterator[str]:
-    """Every setting that the file cannot carry over exactly, in words."""
-    train, augment, data = training.train, training.train.augment, training.data
+    """The settings that the file cannot reproduce exactly, a sentence each."""
+    yield from _data_differences(training)
+    yield from _schedule_differences(training.train)
+    yield from _augmentation_differences(training)
+    yield from _weight_differences(training.train)
+    yield from _evaluation_differences(training)
+
+
+def _data_differences(training: Training) -> Iterator[str]:
+    data = training.data
     if data.name == "shapes":
-        yield "the data set shapes is built into hpo; give timm one of yours by --data-dir"
+        yield "the data set shapes is built into hpo: give timm a data set of yours with --data-dir"
     else:
         yield (
-            f"it evaluates the test split after every epoch; {data.validation_fraction:g} of the training images were "
-            f"held out here (split seed {data.split_seed})"
+            f"timm evaluates the test split after every epoch; hpo evaluated {data.validation_fraction:g} of the "
+            f"training images, which it did not train on (split seed {data.split_seed})"
         )
     for name in ("train_limit", "validation_limit"):
         if getattr(data, name) is not None:
-            yield f"data.{name} was {getattr(data, name)}"
+            yield f"timm uses all images; data.{name} was {getattr(data, name)}"
+
+
+def _schedule_differences(train: TrainConfig) -> Iterator[str]:
     if train.schedule == "onecycle":
-        yield "one-cycle: the rise is linear instead of a cosine, and in whole epochs"
+        yield "one-cycle: the learning rate rises linearly in whole epochs, not along a cosine"
     elif train.warmup_epochs != round(train.warmup_epochs):
-        yield f"warm-up was {train.warmup_epochs:g} epochs; timm takes whole ones"
+        yield f"timm's warm-up is a whole number of epochs; train.warmup_epochs was {train.warmup_epochs:g}"
     if train.batch_size == "auto":
-        yield "the batch size was found at run time; 128 stands for it"
+        yield f"the batch size is {AUTO_BATCH_SIZE}; train.batch_size was auto, so hpo chose it at run time"
     elif train.batch_size % train.accumulate:
-        yield f"batches of {train.batch_size} were cut into {train.accumulate} unequal micro-batches"
+        yield f"timm's micro-batches have equal sizes; {train.accumulate} do not divide {train.batch_size}"
+
+
+def _augmentation_differences(training: Training) -> Iterator[str]:
+    train, augment = training.train, training.train.augment
     if augment.crop == "pad":
-        yield "crop: pad (reflect-pad by an eighth, crop) is left out: timm pads nothing"
+        yield "timm has no crop: pad (reflect-pad by an eighth, then crop)"
     if augment.cutout:
-        yield f"cutout of {augment.cutout:g} of the side is left out"
+        yield f"timm has no cutout; train.augment.cutout was {augment.cutout:g} of the side"
     if augment.randaugment_layers:
-        last = _stages(training)[-1]
-        rounded = "" if last.randaugment == round(last.randaugment) else f", which was {last.randaugment:g}"
-        yield f"RandAugment: whole magnitudes only{rounded}; cutout is not among its operations"
+        magnitude = _stages(training)[-1].randaugment
+        rounded = "" if magnitude == round(magnitude) else f" (it was {magnitude:g})"
+        yield f"RandAugment: timm's magnitudes are whole numbers{rounded}, and its operations do not include cutout"
     if train.progressive.mixup.end or augment.cutmix:
-        yield "mixup's share of the other image may exceed 1/2"
+        yield "in timm's mixup, the share of the second image can exceed 1/2"
+
+
+def _weight_differences(train: TrainConfig) -> Iterator[str]:
     if train.freeze_blocks:
-        yield f"train.freeze_blocks was {train.freeze_blocks}; timm trains all"
+        yield f"timm trains all blocks; train.freeze_blocks was {train.freeze_blocks}"
     if train.progressive.reset_batchnorm:
-        yield "batch-norm statistics were re-estimated after each change of size"
+        yield "timm does not re-estimate the batch-norm statistics after each change of the image size"
     if train.optimizer == "muon":
-        yield "muon left the classifier to AdamW; name it by --opt-kwargs fallback_list=..."
+        yield "hpo trains the classifier with AdamW beside muon; do so with --opt-kwargs fallback_list=..."
     if train.ema.decay and train.ema.warmup:
-        yield "the average's warm-up follows another curve (timm: 1 - (1 + t) ** -2/3)"
+        yield "the warm-up of the weight average follows another curve (timm: 1 - (1 + t) ** -2/3)"
+
+
+def _evaluation_differences(training: Training) -> Iterator[str]:
+    train, size = training.train, _stages(training)[-1].size
     if train.ema.decay:
-        yield f"the score was of the {'raw' if train.score == 'raw' else 'averaged'} weights; timm reports both"
-    if train.eval_size is not None and train.eval_size != _stages(training)[-1].size:
-        yield f"evaluation was at {train.eval_size} px; timm evaluates at the training size"
+        weights = "raw" if train.score == "raw" else "averaged"
+        yield f"timm reports an accuracy for the raw and for the averaged weights; hpo scored the {weights} weights"
+    if train.eval_size is not None and train.eval_size != size:
+        yield f"timm evaluates at the training size; train.eval_size was {train.eval_size} px"
     if train.precision == "tf32":
-        yield "precision: tf32; timm's script allows it on CUDA by itself"
+        yield "precision tf32: timm's script enables it on CUDA by itself"
     if train.precision == "auto":
-        yield "precision: auto is bfloat16 on devices that have it, float32 elsewhere: set amp to false there"
+        yield "precision auto: bfloat16 on devices that have it, float32 on others; for those set amp to false"

@@ -1,4 +1,4 @@
-"""The exported file, taken by the functions of the installed timm that its training script hands its arguments to."""
+"""The installed timm takes the exported settings: the functions that its training script calls with its arguments."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def arguments(config: TrialConfig = CONFIG) -> Namespace:
     return Namespace(**timm_settings(Training.of(config)))
 
 
-def model(found: Namespace) -> torch.nn.Module:
+def model(settings: Namespace) -> torch.nn.Module:
     return timm.create_model(
-        found.model,
-        pretrained=found.pretrained,
-        num_classes=found.num_classes,
-        drop_rate=found.drop,
-        drop_path_rate=found.drop_path,
-        bn_momentum=getattr(found, "bn_momentum", None),
+        settings.model,
+        pretrained=settings.pretrained,
+        num_classes=settings.num_classes,
+        drop_rate=settings.drop,
+        drop_path_rate=settings.drop_path,
+        bn_momentum=getattr(settings, "bn_momentum", None),
     )
 
 
-def test_the_model_takes_them() -> None:
+def test_timms_model_takes_the_exported_settings() -> None:
     net = model(arguments())
     assert net.num_classes == 10
     assert net.drop_rate == pytest.approx(0.3)
-    moments = {one.momentum for one in net.modules() if isinstance(one, torch.nn.BatchNorm2d)}
+    moments = {layer.momentum for layer in net.modules() if isinstance(layer, torch.nn.BatchNorm2d)}
     assert moments == {0.2}
     data = resolve_data_config(vars(arguments()), model=net)
     assert data["input_size"] == (3, 300, 300)
@@ -57,11 +57,11 @@ def test_the_model_takes_them() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop", "lamb", "muon"])
-def test_the_optimiser_takes_them(optimizer: str) -> None:
+def test_timms_optimizer_takes_the_exported_settings(optimizer: str) -> None:
     config = TrialConfig(model=CONFIG.model, train=TrainConfig(optimizer=optimizer, momentum=0.85, weight_decay=0.03))
-    found = arguments(config)
-    made = create_optimizer_v2(model(found), **optimizer_kwargs(found))
-    decayed = max(made.param_groups, key=lambda group: group["weight_decay"])
+    settings = arguments(config)
+    created = create_optimizer_v2(model(settings), **optimizer_kwargs(settings))
+    decayed = max(created.param_groups, key=lambda group: group["weight_decay"])
     assert decayed["weight_decay"] == 0.03
     assert decayed["lr"] == 1e-3
     assert 0.85 in (decayed.get("momentum"), *decayed.get("betas", ()))
@@ -69,13 +69,13 @@ def test_the_optimiser_takes_them(optimizer: str) -> None:
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 @pytest.mark.parametrize("warmup", [0, 2])
-def test_the_learning_rate_is_the_same_at_every_step(schedule: str, warmup: int) -> None:
+def test_the_learning_rate_of_timm_is_that_of_hpo_at_every_step(schedule: str, warmup: int) -> None:
     config = TrialConfig(
         model=CONFIG.model, train=TrainConfig(epochs=6, warmup_epochs=warmup, lr=3e-3, schedule=schedule)
     )
-    found = arguments(config)
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=found.lr)
-    scheduler, epochs = create_scheduler_v2(optimizer, **scheduler_kwargs(found), updates_per_epoch=10)
+    settings = arguments(config)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=settings.lr)
+    scheduler, epochs = create_scheduler_v2(optimizer, **scheduler_kwargs(settings), updates_per_epoch=10)
     assert epochs == 6
     for update in range(60):
         scheduler.step_update(update)
@@ -83,19 +83,19 @@ def test_the_learning_rate_is_the_same_at_every_step(schedule: str, warmup: int)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-6), update
 
 
-def test_augmentation_takes_them() -> None:
-    found = arguments()
+def test_timms_augmentation_takes_the_exported_settings() -> None:
+    settings = arguments()
     transform = create_transform(
         64,
         is_training=True,
-        scale=found.scale,
-        ratio=found.ratio,
-        hflip=found.hflip,
-        color_jitter=found.color_jitter,
-        auto_augment=found.aa,
-        interpolation=found.train_interpolation,
-        re_prob=found.reprob,
-        re_mode=found.remode,
+        scale=settings.scale,
+        ratio=settings.ratio,
+        hflip=settings.hflip,
+        color_jitter=settings.color_jitter,
+        auto_augment=settings.aa,
+        interpolation=settings.train_interpolation,
+        re_prob=settings.reprob,
+        re_mode=settings.remode,
     )
     shown = str(transform)
     assert "RandAugment(n=2" in shown
@@ -105,19 +105,19 @@ def test_augmentation_takes_them() -> None:
     assert "RandomErasing(p=0.2, mode=const" in shown
 
 
-def test_mixing_takes_them() -> None:
-    found = arguments(TINY)
+def test_timms_mixup_takes_the_exported_settings() -> None:
+    settings = arguments(TINY)
     mixer = Mixup(
-        found.mixup, found.cutmix, None, found.mixup_prob, found.mixup_switch_prob, found.mixup_mode,
-        label_smoothing=found.smoothing, num_classes=found.num_classes,
+        settings.mixup, settings.cutmix, None, settings.mixup_prob, settings.mixup_switch_prob, settings.mixup_mode,
+        label_smoothing=settings.smoothing, num_classes=settings.num_classes,
     )  # fmt: skip
     _, targets = mixer(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 3]))
     assert targets.shape == (4, 10)
     assert mixer.mixup_alpha == pytest.approx(0.3)
 
 
-def test_the_script_itself_knows_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With timm's repository at hand: every key is a destination of the script's own parser."""
+def test_timms_script_knows_every_exported_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Needs timm's repository: HPO_TEST_TIMM_TRAIN names its train.py."""
     script = os.environ.get("HPO_TEST_TIMM_TRAIN")
     if not script:
         pytest.skip("HPO_TEST_TIMM_TRAIN does not name the train.py of timm's repository")
@@ -125,6 +125,6 @@ def test_the_script_itself_knows_every_key(tmp_path: Path, monkeypatch: pytest.M
     file.write_text(timm_yaml(Training.of(CONFIG)))
     monkeypatch.setattr(sys, "argv", ["train.py", "--config", str(file)])
     script_globals = runpy.run_path(script, run_name="timm_train")
-    known = {action.dest for action in script_globals["parser"]._actions}
-    assert timm_settings(Training.of(CONFIG)).keys() <= known
+    accepted = {action.dest for action in script_globals["parser"]._actions}
+    assert timm_settings(Training.of(CONFIG)).keys() <= accepted
     script_globals["_parse_args"]()

@@ -1,4 +1,4 @@
-"""Trained models in other formats, made by the command, loaded by their own runtimes and compared."""
+"""Trained models that `hpo export` converts: their own runtimes load them, and their outputs are compared."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, cache: str) -> Path:
 
 @pytest.fixture
 def studied(home: Home) -> Home:
-    """A home with a study of three complete trials, the last of them the best."""
+    """A home folder with a study of three complete trials; the last one is the best."""
     spec = synthetic_spec(STUDY, trainer="trainers.finetune:train", space={"train.lr": {
         "type": "float", "low": 1e-5, "high": 1e-2, "log": True}}, enqueue=[], extra={},
         model={"name": "test_efficientnet", "pretrained": False})  # fmt: skip
@@ -66,11 +66,11 @@ def original(model: Path) -> torch.nn.Module:
     return timm.create_model(f"local-dir:{model}", pretrained=True).eval()
 
 
-def test_hf_is_what_timm_loads(model: Path, studied: Home, tmp_path: Path) -> None:
+def test_timm_loads_an_exported_hf_folder(model: Path, studied: Home, tmp_path: Path) -> None:
     done = hpo(studied, "--format", "hf", "--model", model, "-o", tmp_path / "hf", "--json")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert found["parity"] == {
+    result = json.loads(done.stdout)
+    assert result["parity"] == {
         "images": 4, "max_abs_difference": 0.0, "max_relative_difference": 0.0, "same_class": 4
     }  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "hf").iterdir()) == ["config.json", "model.safetensors"]
@@ -78,7 +78,7 @@ def test_hf_is_what_timm_loads(model: Path, studied: Home, tmp_path: Path) -> No
     assert torch.equal(logits(original(tmp_path / "hf"), images), logits(original(model), images))
 
 
-def test_onnx_computes_the_same_for_any_number_of_images(model: Path, studied: Home, tmp_path: Path) -> None:
+def test_an_onnx_export_computes_the_same_for_any_number_of_images(model: Path, studied: Home, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
     done = hpo(studied, "--format", "onnx", "--model", model, "-o", tmp_path)
@@ -87,21 +87,21 @@ def test_onnx_computes_the_same_for_any_number_of_images(model: Path, studied: H
     assert "same class for 4" in " ".join(done.stdout.split())
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     images = torch.randn(7, 3, 48, 48)
-    (found,) = session.run(["logits"], {"images": images.numpy()})
-    np.testing.assert_allclose(found, logits(original(model), images).numpy(), rtol=1e-3, atol=1e-4)
+    (result,) = session.run(["logits"], {"images": images.numpy()})
+    np.testing.assert_allclose(result, logits(original(model), images).numpy(), rtol=1e-3, atol=1e-4)
     assert json.loads((tmp_path / "config.json").read_text())["label_names"][0] == "disc"
 
 
-def test_pt2_computes_the_same_for_any_number_of_images(model: Path, studied: Home, tmp_path: Path) -> None:
+def test_a_pt2_export_computes_the_same_for_any_number_of_images(model: Path, studied: Home, tmp_path: Path) -> None:
     done = hpo(studied, "--format", "pt2", "--model", model, "-o", tmp_path, "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["file"] == str(tmp_path / "model.pt2")
     images = torch.randn(7, 3, 48, 48)
-    found = torch.export.load(tmp_path / "model.pt2").module()(images)
-    torch.testing.assert_close(found, logits(original(model), images), rtol=1e-4, atol=1e-5)
+    result = torch.export.load(tmp_path / "model.pt2").module()(images)
+    torch.testing.assert_close(result, logits(original(model), images), rtol=1e-4, atol=1e-5)
 
 
-def test_what_computes_something_else_is_not_left_behind(
+def test_a_converted_model_that_computes_something_else_is_deleted(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoilt(net: torch.nn.Module, images: torch.Tensor, path: Path) -> None:
@@ -114,7 +114,7 @@ def test_what_computes_something_else_is_not_left_behind(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_missing_package_is_named_with_the_extra(
+def test_the_error_for_a_missing_package_names_the_extra_to_install(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -122,7 +122,7 @@ def test_a_missing_package_is_named_with_the_extra(
         formats.convert(model, tmp_path, "onnx")
 
 
-def test_a_folder_without_or_with_a_broken_model_is_refused(model: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_or_with_a_broken_one_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(formats.FormatError, match=r"model\.safetensors is missing; `hpo retrain` writes"):
         formats.convert(tmp_path, tmp_path / "out", "hf")
     tensors = load_file(model / "model.safetensors")
@@ -137,7 +137,7 @@ def test_a_folder_without_or_with_a_broken_model_is_refused(model: Path, tmp_pat
 # -------------------------------------------------------------------------------------- configurations
 
 
-def test_the_best_of_the_study_as_timm_takes_it(studied: Home, tmp_path: Path) -> None:
+def test_the_best_trial_is_exported_for_timm_to_a_file_or_to_standard_output(studied: Home, tmp_path: Path) -> None:
     done = hpo(studied, "--format", "timm")
     path = studied.exports(STUDY) / "best.timm.yaml"
     assert done.stdout == f"{path}\n"
@@ -145,15 +145,15 @@ def test_the_best_of_the_study_as_timm_takes_it(studied: Home, tmp_path: Path) -
     assert text.startswith("# Trial 2 of study exported, validation accuracy 70.00 %\n")
     assert "\nepochs: 8\n" in text
     assert hpo(studied, "--format", "timm", "-o", "-").stdout == text
-    assert list(tmp_path.rglob(".*")) == [], "nothing half-written is left"
+    assert list(tmp_path.rglob(".*")) == [], "no temporary file is left"
 
 
-def test_top_writes_the_best_in_order(studied: Home, tmp_path: Path) -> None:
+def test_top_exports_the_best_trials_in_order(studied: Home, tmp_path: Path) -> None:
     done = hpo(studied, "--top", 2, "-o", tmp_path / "top", "--json")
-    found = json.loads(done.stdout)
-    assert [one["trial"] for one in found] == [2, 1]
-    assert [Path(one["file"]).name for one in found] == ["top-1-trial-00002.yaml", "top-2-trial-00001.yaml"]
-    first = load_training(found[0]["file"])
+    result = json.loads(done.stdout)
+    assert [entry["trial"] for entry in result] == [2, 1]
+    assert [Path(entry["file"]).name for entry in result] == ["top-1-trial-00002.yaml", "top-2-trial-00001.yaml"]
+    first = load_training(result[0]["file"])
     assert first.provenance is not None
     assert first.provenance.val_accuracy == 0.7
     assert len(json.loads(hpo(studied, "--top", 50, "--format", "timm", "--json").stdout)) == 3
@@ -168,10 +168,10 @@ def test_a_retrained_model_is_found_in_the_home_folder(model: Path, studied: Hom
     for name in ("model.safetensors", "config.json"):
         (place / name).write_bytes((model / name).read_bytes())
     assert hpo(studied, "-o", place / "training.yaml").exit_code == 0
-    found = json.loads(hpo(studied, "--format", "hf", "--json").stdout)
-    assert found["model"] == str(place)
-    assert found["file"] == str(studied.exports(STUDY) / "best" / "hf")
-    assert "trial 0" in str(hpo(studied, "--format", "hf", "--trial", 0).exception), "of this trial there is none"
+    result = json.loads(hpo(studied, "--format", "hf", "--json").stdout)
+    assert result["model"] == str(place)
+    assert result["file"] == str(studied.exports(STUDY) / "best" / "hf")
+    assert "trial 0" in str(hpo(studied, "--format", "hf", "--trial", 0).exception), "this trial has no retrained model"
 
 
 def test_options_that_exclude_each_other_are_refused(studied: Home) -> None:

@@ -59,7 +59,7 @@ def runs(client: MlflowClient, name: str) -> list[Run]:
 
 
 def points(client: MlflowClient, run: str, key: str) -> list[tuple[int, float]]:
-    return sorted((one.step, one.value) for one in client.get_metric_history(run, key))
+    return sorted((point.step, point.value) for point in client.get_metric_history(run, key))
 
 
 def test_the_study_run_describes_the_study(home: Home, study: StudyRecord) -> None:
@@ -190,7 +190,7 @@ def test_system_metrics_are_sampled(home: Home, study: StudyRecord) -> None:
 
 @pytest.fixture
 def searched(home: Home) -> Home:
-    """A home with a study of three complete trials, the last of them the best."""
+    """A home folder with a study of three complete trials; the last one is the best."""
     settings = {
         "trainer": "trainers.finetune:train",
         "data": {"name": "shapes", "train_limit": 160, "validation_limit": 60},
@@ -223,7 +223,7 @@ def retrain(home: Home, trial: int, folder: Path, *options: str) -> str:
     return done.output
 
 
-def test_the_retrained_winner_is_registered_and_loads_back(
+def test_a_retrained_model_is_registered_and_loads_back(
     searched: Home, tmp_path: Path, server: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the server that MLFLOW_TRACKING_URI names; loading the model must not need pickle."""
@@ -280,7 +280,7 @@ def test_the_retrained_winner_is_registered_and_loads_back(
     assert list(Mirror(study, searched).models.differences(study)) == []
 
 
-def test_the_champion_is_what_a_confirmation_chose(searched: Home, tmp_path: Path) -> None:
+def test_the_champion_is_the_configuration_that_a_confirmation_chose(searched: Home, tmp_path: Path) -> None:
     """Trial 2, the best of the search, is the champion until new seeds show that trial 0 is better."""
     results = {"test_accuracy": 0.5, "test_accuracy_std": None, "test_accuracies": [0.5], "seeds": [0]}
     entries = [{"trial": number, "output": str(tmp_path / str(number)), **results} for number in (0, 2)]
@@ -307,7 +307,7 @@ def test_the_champion_is_what_a_confirmation_chose(searched: Home, tmp_path: Pat
     assert client.get_model_version_by_alias("modelled", "champion").tags["hpo.trial"] == "0"
 
 
-def test_a_server_that_is_gone_does_not_undo_a_retraining(
+def test_a_retraining_succeeds_while_the_tracking_server_is_down(
     searched: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""What `hpo export` writes for this tool and for timm, and which trials it chooses."""
+"""The configurations that `hpo export` writes for hpo and for timm, and the trials that it chooses."""
 
 from __future__ import annotations
 
@@ -56,28 +56,28 @@ CONFIGS = {
 }
 
 
-def made(config: TrialConfig) -> Training:
+def exported(config: TrialConfig) -> Training:
     return Training.of(config, Provenance(study="s", trial=3, seed=2**62 + 5), "Trial 3 of study s")
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_key_is_an_argument_of_timms_script_and_of_its_type(name: str) -> None:
-    text = timm_yaml(made(CONFIGS[name]))
+def test_every_exported_key_is_an_argument_of_timms_script_with_a_value_of_its_kind(name: str) -> None:
+    text = timm_yaml(exported(CONFIGS[name]))
     read: dict[str, Any] = yaml.safe_load(text)  # as the script reads it, for which 1e-05 is text
-    assert read == timm_settings(made(CONFIGS[name]))
+    assert read == timm_settings(exported(CONFIGS[name]))
     for key, value in read.items():
         assert value is None or isinstance(value, KINDS[ARGUMENTS[key]]), f"{key}: {value!r}"
         assert isinstance(value, bool) == (ARGUMENTS[key] == "switch") or value is None, f"{key}: {value!r}"
 
 
-def test_a_key_that_timm_would_ignore_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_timms_script_would_ignore_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(ARGUMENTS, "smoothing")
     with pytest.raises(AssertionError, match="smoothing"):
-        timm_yaml(made(CONFIGS["defaults"]))
+        timm_yaml(exported(CONFIGS["defaults"]))
 
 
-def test_the_header_tells_every_stage() -> None:
-    lines = header(made(CONFIGS["everything"]))
+def test_the_header_lists_every_stage_of_progressive_learning() -> None:
+    lines = header(exported(CONFIGS["everything"]))
     start = next(index for index, line in enumerate(lines) if line.lstrip().startswith("epochs"))
     rows = [line.split() for line in lines[start + 1 : start + 4]]
     assert [row[:4] for row in rows] == [
@@ -85,24 +85,24 @@ def test_the_header_tells_every_stage() -> None:
         ["7-13", "214", "10", "0.2"],
         ["14-20", "300", "15", "0.3"],
     ]
-    assert [int(row[5]) for row in rows] == [527, 188, 96], "the batch grows where images are small"
+    assert [int(row[5]) for row in rows] == [527, 188, 96], "the batch is larger while images are small"
 
 
 EXPECTED_DIFFERENCES = (
-    "test split;train_limit;one-cycle;micro-batches;cutout of 0.2;RandAugment;freeze_blocks;320 px;re-estimated;mixup;"
-    "warm-up follows"
+    "test split;train_limit;one-cycle;micro-batches;cutout was 0.2;RandAugment;freeze_blocks;320 px;re-estimate;mixup;"
+    "warm-up of the weight average follows"
 )
 
 
-def test_what_timm_cannot_express_is_listed() -> None:
-    everything, little = (" ".join(differences(made(config))) for config in (CONFIGS["everything"], plain()))
+def test_the_header_lists_the_settings_that_timm_cannot_reproduce() -> None:
+    everything, little = (" ".join(differences(exported(config))) for config in (CONFIGS["everything"], plain()))
     for word in EXPECTED_DIFFERENCES.split(";"):
         assert word in everything
         assert word not in little or word == "test split"
 
 
 def plain() -> TrialConfig:
-    """Everything in it, timm can express."""
+    """A configuration that timm can reproduce."""
     return TrialConfig(
         train=TrainConfig(
             precision="bf16",
@@ -112,8 +112,8 @@ def plain() -> TrialConfig:
     )
 
 
-def test_nothing_but_the_split_differs_where_timm_can_express_all() -> None:
-    assert len(list(differences(made(plain())))) == 1
+def test_only_the_split_is_listed_for_a_configuration_that_timm_can_reproduce() -> None:
+    assert len(list(differences(exported(plain())))) == 1
 
 
 @pytest.mark.parametrize(
@@ -130,23 +130,23 @@ def test_randaugment_has_timms_name_and_halves_round_up(magnitude: float, layers
     assert randaugment(magnitude, layers) == name
 
 
-def test_an_export_reads_back_as_it_was() -> None:
-    exported = training(busy(2))
-    assert exported.provenance is not None
-    assert exported.provenance.trial == 1
-    assert parse_training(exported.to_yaml(), "best.yaml") == exported
+def test_an_exported_configuration_reads_back_unchanged() -> None:
+    best = training(busy(2))
+    assert best.provenance is not None
+    assert best.provenance.trial == 1
+    assert parse_training(best.to_yaml(), "best.yaml") == best
 
 
-def test_leaders_are_the_best_complete_trials_first() -> None:
+def test_leaders_are_the_complete_trials_from_the_best_to_the_worst() -> None:
     a, b, c = (trial(number, 16, ending=Ending.COMPLETE) for number in (3, 1, 2))
     tied = dataclasses.replace(trial(9, 16, ending=Ending.COMPLETE), epochs=a.epochs)
-    found = leaders(study(b, c, a, tied, trial(30, 4, ending=Ending.PRUNED)), 10)
-    assert [one.number for one in found] == [3, 9, 2, 1], "a tie goes to the earlier one, pruned ones never lead"
-    assert [one.number for one in leaders(study(b, c, a), 2)] == [3, 2]
-    assert pick(study(b, c, a), None) == found[0]
+    ranked = leaders(study(b, c, a, tied, trial(30, 4, ending=Ending.PRUNED)), 10)
+    assert [trial.number for trial in ranked] == [3, 9, 2, 1], "ties go to the earlier trial; pruned trials never lead"
+    assert [trial.number for trial in leaders(study(b, c, a), 2)] == [3, 2]
+    assert pick(study(b, c, a), None) == ranked[0]
 
 
-def test_without_a_complete_trial_the_way_out_is_told() -> None:
+def test_without_a_complete_trial_the_error_names_the_option_for_any_trial() -> None:
     with pytest.raises(UsageError, match="--trial N"):
         leaders(study(trial(0, 4)), 5)
     with pytest.raises(UsageError, match="has no trial 7"):
