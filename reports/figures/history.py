@@ -31,16 +31,8 @@ def history(studies: Sequence[StudyRecord]) -> Plot | Missing:
     for index, (study, trials) in enumerate(zip(studies, by_study, strict=True)):
         kept = {trial.number for trial in thin(study, [trial for trial, _ in trials], MOST_POINTS)}
         shown += len(kept)
-        ranked = [(place, trial) for place, (trial, _) in enumerate(trials, 1) if trial.number in kept]
-        marks = _compared(study, ranked, index) if compared else _by_status(study, ranked)
-        count += [
-            *marks,
-            *_incumbent(study, [(place, trial) for place, (trial, _) in enumerate(trials, 1)], index, compared),
-        ]
-        clock += _incumbent(
-            study, [(moment / seconds, trial) for trial, moment in trials], index, compared, legend=False
-        )
-        clock += _complete(study, [(t, moment / seconds) for t, moment in trials], index, compared)
+        count += _over_count(study, trials, kept, index, compared)
+        clock += _over_time(study, [(trial, moment / seconds) for trial, moment in trials], index, compared)
     rules = _baseline_rules(studies[0]) if not compared else []
     dashed = f" Dashed line: the {studies[0].spec.baseline_name}." if rules else ""
     return Plot(
@@ -63,6 +55,27 @@ def _ordered(study: StudyRecord) -> list[tuple[TrialRecord, float]]:
     clock = Clock(study, spans(study))
     timed.sort(key=lambda pair: (pair[0], pair[1].number))
     return [(trial, clock.position(moment)) for moment, trial in timed]
+
+
+def _over_count(
+    study: StudyRecord, trials: Sequence[tuple[TrialRecord, float]], kept: set[int], index: int, compared: bool
+) -> list[Mark]:
+    """Marks of one study over the number of ended trials."""
+    places = [(place, trial) for place, (trial, _) in enumerate(trials, 1)]
+    shown = [(place, trial) for place, trial in places if trial.number in kept]
+    marks = _compared(study, shown, index) if compared else _by_status(study, shown)
+    return [*marks, *_incumbent(study, places, index, compared)]
+
+
+def _over_time(
+    study: StudyRecord, trials: Sequence[tuple[TrialRecord, float]], index: int, compared: bool
+) -> list[Mark]:
+    """Marks of one study over study time, given in units of the axis."""
+    places = [(moment, trial) for trial, moment in trials]
+    return [
+        *_incumbent(study, places, index, compared, legend=False),
+        *_complete(study, trials, index, compared),
+    ]
 
 
 def _by_status(study: StudyRecord, ranked: list[tuple[int, TrialRecord]]) -> list[Mark]:
@@ -122,17 +135,19 @@ def _incumbent(
     return [Lines(name, [(x, y)], color, 2.5, palette.study_dash(index), steps=True, legend=legend)]
 
 
-def _complete(study: StudyRecord, trials: list[tuple[TrialRecord, float]], index: int, compared: bool) -> list[Mark]:
+def _complete(
+    study: StudyRecord, trials: Sequence[tuple[TrialRecord, float]], index: int, compared: bool
+) -> list[Mark]:
     """Complete trials over time, so that each step of the line has its trial."""
-    complete = [(trial, hours) for trial, hours in trials if trial.complete]
+    complete = [(trial, moment) for trial, moment in trials if trial.complete]
     kept = {trial.number for trial in thin(study, [trial for trial, _ in complete], MOST_POINTS // 4)}
-    chosen = [(trial, hours) for trial, hours in complete if trial.number in kept]
+    chosen = [(trial, moment) for trial, moment in complete if trial.number in kept]
     if not chosen:
         return []
     return [
         Points(
             "complete",
-            [hours for _, hours in chosen],
+            [moment for _, moment in chosen],
             [points(trial.value or 0.0) for trial, _ in chosen],
             palette.study_color(index) if compared else palette.STATUS_COLOR["complete"],
             symbol=palette.study_symbol(index) if compared else palette.STATUS_SYMBOL["complete"],

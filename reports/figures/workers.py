@@ -107,7 +107,8 @@ def gantt(study: StudyRecord, key: str = "gantt") -> Plot | Missing:
                 rules=[Rule(at / seconds, "resumed", dash="dash") for at in clock.breaks],
             )
         ],
-        "Each row is a worker (host · process). Gaps: it had no trial. Study time runs only while a driver runs."
+        "Each row is a worker (host · process). Gaps: the worker had no trial. Study time runs only "
+        "while a driver runs."
         + (f" The figure leaves out {len(workers) - len(rows):,} further workers." if len(workers) > len(rows) else "")
         + (" Neighbouring bars of one kind are joined." if coarse else ""),
         height=140 + (30 if len(rows) < 12 else 16) * len(rows),
