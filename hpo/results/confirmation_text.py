@@ -36,7 +36,7 @@ def gain(confirmation: Confirmation) -> str:
     if baseline is None:
         return "Gain over the baseline: unknown, because the study has no baseline (nothing is enqueued)"
     if confirmation.chosen is not None and confirmation.chosen.baseline:
-        return f"It is the {name}: no other configuration is significantly better, or equally good and cheaper"
+        return f"It is the {name}: no other configuration is better by more than chance, or equally good and cheaper"
     if confirmation.gain is None:
         return f"Gain over the {name} (trial {baseline.trial}): unknown, because the baseline failed with a seed"
     return f"Gain over the {name} (trial {baseline.trial}): {points(confirmation.gain)}"
