@@ -19,7 +19,7 @@ from hpo.spec.study import Ray
 from trainers.api import DataConfig, DataError, ModelConfig, WeightsError
 
 if TYPE_CHECKING:
-    from hpo.tracking.study_run import Figures
+    from hpo.tracking.plots import Figures
 
 LOW_DISK_BYTES = 5e9
 RAY_START_S = 180.0

@@ -25,7 +25,7 @@ from hpo.ledger.writer import Ledger
 from hpo.search.samplers import study_sampler
 from hpo.spec.paths import with_absolute_paths
 from hpo.spec.study import Spec
-from hpo.tracking.study_run import Figures
+from hpo.tracking.plots import Figures
 
 NOTHING_RECORDED = "Nothing is recorded yet: run the same command again"
 

@@ -17,7 +17,7 @@ from hpo.ledger.records import StudyRecord
 from hpo.ledger.sqlite import network_file_system, network_warning
 from hpo.ledger.writer import Ledger
 from hpo.search.forecast import advice
-from hpo.tracking.study_run import Figures
+from hpo.tracking.plots import Figures
 from hpo.tracking.tracker import Tracker
 
 

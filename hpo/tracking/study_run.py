@@ -3,70 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo.home import confirmed_study
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.redact import redact
-from hpo.results.best import training
 from hpo.results.confirmation import evaluate
-from hpo.results.gpu_hours import gpu_hours_until
 from hpo.results.summary import description
 from hpo.spec.study import Spec
-from hpo.tracking.runs import PARENT_TAG, Store, ms, numbers
+from hpo.tracking.runs import PARENT_TAG, Store, ms
+from hpo.tracking.study_content import Point, course, course_by_metric, dataset, drawn, files, study_status
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-Figures = Callable[[StudyRecord], Mapping[str, bytes]]
-"""Draws the plots of a study; returns the content of each image by its file name."""
-
 DESCRIPTION_TAG, BEST_TAG, DRAWN_TAG = "mlflow.note.content", "hpo.best_trial", "hpo.plots"
-SPECIFICATION, BEST, DATA, PLOTS = "specification.yaml", "best.yaml", "data.json", "plots"
+PLOTS = "plots"
 METRICS_PER_CALL = 1000
-"""The most that MLflow takes."""
-SOURCES = {
-    "cifar10": "https://www.cs.toronto.edu/~kriz/cifar.html",
-    "cifar100": "https://www.cs.toronto.edu/~kriz/cifar.html",
-}
-
-
-@dataclass(frozen=True)
-class Point:
-    """The state of the study when another trial had ended."""
-
-    step: int
-    """Number of trials that have ended, in any way."""
-    at: float
-    """Seconds since 1970."""
-    values: Mapping[str, float]
-
-
-def course(study: StudyRecord) -> Iterator[Point]:
-    """The incumbent over the number of trials that have ended, from the first complete one on."""
-    ended = [trial for trial in study.trials if trial.outcome is not None and trial.outcome.final]
-    ended.sort(key=lambda trial: (trial.finished or 0.0, trial.number))
-    charged = gpu_hours_until(study, [trial.finished or 0.0 for trial in ended])
-    best: TrialRecord | None = None
-    worker_hours = 0.0
-    for step, (trial, gpu_hours) in enumerate(zip(ended, charged, strict=True), 1):
-        worker_hours += trial.seconds / 3600
-        if trial.complete and (best is None or _rank(trial) > _rank(best)):
-            best = trial
-        if best is not None and best.last is not None:
-            values = {f"incumbent/{key}": value for key, value in numbers(best.last).items() if key.startswith("val_")}
-            values |= {"incumbent/trial": float(best.number), "spent/worker_hours": worker_hours}
-            values |= {"spent/gpu_hours": gpu_hours} if gpu_hours else {}
-            yield Point(step, trial.finished or 0.0, values)
-
-
-def _rank(trial: TrialRecord) -> tuple[float, int]:
-    return trial.value or 0.0, -trial.number
+"""The most that MLflow accepts."""
 
 
 class StudyRun:
@@ -158,14 +114,14 @@ class StudyRun:
             self._sent[name] = text
 
     def _inputs(self, study: StudyRecord) -> None:
-        wanted = dataset(study)
-        if wanted is None or self._sent.get("dataset"):
+        fields = dataset(study)
+        if fields is None or self._sent.get("dataset"):
             return
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        inputs = [DatasetInput(Dataset(**wanted), [InputTag("mlflow.data.context", "training")])]
+        inputs = [DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", "training")])]
         self._store.client.log_inputs(self._store.parent, inputs)
-        self._sent["dataset"] = wanted["digest"]
+        self._sent["dataset"] = fields["digest"]
 
     def _send(self, points: Iterable[Point]) -> None:
         from mlflow.entities import Metric
@@ -211,7 +167,7 @@ class StudyRun:
             yield f"the study run is {run.info.status}, not {study_status(study)}"
         if run.data.tags.get(DESCRIPTION_TAG) != description(study):
             yield "the description shows another state of the study"
-        missing, wrong = self._store.metric_differences(run, _by_metric(study))
+        missing, wrong = self._store.metric_differences(run, course_by_metric(study))
         if missing:
             yield f"the study run lacks {missing} metric values"
         if wrong:
@@ -248,7 +204,7 @@ class StudyRun:
         """
         runs = self._store.runs
         kept = runs.parents[-1:]
-        if kept and self._store.metric_differences(kept[0], _by_metric(study))[1]:
+        if kept and self._store.metric_differences(kept[0], course_by_metric(study))[1]:
             kept = []
         for run in runs.parents:
             if run not in kept:
@@ -258,52 +214,3 @@ class StudyRun:
         self.finish(study)
         for run in self._strays(runs.parents[-1]):
             self._store.client.set_tag(run.info.run_id, PARENT_TAG, self._store.parent)
-
-
-def files(study: StudyRecord) -> dict[str, str]:
-    """The text files of the study run by name, with passwords masked."""
-    texts = {SPECIFICATION: redact(study.spec.to_yaml())}
-    if data := study.info.get("data"):
-        texts[DATA] = json.dumps(dict(data), indent=2) + "\n"
-    if study.best is not None and confirmed_study(study.name) is None:
-        texts[BEST] = redact(training(study).to_yaml())
-    return texts
-
-
-def dataset(study: StudyRecord) -> dict[str, str] | None:
-    """The data set in MLflow's terms; None for a trainer that does not describe its data."""
-    data = study.info.get("data")
-    if not data:
-        return None
-    name = study.spec.data.name
-    url = SOURCES.get(name)
-    return {
-        "name": name,
-        "digest": str(data["split_hash"])[:8],  # as long as MLflow's own; a tag holds all of it
-        "source_type": "http" if url else "code",
-        "source": json.dumps({"url": url} if url else {"tags": {"mlflow.source.name": f"trainers.data: {name}"}}),
-        "profile": json.dumps({key: data[key] for key in ("num_classes", "train_count", "validation_count")}),
-    }
-
-
-def drawn(study: StudyRecord) -> str:
-    """The state of a study that its plots show, to recognise plots of an earlier state."""
-    return f"{len(study.trials)} trials, {sum(len(trial.epochs) for trial in study.trials)} epochs"
-
-
-def study_status(study: StudyRecord) -> str:
-    """MLflow's status of the study run while no driver works on the study."""
-    interrupted = study.count("interrupted")
-    if study.count("running") or (interrupted and study.ended is None):
-        return "SCHEDULED"
-    return "FINISHED" if study.best or interrupted else "FAILED"
-
-
-def _by_metric(study: StudyRecord) -> dict[str, dict[int, float]]:
-    wanted: dict[str, dict[int, float]] = {}
-    if confirmed_study(study.name) is not None:
-        return wanted
-    for point in course(study):
-        for key, value in point.values.items():
-            wanted.setdefault(key, {})[point.step] = value
-    return wanted

@@ -19,8 +19,8 @@ from hpo.redact import redact
 from hpo.text import first_line
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.periodic import Periodic
-from hpo.tracking.plots import Plots
-from hpo.tracking.study_run import Figures, study_status
+from hpo.tracking.plots import Figures, Plots
+from hpo.tracking.study_content import study_status
 from hpo.tracking.system_metrics import INTERVAL_S as SYSTEM_INTERVAL_S
 from hpo.tracking.system_metrics import SystemMonitor
 

@@ -1,4 +1,4 @@
-"""Pages of MLflow's UI as a person opens them: each function returns once the page shows what it is for."""
+"""Pages of MLflow's UI. Each function opens a page and returns when the page shows its content."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DRAWN_LINES = ".js-plotly-plot .scatterlayer .trace path.js-line"
 
 
 def _visit(window: Any, address: str) -> None:
-    window.get("about:blank")  # else a new fragment of the same page would load nothing
-    # MLflow remembers which rows were open, and a click would close them.
+    window.get("about:blank")  # a new fragment of the same page alone would not load anything
+    # MLflow remembers which rows are expanded, and a click would collapse them.
     everything = {"origin": address.partition("#")[0].rstrip("/"), "storageTypes": "local_storage"}
     window.execute_cdp_cmd("Storage.clearDataForOrigin", everything)
     window.get(address)
-    wait(window, lambda one: len(text(one)) > 200, address)
+    wait(window, lambda page: len(text(page)) > 200, address)
     # The assistant takes a quarter of the page.
     window.execute_script(
         "if (document.body.innerText.includes('MLflow Assistant'))"
@@ -29,34 +29,34 @@ def _visit(window: Any, address: str) -> None:
 
 
 def experiment(address: str) -> str:
-    """The address of the experiment that a study's page belongs to."""
+    """The address of the experiment of the study whose page is at `address`."""
     return address.partition("/runs/")[0]
 
 
 def overview(window: Any, address: str) -> str:
-    """The study's own run, or a trial's: its words."""
+    """The text of the page of a study run or of a trial's run."""
     _visit(window, address)
-    wait(window, lambda one: "Run ID" in text(one) and "Parameters (" in text(one), "the run's overview")
-    wait(window, lambda one: "Child runs loading" not in text(one), "the run's children")
+    wait(window, lambda page: "Run ID" in text(page) and "Parameters (" in text(page), "the run's overview")
+    wait(window, lambda page: "Child runs loading" not in text(page), "the run's children")
     window.execute_script(f'document.querySelectorAll("{EXPAND}").forEach(one => one.click())')
     return text(window)
 
 
 def artifact(window: Any, address: str, name: str) -> None:
-    """One of the run's images."""
+    """Open one of the run's images."""
     _visit(window, f"{address}/artifacts/{name}")
     image = "return [...document.querySelectorAll('img')].some(one => one.naturalWidth > 600)"
-    wait(window, lambda one: one.execute_script(image), name)
+    wait(window, lambda page: page.execute_script(image), name)
 
 
 def _expand(window: Any) -> None:
-    wait(window, lambda one: one.execute_script(f'return document.querySelector("{EXPANDER}")'), "the parent's row")
+    wait(window, lambda page: page.execute_script(f'return document.querySelector("{EXPANDER}")'), "the parent's row")
     window.execute_script(f'document.querySelector("{EXPANDER}").parentElement.click()')
-    wait(window, lambda one: len(names(one)) > 1, "the trials below the study")
+    wait(window, lambda page: len(names(page)) > 1, "the trials below the study")
 
 
 def names(window: Any) -> list[str]:
-    """Run names in the table, from the top."""
+    """The names of the runs in the table, from top to bottom."""
     found: list[str] = window.execute_script(
         f'return [...document.querySelectorAll("{ROW_NAMES}")]'
         ".sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top).map(one => one.innerText)"
@@ -65,25 +65,25 @@ def names(window: Any) -> list[str]:
 
 
 def table(window: Any, address: str) -> list[str]:
-    """The runs with the study's row expanded: the names shown."""
+    """The names in the table of runs, with the row of the study expanded."""
     _visit(window, f"{experiment(address)}/runs")
     _expand(window)
     return names(window)
 
 
 def charts(window: Any, address: str, metric: str) -> int:
-    """The charts of one run's metrics: how many lines are drawn, once `metric` is among them."""
+    """The number of lines in the charts of a run's metrics, once the chart of `metric` is shown."""
     _visit(window, f"{address}/model-metrics")
     lines = f'return document.querySelectorAll("{DRAWN_LINES}").length'
-    wait(window, lambda one: metric in text(one), f"the chart of {metric}")
-    found: int = wait(window, lambda one: one.execute_script(lines), "a line")
+    wait(window, lambda page: metric in text(page), f"the chart of {metric}")
+    found: int = wait(window, lambda page: page.execute_script(lines), "a line")
     return found
 
 
 def comparison(window: Any, address: str, runs: Sequence[str]) -> list[str]:
-    """Runs side by side, drawn as parallel coordinates: the names of the axes."""
+    """The names of the axes when runs are compared in parallel coordinates."""
     root, number = experiment(address).split("#/experiments/")
     _visit(window, f"{root}#/compare-runs?runs={json.dumps(list(runs))}&experiments={json.dumps([number])}")
     axes = "return [...document.querySelectorAll('.parcoords .axis-title')].map(one => one.textContent)"
-    found: list[str] = wait(window, lambda one: one.execute_script(axes), "parallel coordinates")
+    found: list[str] = wait(window, lambda page: page.execute_script(axes), "parallel coordinates")
     return found

@@ -1,4 +1,4 @@
-"""MLflow's own UI, started by `hpo ui`, as a person sees a study in it."""
+"""A study in MLflow's own UI, which `hpo ui` starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def study() -> StudyRecord:
 
 @pytest.fixture(scope="module")
 def shown(browser: Any, study: StudyRecord, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Mirror]]:
-    """The address of the study's page, and what was written."""
+    """The address of the study's page, and the mirror that wrote the study."""
     home = Home.at(Path(tmp_path_factory.mktemp("ui")) / "home").create()
     mirror = Mirror(study, home)
     mirror.begin()
@@ -39,7 +39,9 @@ def shown(browser: Any, study: StudyRecord, tmp_path_factory: pytest.TempPathFac
     browser.set_window_size(1280, 900)
 
 
-def test_the_studys_page_says_what_it_is(browser: Any, shown: tuple[str, Mirror], study: StudyRecord) -> None:
+def test_the_page_of_a_study_shows_its_description_and_its_trials(
+    browser: Any, shown: tuple[str, Mirror], study: StudyRecord
+) -> None:
     words = pages.overview(browser, shown[0])
     assert study.best is not None
     for expected in (
@@ -54,16 +56,16 @@ def test_the_studys_page_says_what_it_is(browser: Any, shown: tuple[str, Mirror]
         assert expected in words, words
 
 
-def test_its_trials_stand_below_it_in_order(browser: Any, shown: tuple[str, Mirror]) -> None:
-    wanted = ["watched", *(f"trial-{number:05d}" for number in reversed(range(12)))]
-    assert pages.table(browser, shown[0]) == wanted  # MLflow sorts the newest first
+def test_trials_are_listed_in_order_below_their_study(browser: Any, shown: tuple[str, Mirror]) -> None:
+    expected = ["watched", *(f"trial-{number:05d}" for number in reversed(range(12)))]
+    assert pages.table(browser, shown[0]) == expected  # MLflow sorts the newest first
 
 
 @pytest.mark.parametrize(("status", "word"), [("complete", "Finished"), ("pruned", "Killed"), ("failed", "Failed")])
-def test_a_trials_page_shows_how_it_ended(
+def test_the_page_of_a_trial_shows_how_the_trial_ended(
     browser: Any, shown: tuple[str, Mirror], study: StudyRecord, status: str, word: str
 ) -> None:
-    trial = next(one for one in study.trials if one.status == status)
+    trial = next(trial for trial in study.trials if trial.status == status)
     words = pages.overview(browser, f"{pages.experiment(shown[0])}/runs/{shown[1].runs[trial.number]}")
     lines = words.splitlines()
     assert lines[lines.index("Status") + 1] == word
@@ -71,9 +73,9 @@ def test_a_trials_page_shows_how_it_ended(
     assert "val_accuracy" in lines
 
 
-def test_charts_are_drawn(browser: Any, shown: tuple[str, Mirror], study: StudyRecord) -> None:
+def test_mlflow_draws_charts_and_shows_the_plots(browser: Any, shown: tuple[str, Mirror], study: StudyRecord) -> None:
     assert pages.charts(browser, shown[0], "incumbent/val_accuracy") > 0
-    trial = next(one for one in study.trials if one.status == "complete")
+    trial = next(trial for trial in study.trials if trial.status == "complete")
     run = f"{pages.experiment(shown[0])}/runs/{shown[1].runs[trial.number]}"
     assert pages.charts(browser, run, "val_accuracy") > 5
     pages.artifact(browser, shown[0], "plots/history.png")

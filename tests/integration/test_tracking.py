@@ -25,7 +25,7 @@ from hpo.ledger.writer import Ledger
 from hpo.results.best import training
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.runs import STUDY_TAG, TRIAL_TAG
-from hpo.tracking.study_run import course
+from hpo.tracking.study_content import course
 from hpo.tracking.system_metrics import SystemMonitor
 from hpo.tracking.tracker import Tracker
 from reports.page.render import plots

@@ -11,7 +11,7 @@ from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, Repeat, StudyRecord, TrialRecord
 from hpo.results.gpu_hours import confirmation_gpu_hours, gpu_hours, gpu_hours_until
 from hpo.spec.study import Spec
-from hpo.tracking.study_run import course
+from hpo.tracking.study_content import course
 from reports.analysis.answer import cost
 from tests.support.sample_records import BEGAN, SPEC, study, trial
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from hpo.ledger.outcome import Ending
-from hpo.tracking.study_run import course, dataset, drawn, files, study_status
+from hpo.tracking.study_content import course, dataset, drawn, files, study_status
 from tests.support.sample_records import BEGAN, busy, study, trial
 
 COMPLETE, PRUNED, FAILED, INTERRUPTED = Ending.COMPLETE, Ending.PRUNED, Ending.FAILED, Ending.INTERRUPTED
