@@ -1,7 +1,7 @@
-"""`hpo confirm`: the best configurations of a study trained again with fresh seeds, by the same workers.
+"""`hpo confirm`: train the best configurations of a study again with new seeds.
 
-A confirmation is a study of its own in the same ledger, whose trials are all planned before it begins and never
-pruned. So it is as resumable as any, and the study it belongs to stays as it is.
+A confirmation is a study of its own in the same ledger. Its trials are all planned before it begins, and none is
+pruned. So it can be resumed like every study, and the study that it belongs to does not change.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hpo.spec.study import Asha, Budget, Search, Spec
 from hpo.text import first_line
 
 FEWEST_SEEDS = 2
-"""One value says nothing of its spread."""
+"""One value says nothing about the variation between seeds."""
 
 
 def confirm(
@@ -44,14 +44,14 @@ def confirm(
     say: Callable[[str], None] = lambda text: None,
     verbose: bool = False,
 ) -> StudyRecord:
-    """Train the best `top` configurations and the published recipe with each of `seeds` seeds, or go on doing so.
+    """Train the best `top` configurations and the baseline with `seeds` seeds each, or continue to do so.
 
-    What has been trained before is not trained again: a greater `top` or more `seeds` extend a confirmation. What
-    failed is, with the same seed, whatever it failed of: a lost node is not the configuration's fault, and of a
-    configuration that diverges every time the verdict stays the same.
+    Trainings that are complete are not repeated: a larger `top` or more `seeds` extend a confirmation. Trainings that
+    failed are repeated with the same seed, whatever the reason was: a lost node is not the configuration's fault, and
+    a configuration that diverges every time fails again.
 
     Raises:
-        UsageError: no such study, no complete trial in it, fewer than two seeds, or another driver is at work on it.
+        UsageError: there is no such study, it has no complete trial, `seeds` is less than 2, or another driver runs it.
         NoTrialSucceeded, InfrastructureError, Interrupted: as `hpo.driver.run.run`.
     """
     if seeds < FEWEST_SEEDS:
@@ -59,9 +59,9 @@ def confirm(
     if top < 1:
         raise UsageError(f"--top {top}: at least one configuration must be confirmed")
     folder = home.study(name)
-    found = candidates(read_study(home, name), top)
-    if (complete := sum(one.complete for one in found)) < top:
-        say(f"{name} has {complete} different complete configurations, not {top}: all of them are confirmed")
+    complete = sum(trial.complete for trial in candidates(read_study(home, name), top))
+    if complete < top:
+        say(f"{name} has {complete} different complete configurations, not {top}: hpo trains all of them again")
     home.create()
     lease = Lease.here(str(folder))
     farewell = continue_with(f"confirm {name} --top {top} --seeds {seeds}", home)
@@ -69,12 +69,12 @@ def confirm(
         storage = open_storage(home.ledger_of(name))
         lease.refuse_other(name, last_holder(storage, name))
         study = load_study(storage, name)
-        wanted = repeats(study, candidates(study, top), seeds)
-        if (most := 1 + max(repeat.index for repeat, _ in wanted)) > seeds:
-            say(f"all are trained with {most} seeds, as many as some of them have had")
-        for text in failures(study, wanted):
-            say(f"tried again: {text}")
-        if unfinished(study, wanted):
+        planned = repeats(study, candidates(study, top), seeds)
+        if (most := 1 + max(repeat.index for repeat, _ in planned)) > seeds:
+            say(f"every configuration gets {most} seeds, because some of them already have so many")
+        for text in failures(study, planned):
+            say(f"trying again: {text}")
+        if unfinished(study, planned):
             spec = specification(study)
             info = preflight(spec, home)
             check_data(study, info)
@@ -87,7 +87,7 @@ def confirm(
                 else:
                     info = provenance() | info | {"identity": study.info.get("identity", "")}
                     ledger = Ledger.create(storage, spec, info, sampler, lease, name=confirmation_of(name))
-                ledger.plan(wanted)
+                ledger.plan(planned)
                 ledger.respecify(spec.model_copy(update={"budget": Budget(trials=len(ledger.trials))}))
                 view.begin(ledger.study)
                 drive(ledger, home, slots, view, signals, verbose)
@@ -97,56 +97,58 @@ def confirm(
 
 
 def candidates(study: StudyRecord, top: int) -> list[TrialRecord]:
-    """The best `top` complete trials of different configurations, the best first, and the published recipe.
+    """The best `top` complete trials of different configurations, the best first, and the baseline.
 
-    The recipe is among them wherever the study has one, however it did, as the trial that was enqueued.
+    The baseline is among them whenever the study has one, whatever its result. It stands for trials that have the same
+    configuration.
 
     Raises:
         UsageError: no trial is complete.
     """
-    recipe, found = study.baseline, list[TrialRecord]()
+    baseline, different = study.baseline, list[TrialRecord]()
     for trial in leaders(study, len(study.trials)):
-        one = recipe if recipe is not None and trial.values == recipe.values else trial
-        if all(one.values != other.values for other in found):
-            found.append(one)
-    best = found[:top]
-    return best if recipe is None or recipe in best else [*best, recipe]
+        candidate = baseline if baseline is not None and trial.values == baseline.values else trial
+        if all(candidate.values != other.values for other in different):
+            different.append(candidate)
+    best = different[:top]
+    return best if baseline is None or baseline in best else [*best, baseline]
 
 
 def repeats(study: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> list[tuple[Repeat, Mapping[str, Choice]]]:
-    """What to train, seed by seed, so that one cut off early has compared all with as many seeds as it could.
+    """The trainings to do, seed by seed, so that an interrupted confirmation has the same seeds for all configurations.
 
-    All get as many seeds as any of them had before, so that the comparison is of equals. A configuration confirmed
-    before that is not among them keeps what it has, and is compared over the seeds that it shares.
+    Every configuration gets as many seeds as any of them had before, so that the comparison is fair. A configuration
+    that was confirmed before but is not in `trials` keeps its trainings, and is compared over the seeds it shares.
     """
     numbers = {trial.number for trial in trials}
-    had = [one.repeat.index + 1 for one in study.repeats if one.repeat and one.repeat.trial in numbers]
-    seeds = max([seeds, *had])
-    recipe = study.baseline.number if study.baseline else None
-    drawn = [derive_seed(study.spec.seed, f"confirmation/{index}") for index in range(seeds)]
+    used = [trial.repeat.index + 1 for trial in study.repeats if trial.repeat and trial.repeat.trial in numbers]
+    baseline = study.baseline.number if study.baseline else None
+    values = [derive_seed(study.spec.seed, f"confirmation/{index}") for index in range(max([seeds, *used]))]
     return [
-        (Repeat(trial.number, index, seed, trial.number == recipe), trial.values)
-        for index, seed in enumerate(drawn)
+        (Repeat(trial.number, index, seed, trial.number == baseline), trial.values)
+        for index, seed in enumerate(values)
         for trial in trials
     ]
 
 
-def failures(study: StudyRecord, wanted: Sequence[tuple[Repeat, object]]) -> list[str]:
-    """The trainings among those wanted that failed when they were last tried, with the reason."""
-    repeats = {repeat for repeat, _ in wanted}
-    failed = [one for one in latest(study.repeats) if one.status == "failed" and one.repeat in repeats]
-    return [f"{one.label} failed: {first_line(one.outcome.reason)}" for one in failed if one.outcome]
+def failures(study: StudyRecord, planned: Sequence[tuple[Repeat, object]]) -> list[str]:
+    """The planned trainings whose last attempt failed, with the reason."""
+    repeats = {repeat for repeat, _ in planned}
+    failed = [trial for trial in latest(study.repeats) if trial.status == "failed" and trial.repeat in repeats]
+    return [f"{trial.label} failed: {first_line(trial.outcome.reason)}" for trial in failed if trial.outcome]
 
 
-def unfinished(study: StudyRecord, wanted: Sequence[tuple[Repeat, object]]) -> bool:
-    """Whether anything is left to train."""
-    known = latest(study.repeats)
-    ended = {one.repeat for one in known if one.outcome is not None and one.outcome.final}
-    return len(ended) < len(known) or any(repeat not in ended for repeat, _ in wanted) or bool(failures(study, wanted))
+def unfinished(study: StudyRecord, planned: Sequence[tuple[Repeat, object]]) -> bool:
+    """Whether a planned training, or one from before, is still to be done."""
+    begun = latest(study.repeats)
+    ended = {trial.repeat for trial in begun if trial.outcome is not None and trial.outcome.final}
+    return (
+        len(ended) < len(begun) or any(repeat not in ended for repeat, _ in planned) or bool(failures(study, planned))
+    )
 
 
 def specification(study: StudyRecord) -> Spec:
-    """The study's own, but nobody is pruned and nothing is suggested."""
+    """The study's own specification, without pruning and without a search."""
     spec = study.spec
     tracking = spec.tracking.model_copy(update={"experiment": spec.tracking.experiment or study.name})
     return spec.model_copy(

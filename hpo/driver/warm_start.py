@@ -1,7 +1,7 @@
-"""What earlier studies and exported configurations offer a new study: read, translated into its space, and chosen.
+"""Warm start: read earlier studies and exported configurations, translate them into a new study's space, and choose.
 
-A setting that an earlier study did not search is taken from its fixed ones, so a study of another model or data set,
-or with another space, can be used as far as its trials lie inside the new space.
+Settings that an earlier study did not search are taken from its fixed settings. So a study of another model or data
+set, or with another space, can be used: those of its trials count that lie inside the new space.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from trainers import schedule
 from trainers.api import TrialConfig
 
 MOST_TRIALS = 200
-"""Trials of one study that are kept as history; of more, an even sample."""
+"""Trials of one study that are kept as history; of a larger study, an even sample."""
 PROGRESSIVE = "train.progressive."
 
 
 @dataclass(frozen=True)
 class _Offer:
-    """One configuration that fits, and what is known of it."""
+    """A configuration that fits, and its result."""
 
     past: Past
     epochs: int
@@ -45,58 +45,58 @@ class _Offer:
 
     @property
     def rank(self) -> tuple[float, int]:
-        """Better ones sort first."""
+        """Better configurations sort first."""
         return -self.value, self.past.trial or 0
 
 
 class _Misfit(Exception):
-    """Why a configuration does not lie in the space."""
+    """The reason why a configuration does not lie in the space."""
 
 
 def gather(spec: Spec, home: Home) -> Transfer:
     """What the studies and files of `warm_start` give to the study `spec`.
 
     Args:
-        home: where the studies are looked for by name, beside the new study's own ledger.
+        home: studies are looked up by name here, and in the new study's own ledger.
 
     Raises:
-        UsageError: a study is not known, a file cannot be read, or nothing of one fits the space.
+        UsageError: there is no such study, a file cannot be read, or no configuration of a source fits the space.
         InfrastructureError: a ledger cannot be opened.
     """
-    found = [_offers(name, spec, home) for name in dict.fromkeys(spec.warm_start)]
-    first = _first([offers for _, offers in found], spec)
-    single = len(spec.objectives) == 1  # a history of accuracies would mislead about everything else
+    gathered = [_offers(name, spec, home) for name in dict.fromkeys(spec.warm_start)]
+    first = _first([offers for _, offers in gathered], spec)
+    single = len(spec.objectives) == 1  # a history of accuracies would mislead about the other objectives
     sources = [
         dataclasses.replace(
             source,
-            enqueued=sum(one.source == source.name for one in first),
+            enqueued=sum(past.source == source.name for past in first),
             history=sum(bool(offer.past.curve) for offer in offers) if single else 0,
         )
-        for source, offers in found
+        for source, offers in gathered
     ]
-    history = [offer.past for _, offers in found for offer in offers if offer.past.curve]
+    history = [offer.past for _, offers in gathered for offer in offers if offer.past.curve]
     return Transfer(tuple(sources), tuple(first), tuple(history) if single else ())
 
 
 def _first(offers: Sequence[Sequence[_Offer]], spec: Spec) -> list[Past]:
-    """The best configurations, by turns from each source, no two the same and none the user's own."""
-    ranked = [sorted(_longest(some), key=lambda one: one.rank) for some in offers]
-    taken: list[Past] = []
-    known: list[Mapping[str, Choice]] = list(spec.enqueue)
+    """The best configurations, taken from each source in turn; no two are equal, and none is enqueued by the user."""
+    ranked = [sorted(_longest(source), key=lambda offer: offer.rank) for source in offers]
+    chosen: list[Past] = []
+    enqueued: list[Mapping[str, Choice]] = list(spec.enqueue)
     for place in range(max(map(len, ranked), default=0)):
-        for some in ranked:
-            if place < len(some) and len(taken) < spec.search.transferred:
-                past = some[place].past
-                if not any(_equal(past.values, other) for other in known):
-                    known.append(past.values)
-                    taken.append(past)
-    return taken
+        for source in ranked:
+            if place < len(source) and len(chosen) < spec.search.transferred:
+                past = source[place].past
+                if not any(_equal(past.values, other) for other in enqueued):
+                    enqueued.append(past.values)
+                    chosen.append(past)
+    return chosen
 
 
 def _longest(offers: Sequence[_Offer]) -> list[_Offer]:
-    """The complete ones; where a study has none yet, those that it trained longest."""
-    most = max((one.epochs for one in offers), default=0)
-    return [one for one in offers if one.epochs == most]
+    """The complete trials of a study; if it has none yet, those that it trained longest."""
+    most = max((offer.epochs for offer in offers), default=0)
+    return [offer for offer in offers if offer.epochs == most]
 
 
 def _equal(a: Mapping[str, Choice], b: Mapping[str, Choice]) -> bool:
@@ -107,50 +107,50 @@ def _equal(a: Mapping[str, Choice], b: Mapping[str, Choice]) -> bool:
 
 
 def _offers(name: str, spec: Spec, home: Home) -> tuple[Source, list[_Offer]]:
-    """Everything of one source that fits.
+    """The source, and its configurations that fit.
 
     Raises:
         UsageError: see `gather`.
     """
     study = _study(name, spec, home)
     misfits: Counter[str] = Counter()
-    found = list(_of_study(study, spec, misfits) if study else _of_file(name, spec, misfits))
-    count = sum(misfits.values()) + len(found)
-    if not found:
+    offers = list(_of_study(study, spec, misfits) if study else _of_file(name, spec, misfits))
+    count = sum(misfits.values()) + len(offers)
+    if not offers:
         reasons = "\n".join(f"  {number} left out: {reason}" for reason, number in misfits.most_common())
         raise UsageError(
-            f"warm_start: nothing of {name} fits the space of {spec.study}:\n{reasons or '  it has no trial'}\n"
-            f"Widen the space where these lie outside, or take {name} out of warm_start"
+            f"warm_start: no configuration of {name} fits the space of {spec.study}:\n"
+            f"{reasons or '  it has no trial'}\n"
+            f"Widen the space to include them, or remove {name} from warm_start"
         )
     source = Source(name, count, 0, 0, dict(misfits.most_common()))
-    kept = found if len(found) <= MOST_TRIALS else _sample(found)
-    return source, kept
+    return source, offers if len(offers) <= MOST_TRIALS else _sample(offers)
 
 
 def _sample(offers: list[_Offer]) -> list[_Offer]:
-    """The best one and an even sample of the others."""
-    ordered = sorted(offers, key=lambda one: (-one.epochs, *one.rank))
+    """The best configuration and an even sample of the others."""
+    ordered = sorted(offers, key=lambda offer: (-offer.epochs, *offer.rank))
     return [ordered[index * len(ordered) // MOST_TRIALS] for index in range(MOST_TRIALS)]
 
 
 def _study(name: str, spec: Spec, home: Home) -> StudyRecord | None:
-    """The study of that name; None where it is the name of a file or of a shipped recipe."""
+    """The study of that name; None if the name is that of a file or of a shipped recipe."""
     if names_a_file(name):
         return None
-    known: list[str] = []
+    studies: list[str] = []
     for url in dict.fromkeys(filter(None, (home.ledger_of(name), spec.storage.ledger))):
         file = sqlite_file(url)
         if file is not None and not file.is_file():
             continue  # opening would create it
         ledger = open_storage(url)
-        known += study_names(ledger)
-        if name in known:
+        studies += study_names(ledger)
+        if name in studies:
             return load_study(ledger, name)
     if name in search_spaces.recipes():
         return None
     raise UsageError(
-        f"warm_start: {name} is no study here and no file; studies: {', '.join(sorted(set(known))) or 'none yet'}. "
-        f"Name one of them, or a file that `hpo export` wrote"
+        f"warm_start: {name} is neither a study nor a file; studies: {', '.join(sorted(set(studies))) or 'none yet'}. "
+        f"Name one of them, or a file written by `hpo export`"
     )
 
 
@@ -163,7 +163,7 @@ def _of_study(study: StudyRecord, spec: Spec, misfits: Counter[str]) -> Iterator
         try:
             _same_choices(trial, other)
             config = configure(study.spec.base(), trial.values)
-            curve = {one.metrics.epoch: one.metrics.val_accuracy for one in trial.epochs}
+            curve = {epoch.metrics.epoch: epoch.metrics.val_accuracy for epoch in trial.epochs}
             past = Past(
                 source=study.name,
                 trial=trial.number,
@@ -178,11 +178,11 @@ def _of_study(study: StudyRecord, spec: Spec, misfits: Counter[str]) -> Iterator
 
 def _of_file(name: str, spec: Spec, misfits: Counter[str]) -> Iterator[_Offer]:
     training = load_training(name)
-    known = training.provenance
+    provenance = training.provenance
     horizon = training.train.epochs
     try:
-        past = Past(name, known.trial if known else None, _translate(training.config(), spec), horizon, {})
-        yield _Offer(past, horizon, (known.val_accuracy if known else None) or 0.0)
+        past = Past(name, provenance.trial if provenance else None, _translate(training.config(), spec), horizon, {})
+        yield _Offer(past, horizon, (provenance.val_accuracy if provenance else None) or 0.0)
     except _Misfit as misfit:
         misfits[str(misfit)] += 1
 
@@ -191,8 +191,11 @@ def _of_file(name: str, spec: Spec, misfits: Counter[str]) -> Iterator[_Offer]:
 
 
 def _other_choices(there: Spec, here: Spec) -> dict[str, Choice]:
-    """What the source searched as a choice and this study fixes: its numbers mean something else beside another
-    choice, such as a learning rate beside another optimiser. Which model is trained may differ."""
+    """The choices that the source searched and this study fixes, with their values here.
+
+    With another choice the other settings mean something else: a learning rate belongs to its optimiser. The model may
+    differ.
+    """
     base = here.base()
     return {
         name: _setting(base, name)
@@ -210,7 +213,7 @@ def _same_choices(trial: TrialRecord, fixed: Mapping[str, Choice]) -> None:
 
 
 def _translate(config: TrialConfig, spec: Spec) -> dict[str, Choice]:
-    """The values that the parameters of `spec` have in `config`. Raises _Misfit where they cannot be had."""
+    """The values that the parameters of `spec` have in `config`. Raises _Misfit if `config` lies outside the space."""
     values: dict[str, Choice] = {}
     for name, parameter in spec.space.items():
         if parameter.is_active(values):
@@ -226,15 +229,15 @@ def _translate(config: TrialConfig, spec: Spec) -> dict[str, Choice]:
 
 
 def _same_training(name: str, there: TrialConfig, here: TrialConfig) -> None:
-    """Raises _Misfit where a parameter that is inactive here has another value there, and an effect: what was found
-    there belongs to another configuration then."""
+    """Raises _Misfit if an inactive parameter had another value there that had an effect: the result then belongs to a
+    configuration that this study cannot express."""
     own, fixed = _setting_or_none(there, name), _setting_or_none(here, name)
     if not same(own, fixed) and not (name.startswith(PROGRESSIVE) and _one_stage(there, {name: fixed})):
-        raise _Misfit(f"{name} is inactive and stays at {fixed} here, and had another value there")
+        raise _Misfit(f"{name} is inactive and stays at {fixed} here, but had another value there")
 
 
 def _one_stage(config: TrialConfig, changes: Mapping[str, Choice]) -> bool:
-    """Whether `config` trains in one stage, and `changes` of its ramps are none to that stage."""
+    """Whether `config` trains in one stage, and `changes` to its ramps do not change that stage."""
     if config.train.progressive.stages > 1:
         return False
     changed = configure(config, changes).train
@@ -260,7 +263,7 @@ def _setting_or_none(config: TrialConfig, path: str) -> Any:
 
 
 def _setting(config: TrialConfig, path: str) -> Any:
-    """The setting at a dotted path. Raises KeyError where there is none."""
+    """The setting at a dotted path. Raises KeyError if there is none."""
     part: Any = config
     for name in path.split("."):
         part = part[name] if isinstance(part, Mapping) else getattr(part, name)

@@ -154,7 +154,7 @@ def test_a_killed_worker_is_tried_again_so_often_and_then_fails(home: Home) -> N
     study = run(spec, home, view=RecordingView())
     assert [trial.status for trial in study.trials] == ["failed", "complete"]
     trial = study.trials[0]
-    said = f"killed or crashed on {socket.gethostname()} (SIGKILL, "
+    said = f"killed or crashed on {socket.gethostname()} (SIGKILL or a segmentation fault; "
     assert reason(trial).startswith(f"lost its worker 3 times; the last time: {said}")
     assert [attempt.lost.startswith(said) for attempt in trial.attempts if attempt.lost] == [True] * 3
     assert [attempt.resumed_after for attempt in trial.attempts] == [0, 3, 3]

@@ -167,5 +167,5 @@ def test_a_second_study_of_the_same_name_is_refused(home: Home) -> None:
 
 def test_more_than_any_node_has_is_refused_at_once(home: Home) -> None:
     """No trial waits for ever for resources that do not exist."""
-    with pytest.raises(UsageError, match="no node has them"):
+    with pytest.raises(UsageError, match="no node has that many"):
         launch.run(synthetic_spec("greedy", resources={"cpus": 64}), home, view=RecordingView())

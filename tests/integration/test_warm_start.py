@@ -169,7 +169,7 @@ def test_conditions_are_those_of_the_new_space(home: Home, earlier: StudyRecord)
     small = [one.number for one in searched if one.values["train.lr"] <= 0.01]
     assert sorted(one.trial for one in history) == small
     # Beside greater learning rates weight decay is the baseline's, which none of them was trained with.
-    reason = "train.weight_decay is inactive and stays at 0.0 here, and had another value there"
+    reason = "train.weight_decay is inactive and stays at 0.0 here, but had another value there"
     assert source.left_out[reason] == len(searched) - len(small) > 0
 
 
@@ -187,7 +187,7 @@ def test_results_are_not_taken_over_for_another_configuration(home: Home) -> Non
     conditional = {name: one if name == stages else {**one, **when} for name, one in parameters.items()}
     (source,), history = _taken(gather(spec("later", warm_start=["source"], space=conditional, enqueue=[]), home))
     assert [(one.trial, one.values[stages]) for one in history] == [(1, 1), (2, 2)]
-    assert list(source.left_out) == [f"{ramp}.end is inactive and stays at 0.0 here, and had another value there"]
+    assert list(source.left_out) == [f"{ramp}.end is inactive and stays at 0.0 here, but had another value there"]
 
 
 def _taken(transfer: Transfer) -> tuple[tuple[Source, ...], tuple[Past, ...]]:
@@ -197,10 +197,10 @@ def _taken(transfer: Transfer) -> tuple[tuple[Source, ...], tuple[Past, ...]]:
 @pytest.mark.parametrize(
     ("source", "space", "message"),
     [
-        ("earlyer", {}, "earlyer is no study here and no file; studies: earlier"),
+        ("earlyer", {}, "earlyer is neither a study nor a file; studies: earlier"),
         ("missing.yaml", {}, "does not exist"),
         ("broken.yaml", {}, "must be a mapping"),
-        ("earlier", {"train.lr": {**LR, "low": 0.6}}, "nothing of earlier fits the space of later"),
+        ("earlier", {"train.lr": {**LR, "low": 0.6}}, "no configuration of earlier fits the space of later"),
         ("earlier", {"extra.depth": {"type": "int", "low": 1, "high": 2}}, "it has no setting extra.depth"),
     ],
 )

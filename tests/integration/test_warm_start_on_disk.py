@@ -35,7 +35,9 @@ def test_a_small_study_gives_a_larger_one_its_best(home: Home, tmp_path: Path) -
         search={"policy": "gp", "startup_trials": 4},
         budget={"trials": 8},
     )
-    with pytest.raises(Exception, match=r"nothing of small fits the space of large:\n.*it has no setting extra.params"):
+    with pytest.raises(
+        Exception, match=r"no configuration of small fits the space of large:\n.*it has no setting extra.params"
+    ):
         launch.run(later, home, view=view)
     studied = later.model_copy(update={"space": {"extra.quality": later.space["extra.quality"]}, "enqueue": ()})
     study = launch.run(studied, home, view=view)

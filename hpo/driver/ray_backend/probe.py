@@ -1,6 +1,6 @@
-"""`python -m hpo.driver.ray_backend.probe`: start or join Ray as a study would, print what it has room for, end.
+"""`python -m hpo.driver.ray_backend.probe`: start or join Ray as a study does, and print how many trials fit.
 
-A program of its own, so that a Ray that does not come up can be given up on.
+It is a program of its own, so that the caller can end it if Ray does not start.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from hpo.spec.study import Spec
 
 
 def main() -> None:
-    """Prints one line. Raises InfrastructureError or UsageError where a study could not run either."""
+    """Print one line. Raises InfrastructureError or UsageError if a study could not run either."""
     spec = Spec(study="probe", space={})
     with ray_session(spec, verbose=False):
         slots = plan_slots(spec)

@@ -14,13 +14,13 @@ from hpo.driver.ray_backend.worker_loss import MemoryWatch, explain
 from trainers.api import EpochMetrics
 
 NODE_S = 3.0
-"""How long a node may take to accept a connection."""
+"""Longest time, in seconds, that a node may take to accept a connection."""
 
 
 class StudyScheduler(tune.schedulers.FIFOScheduler):
-    """The first to see a report, hence where reports are recorded; the conductor's ASHA decides.
+    """Passes reports to the conductor, which records them and decides; in Ray Tune the scheduler sees them first.
 
-    What stands for Ray's `time_attr`, `metric` and `mode` is the study's own: `epoch`, or the trainer's `compute`
+    Ray's `time_attr`, `metric` and `mode` are not used. The study has its own: `epoch` or the trainer's `compute`
     (`asha.resource`), and the largest `val_accuracy`.
     """
 
@@ -33,14 +33,14 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
 
     @property
     def supports_buffered_results(self) -> bool:
-        """Every epoch is decided on before the next one begins."""
+        """No: the conductor decides about every epoch before the next one begins."""
         return False
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Nothing to do: the conductor handed it out."""
+        """Nothing to do: the trial came from the conductor."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Record the report; stop what failed, finished or fell below a rung's cutoff."""
+        """Record the report; stop a trial that failed, finished or fell below a rung's cutoff."""
         number = result["number"]
         self._places[number] = (result["host"], result["node"])
         self._memory.look()
@@ -58,17 +58,20 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         return str(self.CONTINUE if self._conductor.on_epoch(number, metrics) else self.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """The worker or its node died (a trainer's own exceptions arrive as reports). Ray gives the trial up; the
-        conductor counts the losses over all drivers of the study and hands it out again as a new one of Ray's."""
+        """The worker or its node died (a trainer's own exceptions arrive as reports).
+
+        Ray gives the trial up. The conductor counts the losses over all drivers of the study, and hands the trial out
+        again as a new one of Ray's.
+        """
         number = trial.config["number"]
         host, node = self._places.get(number, (None, None))
         starved = self._memory.look() and host in (None, socket.gethostname())
-        # `trial.get_error` looks where Ray copies this file to later.
+        # Not `trial.get_error`: it reads a copy that Ray makes later.
         said = Path(trial.error_file).read_text() if trial.error_file else ""
         self._conductor.on_lost(number, explain(said, host=host, node_gone=_is_gone(node), starved=starved))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """Nothing to do: the report that ended it was recorded already."""
+        """Nothing to do: the report that ended the trial is recorded already."""
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Nothing to do: a trial that never ran stays in the ledger for `resume`."""
@@ -78,7 +81,7 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
 
 
 class StopAll(tune.Stopper):
-    """Ends Ray's loop as soon as the conductor stops: what is left of an epoch is not worth waiting for."""
+    """Ends Ray's loop as soon as the conductor stops, without waiting for the end of an epoch."""
 
     def __init__(self, conductor: Conductor) -> None:
         self._conductor = conductor
@@ -95,14 +98,14 @@ class StopAll(tune.Stopper):
 
 
 def _is_gone(node: str | None) -> bool:
-    """Whether a node of the cluster is dead; of an unknown one, whether any has just died.
+    """Whether the node of that id is dead; if the id is not known, whether any node has just died.
 
-    The cluster's head takes half a minute to notice, so nodes are asked themselves.
+    The cluster's head takes half a minute to notice, so this asks the nodes themselves.
     """
-    nodes = {one["NodeID"]: one for one in ray.nodes()}  # type: ignore[no-untyped-call]
+    nodes = {entry["NodeID"]: entry for entry in ray.nodes()}  # type: ignore[no-untyped-call]
     if node in nodes:
         return not (nodes[node]["Alive"] and _answers(nodes[node]))
-    return not all(_answers(one) for one in nodes.values() if one["Alive"])
+    return not all(_answers(entry) for entry in nodes.values() if entry["Alive"])
 
 
 def _answers(node: dict[str, Any]) -> bool:

@@ -11,8 +11,11 @@ from hpo.driver.conductor import Assignment, Conductor
 
 
 class StudySearcher(tune.search.Searcher):
-    """Asks the conductor for trials. Values and outcomes reach the ledger through the scheduler, which sees
-    every report; Ray hides a stopped trial's last one from its searchers."""
+    """Asks the conductor for trials.
+
+    Values and outcomes reach the ledger through the scheduler, which sees every report. Ray does not show searchers
+    the last report of a stopped trial.
+    """
 
     def __init__(self, conductor: Conductor, checkpoints: str, worker: dict[str, Any]) -> None:
         super().__init__()
@@ -28,7 +31,7 @@ class StudySearcher(tune.search.Searcher):
         return self._worker | _job(assignment, self._checkpoints)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to do: the scheduler saw how it ended."""
+        """Nothing to do: the scheduler saw how the trial ended."""
 
     # Ray's pickled state is never read back: a study resumes from its ledger.
 

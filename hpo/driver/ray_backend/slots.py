@@ -1,4 +1,4 @@
-"""What one trial gets and how many fit, on the nodes there are."""
+"""What one trial gets, and how many trials fit on the nodes that Ray has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hpo.spec.study import Spec
 
 @dataclass(frozen=True)
 class Slots:
-    """What one trial gets and how many run at once."""
+    """What one trial gets, and how many trials run at once."""
 
     cpus: float
     gpus: float
@@ -23,7 +23,7 @@ class Slots:
 
 
 def plan_slots(spec: Spec) -> Slots:
-    """What a trial gets and how many fit, from the nodes Ray sees.
+    """Plan the slots from the nodes that Ray sees.
 
     Raises:
         UsageError: no single node has what one trial asks for.
@@ -34,7 +34,7 @@ def plan_slots(spec: Spec) -> Slots:
 
 
 def survey(spec: Spec, home: Home) -> Slots:
-    """As `plan_slots`, but without starting a Ray where none would be joined.
+    """As `plan_slots`, but without starting Ray: only a cluster is asked, this machine's resources are counted.
 
     Raises:
         UsageError: as `plan_slots`.
@@ -60,8 +60,8 @@ def _slots_on(nodes: list[dict[str, float]], spec: Spec) -> Slots:
     if not sum(fits):
         most_cpus = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
         raise UsageError(
-            f"resources: a trial asks for {cpus:g} CPUs and {gpus:g} GPUs, but no node has them "
-            f"(at most {most_cpus:g} CPUs and {most_gpus:g} GPUs on one); lower resources.cpus or resources.gpus"
+            f"resources: a trial needs {cpus:g} CPUs and {gpus:g} GPUs, but no node has that many "
+            f"(at most {most_cpus:g} CPUs and {most_gpus:g} GPUs on a node); lower resources.cpus or resources.gpus"
         )
     wanted = spec.concurrency if spec.concurrency != "auto" else sum(fits)
     return Slots(cpus, gpus, device, min(int(wanted), sum(fits)))
@@ -72,6 +72,6 @@ def _fit(node: dict[str, float], cpus: float, gpus: float) -> int:
     if not gpus:
         return by_cpu
     available = node.get("GPU", 0.0)
-    # A fraction must fit whole GPUs: 0.4 goes twice on each, not five times on two.
+    # A fraction must fit on one GPU: 0.4 fits twice on each, not five times on two.
     by_gpu = math.floor(available / gpus) if gpus >= 1 else int(available) * math.floor(1 / gpus + 1e-9)
     return min(by_cpu, by_gpu)

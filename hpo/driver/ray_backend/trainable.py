@@ -1,4 +1,4 @@
-"""What runs inside a Ray actor: one trainer at a time, on a process that stays warm between trials."""
+"""The part that runs in a Ray actor: one trainer at a time, in a process that serves many trials."""
 
 from __future__ import annotations
 
@@ -24,51 +24,54 @@ from trainers import devices
 from trainers.api import Context, EpochMetrics, Trainer, TrainerError, TrialConfig
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
-"""Errors of a disk: no trial is to blame, and the next one would meet them too."""
+"""Errors of a disk. No trial causes them, and the next trial would meet them too."""
 PREDECESSOR_S = 60.0
-"""How long a trial waits for an earlier worker of its own to end; Ray ends those of a dead driver in seconds."""
+"""Seconds that a trial waits for its earlier worker to end; Ray ends the workers of a dead driver in seconds."""
 
 
 class DeviceLost(Exception):
-    """The device of this process can no longer be used, in this process. Ray ends it and its trial, which comes again
-    in another one."""
+    """This process can no longer use its device. Ray ends the process and its trial, which comes again in another
+    process."""
 
 
 class Worker(tune.Trainable):
-    """Runs a trainer and reports each epoch. With Ray's actor reuse the process, and with it every import, data
-    set and model that the trainer's modules cache, serves one trial after another."""
+    """Runs a trainer and reports each epoch.
+
+    With Ray's actor reuse the process serves one trial after another, with every import, data set and model that the
+    trainer's modules cache.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take a trial. Nothing that can fail happens here: an actor that dies in its set-up is retried."""
+        """Take a trial. Nothing here can fail, because Ray retries an actor that dies in its set-up."""
         self._job = config
         self._epochs: Iterator[EpochMetrics] | None = None
         self._lock: TextIO | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial on the same process."""
+        """Take the next trial in the same process."""
         self._close()
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch. A trainer's exception is a report, not a crash: it must not be retried.
+        """Train one epoch. A trainer's exception becomes a report, not a crash, because it must not be retried.
 
         Raises:
-            DeviceLost: what failed has taken the device with it, so the next trial would fail here too.
+            DeviceLost: the failure made the device unusable, so the next trial would fail here too.
         """
         from trainers.checkpoint import CheckpointWarning
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", CheckpointWarning)
             report = self._step()
-        texts = [str(one.message) for one in caught if issubclass(one.category, CheckpointWarning)]
+        texts = [str(warning.message) for warning in caught if issubclass(warning.category, CheckpointWarning)]
         return report | {"warnings": texts} if texts else report
 
     def _step(self) -> dict[str, Any]:
         try:
             if self._epochs is None:
                 train = self._trainer()
-                if trouble := _found_unusable(self._job["device"]):
+                if trouble := _unusable(self._job["device"]):
                     return self._report(broken=f"{self._job['device']} cannot be used on {_host()}: {trouble}")
                 self._epochs = self._begin(train)
             metrics = next(self._epochs)
@@ -81,7 +84,7 @@ class Worker(tune.Trainable):
         except MemoryError:
             self._close()
             return self._report(failure=f"MemoryError: the host is out of memory\n{traceback.format_exc(limit=-6)}")
-        except Exception as error:  # noqa: BLE001 - whatever a trainer raises ends its trial, not the study
+        except Exception as error:  # noqa: BLE001 - an exception of a trainer ends its trial, not the study
             trace = traceback.format_exc(limit=-6)
             self._close()
             if isinstance(error, OSError) and error.errno in DISK:
@@ -91,7 +94,7 @@ class Worker(tune.Trainable):
         return self._report(metrics={k: v for k, v in dataclasses.asdict(metrics).items() if v is not None})
 
     def _check_device(self, error: Exception) -> None:
-        """Raises DeviceLost where the device has failed, and the trainer's `error` only told of it."""
+        """Raises DeviceLost if the device has failed, of which `error` was only a symptom."""
         if trouble := devices.device_error(self._job["device"]):
             raise DeviceLost(f"{self._job['device']} failed: {trouble}") from error
 
@@ -135,14 +138,14 @@ class Worker(tune.Trainable):
 
 @functools.lru_cache(maxsize=1)
 def _configuration() -> TypeAdapter[TrialConfig]:
-    """Made once per process: reading the annotations takes longer than a short trial."""
+    """Built once per process: reading the annotations takes longer than a short trial."""
     return TypeAdapter(TrialConfig)
 
 
 @functools.lru_cache(maxsize=1)
-def _found_unusable(device: str) -> str | None:
-    """Why this process could not use its device before its first trial: none is to blame, and the next would meet it
-    too."""
+def _unusable(device: str) -> str | None:
+    """Why this process could not use its device before its first trial; None if it could. No trial causes that, and
+    the next one would meet it too."""
     return devices.device_error(device)
 
 
@@ -151,7 +154,7 @@ def _host() -> str:
 
 
 def _only_writer(checkpoints: str) -> TextIO | None:
-    """A lock on a trial's checkpoints, for the case that a worker of a dead driver still trains it.
+    """A lock on a trial's checkpoints, in case a worker of a dead driver still trains the trial.
 
     Raises:
         TimeoutError: the earlier worker does not end.
@@ -169,5 +172,5 @@ def _only_writer(checkpoints: str) -> TextIO | None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 file.close()
-                raise TimeoutError(f"another process has been training this trial for {PREDECESSOR_S:.0f} s") from None
+                raise TimeoutError(f"another process still trains this trial after {PREDECESSOR_S:.0f} s") from None
             time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Ray Tune set up for one study, and run to its end."""
+"""Set up Ray Tune for one study and run it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,22 @@ from hpo.home import Home
 
 
 def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbose: bool) -> None:
+    """Train what the conductor assigns until it has no more; errors of Ray reach the conductor.
+
+    Args:
+        checkpoints: folder or URI below which every trial has its folder.
+    """
     from ray import tune
 
     spec = conductor.spec
-    scratch = home.study(conductor.ledger.name) / "ray"  # one place, so that what a dead driver left there is removed
+    scratch = (
+        home.study(conductor.ledger.name) / "ray"
+    )  # always the same folder, so that the next driver removes what a dead one left
     shutil.rmtree(scratch, ignore_errors=True)
     worker = {
         "trainer": spec.trainer,
         "device": slots.device,
-        "device_share": min(slots.gpus, 1.0) or 1.0,  # of the one GPU that a trial trains on
+        "device_share": min(slots.gpus, 1.0) or 1.0,  # a trial trains on one GPU at most
         "threads": max(1, math.floor(slots.cpus)) if slots.device == "cpu" else None,
         "cache_dir": str(home.cache),
     }

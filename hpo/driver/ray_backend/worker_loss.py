@@ -1,7 +1,7 @@
 """Why a trial lost its worker, in words that a person can act on.
 
-Ray tells of one as a paragraph that is the same for a crash, a kill and a kernel without memory; what distinguishes
-them is known elsewhere: the kernel counts its own kills, and a node that is gone does not answer.
+Ray reports a crash, a kill and a kernel without memory by the same paragraph. Other sources distinguish them: the
+kernel counts its own kills, and a dead node does not answer.
 """
 
 from __future__ import annotations
@@ -12,49 +12,49 @@ from collections.abc import Callable
 from pathlib import Path
 
 RECENT_S = 60.0
-"""Ray may take so long to tell of a worker that the kernel has killed."""
+"""Seconds that Ray may take to report a worker that the kernel has killed."""
 
 
 def kernel_kills() -> int:
-    """Processes that the kernel of this machine has killed for lack of memory since it started; 0 where it does not
+    """How many processes the kernel of this machine has killed for lack of memory since it started; 0 if it does not
     count them."""
     try:
-        found = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
+        count = re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE)
     except OSError:
         return 0
-    return int(found[1]) if found else 0
+    return int(count[1]) if count else 0
 
 
 class MemoryWatch:
-    """Notices when the kernel of this machine kills for lack of memory; to be asked to `look` now and then."""
+    """Notices when the kernel of this machine kills for lack of memory; call `look` every few seconds."""
 
     def __init__(self, count: Callable[[], int] = kernel_kills, clock: Callable[[], float] = time.monotonic) -> None:
         self._count, self._clock = count, clock
-        self._known = count()
+        self._kills = count()
         self._last: float | None = None
 
     def look(self) -> bool:
-        """Whether it has killed within the last minute."""
+        """Whether the kernel has killed a process within the last minute."""
         now, kills = self._clock(), self._count()
-        if kills > self._known:
-            self._known, self._last = kills, now
+        if kills > self._kills:
+            self._kills, self._last = kills, now
         return self._last is not None and now - self._last < RECENT_S
 
 
 def explain(said: str, *, host: str | None = None, node_gone: bool = False, starved: bool = False) -> str:
-    """The reason of a loss, to follow "lost its worker".
+    """The reason of a loss, in words that follow "lost its worker".
 
     Args:
         said: Ray's message.
-        host: where the worker ran, None if that is not known.
-        node_gone: whether the node it ran on has gone too.
-        starved: whether the kernel of that host has just killed for lack of memory.
+        host: where the worker ran; None if that is not known.
+        node_gone: whether its node is dead too.
+        starved: whether the kernel of that host has just killed a process for lack of memory.
     """
     place = f" on {host}" if host else ""
-    if device := re.search(r"DeviceLost: (.+)", said):  # `hpo.driver.ray_backend.trainable` has said it
+    if device := re.search(r"DeviceLost: (.+)", said):  # raised by `hpo.driver.ray_backend.trainable`
         return f"{device[1]}{place}"
     if re.search(r"(running|run) low on memory|memory usage threshold|killed by (the )?memory monitor", said):
-        return f"killed by Ray{place}: the host's memory was nearly used up"
+        return f"killed by Ray{place}: the host's memory was almost full"
     if node_gone or "node has died" in said or "node was terminated" in said:
         return f"its node was lost{place}"
     if starved:
@@ -64,8 +64,8 @@ def explain(said: str, *, host: str | None = None, node_gone: bool = False, star
     if code := re.search(r"exit code (\d+)", said):
         return f"ended with exit code {code[1]}{place}"
     if "End of file" in said:
-        return f"killed or crashed{place} (SIGKILL, a segmentation fault; if for lack of memory, dmesg there tells)"
+        return f"killed or crashed{place} (SIGKILL or a segmentation fault; for lack of memory see dmesg there)"
     if "unavailable" in said:
-        return f"does not answer any more{place}"
+        return f"stopped answering{place}"
     lines = said.strip().splitlines()
-    return lines[-1] if lines else "died without a word"
+    return lines[-1] if lines else "died without a message"

@@ -22,9 +22,9 @@ SAID = "CUDA error: an illegal memory access was encountered"
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """As in a process that has not looked for its device yet."""
-    worker._found_unusable.cache_clear()
+    worker._unusable.cache_clear()
     yield
-    worker._found_unusable.cache_clear()
+    worker._unusable.cache_clear()
 
 
 def crashing(folder: Path, **extra: Any) -> Worker:

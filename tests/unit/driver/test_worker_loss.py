@@ -1,4 +1,4 @@
-"""Why a worker was lost: what Ray 2.60 says of each case, taken from it, in the words that are recorded."""
+"""Why a worker was lost: the messages of Ray 2.60 for each case, and the words that are recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ CUT = (
 @pytest.mark.parametrize(
     ("said", "facts", "reason"),
     [
-        (CUT, {}, "killed or crashed on a (SIGKILL, a segmentation fault; if for lack of memory, dmesg there tells)"),
+        (
+            CUT,
+            {},
+            "killed or crashed on a (SIGKILL or a segmentation fault; for lack of memory see dmesg there)",
+        ),
         (CUT, {"starved": True}, "killed by the kernel on a: the host was out of memory"),
         (CUT, {"node_gone": True, "starved": True}, "its node was lost on a"),
         (DIED + "Worker exits unexpectedly. Worker exits with an exit code 3.", {}, "ended with exit code 3 on a"),
@@ -29,12 +33,12 @@ CUT = (
             {},
             "ended by SIGTERM on a",
         ),
-        ("The actor 416a is unavailable: RpcError: Socket closed rpc_code: 14.", {}, "does not answer any more on a"),
+        ("The actor 416a is unavailable: RpcError: Socket closed rpc_code: 14.", {}, "stopped answering on a"),
         ("The actor died because its node has died. Node Id: 51f9", {}, "its node was lost on a"),
         (
             "Task was killed due to the node running low on memory.\nMemory on the node was 61GB / 64GB",
             {},
-            "killed by Ray on a: the host's memory was nearly used up",
+            "killed by Ray on a: the host's memory was almost full",
         ),
         (
             "ray::Worker.train()\nRuntimeError: CUDA error: unavailable\n\nThe above exception was the direct cause:\n"
@@ -43,14 +47,14 @@ CUT = (
             "cuda failed: CUDA error: unavailable on a",
         ),
         ("ray::Worker.train()\nTypeError: cannot pickle", {}, "TypeError: cannot pickle"),
-        ("", {}, "died without a word"),
+        ("", {}, "died without a message"),
     ],
 )
-def test_losses_are_named(said: str, facts: dict[str, bool], reason: str) -> None:
+def test_the_reason_of_a_lost_worker_is_recorded_in_plain_words(said: str, facts: dict[str, bool], reason: str) -> None:
     assert explain(said, host="a", **facts) == reason
 
 
-def test_the_kernels_kills_are_noticed_for_a_minute() -> None:
+def test_a_kill_by_the_kernel_for_lack_of_memory_is_noticed_for_a_minute() -> None:
     kills, now = 7, 0.0
     watch = MemoryWatch(lambda: kills, lambda: now)
     assert not watch.look()
@@ -62,5 +66,5 @@ def test_the_kernels_kills_are_noticed_for_a_minute() -> None:
     assert not watch.look()
 
 
-def test_the_kernel_counts_its_kills() -> None:
+def test_the_kernels_count_of_its_kills_for_lack_of_memory_can_be_read() -> None:
     assert kernel_kills() >= 0
