@@ -8,10 +8,10 @@ FOLDER = Path(__file__).parent
 
 
 def studies() -> dict[str, Path]:
-    """Shipped studies, `hpo run NAME`: files by name, sorted."""
+    """The files of the shipped studies by name, sorted. `hpo run NAME` runs one."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
 
 
 def recipes() -> dict[str, Path]:
-    """Published training recipes, `hpo retrain NAME`: files by name, sorted."""
+    """The files of the published training recipes by name, sorted. `hpo retrain NAME` trains one."""
     return {path.stem: path for path in sorted((FOLDER / "recipes").glob("*.yaml"))}

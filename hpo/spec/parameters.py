@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_valid
 Number: TypeAlias = int | float
 Scalar: TypeAlias = bool | int | float | str
 Choice: TypeAlias = bool | int | float | str | None
-"""A value of a parameter; null only if the setting accepts it, e.g. `train.eval_size`."""
+"""A value of a parameter; null only if the setting accepts it, e.g. `model.drop_path`."""
 
 
 class Section(BaseModel):

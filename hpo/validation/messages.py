@@ -85,7 +85,7 @@ def _meant(model: type[BaseModel], path: Path) -> str | None:
     elsewhere = sorted(other for other in all_paths(model) if other.rpartition(".")[2] == key)
     if elsewhere:
         return f"did you mean {' or '.join(elsewhere[:3])}?"
-    return f"known keys: {', '.join(keys)}" if 0 < len(keys) <= 12 else None
+    return f"valid keys: {', '.join(keys)}" if 0 < len(keys) <= 12 else None
 
 
 def _remedy(value: Any, errors: Sequence[Any]) -> str | None:

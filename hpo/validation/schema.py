@@ -1,9 +1,9 @@
-"""JSON Schemas of the YAML files, for editors and for `hpo schema`."""
+"""The YAML files described: as JSON Schemas for editors, and as the reference page for people. See `hpo schema`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
@@ -11,17 +11,32 @@ from hpo.spec.parameters import CategoricalParameter, Condition, FloatParameter,
 from hpo.spec.study import Spec
 from hpo.spec.training import Provenance, Training
 from hpo.validation.messages import PATTERNS
-from hpo.validation.settings import settings
+from hpo.validation.settings import searchable, settings
+
+Schema: TypeAlias = Mapping[str, Any]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_PARAMETERS: Mapping[str, type[BaseModel]] = {
+    "float": FloatParameter,
+    "int": IntParameter,
+    "categorical": CategoricalParameter,
+}
+_TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null"}
+_SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+_HEAD = """\
+# Reference of the specification
+
+`hpo schema --markdown` writes this page from the models that check the YAML files. A key that is not given has its
+default. For how to choose the values see [search spaces](search_spaces.md).
+
+Every setting of `model`, `train` and `extra` can be searched, except {fixed}.
+"""
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a study's specification; the space's keys are the settings that can be searched."""
+    """The JSON Schema of a study's specification."""
     schema = Spec.model_json_schema()
-    names = [name for name in settings() if not name.startswith("data.") and name != "train.epochs"]
-    names.remove("train.progressive.sizes")
-    any_name = {"anyOf": [{"enum": names}, {"pattern": "^extra\\.[A-Za-z_][A-Za-z0-9_]*$"}]}
+    any_name = {"anyOf": [{"enum": searchable()}, {"pattern": "^extra\\.[A-Za-z_][A-Za-z0-9_]*$"}]}
     schema["properties"]["space"]["propertyNames"] = any_name
     return {"$schema": _DIALECT, **schema, "title": "Specification of a study"}
 
@@ -31,36 +46,9 @@ def training_schema() -> dict[str, Any]:
     return {"$schema": _DIALECT, **Training.model_json_schema(), "title": "A single training"}
 
 
-Schema = Mapping[str, Any]
-
-
-_PARAMETERS: Mapping[str, type[BaseModel]] = {
-    "float": FloatParameter,
-    "int": IntParameter,
-    "categorical": CategoricalParameter,
-}
-
-
-_TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null"}
-
-
-_SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-
-
-_HEAD = """\
-# Reference of the specification
-
-Written by `hpo schema --markdown` from the models that check the YAML files. A key that is left out has its default.
-For how to choose them see [search spaces](search_spaces.md).
-
-Every setting of `model`, `train` and `extra` can be searched, with these exceptions: {fixed}.
-"""
-
-
 def markdown() -> str:
-    """The page: a study's sections from the outside in, the parameters of its space, exported configurations."""
-    searched = json_schema()["properties"]["space"]["propertyNames"]["anyOf"][0]["enum"]
-    fixed = [name for name in settings() if name not in searched and not name.startswith("data.")]
+    """The reference page: the sections of a study, the parameters of its space, exported configurations."""
+    fixed = [name for name in settings() if name not in searchable() and not name.startswith("data.")]
     parts = [_HEAD.format(fixed=", ".join(f"`{name}`" for name in fixed))]
     parts += _sections("A study", "", Spec.model_json_schema(), _defaults(Spec))
     for kind, model in _PARAMETERS.items():
@@ -72,7 +60,7 @@ def markdown() -> str:
 
 
 def _conditions() -> Schema:
-    """Tests that are not given are None in the model, but null is refused in a file."""
+    """The tests of a condition; a file must not set them to null, which in the model means not given."""
     schema = Condition.model_json_schema(by_alias=True)
     for field in schema["properties"].values():
         field["anyOf"] = [kind for kind in field["anyOf"] if kind != {"type": "null"}]
@@ -87,7 +75,7 @@ def _training() -> Schema:
 
 
 def _sections(title: str, path: str, schema: Schema, defaults: Any, parts: Schema | None = None) -> Iterator[str]:
-    """A section and those in it; `parts` are the definitions that references name."""
+    """The tables of a section and of the sections in it; `parts` are the definitions that references name."""
     parts = schema["$defs"] if parts is None else parts
     yield _table(title, path, schema, defaults, parts)
     for name, field in schema["properties"].items():
@@ -111,9 +99,9 @@ def _table(title: str, path: str, schema: Schema, defaults: Any, parts: Schema |
 
 
 def _section(field: Schema, parts: Schema) -> Schema | None:
-    """The section that a field holds, None where it holds a value."""
-    found: Schema | None = parts.get(field.get("$ref", "").rpartition("/")[2])
-    return found
+    """The section that a field contains; None if it contains a value."""
+    section: Schema | None = parts.get(field.get("$ref", "").rpartition("/")[2])
+    return section
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:
@@ -122,12 +110,12 @@ def _defaults(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _default(defaults: Any, name: str) -> Any:
-    """What stands in a section's own place, which need not be what its class begins with."""
+    """The default of a key in this section, which may differ from the default of the key's class."""
     return defaults.get(name, ...) if isinstance(defaults, dict) else getattr(defaults, name)
 
 
 def _written(value: Any) -> str:
-    """As YAML has it; nothing for what is not there."""
+    """The value as YAML text; empty if there is no default."""
     if value is ...:
         return ""
     if value is None or isinstance(value, bool):
@@ -138,7 +126,7 @@ def _written(value: Any) -> str:
 
 
 def _kind(field: Schema) -> str:
-    """What a value must be, in words."""
+    """The values that a field accepts, in words."""
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
         kinds = [kind for kind, model in _PARAMETERS.items() if model.__name__ == name]

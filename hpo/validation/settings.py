@@ -16,12 +16,30 @@ from pydantic import BaseModel, TypeAdapter
 from trainers.api import TrialConfig
 
 EXTRA = "extra."
+_FIXED = {
+    "data.": "all trials need the same data and split, so that their accuracies can be compared",
+    "train.eval_size": "all trials need the same evaluation size, so that their accuracies can be compared",
+    "train.compute_size": "all trials need the same unit of compute, so that their rungs can be compared",
+    "train.epochs": "all trials have the same full length; ASHA stops unpromising trials early",
+    "train.progressive.sizes": "it is a list; search train.progressive.size.start and .end",
+}
+"""Settings that cannot be searched, by the beginnings of their names, and the reasons."""
 
 
 @functools.lru_cache(maxsize=1)
 def settings() -> dict[str, Any]:
     """Annotation of every setting of `TrialConfig` by dotted path, without `extra`, whose keys are free."""
     return dict(_leaves(TrialConfig, ""))
+
+
+def searchable() -> list[str]:
+    """The settings that a space may contain; it may also contain any of `extra`."""
+    return [name for name in settings() if why_fixed(name) is None]
+
+
+def why_fixed(setting: str) -> str | None:
+    """The reason why a setting cannot be searched; None if it can."""
+    return next((reason for beginning, reason in _FIXED.items() if setting.startswith(beginning)), None)
 
 
 def _leaves(section: type, prefix: str) -> list[tuple[str, Any]]:

@@ -20,15 +20,8 @@ from hpo.text import close
 from hpo.validation.messages import setting_rule
 from hpo.validation.partial import PartialModel
 from hpo.validation.problems import Problem
-from hpo.validation.settings import EXTRA, settings
+from hpo.validation.settings import EXTRA, settings, why_fixed
 from hpo.validation.yaml_reader import Path
-
-_SAME_FOR_ALL = {
-    "data.": "all trials need the same data and split, so that their accuracies can be compared",
-    "train.eval_size": "all trials need the same evaluation size, so that their accuracies can be compared",
-    "train.compute_size": "all trials need the same unit of compute, so that their rungs can be compared",
-    "train.epochs": "all trials have the same full length; ASHA stops unpromising trials early",
-}
 
 
 def parameter_problems(partial: PartialModel[Spec], spec: Spec, name: str) -> Iterator[Problem]:
@@ -48,18 +41,13 @@ def parameter_problems(partial: PartialModel[Spec], spec: Spec, name: str) -> It
 
 
 def _place_rule(name: str) -> str | None:
-    """Why `name` cannot be searched; None if it can."""
-    for start, reason in _SAME_FOR_ALL.items():
-        if name.startswith(start) and (name in settings()):
-            return f"cannot be searched: {reason}"
-    if name.startswith(EXTRA):
-        return (
-            None if name.removeprefix(EXTRA).isidentifier() else "must be extra.NAME, where NAME is a Python identifier"
-        )
-    if name == "train.progressive.sizes":
-        return "cannot be searched: it is a list; search train.progressive.size.start and .end"
+    """Why `name` cannot be a parameter; None if it can."""
     if name in settings():
-        return None
+        reason = why_fixed(name)
+        return f"cannot be searched: {reason}" if reason else None
+    if name.startswith(EXTRA):
+        valid = name.removeprefix(EXTRA).isidentifier()
+        return None if valid else "must be extra.NAME, where NAME is a Python identifier"
     if any(setting.startswith(f"{name}.") for setting in settings()):
         return "is a group of settings, not a setting"
     return "is not a setting of data, model, train or extra"

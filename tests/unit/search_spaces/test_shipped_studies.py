@@ -13,8 +13,11 @@ import search_spaces
 from hpo.search.distributions import suggest
 from hpo.spec.configure import configure
 from hpo.spec.corners import corners
+from hpo.spec.yaml_writer import dump
 from hpo.validation.loader import load_spec, load_training, parse_spec, parse_training
+from hpo.validation.problems import SpecificationError
 from hpo.validation.schema import json_schema, markdown, training_schema
+from hpo.validation.settings import settings
 from tests.conftest import REPOSITORY
 from trainers.network.catalogue import close_models, known_model
 
@@ -89,6 +92,16 @@ def test_schema_file_is_current_and_describes_every_key(file: str, schema: objec
         for key, value in section.get("properties", {}).items():
             referenced = current["$defs"].get(str(value.get("$ref", "")).rpartition("/")[2], {})
             assert value.get("description") or referenced.get("description"), (section["title"], key)
+
+
+def test_the_schema_offers_exactly_the_settings_that_can_be_searched() -> None:
+    offered = json_schema()["properties"]["space"]["propertyNames"]["anyOf"][0]["enum"]
+    for name in settings():
+        space = {name: {"type": "categorical", "choices": [1]}}
+        with pytest.raises(SpecificationError) as caught:
+            parse_spec(dump({"study": "a", "trainer": "tests.synthetic:train", "space": space, "seed": -1}), "a.yaml")
+        refused = any("cannot be searched" in problem.rule for problem in caught.value.problems)
+        assert refused != (name in offered), name
 
 
 def test_the_reference_page_is_current() -> None:
