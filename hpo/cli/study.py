@@ -6,10 +6,11 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpo.cli.figures import plots
 from hpo.cli.options import HomeOption, JsonOption, OverridesArgument, SpecArgument, StudyArgument, VerboseOption
 
 if TYPE_CHECKING:
@@ -115,13 +116,6 @@ def confirm(
         return
     Console(highlight=False, markup=False, emoji=False).print(verdict(confirmed))
     print(f"Written: {place.incumbent(name)}\nNext: hpo retrain {name}{_home_option(home)}")
-
-
-def plots(study: Any) -> Any:
-    """What MLflow shows of a study; imported when it is first drawn."""
-    from reports.page import render
-
-    return render.plots(study)
 
 
 def _home_option(home: Path | None) -> str:

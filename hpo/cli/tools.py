@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from hpo.cli import completion
+from hpo.cli.figures import plots
 from hpo.cli.options import HomeOption, OverridesArgument, SpecArgument
-from hpo.cli.study import plots
 
 
 def ui(
