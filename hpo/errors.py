@@ -1,12 +1,12 @@
-"""Errors that the tool raises on purpose, each with the exit code of the command that met it.
+"""The errors that the tool raises on purpose, each with the exit code of the command that it ends.
 
     HpoError                    1
-    ├── UsageError              2   the command line asks for something that does not exist or make sense
-    │   └── SpecificationError  2   a YAML file or an override breaks rules; holds every one of them
-    ├── NoTrialSucceeded        3   the study ended, and every trial of it failed
-    └── InfrastructureError     4   Ray, a database, a disk or a tracking server failed; resumable
+    ├── UsageError              2   the command line names something unknown, or options that exclude each other
+    │   └── SpecificationError  2   a YAML file or an override breaks rules; the error lists all of them
+    ├── NoTrialSucceeded        3   the study ended and every trial failed
+    └── InfrastructureError     4   Ray, a database, a disk or a tracking server failed; the study can be resumed
 
-An error's text is fit to show a person: what is wrong, where, and what to do about it.
+The text of an error is written for users. It says what is wrong, where, and what to do about it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import ClassVar
 
 
 class HpoError(Exception):
-    """Base of every error raised on purpose."""
+    """The base class of all errors that are raised on purpose."""
 
     exit_code: ClassVar[int] = 1
     advice: str | None = None
-    """What to type next, where there is something; shown last."""
+    """What to type next, shown last; None if there is nothing to type."""
 
 
 class UsageError(HpoError):
@@ -29,12 +29,12 @@ class UsageError(HpoError):
 
 
 class NoTrialSucceeded(HpoError):
-    """Every trial of the study failed; the text says why the first one did."""
+    """Every trial of the study failed. The text says why the first one failed."""
 
     exit_code = 3
 
 
 class InfrastructureError(HpoError):
-    """Ray, a database, a disk or a tracking server failed. The study is resumable."""
+    """Ray, a database, a disk or a tracking server failed. The study can be resumed."""
 
     exit_code = 4

@@ -1,4 +1,4 @@
-"""Files written all or nothing, and the file behind an SQLite URL."""
+"""Files that are written completely or not at all, and the file of an SQLite URL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainers.files import replace_atomically
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content in one step; a reader sees the old text or the new one.
+    """Replace the text of a file in one step: a reader sees the old text or the new text. Creates missing folders.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -23,6 +23,6 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite database, None for any other."""
-    found = re.match(r"sqlite(?:\+pysqlite)?:///(?!:memory:|file:)([^?]+)", url)
-    return Path(found[1]) if found else None
+    """The file of an SQLite database; None for a database in memory or on a server."""
+    match = re.match(r"sqlite(?:\+pysqlite)?:///(?!:memory:|file:)([^?]+)", url)
+    return Path(match[1]) if match else None

@@ -1,4 +1,4 @@
-"""The home folder: everything a study writes, and where."""
+"""The home folder: the paths of everything that studies write."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _CONFIRMATION = "confirmation"
 
 
 def confirmation_of(name: str) -> str:
-    """The name under which the ledger and MLflow keep the confirmation of a study; no person can choose it."""
+    """The name of a study's confirmation in the ledger and in MLflow. No study can have this name."""
     return f"{name}.{_CONFIRMATION}"
 
 
 def confirmed_study(name: str) -> str | None:
-    """The study that a name from `confirmation_of` belongs to; None for any other name."""
+    """The study whose confirmation has this name; None if the name is not one of a confirmation."""
     study, dot, part = name.partition(".")
     return study if dot and part == _CONFIRMATION else None
 
 
 def _place(path: Path | None) -> Path:
-    """The folder that `path`, the environment or the default means."""
+    """The absolute home folder: `path`, else the environment variable `HPO_HOME`, else `runs`."""
     return (path or Path(os.environ.get("HPO_HOME") or "runs")).expanduser().resolve()
 
 
@@ -38,10 +38,10 @@ class Home:
 
     @classmethod
     def at(cls, path: Path | None = None) -> Home:
-        """The home folder asked for; not created yet.
+        """The home folder at `path`, or the default one. Does not create it.
 
         Raises:
-            UsageError: what is there is no folder, or cannot be read.
+            UsageError: the path is not a folder, or the folder cannot be read.
         """
         home = cls(_place(path))
         try:
@@ -54,18 +54,18 @@ class Home:
 
     @property
     def usual(self) -> bool:
-        """Whether commands find it without `--home`."""
+        """Whether commands find this folder without `--home`."""
         return self.path == _place(None)
 
     def _unusable(self, error: OSError) -> UsageError:
         reason = "it is a file" if os.path.isfile(self.path) else error.strerror  # Path.is_file may raise
-        return UsageError(f"the home folder {self.path} cannot be used: {reason}; choose one by --home")
+        return UsageError(f"the home folder {self.path} cannot be used: {reason}; choose another folder with --home")
 
     def create(self) -> Home:
-        """Make the folder, for its owner only.
+        """Create the folder, readable by its owner only.
 
         Raises:
-            UsageError: it cannot be made or written to.
+            UsageError: the folder cannot be created or written to.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -73,55 +73,56 @@ class Home:
         except OSError as error:
             raise self._unusable(error) from error
         if not os.access(self.path, os.W_OK | os.X_OK):
-            raise UsageError(f"the home folder {self.path} is not writable; choose one by --home")
+            raise UsageError(f"the home folder {self.path} is not writable; choose another folder with --home")
         return self
 
     @property
     def ledger_url(self) -> str:
-        """The default ledger."""
+        """URL of the default ledger."""
         return f"sqlite:///{self.path / 'optuna.db'}"
 
     @property
     def mlflow_url(self) -> str:
-        """The default MLflow store (a database of its own: both keep a table `alembic_version`)."""
+        """URL of the default MLflow store, a database of its own: Optuna also uses a table named `alembic_version`."""
         return f"sqlite:///{self.path / 'mlflow.db'}"
 
     @property
     def artifacts(self) -> Path:
-        """MLflow's artifacts."""
+        """Folder of MLflow's artifacts."""
         return self.path / "mlartifacts"
 
     @property
     def cache(self) -> Path:
-        """Decoded data sets and compiled graphs; may be deleted at any time."""
+        """Folder of decoded data sets and compiled graphs. It may be deleted at any time."""
         return self.path / "cache"
 
     def study(self, name: str) -> Path:
-        """A study's own folder; that of a confirmation lies inside it.
+        """The folder of a study. The folder of its confirmation lies inside it.
 
         Raises:
-            UsageError: the name is not on the allow-list.
+            UsageError: the name is not a valid name of a study.
         """
         if (confirmed := confirmed_study(name)) is not None:
             return self.study(confirmed) / _CONFIRMATION
         if not NAME.fullmatch(name):
-            raise UsageError(f"{name!r} is no study name: letters, digits, '-' and '_', at most 64, no leading '-'")
+            rule = "use 1 to 64 letters, digits, '-' and '_', and begin with a letter or digit"
+            raise UsageError(f"{name!r} is not a study name: {rule}")
         return self.path / "studies" / name
 
     def ledger_of(self, name: str) -> str:
-        """The URL of the ledger that holds the study: the one it was created with, else the home's own."""
+        """URL of the ledger that holds the study: the one it was created with, else the default ledger."""
         pointer = self.study(confirmed_study(name) or name) / "ledger.url"
         return pointer.read_text().strip() if pointer.is_file() else self.ledger_url
 
     def remember_ledger(self, name: str, url: str | None) -> None:
-        """Note where a study is kept if that is not the home's own ledger; readable by the owner only."""
+        """Record the URL of a study's ledger, readable by the owner only. For the default ledger pass None."""
         if url is not None:
             pointer = self.study(name) / "ledger.url"
             pointer.touch(mode=0o600)
             pointer.write_text(url)
 
     def checkpoints(self, name: str, root: str | None = None) -> str:
-        """Folder or URI below which each trial of a study has a folder of its own for its checkpoints.
+        """Folder or URI that holds one folder of checkpoints per trial of a study.
 
         Args:
             root: `storage.checkpoints` of the specification; None for this home folder.
@@ -130,9 +131,9 @@ class Home:
         return f"{root or studies}/{self.study(name).relative_to(studies)}/checkpoints"
 
     def incumbent(self, name: str) -> Path:
-        """The best configuration of a study so far, always current."""
+        """File with the best configuration of a study so far; always current."""
         return self.study(name) / "best.yaml"
 
     def exports(self, name: str) -> Path:
-        """A study's exported configurations and retrained models."""
+        """Folder of a study's exported configurations and retrained models."""
         return self.study(name) / "exports"

@@ -1,4 +1,4 @@
-"""Values as text for people, and texts made safe to print. No other module formats a percentage or a duration."""
+"""Values as text for people, and texts that are safe to print. Accuracies and durations are formatted here only."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from hpo.redact import redact
 
 
 def close(word: str, known: Iterable[str]) -> str | None:
-    """`did you mean ...?` with the nearest of `known`, or None where none is near."""
+    """`did you mean NAME?` with the most similar of `known`, or None if none is similar."""
     best = nearest(word, known)
     return f"did you mean {best}?" if best else None
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The most similar of `known`, or None if none is similar."""
-    if len(word) > 100:  # comparing is quadratic in the length, and nobody means a word that long
+    if len(word) > 100:  # the comparison takes time quadratic in the length, and no name is that long
         return None
     best = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return best[0] if best else None
 
 
 def show(value: Any) -> str:
-    """A value as the person wrote it, nearly: short, on one line, no control characters, no passwords."""
+    """A value almost as it was written: short, on one line, without control characters and passwords."""
     names: dict[Any, str] = {None: "null", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
         return names[value]
@@ -33,17 +33,17 @@ def show(value: Any) -> str:
 
 
 def ascii_safe(value: Any) -> str:
-    """`repr` that never holds a control character."""
+    """The `repr` of a value, with control characters escaped."""
     return printable(repr(value))
 
 
 def printable(text: str) -> str:
-    """`text` with control characters escaped: a file must not be able to steer the terminal."""
+    """`text` with control characters escaped, so that no file can control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def shorten(text: str, width: int = 60) -> str:
-    """At most `width` characters of `text`, with an ellipsis where it was longer."""
+    """The first `width` characters of `text`, ending in `...` if it was cut."""
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
@@ -53,18 +53,18 @@ def first_line(text: object) -> str:
 
 
 def percent(value: float | None) -> str:
-    """An accuracy for people: `93.21 %`."""
+    """An accuracy between 0 and 1 as a percentage: `93.21 %`; a dash for None."""
     return "–" if value is None else f"{100 * value:.2f} %"
 
 
 def duration(seconds: float) -> str:
-    """A span of time for people: `0:07:30`, `26:00:00`."""
+    """A duration as hours, minutes and seconds: `0:07:30`, `26:00:00`."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def size(count: float) -> str:
-    """Bytes for people: `1.5 GB`."""
+    """A number of bytes with its unit: `1.5 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -92,5 +92,5 @@ def _shortest(path: str, paths: Sequence[str]) -> str:
 
 
 def iso(seconds: float | None) -> str | None:
-    """ISO 8601 in UTC, to the second."""
+    """Seconds since the epoch as ISO 8601 in UTC, to the second; None for None."""
     return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")

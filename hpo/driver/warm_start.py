@@ -19,7 +19,7 @@ from hpo.home import Home
 from hpo.ledger.reader import load_study, study_names
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
-from hpo.ledger.transfer import Past, Source, Transfer, telling
+from hpo.ledger.transfer import Past, Source, Transfer, thinned
 from hpo.spec.configure import configure
 from hpo.spec.corners import describe
 from hpo.spec.parameters import CategoricalParameter, Choice, FloatParameter, Parameter, close_to, same
@@ -169,7 +169,7 @@ def _of_study(study: StudyRecord, spec: Spec, misfits: Counter[str]) -> Iterator
                 trial=trial.number,
                 values=_translate(config, spec),
                 horizon=study.spec.train.epochs,
-                curve={epoch: curve[epoch] for epoch in telling(sorted(curve))},
+                curve={epoch: curve[epoch] for epoch in thinned(sorted(curve))},
             )
             yield _Offer(past, len(curve), trial.value or 0.0)
         except _Misfit as misfit:

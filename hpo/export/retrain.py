@@ -16,7 +16,7 @@ from hpo.files import write_atomically
 from hpo.home import NAME, Home
 from hpo.ledger.provenance import git_commit, versions
 from hpo.ledger.reader import ledger_with, load_study
-from hpo.ledger.test_set_log import Openings
+from hpo.ledger.test_set_log import TestSetLog
 from hpo.results.best import training as training_of
 from hpo.spec.study import SHIPPED_TRAINER
 from hpo.spec.training import Training
@@ -55,7 +55,7 @@ class Retraining:
         self.training = training
         self.output = output
         self._home = home
-        self._log = Openings(training, home)
+        self._log = TestSetLog(training, home)
 
     @property
     def evaluations_before(self) -> int:

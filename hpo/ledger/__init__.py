@@ -1,4 +1,4 @@
-"""What is recorded of a study, and the one place that writes it: the Optuna storage.
+"""The record of a study, kept in the Optuna storage, and the only code that writes it.
 
 Never: decides what a study does next.
 """

@@ -1,45 +1,61 @@
-"""The form in which the Optuna storage keeps records: names of attributes, and what is in them."""
+"""The JSON form of records in the attributes of the Optuna storage: their names and their content."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, Origin, Repeat, RungDecision, TrialRecord
+from hpo.ledger.transfer import Past
+from hpo.spec.parameters import Choice
 from trainers.api import EpochMetrics
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SCHEMA = 1
-"""Version of the attributes below; a ledger of a newer version is refused with advice, never misread."""
+"""Version of the attributes below. A ledger of another version is refused with advice."""
 
 # Names of the attributes in the Optuna storage. Study:
 SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
 ENDED_KEY = "hpo:ended"
 RUNS_KEY, HOLDER_KEY, RETRAININGS_KEY = "hpo:mlflow_runs", "hpo:holder", "hpo:retrainings"
-OPENING_KEY = "hpo:opening/"
-"""Begins the name of an attribute of its own per look at the test set, so that no two can overwrite each other."""
+TEST_SET_PREFIX = "hpo:opening/"
+"""Start of the names of test-set evaluations. Each has an attribute of its own, so none overwrites another."""
 # Trial:
 START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", "mlflow_run_id"
-BASELINE_KEY, ORIGIN_KEY, REPEAT_KEY = "enqueued", "origin", "repeat"
+ENQUEUED_KEY, ORIGIN_KEY, REPEAT_KEY = "enqueued", "origin", "repeat"
 
 
 def info_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a study beside its trials, from its attributes; see `hpo.ledger.records.StudyRecord.info`."""
+    """The `info` of a study's record, from the study's attributes; see `hpo.ledger.records.StudyRecord.info`."""
     return {
         **attributes.get(INFO_KEY, {}),
         "retrainings": attributes.get(RETRAININGS_KEY, []),
-        "openings": [one for key, one in attributes.items() if key.startswith(OPENING_KEY)],
+        "test_set_evaluations": [
+            evaluation for key, evaluation in attributes.items() if key.startswith(TEST_SET_PREFIX)
+        ],
     }
 
 
+def enqueued(
+    configurations: Iterable[Mapping[str, Choice]], transferred: Iterable[Past]
+) -> Iterator[tuple[dict[str, Choice], dict[str, Any]]]:
+    """The values and attributes of a new study's first trials: the baseline, other enqueued ones, transferred ones."""
+    for number, values in enumerate(configurations):
+        origin = Origin("enqueued" if number else "baseline")
+        yield dict(values), {ENQUEUED_KEY: True, ORIGIN_KEY: dataclasses.asdict(origin)}
+    for past in transferred:
+        origin = Origin("transferred", past.source, past.trial)
+        yield dict(past.values), {ORIGIN_KEY: dataclasses.asdict(origin)}
+
+
 def start_to_json(trial: TrialRecord) -> dict[str, Any]:
-    """The form of the `start` attribute: how the trial came to be, and its attempts."""
+    """The `start` attribute: seed, origin and attempts."""
     return {
         "seed": trial.seed,
         "control": trial.control,
@@ -49,12 +65,12 @@ def start_to_json(trial: TrialRecord) -> dict[str, Any]:
 
 
 def outcome_to_json(outcome: Outcome) -> dict[str, str]:
-    """The form of the `outcome` attribute."""
+    """The `outcome` attribute."""
     return {"ending": outcome.ending.value, "reason": outcome.reason}
 
 
 def progress_to_json(epochs: tuple[EpochRecord, ...], rungs: tuple[RungDecision, ...]) -> dict[str, Any]:
-    """The form of the `progress` attribute; fields that are None are left out."""
+    """The `progress` attribute: epochs and rung decisions. Metrics that are None are left out."""
     return {
         "epochs": [
             {"recorded": epoch.recorded}
@@ -66,7 +82,7 @@ def progress_to_json(epochs: tuple[EpochRecord, ...], rungs: tuple[RungDecision,
 
 
 def progress_from_json(stored: Mapping[str, Any]) -> tuple[tuple[EpochRecord, ...], tuple[RungDecision, ...]]:
-    """The inverse of `progress_to_json`."""
+    """Read the `progress` attribute."""
     epochs = tuple(
         EpochRecord(
             metrics=EpochMetrics(**{key: value for key, value in epoch.items() if key != "recorded"}),
@@ -78,7 +94,11 @@ def progress_from_json(stored: Mapping[str, Any]) -> tuple[tuple[EpochRecord, ..
 
 
 def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = MappingProxyType({})) -> TrialRecord:
-    """The record of one trial as Optuna stores it; `late_runs` are MLflow runs known only after it was sealed."""
+    """The record of a trial that Optuna stores.
+
+    Args:
+        late_runs: MLflow run by trial number, of runs that were linked after the trial had ended.
+    """
     attributes = trial.user_attrs
     start = attributes.get(START_KEY, {})
     epochs, rungs = progress_from_json(attributes.get(PROGRESS_KEY, {}))
@@ -88,7 +108,7 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
         number=trial.number,
         values=dict(trial.params) or dict(fixed),
         seed=start.get("seed"),
-        enqueued=bool(attributes.get(BASELINE_KEY, False)),
+        enqueued=bool(attributes.get(ENQUEUED_KEY, False)),
         origin=Origin(**origin) if (origin := attributes.get(ORIGIN_KEY) or start.get("origin")) else None,
         control=bool(start.get("control", False)),
         attempts=tuple(Attempt(**attempt) for attempt in start.get("attempts", ())),
@@ -102,5 +122,5 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
 
 
 def timestamp(moment: datetime | None) -> float | None:
-    """Seconds since the epoch of a datetime as Optuna stores it (naive means local time)."""
+    """Seconds since the epoch. Optuna stores naive datetimes in local time."""
     return moment.timestamp() if moment is not None else None

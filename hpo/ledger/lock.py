@@ -1,4 +1,4 @@
-"""One driver per study: an advisory lock in the home folder, and a lease in the ledger for drivers elsewhere."""
+"""One driver per study: a lock on a file in the home folder, and a lease in the ledger for drivers elsewhere."""
 
 from __future__ import annotations
 
@@ -14,55 +14,60 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo.errors import InfrastructureError, UsageError
+from hpo.ledger.attributes import HOLDER_KEY, SESSIONS_KEY
+
+if TYPE_CHECKING:
+    from optuna.study import Study
 
 HOST = socket.gethostname()
 LOCK = "lock"
 """Name of the lock file in a study's folder."""
 LEASE_S = 120.0
-"""A driver that gave no sign of life for so long is taken for dead; it gives one every 30 s."""
+"""A driver that gave no sign of life for this many seconds counts as dead. Drivers give one every 30 s."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a study, as its lock file tells."""
+    """The driver that holds a study, as the study's lock file names it."""
 
     pid: int
     host: str
     since: str
     """Local time, for people."""
     token: str = ""
-    """That of its lease."""
+    """The token of the driver's lease."""
 
 
 @contextmanager
 def study_lock(folder: Path, token: str = "") -> Iterator[Holder | None]:
-    """Hold the study whose folder this is; yields the holder of this host before, if it died.
+    """Hold the lock of the study in `folder`. Yields the previous holder if it died on this host, otherwise None.
 
-    The kernel drops an flock when its process ends in any way, so a dead holder's lock needs no clean-up.
+    The kernel releases the lock when its process ends in any way, so a dead holder's lock needs no clean-up.
 
     Raises:
-        UsageError: another live driver holds it; the text says who.
+        UsageError: another live driver holds the lock; the text names it.
         InfrastructureError: the folder cannot be written to.
     """
     with _locked(folder) as file:
-        before = _read(file)
+        previous = _read(file)
         file.truncate(0)
+        holder = Holder(os.getpid(), HOST, time.strftime("%F %T"), token)
         try:
-            file.write(
-                json.dumps(dataclasses.asdict(Holder(os.getpid(), HOST, time.strftime("%F %T"), token))).encode()
-            )
+            file.write(json.dumps(dataclasses.asdict(holder)).encode())
         except OSError as error:
             raise InfrastructureError(f"the study's folder {folder} cannot be written to: {error.strerror}") from error
-        yield before if before and before.host == HOST else None
-        file.truncate(0)  # an orderly end leaves nothing to clear up
+        yield previous if previous and previous.host == HOST else None
+        file.truncate(0)  # so that the next driver finds no dead holder
 
 
 def _locked(folder: Path) -> FileIO:
-    """The lock file, held. One that was removed between opening and locking, with a study that came to nothing, is
-    no lock any more: others would make and hold the next one."""
+    """Open the lock file and lock it.
+
+    If the file was deleted between open and lock, retry: another process may lock a new file of that name.
+    """
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -74,8 +79,8 @@ def _locked(folder: Path) -> FileIO:
         except BlockingIOError:
             with file:
                 holder = _read(file)
-            who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another process"
-            raise UsageError(_refusal(folder.name, who)) from None
+            driver = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another process"
+            raise UsageError(_refusal(folder.name, driver)) from None
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()
@@ -85,19 +90,19 @@ def _read(file: FileIO) -> Holder | None:
     file.seek(0)
     try:
         return Holder(**json.loads(file.read()))
-    except (ValueError, TypeError):  # empty, cut off, or of another version
+    except (ValueError, TypeError):  # empty, cut off, or written by another version
         return None
 
 
-def _refusal(name: str, holder: str) -> str:
-    return f"the study {name!r} is being run by {holder}; watch it by `hpo status {name}`, or end that process first"
+def _refusal(name: str, driver: str) -> str:
+    return f"the study {name!r} is being run by {driver}; watch it with `hpo status {name}`, or end that process first"
 
 
 @dataclass(frozen=True)
 class Lease:
-    """Who has a study open, as the ledger tells drivers that do not share this one's home folder.
+    """One driver's claim on a study, kept in the ledger for drivers that use another home folder.
 
-    The stored form is a mapping with these fields and `alive`, the time of the last sign of life.
+    Its stored form is a mapping with these fields and `alive`, the time of the last sign of life.
     """
 
     token: str
@@ -105,36 +110,72 @@ class Lease:
     host: str
     pid: int
     folder: str
-    """The study's folder, where the flock is."""
+    """The study's folder, which holds the lock file."""
 
     @classmethod
     def here(cls, folder: str) -> Lease:
-        """A lease of this process, whose flock is in `folder`."""
+        """A lease of this process, which holds the lock in `folder`."""
         return cls(uuid.uuid4().hex, HOST, os.getpid(), folder)
 
     def stored(self, now: float) -> dict[str, Any]:
-        """What to record at `now`, seconds since the epoch."""
+        """The stored form at `now`, in seconds since the epoch."""
         return dataclasses.asdict(self) | {"alive": now}
 
     def refuse_other(self, name: str, holder: Mapping[str, Any] | None) -> None:
-        """Raises UsageError where the recorded holder may be alive."""
+        """Raise UsageError if the recorded holder may be alive."""
         if not holder or self.outlived(holder):
             return
         silent = time.time() - holder["alive"]
         if silent < LEASE_S:
-            raise UsageError(
-                _refusal(name, f"process {holder['pid']} on {holder['host']} (last sign of life {silent:.0f} s ago)")
-                + f"; if it is dead, try again in {LEASE_S - silent:.0f} s"
-            )
+            driver = f"process {holder['pid']} on {holder['host']} (last sign of life {silent:.0f} s ago)"
+            raise UsageError(f"{_refusal(name, driver)}; if it is dead, try again in {LEASE_S - silent:.0f} s")
 
     def outlived(self, holder: Mapping[str, Any]) -> bool:
-        """Whether the recorded holder is known to be dead: it ran on this host, and this process has its flock."""
+        """Whether the recorded holder is certainly dead: it ran on this host, and this process has its lock."""
         return bool((holder["host"], holder["folder"]) == (self.host, self.folder))
 
     def check(self, name: str, holder: Mapping[str, Any] | None) -> None:
-        """Raises InfrastructureError where another driver has become the holder."""
+        """Raise InfrastructureError if another driver has become the holder."""
         if holder and holder["token"] != self.token:
             raise InfrastructureError(
-                f"process {holder['pid']} on {holder['host']} took the study {name!r} over, because this process "
-                f"had given no sign of life for {LEASE_S:.0f} s"
+                f"process {holder['pid']} on {holder['host']} took over the study {name!r}, because this process "
+                f"gave no sign of life for {LEASE_S:.0f} s"
             )
+
+
+class Session:
+    """The work of this driver on an open study: its lease, and its share of the study's time."""
+
+    def __init__(self, study: Study, lease: Lease) -> None:
+        self._study = study
+        self._lease = lease
+        self._began = time.time()
+        self.earlier: tuple[tuple[float, float], ...] = tuple(map(tuple, study.user_attrs.get(SESSIONS_KEY, ())))
+        """(start, last sign of life) of the drivers before this one, in seconds since the epoch."""
+        self.all = self.earlier
+        """The same of all drivers. This one is the last, from its first sign of life on."""
+
+    def take_over(self) -> None:
+        """Become the holder of the study.
+
+        Raises:
+            UsageError: the recorded holder may be alive.
+        """
+        self._lease.refuse_other(self._study.study_name, self._study.user_attrs.get(HOLDER_KEY))
+        self._study.set_user_attr(HOLDER_KEY, self._lease.stored(time.time()))
+
+    def renew(self) -> None:
+        """Record that this driver is alive.
+
+        Raises:
+            InfrastructureError: another driver took over the study.
+        """
+        self._lease.check(self._study.study_name, self._study.user_attrs.get(HOLDER_KEY))
+        now = time.time()
+        self.all = (*self.earlier, (self._began, now))
+        self._study.set_user_attr(HOLDER_KEY, self._lease.stored(now))
+        self._study.set_user_attr(SESSIONS_KEY, self.all)
+
+    def end(self) -> None:
+        """Record that no driver holds the study any more."""
+        self._study.set_user_attr(HOLDER_KEY, None)

@@ -1,4 +1,4 @@
-"""How a trial ended: one pure function decides, Optuna and MLflow are both told what it says."""
+"""How a trial ended. One pure function decides, and Optuna and MLflow both record its answer."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from enum import Enum
 
 
 class Ending(str, Enum):
-    """The ways a trial can stand when nobody is training it."""
+    """The states of a trial that is not training."""
 
     COMPLETE = "complete"
-    """Trained for all its epochs; the only kind that can be the best configuration."""
+    """Trained for all its epochs. Only complete trials can be the best configuration."""
     PRUNED = "pruned"
     """Stopped by ASHA at a rung."""
     FAILED = "failed"
-    """Diverged, crashed, ran out of memory or lost its worker too often. Has a reason."""
+    """Diverged, crashed, ran out of memory or lost its worker too often. `Outcome.reason` says which."""
     INTERRUPTED = "interrupted"
-    """The study stopped under it; it goes on from its last checkpoint when the study is resumed."""
+    """The study stopped before the trial ended. A resumed study continues it from its last checkpoint."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is recorded of a trial's end."""
+    """How and why a trial ended."""
 
     ending: Ending
     reason: str
@@ -40,7 +40,7 @@ OPTUNA_STATE = {
     Ending.FAILED: "FAIL",
     Ending.INTERRUPTED: "WAITING",
 }
-"""Optuna's `TrialState` by name. WAITING keeps parameters and values, and is what `resume` asks for next."""
+"""Names of Optuna's `TrialState`. A WAITING trial keeps its parameters and values until it is resumed."""
 
 MLFLOW_STATUS = {
     Ending.COMPLETE: "FINISHED",
@@ -48,7 +48,7 @@ MLFLOW_STATUS = {
     Ending.FAILED: "FAILED",
     Ending.INTERRUPTED: "SCHEDULED",
 }
-"""MLflow's `RunStatus` by name; PRUNED is KILLED as in MLflow's own Optuna storage."""
+"""Names of MLflow's `RunStatus`. MLflow's own Optuna storage also calls pruned trials KILLED."""
 
 
 def classify(
@@ -62,11 +62,11 @@ def classify(
     """The outcome of a trial that is no longer training.
 
     Args:
-        epochs: epochs it reported.
-        horizon: epochs of the full training.
-        value: its last reported objective, None if it never reported.
-        failure: why it broke, if it did.
-        pruned_at: the rung at which ASHA stopped it, if it did.
+        epochs: number of epochs that the trial reported.
+        horizon: epochs of a full training.
+        value: the objective that it reported last; None if it reported nothing.
+        failure: why it failed; None if it did not fail.
+        pruned_at: the rung at which ASHA stopped it; None if ASHA did not.
     """
     if failure is not None:
         return Outcome(Ending.FAILED, failure)

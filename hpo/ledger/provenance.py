@@ -1,4 +1,4 @@
-"""Where a result came from: library versions, git commit, host."""
+"""The origin of a result: library versions, git commit, host."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what can change a result, without importing any of it."""
-    found = {"python": platform.python_version()}
+    """Installed versions of Python and of the packages that can change a result. Imports none of them."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def git_commit() -> str | None:
-    """The commit of the working directory's checkout, `-dirty` if it has changes; None outside one."""
+    """The git commit of the working directory, with `-dirty` if files are changed; None outside of a checkout."""
     try:
         run = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
@@ -50,7 +50,7 @@ def git_commit() -> str | None:
 
 
 def provenance() -> dict[str, Any]:
-    """What is recorded with a new study. `identity` tells studies of one name in different homes apart."""
+    """What is recorded with a new study. `identity` distinguishes studies of the same name in different homes."""
     return {
         "identity": uuid.uuid4().hex,
         "created": time.time(),

@@ -1,4 +1,4 @@
-"""What the Optuna storage holds, read without opening a study for writing."""
+"""Reads studies from the Optuna storage without opening them for writing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import NAME, Home, confirmation_of, confirmed_study
-from hpo.ledger import attributes as form
+from hpo.ledger import attributes
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_existing
 from hpo.ledger.transfer import TRANSFER_KEY, Transfer
@@ -20,42 +20,42 @@ DISTRIBUTION = "hpo-efficientnetv2"
 
 
 def load_study(storage: BaseStorage, name: str) -> StudyRecord:
-    """The study's record, read without opening it for writing.
+    """Read the record of a study.
 
     Raises:
-        UsageError: no study of that name, or its creation was cut off.
-        InfrastructureError: another version of this tool wrote it.
+        UsageError: there is no study of that name, or its creation was cut off.
+        InfrastructureError: another version of this tool wrote the study.
     """
     import optuna
 
     if name not in optuna.get_all_study_names(storage):
-        known = ", ".join(study_names(storage)) or "none yet"
-        raise UsageError(f"there is no study named {name!r} here; known: {known}")
+        names = ", ".join(study_names(storage)) or "none yet"
+        raise UsageError(f"there is no study named {name!r} here; studies: {names}")
     study = optuna.load_study(study_name=name, storage=storage)
-    attributes = study.user_attrs
-    if form.SPEC_KEY not in attributes:
+    stored = study.user_attrs
+    if attributes.SPEC_KEY not in stored:
         raise UsageError(
-            f"the study {name!r} was not created by this tool, or its creation was cut off before any trial; "
-            f"in the latter case start it again by `hpo run`, else choose another name"
+            f"the study {name!r} was not created by this tool, or its creation was cut off before the first trial. "
+            f"If it was cut off, start the study again with `hpo run`; otherwise choose another name"
         )
-    _check_schema(name, attributes)
+    _check_schema(name, stored)
     return StudyRecord(
         name=name,
-        spec=_specification(name, attributes),
-        info=form.info_of(attributes),
+        spec=_specification(name, stored),
+        info=attributes.info_of(stored),
         trials=tuple(
-            form.trial_from_frozen(trial, attributes.get(form.RUNS_KEY, {}))
+            attributes.trial_from_frozen(trial, stored.get(attributes.RUNS_KEY, {}))
             for trial in study.get_trials(deepcopy=False)
         ),
-        transfer=Transfer.from_json(attributes.get(TRANSFER_KEY, {})),
-        sessions=tuple(map(tuple, attributes.get(form.SESSIONS_KEY, ()))),
+        transfer=Transfer.from_json(stored.get(TRANSFER_KEY, {})),
+        sessions=tuple(map(tuple, stored.get(attributes.SESSIONS_KEY, ()))),
         repeats=repeats_of(storage, name),
-        ended=attributes.get(form.ENDED_KEY),
+        ended=stored.get(attributes.ENDED_KEY),
     )
 
 
 def read_study(home: Home, name: str) -> StudyRecord:
-    """The record of a study of a home folder.
+    """Read the record of a study by its name.
 
     Raises:
         As `load_study` and `hpo.ledger.storage.open_existing`.
@@ -64,85 +64,86 @@ def read_study(home: Home, name: str) -> StudyRecord:
 
 
 def repeats_of(storage: BaseStorage, name: str) -> tuple[TrialRecord, ...]:
-    """The trials of a study's confirmation, () where it has none or is one itself."""
+    """The trials of a study's confirmation; empty if it has none or is a confirmation itself."""
     import optuna
 
     confirmation = confirmation_of(name)
     if confirmed_study(name) is not None or confirmation not in optuna.get_all_study_names(storage):
         return ()
     study = optuna.load_study(study_name=confirmation, storage=storage)
-    late = study.user_attrs.get(form.RUNS_KEY, {})
-    return tuple(form.trial_from_frozen(trial, late) for trial in study.get_trials(deepcopy=False))
+    late = study.user_attrs.get(attributes.RUNS_KEY, {})
+    return tuple(attributes.trial_from_frozen(trial, late) for trial in study.get_trials(deepcopy=False))
 
 
 def study_names(storage: BaseStorage) -> Sequence[str]:
-    """All studies of this tool in the storage that are whole, sorted; their confirmations belong to them."""
+    """Names of the complete studies of this tool in the storage, sorted, without their confirmations."""
     import optuna
 
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    whole = (one.study_name for one in summaries if form.SPEC_KEY in one.user_attrs)
-    return sorted(name for name in whole if confirmed_study(name) is None)
+    names = (summary.study_name for summary in summaries if attributes.SPEC_KEY in summary.user_attrs)
+    return sorted(name for name in names if confirmed_study(name) is None)
 
 
 def last_holder(storage: BaseStorage, name: str) -> Mapping[str, Any] | None:
-    """The lease of the driver that has a study open, or had when it died; None after an orderly end."""
+    """The lease of the driver that has the study open, or had it open when it died; None after an orderly end."""
     import optuna
 
-    holder: Mapping[str, Any] | None = optuna.load_study(study_name=name, storage=storage).user_attrs.get(
-        form.HOLDER_KEY
-    )
+    study = optuna.load_study(study_name=name, storage=storage)
+    holder: Mapping[str, Any] | None = study.user_attrs.get(attributes.HOLDER_KEY)
     return holder
 
 
 def refuse_existing(storage: BaseStorage, name: str) -> None:
-    """Raises UsageError where a study of that name exists: two of one name must never merge. One whose creation
-    was cut off (ours, without a specification) or that is empty counts as none."""
+    """Raise UsageError if a study of that name exists: two studies of one name must never merge.
+
+    An empty study, and a study of this tool whose creation was cut off (it has no specification), do not count.
+    """
     import optuna
 
     if name not in optuna.get_all_study_names(storage):
         return
     study = optuna.load_study(study_name=name, storage=storage)
-    attributes = study.user_attrs
-    ours = form.SCHEMA_KEY in attributes and form.SPEC_KEY not in attributes
-    if ours or (not attributes and not study.get_trials(deepcopy=False)):
+    stored = study.user_attrs
+    ours = attributes.SCHEMA_KEY in stored and attributes.SPEC_KEY not in stored
+    if ours or (not stored and not study.get_trials(deepcopy=False)):
         return
     raise UsageError(
-        f"a study named {name!r} exists already; go on with it by `hpo resume {name}`, "
+        f"a study named {name!r} exists already; continue it with `hpo resume {name}`, "
         f"or choose another name: study=NAME"
     )
 
 
-def _check_schema(name: str, attributes: Mapping[str, Any]) -> None:
-    schema = attributes.get(form.SCHEMA_KEY, 0)
-    version = _version(attributes)
-    if schema > form.SCHEMA:
+def _check_schema(name: str, stored: Mapping[str, Any]) -> None:
+    schema = stored.get(attributes.SCHEMA_KEY, 0)
+    version = _version(stored)
+    if schema > attributes.SCHEMA:
         raise InfrastructureError(
-            f"the study {name!r} was written by a newer version of this tool (ledger schema {schema}, this one "
-            f"reads {form.SCHEMA}); upgrade: pip install --upgrade '{DISTRIBUTION}>={version}'"
+            f"the study {name!r} was written by a newer version of this tool (ledger schema {schema}, this version "
+            f"reads {attributes.SCHEMA}); upgrade: pip install --upgrade '{DISTRIBUTION}>={version}'"
         )
-    if schema < form.SCHEMA:
+    if schema < attributes.SCHEMA:
         raise InfrastructureError(
-            f"the study {name!r} was written by an older version of this tool (ledger schema {schema}, this one "
-            f"reads {form.SCHEMA}); go on with that version: pip install '{DISTRIBUTION}=={version}'"
+            f"the study {name!r} was written by an older version of this tool (ledger schema {schema}, this version "
+            f"reads {attributes.SCHEMA}); use that version: pip install '{DISTRIBUTION}=={version}'"
         )
 
 
-def _specification(name: str, attributes: Mapping[str, Any]) -> Spec:
+def _specification(name: str, stored: Mapping[str, Any]) -> Spec:
     try:
-        return Spec.from_json(attributes[form.SPEC_KEY])
-    except ValueError as error:  # pydantic's: settings have come or gone since
+        return Spec.from_json(stored[attributes.SPEC_KEY])
+    except ValueError as error:  # from pydantic: settings were added or removed since
         raise InfrastructureError(
             f"the specification of {name!r} was written by another version of this tool and cannot be read: {error}; "
-            f"go on with that version: pip install '{DISTRIBUTION}=={_version(attributes)}'"
+            f"use that version: pip install '{DISTRIBUTION}=={_version(stored)}'"
         ) from error
 
 
-def _version(attributes: Mapping[str, Any]) -> str:
-    return str(attributes.get(form.INFO_KEY, {}).get("versions", {}).get(DISTRIBUTION, "unknown"))
+def _version(stored: Mapping[str, Any]) -> str:
+    return str(stored.get(attributes.INFO_KEY, {}).get("versions", {}).get(DISTRIBUTION, "unknown"))
 
 
 def ledger_with(home: Home, name: str) -> Any:
-    """The ledger that holds a study of that name, None where there is none."""
+    """The ledger that holds a study of that name; None if there is no such study."""
     if not NAME.fullmatch(name):
         return None
     if home.ledger_of(name) == home.ledger_url and not (home.path / "optuna.db").is_file():

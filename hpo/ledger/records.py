@@ -1,10 +1,11 @@
-"""The study as recorded: typed, read-only views of what the ledger (the Optuna storage) holds.
+"""The records of a study: typed, read-only views of what the ledger (the Optuna storage) holds.
 
-Status, reports, exports and the MLflow tracker all read these; only `hpo.ledger.writer` writes.
+Status, reports, exports and the MLflow tracker read these records. Only `hpo.ledger.writer` writes to the ledger.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,41 +19,41 @@ from trainers.api import EpochMetrics
 
 @dataclass(frozen=True)
 class Repeat:
-    """What a trial of a confirmation repeats: a configuration of the study with a seed that is not the search's."""
+    """What a trial of a confirmation repeats: a configuration of the study, with a new seed."""
 
     trial: int
-    """Number of the configuration's trial in the study."""
+    """Number of the trial in the study that has this configuration."""
     index: int
-    """Of the seed, from 0. All configurations share the seeds."""
+    """Place of the seed, from 0. All configurations are trained with the same seeds."""
     seed: int
     baseline: bool
-    """Whether it is the published recipe that the others are compared with."""
+    """Whether it is the baseline, which the other configurations are compared with."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One go at a trial: the first, or after its worker, its node or the driver died."""
+    """One attempt at a trial: the first, or a later one after its worker, its node or the driver died."""
 
     started: float
     """Seconds since the epoch."""
     resumed_after: int = 0
-    """Epochs already recorded when it began."""
+    """Number of epochs that were recorded when it began."""
     host: str | None = None
     device: str | None = None
     pid: int | None = None
-    """The worker's process."""
+    """Process id of the worker."""
     lost: str | None = None
-    """Why it ended without an outcome, once known."""
+    """Why it ended without an outcome; None if it did not, or not yet."""
     gpus: float | None = None
-    """GPUs it held, if they are NVIDIA's; None in records that are older than this field."""
+    """Number of GPUs that it held, if they are NVIDIA's; None in records that are older than this field."""
     ended: float | None = None
-    """When its worker was free again, where the trial's own end does not say so: lost, interrupted or left by a dead
-    driver. None also in records that are older than this field."""
+    """When its worker was free again, in seconds since the epoch, if it was lost, interrupted or left by a dead driver.
+    None for other ends, whose time is that of the trial, and in records that are older than this field."""
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One finished epoch as reported."""
+    """One finished epoch, as its worker reported it."""
 
     metrics: EpochMetrics
     recorded: float
@@ -64,12 +65,12 @@ class Origin:
     """Who chose a trial's configuration."""
 
     kind: Literal["baseline", "enqueued", "transferred", "sampler", "random"]
-    """`baseline` and `enqueued`: a person; `transferred`: an earlier study; `sampler`: the policy, from results;
-    `random`: the policy, without looking at any."""
+    """`baseline` and `enqueued`: a person. `transferred`: an earlier study. `sampler`: the search policy, from earlier
+    results. `random`: the search policy, at random."""
     source: str | None = None
-    """The earlier study or the file, of a transferred one."""
+    """The earlier study or the file of a transferred configuration; None for others."""
     trial: int | None = None
-    """Number of the trial there, where it is known."""
+    """Number of the trial in the earlier study, if it is known."""
 
     def __str__(self) -> str:
         number = "" if self.trial is None else f" trial {self.trial}"
@@ -84,66 +85,76 @@ class TrialRecord:
     values: Mapping[str, Choice] = field(default_factory=dict)
     seed: int | None = None
     enqueued: bool = False
-    """Whether a person chose the configuration (the published recipe) rather than the sampler."""
+    """Whether a person chose the configuration, not the sampler."""
     origin: Origin | None = None
-    """Who chose the configuration; None until the trial begins, if nobody did beforehand."""
+    """Who chose the configuration; None if nobody did before the trial began, and it has not begun."""
     control: bool = False
-    """Whether ASHA's verdict on it is recorded but not carried out: the baseline, so that the recipe that all
-    others are compared with has a full-length result, and the share of trials that `asha.controls` asks for. The
-    first verdict to stop is the last one: from then on it is no measure for others."""
+    """Whether ASHA records its decisions about the trial but never stops it. Controls are the baseline, so that the
+    others can be compared with a full training of it, and a share of all trials, `asha.controls`. After the first
+    decision to stop a control, later rungs ignore it."""
     attempts: tuple[Attempt, ...] = ()
     epochs: tuple[EpochRecord, ...] = ()
     rungs: tuple[RungDecision, ...] = ()
     outcome: Outcome | None = None
-    """None while it trains or waits for its first epoch."""
+    """How it ended; None while it trains or waits for its first attempt."""
     mlflow_run_id: str | None = None
     finished: float | None = None
     repeat: Repeat | None = None
-    """What it repeats; None for a trial of a search."""
+    """What it repeats, for a trial of a confirmation; None for a trial of a search."""
 
     @property
     def label(self) -> str:
-        """What a person calls it: `trial 7`, or `trial 7 seed 1` in a confirmation."""
+        """Its name for people: `trial 7`, or `trial 7 seed 1` in a confirmation."""
         return f"trial {self.repeat.trial} seed {self.repeat.index}" if self.repeat else f"trial {self.number}"
 
     @property
     def metrics(self) -> tuple[EpochMetrics, ...]:
-        """What was reported, oldest first."""
+        """The reported metrics by epoch, the first epoch first."""
         return tuple(epoch.metrics for epoch in self.epochs)
 
     @property
     def last(self) -> EpochMetrics | None:
-        """The newest epoch's metrics."""
+        """The metrics of the last recorded epoch; None before the first one."""
         return self.epochs[-1].metrics if self.epochs else None
 
     @property
     def value(self) -> float | None:
-        """The newest objective value (validation accuracy, 0 to 1)."""
+        """The validation accuracy of the last recorded epoch, 0 to 1; None before the first one."""
         return self.last.val_accuracy if self.last else None
 
     @property
     def complete(self) -> bool:
-        """Whether it trained for all its epochs: only such trials compete for the best configuration."""
+        """Whether it trained for all its epochs. Only complete trials can be the best configuration."""
         return self.outcome is not None and self.outcome.ending is Ending.COMPLETE
 
     @property
     def started(self) -> bool:
-        """Whether any attempt has begun."""
+        """Whether an attempt has begun."""
         return bool(self.attempts)
 
     @property
+    def unfinished(self) -> bool:
+        """Whether it has started and may train again: interrupted, running, or left by a dead driver."""
+        return self.started and (self.outcome is None or not self.outcome.final)
+
+    def with_attempt(self, **changes: Any) -> TrialRecord:
+        """The trial with other values of its current attempt."""
+        current = dataclasses.replace(self.attempts[-1], **changes)
+        return dataclasses.replace(self, attempts=(*self.attempts[:-1], current))
+
+    @property
     def pruned_at(self) -> float | None:
-        """The rung that stopped it, if one did."""
+        """The rung at which ASHA stopped it; None if ASHA did not."""
         return None if self.control else next((rung.rung for rung in self.rungs if not rung.keep), None)
 
     @property
     def seconds(self) -> float:
-        """Worker seconds of the recorded epochs."""
+        """Seconds that its worker spent on the recorded epochs."""
         return sum(epoch.metrics.seconds or 0.0 for epoch in self.epochs)
 
     @property
     def status(self) -> str:
-        """`waiting`, `running`, or how it ended."""
+        """`waiting`, `running`, or how it ended (`hpo.ledger.outcome.Ending`)."""
         if self.outcome is not None:
             return self.outcome.ending.value
         return "running" if self.started else "waiting"
@@ -157,50 +168,50 @@ class StudyRecord:
     spec: Spec
     info: Mapping[str, Any]
     """Provenance: `versions`, `git_commit`, `host`, `created`, `data` (split hash, counts), `identity`; and
-    `retrainings`, every time a configuration of the study was trained again and met the test set; and `openings`,
-    every single look at it, also those whose retraining was cut off."""
+    `retrainings`, one entry per `hpo retrain` that evaluated a configuration of the study on the test set; and
+    `test_set_evaluations`, one entry per evaluation, also of retrainings that were cut off."""
     trials: tuple[TrialRecord, ...] = ()
     sessions: tuple[tuple[float, float], ...] = ()
-    """(start, last sign of life) of every driver that worked on it, seconds since the epoch."""
+    """(start, last sign of life) of every driver that worked on the study, in seconds since the epoch."""
     transfer: Transfer = NOTHING
     """What it took over from earlier studies."""
     repeats: tuple[TrialRecord, ...] = ()
-    """The trials of its confirmation, finished or not; `hpo.results.confirmation` says what they mean."""
+    """The trials of its confirmation, finished or not; `hpo.results.confirmation` evaluates them."""
     ended: str | None = None
-    """Which part of its budget ended it; None while it goes on, or where something else broke it off."""
+    """Which part of the budget stopped the study; None while it continues, or if something else stopped it."""
 
     @property
     def best(self) -> TrialRecord | None:
-        """The complete trial with the greatest final validation accuracy; ties go to the earlier one."""
+        """The complete trial with the highest final validation accuracy; of equal ones, the first."""
         complete = [trial for trial in self.trials if trial.complete]
         return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
     @property
     def baseline(self) -> TrialRecord | None:
-        """The published recipe's trial: the first enqueued one."""
+        """The trial of the baseline, the first enqueued configuration; None if nothing was enqueued."""
         return next((trial for trial in self.trials if trial.enqueued), None)
 
     def count(self, status: str) -> int:
-        """How many trials have that status."""
+        """Number of trials with this status."""
         return sum(trial.status == status for trial in self.trials)
 
     @property
     def seconds(self) -> float:
-        """Wall-clock of all its drivers."""
+        """Wall-clock seconds of all its drivers."""
         return sum(end - start for start, end in self.sessions)
 
 
 @dataclass(frozen=True)
 class RungDecision:
-    """What was decided about one trial at one rung, and from what."""
+    """ASHA's decision about one trial at one rung, and the numbers behind it."""
 
     rung: float
-    """Level of the rung, in units of the resource."""
+    """Level of the rung, in units of the resource (`asha.resource`)."""
     value: float
-    """What the trial reported there; larger is better."""
+    """The trial's value at the rung; higher is better."""
     cutoff: float | None
-    """The value needed to go on, from earlier arrivals at this rung; None for the first one."""
+    """The value needed to continue, from earlier arrivals at this rung; None for the first arrival."""
     order: int
     """Arrival number over all rungs and trials of the study, from 0."""
     keep: bool
-    """Whether the trial may go on."""
+    """Whether the trial may continue."""

@@ -1,11 +1,11 @@
-"""What SQLite alone needs: a guard against a replaced file, and the check for network file systems."""
+"""What only SQLite needs: engine arguments, a guard against a replaced file, a check for network file systems."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpo.errors import InfrastructureError
 from hpo.files import sqlite_file
@@ -18,16 +18,23 @@ NETWORK_FILE_SYSTEMS = re.compile(
 )
 
 
+LOCK_TIMEOUT_S = 60
+"""How long a statement waits for another process that holds SQLite's lock."""
+
+
 class FileGuard:
-    """Has every use of an SQLite database fail once its file is removed or replaced: SQLite itself would go on writing
-    to what nobody can find again, or begin an empty one. Whoever puts the file back has everything."""
+    """Makes every use of a database fail once its file is removed or replaced.
+
+    SQLite itself would continue to write to the removed file, or begin an empty one. If the file is put back, nothing
+    is lost.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._opened: tuple[int, int] | None = None
 
     def watch(self, storage: RDBStorage) -> None:
-        """From now on the file must stay what it is."""
+        """Begin to guard the file that `storage` uses."""
         import sqlalchemy.event
 
         if self._path is not None and self._path.is_file():
@@ -35,11 +42,11 @@ class FileGuard:
             sqlalchemy.event.listen(storage.engine, "checkout", lambda *ignored: self.check())
 
     def check(self) -> None:
-        """Raises InfrastructureError where it is not."""
+        """Raise InfrastructureError if the file is not the one that was opened."""
         if self._opened is None or (now := self._identity()) == self._opened:
             return
         raise InfrastructureError(
-            f"the ledger {self._path} was {'replaced' if now else 'removed'} while in use; put it back before going on"
+            f"the ledger {self._path} was {'replaced' if now else 'removed'} while in use; put it back, then continue"
         )
 
     def _identity(self) -> tuple[int, int] | None:
@@ -51,14 +58,37 @@ class FileGuard:
         return status.st_dev, status.st_ino
 
 
-def network_file_system(url: str, mounts: str | None = None) -> str | None:
-    """The type of the network file system that holds an SQLite database, None if it is on a local one.
+def engine_arguments(url: str, guard: FileGuard) -> dict[str, Any]:
+    """Arguments of SQLAlchemy's engine for an SQLite database."""
+    import sqlite3
 
-    SQLite's locks are not reliable there: two drivers can corrupt the file.
+    import sqlalchemy.pool
+
+    # The write-ahead log needs memory that processes share, which a network file system does not have.
+    mode = "DELETE" if network_file_system(url) else "WAL"
+
+    class Connection(sqlite3.Connection):
+        """With a write-ahead log readers never block the driver, and a commit needs one fsync instead of three."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            guard.check()
+            super().__init__(*arguments, **options)
+            self.execute(f"PRAGMA journal_mode={mode}")
+
+    return {
+        "connect_args": {"timeout": LOCK_TIMEOUT_S, "factory": Connection},
+        "poolclass": sqlalchemy.pool.NullPool if ":memory:" in url else sqlalchemy.pool.QueuePool,
+    }
+
+
+def network_file_system(url: str, mounts: str | None = None) -> str | None:
+    """The type of the network file system that holds an SQLite database; None on a local disk.
+
+    SQLite's locks are not reliable on such file systems: two drivers can corrupt the database.
 
     Args:
-        url: SQLAlchemy URL; any other database gives None.
-        mounts: text in the form of `/proc/self/mounts`; None reads that file, where there is one.
+        url: SQLAlchemy URL. Other databases than SQLite give None.
+        mounts: text in the format of `/proc/self/mounts`; None reads that file, if it exists.
     """
     file = sqlite_file(url)
     if file is None:
@@ -69,16 +99,16 @@ def network_file_system(url: str, mounts: str | None = None) -> str | None:
     folder = os.path.realpath(file.parent)
     kind, longest = "", -1
     for line in mounts.splitlines():
-        _, point, found, *_ = line.split(" ")
+        _, point, type_, *_ = line.split(" ")
         point = point.replace("\\040", " ")
         if (folder == point or folder.startswith(f"{point.rstrip('/')}/")) and len(point) >= longest:
-            kind, longest = found, len(point)
+            kind, longest = type_, len(point)
     return kind if NETWORK_FILE_SYSTEMS.fullmatch(kind) else None
 
 
 def network_warning(kind: str) -> str:
-    """What to say of a ledger on such a file system."""
+    """The warning for a ledger on a network file system of this type."""
     return (
-        f"the ledger lies on a network file system ({kind}), where SQLite's locks are not reliable; use a local "
-        f"--home, or a database server by storage.ledger=postgresql://…"
+        f"the ledger is on a network file system ({kind}), where SQLite's locks are not reliable; use a --home on a "
+        f"local disk, or a database server: storage.ledger=postgresql://…"
     )

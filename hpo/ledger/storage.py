@@ -1,34 +1,32 @@
-"""Opening the Optuna storage: SQLite tuned to survive, any other SQLAlchemy database pinged before use."""
+"""Opening the Optuna storage, and patience with a database server that restarts."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hpo.errors import InfrastructureError, UsageError
 from hpo.files import sqlite_file
 from hpo.home import Home
-from hpo.ledger.sqlite import FileGuard, network_file_system
+from hpo.ledger.sqlite import FileGuard, engine_arguments
 from hpo.redact import encoding_hint, redact
 from hpo.text import first_line
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
 
-LOCK_TIMEOUT_S = 60
-"""How long a statement waits for another process that holds SQLite's lock."""
 PATIENCE_S = 120.0
 """How long a write waits for a database server that is restarting."""
 R = TypeVar("R")
 
 
 def open_storage(url: str) -> RDBStorage:
-    """The Optuna storage at `url`.
+    """Open the Optuna storage at `url`; an SQLite file is created if it does not exist.
 
     Raises:
-        UsageError: the URL is not a SQLAlchemy URL or its driver is not installed.
+        UsageError: the URL is not a SQLAlchemy URL, or its driver is not installed.
         InfrastructureError: the database cannot be reached or has another schema version.
     """
     import optuna
@@ -37,7 +35,9 @@ def open_storage(url: str) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         guard = FileGuard(sqlite_file(url))
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=_engine_arguments(url, guard))
+        # Pinging first costs milliseconds and saves a trial when a database server was restarted.
+        arguments = engine_arguments(url, guard) if url.startswith("sqlite") else {"pool_pre_ping": True}
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
         guard.watch(storage)
         return storage
     except (
@@ -52,7 +52,7 @@ def open_storage(url: str) -> RDBStorage:
     except sqlalchemy.exc.SQLAlchemyError as error:
         cause = redact(first_line(error.__cause__ or error), url)
         raise InfrastructureError(f"the ledger {redact(url)} cannot be opened: {cause}{encoding_hint(url)}") from error
-    except RuntimeError as error:  # Optuna's word for a schema of another version
+    except RuntimeError as error:  # Optuna raises it for a schema of another version
         newer = "pip install" in str(error)
         remedy = "pip install --upgrade optuna" if newer else f"optuna storage upgrade --storage {redact(url)}"
         raise InfrastructureError(
@@ -62,7 +62,7 @@ def open_storage(url: str) -> RDBStorage:
 
 
 def open_if_there(url: str) -> RDBStorage | None:
-    """The Optuna storage at `url`, None for an SQLite file that is not there but can be: opening would make it.
+    """The Optuna storage at `url`; None if it is an SQLite file that does not exist yet (opening would create it).
 
     Raises:
         As `open_storage`.
@@ -74,44 +74,23 @@ def open_if_there(url: str) -> RDBStorage | None:
 
 
 def storage_errors() -> tuple[type[Exception], ...]:
-    """What a failing database or disk raises under Optuna."""
+    """The exceptions of a failing database or disk, as Optuna lets them through."""
     import optuna.exceptions
     import sqlalchemy.exc
 
     return (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError)
 
 
-def _engine_arguments(url: str, guard: FileGuard) -> dict[str, Any]:
-    if not url.startswith("sqlite"):
-        return {"pool_pre_ping": True}  # a restarted server costs a ping, not a trial
-    import sqlite3
-
-    import sqlalchemy.pool
-
-    # The write-ahead log is memory shared between processes, which a network file system does not have.
-    mode = "DELETE" if network_file_system(url) else "WAL"
-
-    class Connection(sqlite3.Connection):
-        """With WAL readers (`hpo status`) never block the driver, and a commit is one fsync instead of three."""
-
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            guard.check()
-            super().__init__(*arguments, **options)
-            self.execute(f"PRAGMA journal_mode={mode}")
-
-    return {
-        "connect_args": {"timeout": LOCK_TIMEOUT_S, "factory": Connection},
-        "poolclass": sqlalchemy.pool.NullPool if ":memory:" in url else sqlalchemy.pool.QueuePool,
-    }
-
-
 def patiently(storage: BaseStorage, call: Callable[[], R], patience: float = PATIENCE_S) -> R:
-    """The result of `call`, which writes to `storage`, called again while a database server does not answer.
+    """Call `call`, which writes to `storage`, until the database server answers; return its result.
 
-    SQLite has its own time-out for locks, and its other errors do not go away by waiting.
+    SQLite's errors are raised at once: it waits for locks itself, and its other errors do not go away by waiting.
+
+    Args:
+        patience: in seconds.
 
     Raises:
-        What `call` raises: at once where waiting cannot help, else after `patience` seconds.
+        What `call` raises, at once if waiting cannot help, otherwise after `patience`.
     """
     import optuna.exceptions
     import sqlalchemy.exc
@@ -137,19 +116,19 @@ def _has_server(storage: BaseStorage) -> bool:
 
 
 def open_existing(home: Home, name: str | None = None) -> RDBStorage:
-    """The ledger that holds a study, or the home's own; for readers, who must not create one.
+    """Open the ledger that holds a study, or the home's own ledger without a name. Never creates a ledger.
 
     Raises:
-        UsageError: nothing was ever run in this home folder.
-        InfrastructureError: the study was, but its ledger is gone; or as `open_storage`.
+        UsageError: this home folder holds no study.
+        InfrastructureError: the study's ledger is missing; or as `open_storage`.
     """
     url = home.ledger_of(name) if name else home.ledger_url
     file = sqlite_file(url)
     if file is not None and not file.is_file():
         if name and home.study(name).is_dir():
             raise InfrastructureError(
-                f"the ledger of {name!r}, {file}, is gone; put it back, from a backup if need be. Without it nobody "
-                f"knows what the files in {home.study(name)} belong to"
+                f"the ledger of {name!r}, {file}, is missing; put it back, if necessary from a backup. Without it, the "
+                f"files in {home.study(name)} cannot be read"
             )
-        raise UsageError(f"no study was run in {home.path}; name another home folder by --home")
+        raise UsageError(f"no study was run in {home.path}; name another home folder with --home")
     return open_storage(url)

@@ -1,7 +1,7 @@
-"""Every look at the test set, noted in the ledger before it is taken.
+"""A log of test-set evaluations, kept in the ledger.
 
-A test accuracy looked at twice is no longer an unbiased one. So a look counts from the moment it becomes possible, also
-where the process died in it or with a later seed.
+A test accuracy that somebody has seen and acted on is no longer unbiased. So an evaluation counts from the moment it
+begins, even if the process dies during it or while it trains a later seed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpo.home import Home
-from hpo.ledger import attributes as form
+from hpo.ledger.attributes import RETRAININGS_KEY, TEST_SET_PREFIX
 from hpo.ledger.reader import ledger_with, load_study
 from hpo.ledger.storage import patiently
 from hpo.spec.training import Training
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 
-class Openings:
-    """The looks of one `hpo retrain`, one per seed, in the ledger of the study that its configuration comes from.
+class TestSetLog:
+    """Logs the test-set evaluations of one `hpo retrain`, one per seed, in the study that its configuration comes from.
 
-    Where this home folder does not have that study there is nowhere to note them, and nothing is.
+    If this home folder does not hold that study, nothing is logged.
     """
+
+    __test__ = False  # pytest must not collect this class
 
     def __init__(self, training: Training, home: Home) -> None:
         self._command = uuid.uuid4().hex
-        self._begun: dict[int, dict[str, Any]] = {}
+        self._entries: dict[int, dict[str, Any]] = {}
         self._trial: int | None = None
         self.before: int | None = None
-        """How many earlier commands opened the test set for this configuration; None where the study is not here."""
+        """How many earlier commands evaluated this configuration on the test set; None if the study is not here."""
         source = training.provenance
         self.study = source.study if source else None
         self._storage: Any = ledger_with(home, self.study) if self.study else None
@@ -44,52 +46,52 @@ class Openings:
         if {trial.number: trial.seed for trial in study.trials}.get(source.trial) != source.seed:
             return  # another study of the same name
         self._trial = source.trial
-        looks = [*study.info["openings"], *study.info["retrainings"]]
-        earlier = [one for one in looks if one["trial"] == source.trial]
-        # Retrainings of earlier versions noted no single looks.
-        self.before = len({one.get("command", place) for place, one in enumerate(earlier)})
+        entries = [*study.info["test_set_evaluations"], *study.info["retrainings"]]
+        earlier = [entry for entry in entries if entry["trial"] == source.trial]
+        # Earlier versions of this tool logged a whole retraining only, without its command.
+        self.before = len({entry.get("command", place) for place, entry in enumerate(earlier)})
 
     def begin(self, seed: int, folder: Path) -> None:
-        """To be called right before the test set is opened for the model of that seed."""
+        """Log that the model of this seed is about to be evaluated. Call it right before the test set is read."""
         if self._trial is not None:
-            began = {"command": self._command, "trial": self._trial, "seed": seed, "opened": time.time()}
-            self._begun[seed] = began | {"output": str(folder.absolute()), "test_accuracy": None}
-            self._note(seed)
+            entry = {"command": self._command, "trial": self._trial, "seed": seed, "opened": time.time()}
+            self._entries[seed] = entry | {"output": str(folder.absolute()), "test_accuracy": None}
+            self._record(seed)
 
     def end(self, seed: int, accuracy: float) -> None:
-        """What the model of that seed had right."""
+        """Log the test accuracy of the model of this seed, 0 to 1."""
         if self._trial is not None:
-            self._begun[seed]["test_accuracy"] = accuracy
-            self._note(seed)
+            self._entries[seed]["test_accuracy"] = accuracy
+            self._record(seed)
 
-    def _note(self, seed: int) -> None:
-
+    def _record(self, seed: int) -> None:
         assert self.study is not None
-        record_opening(self._storage, self.study, f"{self._command}/{seed}", self._begun[seed])
+        record_evaluation(self._storage, self.study, f"{self._command}/{seed}", self._entries[seed])
 
     def retrained(self, results: Mapping[str, Any]) -> None:
-        """What all seeds together have shown."""
+        """Log the results of all seeds together."""
         if self._trial is not None:
             assert self.study is not None
             entry = {"command": self._command, "trial": self._trial, **results, "recorded": time.time()}
             record_retraining(self._storage, self.study, entry)
 
 
-def record_opening(storage: BaseStorage, name: str, key: str, entry: Mapping[str, Any]) -> None:
-    """Note one look at the test set, or complete what is noted under that key.
+def record_evaluation(storage: BaseStorage, name: str, key: str, entry: Mapping[str, Any]) -> None:
+    """Record one test-set evaluation, or replace the entry under that key.
 
-    An attribute of its own, so that it can disturb neither a driver at work on the study nor another look.
+    Each evaluation has an attribute of its own. So it cannot disturb a driver that is at work on the study, or another
+    evaluation.
     """
     import optuna
 
     study = optuna.load_study(study_name=name, storage=storage)
-    patiently(storage, lambda: study.set_user_attr(form.OPENING_KEY + key, dict(entry)))
+    patiently(storage, lambda: study.set_user_attr(TEST_SET_PREFIX + key, dict(entry)))
 
 
 def record_retraining(storage: BaseStorage, name: str, entry: Mapping[str, Any]) -> None:
-    """Note what a configuration of the study, trained again, has shown on the test set."""
+    """Record the test results of a configuration of the study that was retrained."""
     import optuna
 
     study = optuna.load_study(study_name=name, storage=storage)
-    before = list(study.user_attrs.get(form.RETRAININGS_KEY, []))
-    study.set_user_attr(form.RETRAININGS_KEY, [*before, dict(entry)])
+    before = list(study.user_attrs.get(RETRAININGS_KEY, []))
+    study.set_user_attr(RETRAININGS_KEY, [*before, dict(entry)])

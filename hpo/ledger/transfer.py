@@ -1,4 +1,4 @@
-"""What a study takes over from earlier ones, as its ledger keeps it: the sampler and the report read it there."""
+"""What a study takes over from earlier studies. The ledger keeps it; the sampler and the report read it there."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ EPOCH_SPACING = 4
 
 @dataclass(frozen=True)
 class Past:
-    """A trial of an earlier study in terms of the present space."""
+    """A trial of an earlier study, translated to the space of this study."""
 
     source: str
-    """The study, or the exported file."""
+    """Name of the earlier study, or path of the exported file."""
     trial: int | None
-    """Its number there; None where a file does not say."""
+    """Its number in the earlier study; None if a file does not say."""
     values: Mapping[str, Choice]
-    """Every parameter of the present space that is active."""
+    """The value of every active parameter of this study's space."""
     horizon: int
-    """Epochs of a full training there."""
+    """Epochs of a full training in the earlier study."""
     curve: Mapping[int, float]
-    """Validation accuracy by epoch, at those epochs that tell something; empty for a file."""
+    """Validation accuracy by epoch, at the epochs that `thinned` keeps; empty for a file."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What became of one earlier study."""
+    """How much of one earlier study is used."""
 
     name: str
     trials: int
-    """All it has."""
+    """Number of its trials."""
     enqueued: int
-    """Of its best, how many are tried first."""
+    """Number of its best configurations that are tried first."""
     history: int
-    """Trials whose results the sampler gets."""
+    """Number of trials whose results the sampler uses."""
     left_out: Mapping[str, int]
-    """Trials that do not fit, by reason."""
+    """Number of trials that do not fit, by reason."""
 
     def __str__(self) -> str:
         left = "; ".join(f"{count} left out: {reason}" for reason, count in self.left_out.items())
@@ -52,22 +52,22 @@ class Source:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Everything a study takes over, fixed when it is created: a resume needs no source."""
+    """Everything that a study takes over. Fixed when the study is created, so a resume needs no earlier study."""
 
     sources: tuple[Source, ...] = ()
     first: tuple[Past, ...] = ()
-    """Configurations to be tried first, in this order."""
+    """Configurations that are tried first, in this order."""
     history: tuple[Past, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The form of the study's attribute."""
+        """The content of the study's attribute."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Transfer:
-        """The inverse of `to_json`."""
+        """Read the content of the study's attribute."""
         return cls(
-            sources=tuple(Source(**one) for one in stored.get("sources", ())),
+            sources=tuple(Source(**source) for source in stored.get("sources", ())),
             first=_pasts(stored.get("first", ())),
             history=_pasts(stored.get("history", ())),
         )
@@ -78,12 +78,16 @@ NOTHING = Transfer()
 
 def _pasts(stored: Sequence[Mapping[str, Any]]) -> tuple[Past, ...]:
     return tuple(
-        Past(**{**one, "curve": {int(epoch): value for epoch, value in one["curve"].items()}}) for one in stored
+        Past(**{**past, "curve": {int(epoch): value for epoch, value in past["curve"].items()}}) for past in stored
     )
 
 
-def telling(epochs: Sequence[int]) -> list[int]:
-    """Of a curve's epochs, ascending, those that a model of all curves is given: 1, 4, 16, ... and the last."""
+def thinned(epochs: Sequence[int]) -> list[int]:
+    """The epochs of a learning curve that the model of all curves uses: 1, 4, 16, ... and the last.
+
+    Args:
+        epochs: in ascending order.
+    """
     return [epoch for epoch in epochs if epoch == epochs[-1] or _is_power(epoch, EPOCH_SPACING)]
 
 

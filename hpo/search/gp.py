@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.special import erfcx, ndtri
 from scipy.stats import rankdata
 
-from hpo.ledger.transfer import Past, telling
+from hpo.ledger.transfer import Past, thinned
 from hpo.search.gp_regression import Posterior, fit
 from hpo.search.unit_cube import Array, UnitCube
 
@@ -127,7 +127,7 @@ def _even(count: int, most: int) -> NDArray[np.intp]:
 
 def observations(curves: Sequence[dict[int, float]]) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
     """What the model sees of the curves, as (trial index, epoch, value) of each observation."""
-    rows = [(index, epoch, curve[epoch]) for index, curve in enumerate(curves) for epoch in telling(sorted(curve))]
+    rows = [(index, epoch, curve[epoch]) for index, curve in enumerate(curves) for epoch in thinned(sorted(curve))]
     trial, epoch, value = zip(*rows, strict=True)
     return np.array(trial, dtype=np.intp), np.array(epoch, dtype=np.intp), np.array(value, dtype=float)
 

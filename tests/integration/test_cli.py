@@ -43,7 +43,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     [
         (["status"], "no study was run"),
         (["status", "absent"], "no study was run"),
-        (["export", "../../etc"], "is no study name"),
+        (["export", "../../etc"], "is not a study name"),
         (["ui", "--port", "0"], "has no tracked study"),
         (["validate", "absent.yaml"], "absent.yaml"),
         (["run", "quickstart", "train.lrr=1"], "train.lrr"),

@@ -97,7 +97,7 @@ def test_the_confirmation_of_an_earlier_version_still_chooses_its_trial(earlier:
 
 def test_the_test_set_evaluation_of_an_earlier_version_still_counts(earlier: Home) -> None:
     info = read_study(earlier, "trained").info
-    assert [(entry["trial"], entry["test_accuracy"]) for entry in info["openings"]] == [(1, 0.1005)]
+    assert [(entry["trial"], entry["test_accuracy"]) for entry in info["test_set_evaluations"]] == [(1, 0.1005)]
     assert [(entry["trial"], entry["test_accuracies"]) for entry in info["retrainings"]] == [(1, [0.1005])]
 
 

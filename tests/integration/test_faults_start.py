@@ -120,6 +120,6 @@ def test_a_ledger_that_is_gone_is_told_by_every_command(home: Home) -> None:
     for command in (("resume", "late"), ("status", "late"), ("export", "late"), ("report", "late"), ("doctor", "late")):
         driver = Driver.start(*command, home=home.path)
         assert driver.wait() == (1 if command[0] == "doctor" else 4), driver.text
-        assert f"the ledger of 'late', {home.path}/optuna.db, is gone; put it back" in driver.text
+        assert f"the ledger of 'late', {home.path}/optuna.db, is missing; put it back" in driver.text
         assert "Traceback" not in driver.text
         assert not (home.path / "optuna.db").exists()

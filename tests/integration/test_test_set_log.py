@@ -51,7 +51,7 @@ def chosen(home: Home) -> Training:
 
 def evaluations(home: Home) -> list[tuple[int, bool]]:
     """The seed of each test-set evaluation and whether its accuracy is known, the oldest first."""
-    entries = load_study(open_storage(home.ledger_url), "evaluated").info["openings"]
+    entries = load_study(open_storage(home.ledger_url), "evaluated").info["test_set_evaluations"]
     entries.sort(key=lambda entry: entry["opened"])
     return [(entry["seed"], entry["test_accuracy"] is not None) for entry in entries]
 

@@ -15,9 +15,9 @@ from hpo.home import Home
 def test_a_file_is_no_home(tmp_path: Path) -> None:
     """Neither is what would lie in one; told before anything looks into it."""
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"file cannot be used: it is a file; choose one by --home"):
+    with pytest.raises(UsageError, match=r"file cannot be used: it is a file; choose another folder with --home"):
         Home.at(tmp_path / "file")
-    with pytest.raises(UsageError, match=r"Not a directory; choose one by --home"):
+    with pytest.raises(UsageError, match=r"Not a directory; choose another folder with --home"):
         Home.at(tmp_path / "file" / "home")
 
 
@@ -28,7 +28,7 @@ def test_a_home_of_somebody_else_is_told_as_such(tmp_path: Path, monkeypatch: py
         raise PermissionError(13, os.strerror(13), str(path))
 
     monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(UsageError, match=r"Permission denied; choose one by --home"):
+    with pytest.raises(UsageError, match=r"Permission denied; choose another folder with --home"):
         Home.at(tmp_path)
 
 

@@ -39,7 +39,7 @@ def newest(home: Home) -> str:
     """
     studies = _all_studies(home)
     if not studies:
-        raise UsageError(f"no study was run in {home.path}; name another home folder by --home")
+        raise UsageError(f"no study was run in {home.path}; name another home folder with --home")
     return max(studies, key=lambda study: float(study.info.get("created", 0.0))).name
 
 

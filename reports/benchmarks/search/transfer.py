@@ -27,7 +27,7 @@ import optuna
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from hpo.ledger.transfer import TRANSFER_KEY, Past, Transfer, telling
+from hpo.ledger.transfer import TRANSFER_KEY, Past, Transfer, thinned
 from hpo.search.samplers import make_sampler
 from reports.benchmarks.search.lcbench import DEVELOPMENT, EPOCHS, Curve, Surrogate, Task
 from reports.benchmarks.search.simulation import OwnSearch, Run, simulate
@@ -128,7 +128,7 @@ def warm(search: OwnSearch, trials: Sequence[optuna.trial.FrozenTrial], *, histo
         search.study.enqueue_trial(trial.params)
     past = []
     for trial in trials:
-        curve = {epoch: trial.intermediate_values[epoch] for epoch in telling(sorted(trial.intermediate_values))}
+        curve = {epoch: trial.intermediate_values[epoch] for epoch in thinned(sorted(trial.intermediate_values))}
         if curve:
             past.append(Past("earlier", trial.number, trial.params, EPOCHS, curve))
     if history:

@@ -33,8 +33,8 @@ def begun(home: Home) -> Home:
         (["report", "begun", "--output", "FILE"], "cannot be written to .*file: Not a directory"),
         (["export", "begun"], "`hpo export begun --trial N`"),
         (["confirm", "begun"], "no complete trial yet"),
-        (["confirm", "begin"], "no study named 'begin' here; known: begun"),
-        (["resume", "begin"], "no study named 'begin' here; known: begun"),
+        (["confirm", "begin"], "no study named 'begin' here; studies: begun"),
+        (["resume", "begin"], "no study named 'begin' here; studies: begun"),
     ],
 )
 def test_it_is_told_in_a_sentence(begun: Home, arguments: list[str], said: str) -> None:

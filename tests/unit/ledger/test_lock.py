@@ -58,7 +58,7 @@ def test_a_live_driver_elsewhere_is_named_and_a_dead_one_taken_over(clock: Clock
     first.heartbeat()
     clock.now += LEASE_S + 1
     second = Ledger.open(storage, "leased", lease=Lease.here("/here"))
-    with pytest.raises(InfrastructureError, match=r"took the study 'leased' over"):
+    with pytest.raises(InfrastructureError, match=r"took over the study 'leased'"):
         first.heartbeat()
     second.close()
     Ledger.open(storage, "leased", lease=elsewhere()).close()  # after an orderly end nobody waits

@@ -20,7 +20,7 @@ from hpo.ledger import attributes as ledger_form
 from hpo.ledger.reader import load_study
 from hpo.ledger.sqlite import network_file_system, network_warning
 from hpo.ledger.storage import open_existing, open_storage
-from hpo.ledger.test_set_log import record_opening, record_retraining
+from hpo.ledger.test_set_log import record_evaluation, record_retraining
 from hpo.ledger.writer import Ledger
 from hpo.tracking.preflight import check_store
 from tests.conftest import synthetic_spec
@@ -61,11 +61,11 @@ def test_a_database_that_is_removed_under_a_study_stops_it(
 def test_a_database_that_is_gone_before_a_resume_is_named(home: Home, ledger: Ledger, tmp_path: Path) -> None:
     """Both the home folder's own and another; and none is made in its place."""
     (home.path / "optuna.db").unlink()
-    with pytest.raises(InfrastructureError, match=rf"'kept', {home.path}/optuna\.db, is gone; put it back"):
+    with pytest.raises(InfrastructureError, match=rf"'kept', {home.path}/optuna\.db, is missing; put it back"):
         open_existing(home, "kept")
     other = tmp_path / "other.db"
     home.remember_ledger("kept", f"sqlite:///{other}")
-    with pytest.raises(InfrastructureError, match=rf"'kept', {other}, is gone"):
+    with pytest.raises(InfrastructureError, match=rf"'kept', {other}, is missing"):
         open_existing(home, "kept")
     assert not other.exists()
     with pytest.raises(UsageError, match="no study was run"):
@@ -118,10 +118,10 @@ def test_a_specification_that_cannot_be_read_names_the_version(home: Home, ledge
 def test_a_driver_knows_of_retrainings_as_every_reader_does(home: Home, ledger: Ledger) -> None:
     """Else it would take their runs in MLflow for nobody's and delete them."""
     storage = open_storage(home.ledger_url)
-    record_opening(storage, ledger.name, "command/0", {"trial": 0})
+    record_evaluation(storage, ledger.name, "command/0", {"trial": 0})
     record_retraining(storage, ledger.name, {"trial": 0, "test_accuracy": 0.5})
     read = load_study(storage, ledger.name).info
-    assert len(read["retrainings"]) == len(read["openings"]) == 1
+    assert len(read["retrainings"]) == len(read["test_set_evaluations"]) == 1
     assert Ledger.open(storage, ledger.name).study.info == read
 
 
@@ -186,9 +186,9 @@ def test_network_file_systems_are_recognised(url: str, kind: str | None) -> None
 def test_the_write_ahead_log_is_left_out_on_a_network_file_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is memory shared between processes, which no network file system has."""
+    """The log needs memory that processes share, which no network file system has."""
     for kind, mode in ((None, "wal"), ("nfs4", "delete")):
-        monkeypatch.setattr("hpo.ledger.storage.network_file_system", lambda url, kind=kind: kind)
+        monkeypatch.setattr("hpo.ledger.sqlite.network_file_system", lambda url, kind=kind: kind)
         path = tmp_path / f"{mode}.db"
         optuna.create_study(storage=open_storage(f"sqlite:///{path}"))
         assert sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone() == (mode,)
@@ -221,12 +221,12 @@ def test_the_home_folder_is_its_owners_alone(tmp_path: Path) -> None:
 
 def test_a_home_folder_that_cannot_be_had_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="choose one by --home"):
+    with pytest.raises(UsageError, match="choose another folder with --home"):
         Home.at(tmp_path / "file" / "home").create()
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "../../etc", "/etc", "", "-rf", "a b", "a\n", "é", "x" * 65, "a.b"])
 def test_a_name_that_leads_out_of_the_home_folder_is_refused(home: Home, name: str) -> None:
-    with pytest.raises(UsageError, match="is no study name"):
+    with pytest.raises(UsageError, match="is not a study name"):
         home.study(name)
     assert os.listdir(home.path) == []

@@ -1,0 +1,71 @@
+"""What a driver that died has left half-written. Pure: `hpo.ledger.writer` writes what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hpo.ledger.attributes import START_KEY
+from hpo.ledger.outcome import OPTUNA_STATE, Outcome, classify
+from hpo.ledger.records import EpochRecord, TrialRecord
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What Optuna lacks of one trial."""
+
+    trial: TrialRecord
+    unreported: tuple[EpochRecord, ...]
+    """Epochs whose value Optuna does not have."""
+    outcome: Outcome | None
+    """How the trial ended; None if that is recorded."""
+
+
+def repairs(stored: Iterable[FrozenTrial], trials: Mapping[int, TrialRecord], epochs: int) -> Iterator[Repair]:
+    """What is missing of each trial that has started and that Optuna does not call finished.
+
+    Args:
+        stored: the trials as Optuna has them.
+        trials: their records by number.
+        epochs: epochs of a full training.
+    """
+    for frozen in stored:
+        trial = trials[frozen.number]
+        if not trial.started or frozen.state.is_finished():
+            continue
+        outcome = _outcome(trial, epochs)
+        recorded = trial.outcome == outcome and frozen.state.name == OPTUNA_STATE[outcome.ending]
+        unreported = tuple(epoch for epoch in trial.epochs if epoch.metrics.epoch not in frozen.intermediate_values)
+        yield Repair(trial, unreported, None if recorded else outcome)
+
+
+def _outcome(trial: TrialRecord, epochs: int) -> Outcome:
+    if trial.outcome is not None and trial.outcome.final:
+        return trial.outcome
+    return classify(epochs=len(trial.epochs), horizon=epochs, value=trial.value, pruned_at=trial.pruned_at)
+
+
+def half_asked(running: Iterable[FrozenTrial], trials: Mapping[int, TrialRecord]) -> Iterator[FrozenTrial]:
+    """Trials that Optuna has begun but no driver has: the driver died while it asked for them.
+
+    They are put back and asked for again with the same number and parameters, so that the study has neither a gap nor
+    an extra trial.
+    """
+    for frozen in running:
+        trial = trials.get(frozen.number)
+        if not frozen.user_attrs.get(START_KEY) and (trial is None or not trial.started):
+            yield frozen
+
+
+def last_sign_of_life(trial: TrialRecord, earlier: Sequence[tuple[float, float]]) -> float:
+    """When the worker of a trial that a dead driver left RUNNING was last known to train, in seconds since the epoch.
+
+    Args:
+        earlier: (start, last sign of life) of the drivers before this one.
+    """
+    signs = [epoch.recorded for epoch in trial.epochs[-1:]] + [end for _, end in earlier]
+    return max(trial.attempts[-1].started, *signs)
