@@ -1,8 +1,9 @@
 """Asynchronous successive halving as a pure object: values in, decisions out, no clock and no I/O.
 
-Same decisions as Ray Tune's `AsyncHyperBandScheduler` with one bracket (after Li et al., "A System for
-Massively Parallel Hyperparameter Tuning", arXiv 1810.05934, section 3, in its stopping form), but every
-decision is a record that can be stored, restored after a crash and re-derived in an audit. Larger is better.
+It decides as Ray Tune's `AsyncHyperBandScheduler` with one bracket does (after Li et al., "A System for Massively
+Parallel Hyperparameter Tuning", arXiv 1810.05934, section 3, in its stopping form). Here every decision is also a
+record: a study stores it, restores it after a crash, and `hpo audit` derives it again from the values before it
+(`replay`). Larger values are better.
 """
 
 from __future__ import annotations
@@ -17,25 +18,16 @@ import numpy as np
 from hpo.ledger.records import RungDecision
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """A recorded decision that does not follow from the arrivals before it."""
-
-    trial: int
-    recorded: RungDecision
-    expected: RungDecision
-
-
 def rung_levels(grace_period: float, reduction_factor: float, maximum: float) -> tuple[float, ...]:
     """The levels `grace_period * reduction_factor ** k` below `maximum`, ascending.
 
-    At `maximum` a trial is complete and nothing is left to decide; a grace period as long leaves no rung.
+    At `maximum` a trial is complete and there is nothing to decide, so a grace period of that length leaves no rung.
 
     Raises:
         ValueError: not 0 < grace_period <= maximum, or reduction_factor <= 1.
     """
     if not 0 < grace_period <= maximum:
-        raise ValueError(f"grace period {grace_period:g} is not above 0 and at most the maximum {maximum:g}")
+        raise ValueError(f"the grace period is {grace_period:g}; it must be above 0 and at most {maximum:g}")
     _check_reduction_factor(reduction_factor)
     levels: list[float] = []
     # Rounding must not add a rung that is the maximum in all but its last bit.
@@ -45,31 +37,31 @@ def rung_levels(grace_period: float, reduction_factor: float, maximum: float) ->
 
 
 class AshaPruner:
-    """The rungs of one study and who reached them.
+    """The rungs of one study, and the decisions about the trials that reached them.
 
-    Of several rungs passed by one report only the highest is recorded, and those below are never decided
-    later: a late value would be compared with early ones. (Ray's scheduler does so only with
-    `stop_last_trials=False`; where reports pass one rung at a time both agree.)
+    If one report passes several rungs, only the highest is decided. The rungs below are not decided later either: that
+    would compare a late value with early ones. (Ray's scheduler does the same only with `stop_last_trials=False`. If
+    each report passes one rung at most, both agree.)
     """
 
     def __init__(self, rungs: Sequence[float], reduction_factor: float) -> None:
         _check_reduction_factor(reduction_factor)
         if any(b <= a for a, b in itertools.pairwise(rungs)):
-            raise ValueError(f"rungs do not ascend: {list(rungs)}")
+            raise ValueError(f"rungs must ascend, but are {list(rungs)}")
         self.rungs = tuple(rungs)
         self.reduction_factor = reduction_factor
         self._at: dict[float, dict[int, RungDecision]] = {rung: {} for rung in self.rungs}
         self._arrivals = 0
 
     def decide(self, trial: int, resource: float, value: float) -> RungDecision | None:
-        """Record a report and decide, or None where it reaches no new rung.
+        """Decide about a report and record the decision; None if the report reaches no new rung.
 
-        A report repeated after a crash (same rung, same value) gets the recorded decision again, and a
-        stopped trial always gets the decision that stopped it; neither changes anything.
+        A report that is repeated after a crash (same rung, same value) gets the recorded decision again. A stopped
+        trial always gets the decision that stopped it. Neither changes anything.
 
         Raises:
-            ValueError: the value is NaN, which no cutoff would ever stop, or infinite, which would spoil the
-                cutoffs of others; the caller fails such a trial.
+            ValueError: the value is not finite. No cutoff would ever stop NaN, and infinity would spoil the cutoffs
+                of other trials; the caller lets such a trial fail.
         """
         if not math.isfinite(value):
             raise ValueError(f"trial {trial} reported {value} at resource {resource:g}")
@@ -81,7 +73,7 @@ class AshaPruner:
             return recorded if recorded.value == value or not recorded.keep else None
         if any(trial in self._at[higher] for higher in self.rungs if higher > rung):
             return None
-        threshold = cutoff([one.value for one in self._at[rung].values()], self.reduction_factor)
+        threshold = cutoff([earlier.value for earlier in self._at[rung].values()], self.reduction_factor)
         keep = threshold is None or value >= threshold
         decision = RungDecision(rung, value, threshold, self._arrivals, keep)
         self._at[rung][trial] = decision
@@ -89,51 +81,56 @@ class AshaPruner:
         return decision
 
     def restore(self, trial: int, decision: RungDecision) -> None:
-        """Take over a decision recorded earlier; in any order, before or between calls of `decide`.
+        """Take over a recorded decision, in any order, before or between calls of `decide`.
 
         Raises:
-            ValueError: there is no such rung, or another decision stands there already.
+            ValueError: there is no such rung, or it has another decision about this trial.
         """
         if decision.rung not in self._at:
-            raise ValueError(f"trial {trial} was decided at {decision.rung:g}; the rungs are {list(self.rungs)}")
+            raise ValueError(
+                f"trial {trial} has a decision at rung {decision.rung:g}, but the rungs are {list(self.rungs)}"
+            )
         if self._at[decision.rung].setdefault(trial, decision) != decision:
             raise ValueError(f"trial {trial} has two different decisions at rung {decision.rung:g}")
         self._arrivals = max(self._arrivals, decision.order + 1)
 
-    def decisions(self) -> list[tuple[int, RungDecision]]:
-        """All (trial, decision), in order of arrival."""
-        everything = ((trial, one) for at in self._at.values() for trial, one in at.items())
-        return sorted(everything, key=lambda item: item[1].order)
-
-    def survival(self) -> list[tuple[float, int, int]]:
-        """Per rung, ascending: (level, trials that reached it, trials told to stop there)."""
-        return [(rung, len(at), sum(not one.keep for one in at.values())) for rung, at in self._at.items()]
-
 
 def cutoff(values: Sequence[float], reduction_factor: float) -> float | None:
-    """The value that the best 1/reduction_factor of `values` reach (linear interpolation); None of none."""
+    """The value that the best 1/reduction_factor of `values` reach (linear interpolation); None without values."""
     if not values:
         return None
     return float(np.percentile(values, (1 - 1 / reduction_factor) * 100))
 
 
+@dataclass(frozen=True)
+class Mismatch:
+    """A recorded decision that does not follow from the values recorded before it."""
+
+    trial: int
+    recorded: RungDecision
+    expected: RungDecision
+
+
 def replay(decisions: Iterable[tuple[int, RungDecision]], reduction_factor: float) -> list[Mismatch]:
-    """Re-derive every decision from the arrivals before it; what differs is returned, [] if all is well."""
-    ordered = sorted(decisions, key=lambda item: item[1].order)
-    levels = sorted({decision.rung for _, decision in ordered})
-    fresh = AshaPruner(levels, reduction_factor)
+    """Derive every recorded decision again from the values before it, and return those that differ.
+
+    Args:
+        decisions: (number of the trial, decision), in any order.
+    """
+    ordered = sorted(decisions, key=lambda decision: decision[1].order)
+    pruner = AshaPruner(sorted({recorded.rung for _, recorded in ordered}), reduction_factor)
     mismatches: list[Mismatch] = []
     for order, (trial, recorded) in enumerate(ordered):
-        expected = fresh.decide(trial, recorded.rung, recorded.value)
-        if expected is None:  # a rung below one this trial had passed
-            expected = RungDecision(recorded.rung, recorded.value, None, order, keep=True)
-            mismatches.append(Mismatch(trial, recorded, expected))
-        elif not _same(expected, recorded):
-            mismatches.append(Mismatch(trial, recorded, expected))
+        # The pruner decides nothing at a rung below one that the trial has passed.
+        above = RungDecision(recorded.rung, recorded.value, None, order, keep=True)
+        expected = pruner.decide(trial, recorded.rung, recorded.value)
+        if expected is None or not _same(expected, recorded):
+            mismatches.append(Mismatch(trial, recorded, expected or above))
     return mismatches
 
 
 def _same(a: RungDecision, b: RungDecision) -> bool:
+    """Whether two decisions are equal, the cutoffs up to rounding."""
     if a.cutoff is None or b.cutoff is None:
         close = a.cutoff is b.cutoff
     else:
@@ -143,4 +140,4 @@ def _same(a: RungDecision, b: RungDecision) -> bool:
 
 def _check_reduction_factor(reduction_factor: float) -> None:
     if not reduction_factor > 1:
-        raise ValueError(f"reduction factor {reduction_factor:g} is not above 1")
+        raise ValueError(f"the reduction factor is {reduction_factor:g}; it must be above 1")

@@ -1,4 +1,7 @@
-"""What ASHA will probably do to a study: how many trials reach each rung, and how many epochs that takes."""
+"""What ASHA will probably do to a study before it runs: how many trials reach each rung, and what to change.
+
+`plan` simulates the rungs; `advice` warns of settings that make the first rung or the controls useless.
+"""
 
 from __future__ import annotations
 
@@ -19,83 +22,83 @@ from trainers.api import TrainConfig
 from trainers.schedule import rising_epochs
 
 SIMULATED_TRIALS = 4_000
-"""Trials simulated in all; more make the expectation smoother, not truer."""
+"""Simulated trials in all; more would make the forecast smoother, but not more accurate."""
 LARGEST_SIMULATION = 1_000
-"""Trials of one simulated study; a larger one has the same shares."""
+"""Most trials of one simulated study; a larger study has the same shares."""
 
 STAGES = "train.progressive.stages"
 SCHEDULING = (*sorted(DECIDE_SIZES), "train.schedule", "train.warmup_epochs")
-"""Parameters that decide when a trial is judged, and how it learns until then."""
+"""Parameters that decide when a trial is judged, and how fast it learns until then."""
 
 
 @dataclass(frozen=True)
 class RungPlan:
-    """One rung as expected."""
+    """The forecast for one rung."""
 
     level: float
     """In units of the study's ASHA resource."""
     epoch: int
-    """After which epoch a trial of the baseline's shape is judged there, from 1."""
+    """The epoch after which the baseline is judged there, from 1."""
     span: tuple[int, int]
     """The same for the earliest and the latest configuration of the space."""
     reached: float
-    """Expected number of trials that arrive."""
+    """Expected number of trials that reach it."""
 
 
 @dataclass(frozen=True)
 class AshaPlan:
-    """All rungs, and what they add up to."""
+    """The forecast for all rungs, and the epochs that it adds up to."""
 
     rungs: tuple[RungPlan, ...]
     trials: int
     complete: float
-    """Expected number of trials that train to the end."""
+    """Expected number of trials that train for all their epochs."""
     epochs: float
     """Expected epochs of all trials together."""
     share: float
-    """`epochs` over those of the same trials without pruning, 0 to 1."""
+    """`epochs` divided by the epochs that the same trials would need without pruning, 0 to 1."""
 
 
 def plan(spec: Spec) -> AshaPlan:
-    """What to expect of a study.
+    """Forecast the pruning of a study.
 
-    Found by sending random values through the rungs, in random order and one trial after another; a trial keeps
-    its rank at every rung. The asynchronous rule lets more early arrivals pass than one in `reduction_factor`,
-    which a formula would miss. Controls and the first enqueued trial run to their end whatever their rank.
+    The forecast simulates studies of trials with random values, one trial after another; a trial keeps its rank at
+    every rung. A formula would be wrong, because the asynchronous rule lets more early arrivals continue than one in
+    `reduction_factor`. Controls and the baseline train for all their epochs whatever their rank.
     """
     horizon, trials = spec.train.epochs, spec.budget.trials
     if not spec.asha.enabled:
         return AshaPlan((), trials, trials, trials * horizon, 1.0)
-    # A level counted in compute may lie beyond the last epoch; nobody reaches it.
-    within = training_rungs(spec, spec.base().train)
+    # Without the levels of compute that the baseline never reaches.
+    decided = training_rungs(spec, spec.base().train)
     controls = frozenset(
         number
         for number in range(min(trials, LARGEST_SIMULATION))
         if (number == 0 and spec.enqueue) or is_control(spec.seed, number, spec.asha.controls)
     )
-    reached = _arrivals(tuple(within.values()), float(spec.asha.reduction_factor), trials, controls)
-    ends = [*within, horizon]
+    reached = _arrivals(tuple(decided.values()), float(spec.asha.reduction_factor), trials, controls)
+    ends = [*decided, horizon]
     spent = sum((end - start) * count for start, end, count in zip([0, *ends], ends, reached, strict=False))
     spans = _spans(spec)
     rungs = tuple(
         RungPlan(level, epoch, spans[level], count)
-        for (epoch, level), count in zip(within.items(), reached, strict=False)
+        for (epoch, level), count in zip(decided.items(), reached, strict=False)
     )
     return AshaPlan(rungs, trials, reached[-1], spent, spent / (trials * horizon))
 
 
 def _spans(spec: Spec) -> dict[float, tuple[int, int]]:
     """The earliest and the latest epoch after which each rung is decided."""
-    epochs: dict[float, list[int]] = {}
+    by_level: dict[float, list[int]] = {}
     for train in (spec.base().train, *trainings(spec)):
         for epoch, level in training_rungs(spec, train).items():
-            epochs.setdefault(level, []).append(epoch)
-    return {level: (min(found), max(found)) for level, found in epochs.items()}
+            by_level.setdefault(level, []).append(epoch)
+    return {level: (min(epochs), max(epochs)) for level, epochs in by_level.items()}
 
 
 def trainings(spec: Spec) -> Iterator[TrainConfig]:
-    """The training settings at the corners of the space, as far as they decide when a trial is judged; with every
-    number of stages, since the extremes need not lie at its ends."""
+    """The training settings at the corners of the space of `SCHEDULING`. They include every number of stages, because
+    the earliest and the latest decision need not lie at the least or the greatest number."""
     base, parameters = spec.base(), subspace(spec.space, SCHEDULING)
     stages = parameters.get(STAGES)
     if isinstance(stages, IntParameter):
@@ -108,7 +111,7 @@ def trainings(spec: Spec) -> Iterator[TrainConfig]:
 def _arrivals(
     levels: tuple[float, ...], reduction_factor: float, trials: int, controls: frozenset[int]
 ) -> tuple[float, ...]:
-    """Expected number of trials at each rung, and last of those that train to the end."""
+    """Expected number of trials that reach each rung, and as the last entry of those that train for all epochs."""
     simulated = min(trials, LARGEST_SIMULATION)
     repeats = max(1, SIMULATED_TRIALS // simulated)
     chance = random.Random(0)
@@ -129,37 +132,41 @@ def _arrivals(
     return tuple(total / repeats * trials / simulated for total in totals)
 
 
+# -------------------------------------------------------------------------------------------------- advice
+
+
 def advice(spec: Spec) -> list[str]:
-    """Warnings, each one sentence; none is the normal case."""
+    """Warnings about the settings of ASHA, one sentence each; usually none."""
     return [*_early_rungs(spec), *_few_controls(spec)]
 
 
 def _early_rungs(spec: Spec) -> Iterator[str]:
-    """Values of a training that still warms up say little about how it ends."""
+    """A trial that is still warming up has values that say little about its final result."""
     if not spec.asha.enabled:
         return
-    found = [(rising_epochs(train), _first(spec, train)) for train in trainings(spec)]
-    early = [(rising, first) for rising, first in found if first < rising]
+    judged = [(rising_epochs(train), _first_decision(spec, train)) for train in trainings(spec)]
+    early = [(rising, first) for rising, first in judged if first < rising]
     if early:
-        rising, first = max(early, key=lambda one: one[0] - one[1])
+        rising, first = max(early, key=lambda pair: pair[0] - pair[1])
+        whose = "trials are" if len(early) == len(judged) else "trials of some configurations are"
         yield (
-            f"the grace period ends inside the warm-up{'' if len(early) == len(found) else ' of some configurations'}: "
-            f"they are judged after epoch {first}, while the learning rate rises for {rising:g} epochs; "
-            "raise asha.grace_period, or shorten train.warmup_epochs"
+            f"the first rung is inside the warm-up: {whose} judged after epoch {first}, but the learning rate rises "
+            f"for {rising:g} epochs; raise asha.grace_period or lower train.warmup_epochs"
         )
+
+
+def _first_decision(spec: Spec, train: TrainConfig) -> int:
+    """The epoch after which a training is judged first; its last epoch if it reaches no rung."""
+    return min(training_rungs(spec, train), default=train.epochs)
 
 
 def _few_controls(spec: Spec) -> Iterator[str]:
-    """A share of controls that costs something and tells nothing."""
+    """Controls cost full trainings; with too few of them the audit says nothing."""
     share, trials = spec.asha.controls, spec.budget.trials
     count = sum(is_control(spec.seed, number, share) for number in range(trials))
     if spec.asha.enabled and share and count < LEAST_CONTROLS:
+        controls = "1 control" if count == 1 else f"{count} controls"
         yield (
-            f"asha.controls: {share:g} of {trials} trials makes {count} controls; hpo audit needs at least "
-            f"{LEAST_CONTROLS}, and {ENOUGH_CONTROLS} for advice"
+            f"asha.controls: {share:g} of {trials} trials is {controls}; hpo audit needs at least {LEAST_CONTROLS} "
+            f"for its figures and {ENOUGH_CONTROLS} for advice; raise asha.controls, or set it to 0"
         )
-
-
-def _first(spec: Spec, train: TrainConfig) -> int:
-    """After which epoch a training is judged first; its last where it meets no rung."""
-    return min(training_rungs(spec, train), default=train.epochs)

@@ -1,14 +1,17 @@
-"""What the pruning of a study costs, judged by its controls: trials that trained to their end whatever ASHA said."""
+"""Was the pruning of a study right? Its controls say what it costs, its records say whether ASHA decided by its rule.
+
+Controls are trials that train for all their epochs whatever ASHA decides about them.
+"""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.search.asha import AshaPruner
+from hpo.search.asha import AshaPruner, Mismatch, replay
 from hpo.search.rank_statistics import RankStatistic, tau, winner_share, winner_weights
 from hpo.search.rungs import decision_epochs, rung_resource, study_levels
 from hpo.spec.configure import configure
@@ -17,59 +20,63 @@ from trainers import schedule
 from trainers.api import TrainConfig
 
 LEAST_CONTROLS = 3
-"""Fewer have no order worth a figure."""
+"""With fewer controls the ranks say nothing."""
 ENOUGH_CONTROLS = 8
-"""Fewer give intervals, but no advice."""
+"""With fewer controls the audit shows intervals, but gives no advice."""
 TOLERATED = 0.1
-"""Greatest chance to lose the winner that an advised setting may have."""
+"""Greatest chance of pruning the winner that a suggested setting may have."""
 GRACE_PERIODS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 FACTORS = (2.0, 3.0, 4.0)
 REHEARSED = 400
-"""Curves sent through each setting that is tried; of fewer controls in several orders of arrival."""
+"""Curves sent through each setting that is tried; fewer controls are sent in several orders of arrival."""
 
 
 @dataclass(frozen=True)
 class RungAudit:
-    """One rung."""
+    """What the controls say about one rung."""
 
     level: float
     """In units of the study's resource."""
     controls: int
-    """Controls that met it before their end."""
+    """Controls that reached it before their last epoch."""
     tau: RankStatistic
-    """Kendall's tau-b between the values there and those at the end."""
+    """Rank agreement with the final result: Kendall's tau-b between the values at the rung and at the end."""
     retention: RankStatistic
-    """The chance that the winner passes this rung, of those that met it unstopped."""
+    """The chance that the winner survives this rung, over the controls that reached it without being stopped before."""
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """A setting tried on the controls' recorded curves."""
+    """A setting of ASHA, tried on the recorded curves of the controls."""
 
     grace_period: int
     reduction_factor: float
     share: float
-    """Epochs that it trains, of all, 0 to 1."""
+    """The share of all epochs that it trains, 0 to 1."""
     lost: float
     """The chance that it prunes the winner, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The whole finding."""
+    """All findings about a study."""
 
     controls: int
-    """Controls that are complete."""
+    """Complete controls."""
     pending: int
-    """Controls that are not, or not yet."""
+    """Controls that failed or are not complete yet."""
     rungs: tuple[RungAudit, ...]
     winner_pruned: RankStatistic
-    """The chance that the winner would have been stopped somewhere."""
+    """The chance that ASHA would have stopped the winner at some rung."""
     present: Rehearsal | None
-    """The study's own setting, tried like any other."""
+    """The study's own setting, tried like the others."""
     advised: Rehearsal | None
-    """The cheapest setting that loses the winner with at most `TOLERATED`; None where there is none or too little to
-    say so."""
+    """The cheapest setting that prunes the winner with a chance of at most `TOLERATED`; None if there is none, or if
+    there are too few controls."""
+    decisions: int
+    """Recorded decisions of ASHA."""
+    mismatches: tuple[Mismatch, ...]
+    """The decisions that do not follow from the values recorded before them."""
 
     @property
     def enough(self) -> bool:
@@ -78,66 +85,39 @@ class Audit:
 
 
 def audit(study: StudyRecord) -> Audit:
-    """Judge a study's pruning; of a study without controls nothing but their number is known."""
+    """Audit the pruning of a study; without controls only its decisions can be checked."""
     chosen = [trial for trial in study.trials if trial.control]
     controls = _controls(study, (trial for trial in chosen if trial.complete))
-    pending = len(chosen) - len(controls)
-    if not study.spec.asha.enabled or len(controls) < LEAST_CONTROLS:
-        return Audit(len(controls), pending, (), winner_share([], []), None, None)
-    stopped = [any(not rung.keep for rung in one.trial.rungs) for one in controls]
-    present, advised = _advice(study, controls) if len(controls) >= ENOUGH_CONTROLS else (None, None)
-    return Audit(
+    decisions = [(trial.number, decision) for trial in study.trials for decision in trial.rungs]
+    result = Audit(
         controls=len(controls),
-        pending=pending,
+        pending=len(chosen) - len(controls),
+        rungs=(),
+        winner_pruned=winner_share([], []),
+        present=None,
+        advised=None,
+        decisions=len(decisions),
+        mismatches=tuple(replay(decisions, study.spec.asha.reduction_factor)),
+    )
+    if not study.spec.asha.enabled or len(controls) < LEAST_CONTROLS:
+        return result
+    stopped = [any(not decision.keep for decision in control.trial.rungs) for control in controls]
+    present, advised = _advice(study, controls) if result.enough else (None, None)
+    return replace(
+        result,
         rungs=tuple(_rungs(study, controls)),
-        winner_pruned=winner_share(stopped, [one.end for one in controls]),
+        winner_pruned=winner_share(stopped, [control.end for control in controls]),
         present=present,
         advised=advised,
     )
 
 
-def remarks(study: StudyRecord, found: Audit) -> list[str]:
-    """The finding in sentences, and how far to trust it."""
-    asha = study.spec.asha
-    if not asha.enabled:
-        return ["ASHA is off in this study: nothing is pruned."]
-    have = f"{found.controls} {'control' if found.controls == 1 else 'controls'} trained to the end"
-    pending = f", {found.pending} did not or not yet" if found.pending else ""
-    if not found.rungs:
-        return [
-            f"Too few controls: {have}{pending}, at least {LEAST_CONTROLS} are needed for any figure and "
-            f"{ENOUGH_CONTROLS} for advice. Controls are the first enqueued trial and the share asha.controls "
-            f"({asha.controls:g} here)."
-        ]
-    chance = found.winner_pruned
-    lines = [
-        f"{have}{pending}.",
-        f"Estimated chance that the winner was pruned: {chance.value:.0%} (95 % interval {chance.low:.0%} to "
-        f"{chance.high:.0%}).",
-    ]
-    if not found.enough:
-        return [*lines, f"Too few controls for advice: at least {ENOUGH_CONTROLS} are needed."]
-    if found.advised is None:
-        return [
-            *lines,
-            f"No setting tried keeps the winner with {1 - TOLERATED:.0%}: values before half of the training say too "
-            "little here. Raise asha.grace_period beyond that, or set asha.enabled: false.",
-        ]
-    if found.present is not None:
-        lines.append(f"Present setting, tried on the controls' curves: {_setting(found.present)}.")
-    return [*lines, f"Suggested: {_setting(found.advised)}."]
-
-
-def _setting(one: Rehearsal) -> str:
-    return (
-        f"grace_period {one.grace_period}, reduction_factor {one.reduction_factor:g}, which trains {one.share:.0%} of "
-        f"all epochs and prunes the winner with a chance of {one.lost:.0%}"
-    )
+# ------------------------------------------------------------------------------------------------ figures
 
 
 @dataclass(frozen=True)
 class _Control:
-    """A trained control and what decides where it is judged."""
+    """A complete control, and what decides when it is judged."""
 
     trial: TrialRecord
     values: tuple[float, ...]
@@ -148,11 +128,11 @@ class _Control:
 
     @property
     def end(self) -> float:
-        """The value that counts."""
+        """The final validation accuracy."""
         return self.values[-1]
 
     def decided(self, asha: Settings) -> dict[int, float]:
-        """The rung decided after each epoch, had the study had these settings."""
+        """The epochs after which rungs would be decided with these settings, and the rungs."""
         levels = study_levels(asha, len(self.values))
         return decision_epochs(levels, self.used, self.stage_ends, asha.align)
 
@@ -167,50 +147,60 @@ def _control(train: TrainConfig, trial: TrialRecord, by_compute: bool) -> _Contr
     plan = schedule.stages(train.progressive, train.epochs)
     return _Control(
         trial=trial,
-        values=tuple(epoch.metrics.val_accuracy for epoch in trial.epochs),
-        used=tuple((one.metrics.compute or 0.0) if by_compute else float(one.metrics.epoch) for one in trial.epochs),
+        values=tuple(metrics.val_accuracy for metrics in trial.metrics),
+        used=tuple((metrics.compute or 0.0) if by_compute else float(metrics.epoch) for metrics in trial.metrics),
         stage_ends=tuple(stage.last_epoch for stage in plan),
     )
 
 
 def _rungs(study: StudyRecord, controls: Sequence[_Control]) -> list[RungAudit]:
-    """Values are read from the curves: beyond the rung that would have stopped it a control is not decided on."""
-    found = []
-    epochs = [{level: epoch for epoch, level in one.decided(study.spec.asha).items()} for one in controls]
+    """The values come from the curves: a control has no decisions after the one that would have stopped it."""
+    audits = []
+    epochs = [{level: epoch for epoch, level in control.decided(study.spec.asha).items()} for control in controls]
     for level in study_levels(study.spec.asha, study.spec.train.epochs):
-        met = [(one, one.values[at[level] - 1]) for one, at in zip(controls, epochs, strict=True) if level in at]
-        judged = [(rung.keep, one.end) for one, _ in met for rung in one.trial.rungs if rung.rung == level]
-        found.append(
+        pairs = zip(controls, epochs, strict=True)
+        arrived = [(control, control.values[at[level] - 1]) for control, at in pairs if level in at]
+        ends = [control.end for control, _ in arrived]
+        decided = [
+            (decision.keep, control.end)
+            for control, _ in arrived
+            for decision in control.trial.rungs
+            if decision.rung == level
+        ]
+        audits.append(
             RungAudit(
                 level=level,
-                controls=len(met),
-                tau=tau([value for _, value in met], [one.end for one, _ in met]),
-                retention=winner_share([keep for keep, _ in judged], [end for _, end in judged]),
+                controls=len(arrived),
+                tau=tau([value for _, value in arrived], ends),
+                retention=winner_share([keep for keep, _ in decided], [end for _, end in decided]),
             )
         )
-    return found
+    return audits
 
 
-# -------------------------------------------------------------------------------------------------- advice
+# ------------------------------------------------------------------------------------------------- advice
 
 
 def _advice(study: StudyRecord, controls: Sequence[_Control]) -> tuple[Rehearsal, Rehearsal | None]:
-    """The study's setting and the one to advise, both tried on the controls' curves."""
+    """The study's own setting and the suggested one, both tried on the curves of the controls."""
     asha = study.spec.asha
     half = max(1, study.spec.train.epochs // 2)
+    periods = sorted({*(period for period in GRACE_PERIODS if period <= half), half})
     tried = [
         rehearse(controls, asha.model_copy(update={"grace_period": period, "reduction_factor": factor}))
-        for period in sorted({*(one for one in GRACE_PERIODS if one <= half), half})
+        for period in periods
         for factor in FACTORS
     ]
-    safe = [one for one in tried if one.lost <= TOLERATED]
-    return rehearse(controls, asha), min(safe, key=lambda one: (one.share, one.lost), default=None)
+    safe = [rehearsal for rehearsal in tried if rehearsal.lost <= TOLERATED]
+    cheapest = min(safe, key=lambda rehearsal: (rehearsal.share, rehearsal.lost), default=None)
+    return rehearse(controls, asha), cheapest
 
 
 def rehearse(controls: Sequence[_Control], asha: Settings) -> Rehearsal:
-    """Send the controls' curves through ASHA of other settings, one trial after another, in several random orders."""
-    decided = [one.decided(asha) for one in controls]
-    weights = winner_weights([one.end for one in controls])
+    """Send the curves of the controls through ASHA with other settings, one trial after another, in several random
+    orders."""
+    decided = [control.decided(asha) for control in controls]
+    weights = winner_weights([control.end for control in controls])
     levels = study_levels(asha, len(controls[0].values))
     chance = random.Random(0)
     order = list(range(len(controls)))
@@ -218,19 +208,19 @@ def rehearse(controls: Sequence[_Control], asha: Settings) -> Rehearsal:
     lost = trained = 0.0
     for _ in range(orders):
         chance.shuffle(order)
-        scheduler = AshaPruner(levels, asha.reduction_factor)
+        pruner = AshaPruner(levels, asha.reduction_factor)
         for index in order:
-            stopped = _stopped(scheduler, index, controls[index].values, decided[index])
+            stopped = _stopped(pruner, index, controls[index].values, decided[index])
             trained += stopped or len(controls[index].values)
             lost += float(weights[index]) if stopped else 0.0
-    whole = orders * sum(len(one.values) for one in controls)
+    whole = orders * sum(len(control.values) for control in controls)
     return Rehearsal(asha.grace_period, asha.reduction_factor, trained / whole, lost / orders)
 
 
-def _stopped(scheduler: AshaPruner, trial: int, values: Sequence[float], decided: Mapping[int, float]) -> int | None:
-    """The epoch after which ASHA stops a trial, None if it never does."""
+def _stopped(pruner: AshaPruner, trial: int, values: Sequence[float], decided: Mapping[int, float]) -> int | None:
+    """The epoch after which ASHA stops a trial; None if it does not."""
     for epoch, level in decided.items():
-        decision = scheduler.decide(trial, level, values[epoch - 1])
+        decision = pruner.decide(trial, level, values[epoch - 1])
         if decision is not None and not decision.keep:
             return epoch
     return None

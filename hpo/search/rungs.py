@@ -1,4 +1,8 @@
-"""Where the rungs of a training lie, and which trials of a study are stopped there."""
+"""Where the rungs of a training lie, and which trials of a study are stopped there.
+
+A rung is a level of a resource: epochs, or compute. `training_rungs` says after which epochs a training is judged,
+`RungJudge` decides. `hpo.search.asha` has the rule itself.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +21,20 @@ Align = Literal["none", "stages"]
 Resource = Literal["epochs", "compute"]
 
 DECIDE_SIZES = frozenset(f"train.progressive.{name}" for name in ("form", "stages", "size.start", "size.end", "sizes"))
-"""Settings that decide at which image size each epoch trains."""
+"""Settings that decide the image size of each epoch."""
 
 _ROUNDING = 1e-9
 
 
 def study_levels(asha: Asha, epochs: int) -> tuple[float, ...]:
-    """The rungs of a study, in units of its resource; none where ASHA is off."""
+    """The rungs of a study, in units of its resource; none if ASHA is off."""
     return rung_levels(asha.grace_period, asha.reduction_factor, epochs) if asha.enabled else ()
 
 
 def rung_resource(spec: Spec) -> Resource:
-    """What the rungs of a study count: `asha.resource`, and what its `auto` comes to.
+    """What the rungs of a study count: `asha.resource`, or what its `auto` means here.
 
-    Where all images have one size compute is nothing but epochs, so `auto` calls it that.
+    If all images have one size, compute is proportional to epochs, and `auto` means epochs.
     """
     if spec.asha.resource != "auto":
         return spec.asha.resource
@@ -41,8 +45,13 @@ def rung_resource(spec: Spec) -> Resource:
     return "compute" if sizes_change else "epochs"
 
 
+def reached(level: float, used: float) -> bool:
+    """Whether so much of the resource is enough for a rung, up to rounding."""
+    return used >= level * (1 - _ROUNDING)
+
+
 def training_rungs(spec: Spec, train: TrainConfig) -> dict[int, float]:
-    """The rung decided after each epoch of a training that decides one, as its schedule says: see `decision_epochs`."""
+    """The epochs of a training after which a rung is decided, and the rung: see `decision_epochs`."""
     plan = schedule.stages(train.progressive, train.epochs)
     counts_epochs = rung_resource(spec) == "epochs"
     used = [
@@ -56,54 +65,51 @@ def training_rungs(spec: Spec, train: TrainConfig) -> dict[int, float]:
 def decision_epochs(
     levels: Sequence[float], resource: Sequence[float], stage_ends: Sequence[int], align: Align
 ) -> dict[int, float]:
-    """The rung decided after each epoch that decides one, ascending; rungs that the training never reaches are left
-    out, and of several reached by one epoch the highest counts.
+    """The epochs after which a rung is decided, ascending, and the rung. Rungs that the training never reaches are
+    left out; if one epoch reaches several rungs, the highest counts.
 
-    `none`: a rung is decided after the first epoch that has used as much of the resource.
-    `stages`: it moves from there to the nearest end of a progressive stage, unless that end is nearer to another
-    rung or to the end of the training, where all trials are compared anyway. Nearness is in ratios, as rungs are
-    spaced. So a trial is judged when it has lived with its image size for a while instead of right after a change,
-    and no two rungs ever meet.
+    With `none` a rung is decided after the first epoch that has used that much of the resource.
+
+    With `stages` the decision moves from there to the nearest end of a progressive stage. So a trial is judged after it
+    has trained at an image size for a while, not right after a change. An end that is nearer to another rung, or to the
+    end of the training, attracts no decision: so no two rungs meet. Distances are ratios of epochs, because rungs are
+    spaced by a ratio.
 
     Args:
         levels: the rungs, ascending, in units of the resource.
-        resource: what the training has used after each epoch, ascending; as many as it has epochs.
-        stage_ends: the last epoch of every stage.
+        resource: what the training has used after each epoch, ascending.
+        stage_ends: the last epoch of every stage, ascending.
     """
-    natural = _natural(levels, resource)
+    natural = _natural_epochs(levels, resource)
     if align == "none":
         return natural
     last = len(resource)
-    # From each end to the moment it is nearest to; a tie goes to the later one, so that it moves no rung.
-    marks = [*natural, last]
-    nearest = {end: min(reversed(marks), key=lambda mark: _ratio(mark, end)) for end in stage_ends if end < last}
-    return {
-        min((end for end in nearest if nearest[end] == epoch), key=lambda end: _ratio(epoch, end), default=epoch): level
-        for epoch, level in natural.items()
-    }
+    candidates: dict[int, list[int]] = {epoch: [] for epoch in (*natural, last)}
+    latest_first = list(reversed(candidates))
+    for end in stage_ends:
+        if end < last:
+            # In case of a tie the end belongs to the later epoch, and moves neither rung.
+            candidates[_nearest(end, latest_first)].append(end)
+    return {_nearest(epoch, candidates[epoch] or [epoch]): level for epoch, level in natural.items()}
 
 
-def reached(level: float, used: float) -> bool:
-    """Whether so much of the resource is enough for a rung, rounding aside."""
-    return used >= level * (1 - _ROUNDING)
-
-
-def _natural(levels: Sequence[float], resource: Sequence[float]) -> dict[int, float]:
+def _natural_epochs(levels: Sequence[float], resource: Sequence[float]) -> dict[int, float]:
+    """The first epochs that reach a rung; the last epoch of the training decides nothing."""
     decided: dict[int, float] = {}
     for level in levels:
-        epoch = next((at for at, used in enumerate(resource, start=1) if reached(level, used)), None)
+        epoch = next((epoch for epoch, used in enumerate(resource, start=1) if reached(level, used)), None)
         if epoch is not None and epoch < len(resource):
             decided[epoch] = level
     return decided
 
 
-def _ratio(one: int, other: int) -> float:
-    """How far apart two epochs are, as rungs see it; rounded, so that equal ratios are equal."""
-    return round(abs(math.log(one / other)), 9)
+def _nearest(epoch: int, others: Sequence[int]) -> int:
+    """The nearest of other epochs as a ratio; the first of several. Rounded, so that equal ratios are equal."""
+    return min(others, key=lambda other: round(abs(math.log(epoch / other)), 9))
 
 
 class RungJudge:
-    """The rungs of a study, as its recorded verdicts have left them."""
+    """Decides which trials of a study continue at its rungs, after the decisions that were recorded before."""
 
     def __init__(self, spec: Spec, trials: Iterable[TrialRecord]) -> None:
         self._spec = spec
@@ -118,16 +124,16 @@ class RungJudge:
         """Whether the trainer must report compute."""
 
     def decide(self, trial: TrialRecord, metrics: EpochMetrics) -> RungDecision | None:
-        """The verdict after a new epoch of `trial`; None where it decides no rung, and always where ASHA is off."""
+        """The decision after a new epoch of `trial`; None if no rung is decided then, and always if ASHA is off."""
         if self._pruner is None or metrics.epoch >= self._spec.train.epochs:
             return None
-        if any(not one.keep for one in trial.rungs):
-            return None  # a control that would have been stopped is no measure for those that got further
+        if any(not decision.keep for decision in trial.rungs):
+            return None  # this control would have been stopped: the trials ahead must not be compared with it
         resource = self._resource(trial, metrics)
         return None if resource is None else self._pruner.decide(trial.number, resource, metrics.val_accuracy)
 
     def _resource(self, trial: TrialRecord, metrics: EpochMetrics) -> float | None:
-        """How far a trial has come, in units of the rungs; None where its stage tells it not to be judged now."""
+        """What the trial has used, in units of the rungs; None if its stages move the decision to another epoch."""
         if self._spec.asha.align == "stages":
             train = configure(self._base, trial.values).train
             return training_rungs(self._spec, train).get(metrics.epoch)

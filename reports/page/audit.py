@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord
-from hpo.search.pruning_audit import audit, remarks
-from hpo.search.rungs import rung_resource
+from hpo.results.audit_text import columns, remarks, rows
+from hpo.search.pruning_audit import audit
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,4 @@ class Section:
 def audit_section(study: StudyRecord) -> Section:
     """Audit the pruning of a study."""
     result = audit(study)
-    unit = rung_resource(study.spec)
-    return Section(
-        study=study.name,
-        remarks=tuple(remarks(study, result)),
-        columns=(
-            f"rung ({unit})",
-            "controls",
-            "rank agreement with the final result",
-            "chance that the winner survives",
-        ),
-        rows=tuple(
-            (f"{rung.level:g}", str(rung.controls), str(rung.tau), str(rung.retention)) for rung in result.rungs
-        ),
-    )
+    return Section(study.name, tuple(remarks(study, result)), columns(study), tuple(rows(result)))

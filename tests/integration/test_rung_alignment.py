@@ -55,7 +55,7 @@ def rungs_of(spec: Spec, trial: TrialRecord) -> dict[int, float]:
 
 @pytest.mark.parametrize("align", ["none", "stages"])
 @pytest.mark.parametrize("resource", ["epochs", "compute"])
-def test_trials_are_judged_where_their_schedule_says(resource, align, tmp_path) -> None:
+def test_trials_are_judged_after_the_epochs_that_their_schedule_says(resource, align, tmp_path) -> None:
     spec = staged(resource=resource, align=align)
     study = trained(spec, tmp_path)
     assert study.count("pruned") > 0
@@ -76,14 +76,14 @@ def test_trials_are_judged_where_their_schedule_says(resource, align, tmp_path) 
     assert replay(decisions, spec.asha.reduction_factor) == []
 
 
-def test_small_images_are_judged_later_in_compute(tmp_path) -> None:
+def test_trials_with_small_images_are_judged_later_if_rungs_count_compute(tmp_path) -> None:
     spec = staged(resource="compute")
     by_stages = {stages: next(iter(rungs_of(spec, TrialRecord(0, values={STAGES: stages})))) for stages in (1, 2, 4)}
     assert by_stages == {1: 1, 2: 6, 4: 5}  # 300 px; 128 px counts 0.18 of an epoch; 4 at 128 and one at 185
 
 
-def test_samplers_see_pruned_trials_at_their_rung(tmp_path) -> None:
-    """Whatever the epoch; their attributes are what the ledger itself keeps."""
+def test_samplers_see_pruned_trials_by_rung_instead_of_epoch(tmp_path) -> None:
+    """The epoch of a rung differs between trials."""
     storage, spec = optuna.storages.InMemoryStorage(), staged(24, resource="compute", grace_period=2)
     study = in_process_driver.finish(in_process_driver.create(storage, spec), tmp_path).ledger.study
     frozen = optuna.load_study(study_name=spec.study, storage=storage).trials
@@ -99,30 +99,31 @@ def test_samplers_see_pruned_trials_at_their_rung(tmp_path) -> None:
     assert len(epochs[0]) > 1, "one rung, decided after different epochs"
 
 
-def test_the_one_ahead_is_found_in_the_unit_of_the_rungs() -> None:
-    """One stage after two epochs has seen as much as four stages after six: the better one is ahead."""
+def test_the_incumbent_is_found_in_the_unit_of_the_rungs() -> None:
+    """A trial of one stage has used as much compute after two epochs as a trial of four stages after six."""
     values = {"extra.quality": 0.5}
     few = _at(TrialRecord(0, values={**values, STAGES: 1}), 2, 2.0, 0.6)
     many = _at(TrialRecord(1, values={**values, STAGES: 4}), 7, 2.2, 0.5)
     further = _at(TrialRecord(2, values={**values, STAGES: 2}), 9, 4.0, 0.4)
-    for resource, ahead in (("compute", 0), ("epochs", 1)):
+    for resource, expected in (("compute", 0), ("epochs", 1)):
         study = StudyRecord("s", staged(resource=resource), {}, trials=(few, many))
         leader = incumbent(study)
         assert leader is not None
-        assert leader.number == ahead
+        assert leader.number == expected
     beyond = incumbent(StudyRecord("s", staged(resource="compute"), {}, trials=(few, many, further)))
     assert beyond is further
 
 
 def _at(trial: TrialRecord, epochs: int, compute: float, value: float) -> TrialRecord:
-    """After so many epochs, which came to so much compute."""
+    """The trial after so many epochs, which used so much compute."""
     metrics = [
-        EpochMetrics(epoch=one, val_accuracy=value, compute=compute * one / epochs) for one in range(1, epochs + 1)
+        EpochMetrics(epoch=number, val_accuracy=value, compute=compute * number / epochs)
+        for number in range(1, epochs + 1)
     ]
-    return dataclasses.replace(trial, epochs=tuple(EpochRecord(one, 0.0) for one in metrics))
+    return dataclasses.replace(trial, epochs=tuple(EpochRecord(entry, 0.0) for entry in metrics))
 
 
-def test_an_aligned_study_goes_on_after_its_driver_died(tmp_path) -> None:
+def test_a_study_with_aligned_rungs_resumes_after_its_driver_died(tmp_path) -> None:
     spec = staged(resource="compute", align="stages", controls=0.3)
     whole = trained(spec, tmp_path / "whole")
     storage = optuna.storages.InMemoryStorage()
@@ -138,7 +139,7 @@ def test_an_aligned_study_goes_on_after_its_driver_died(tmp_path) -> None:
     assert all(rung.rung in rungs_of(spec, study.trials[number]).values() for number, rung in decisions)
 
 
-def test_a_trainer_that_reports_no_compute_cannot_be_judged_by_it() -> None:
+def test_a_trial_fails_if_rungs_count_compute_and_its_trainer_reports_none() -> None:
     conductor = Conductor(in_process_driver.create(optuna.storages.InMemoryStorage(), staged(resource="compute")))
     assignment = conductor.next_trial()
     assert assignment is not None
@@ -158,14 +159,14 @@ def test_a_trainer_that_reports_no_compute_cannot_be_judged_by_it() -> None:
         ({"trainer": "tests.synthetic:train", "asha": {"resource": "compute"}}, "compute"),
     ],
 )
-def test_rungs_count_compute_by_themselves_where_the_shipped_trainer_changes_sizes(changes, expected) -> None:
+def test_rungs_count_compute_by_default_if_the_shipped_trainer_changes_image_sizes(changes, expected) -> None:
     spec = synthetic_spec(
         **{"train": {"epochs": 8}, "space": {STAGES: {"type": "int", "low": 1, "high": 4}}, "enqueue": []} | changes
     )
     assert rung_resource(spec) == expected
 
 
-def test_images_of_one_size_need_no_other_unit_than_epochs() -> None:
+def test_rungs_count_epochs_by_default_if_all_images_have_one_size() -> None:
     space = {"train.lr": {"type": "float", "low": 1e-3, "high": 1e-2}}
     spec = synthetic_spec(trainer=SHIPPED_TRAINER, space=space, enqueue=[])
     assert rung_resource(spec) == "epochs"
@@ -188,7 +189,7 @@ def test_all_trials_are_scored_at_one_size_and_count_in_one_unit() -> None:
     assert training_rungs(spec, small) == {}, "its whole training is less than one large epoch"
 
 
-def test_a_given_evaluation_size_stands() -> None:
+def test_a_given_evaluation_size_is_kept() -> None:
     size = {"train.progressive.size.end": {"type": "categorical", "choices": [64, 128]}}
     spec = synthetic_spec(train={"epochs": 8, "eval_size": 96, "progressive": {"stages": 1}}, space=size, enqueue=[])
     assert spec.base().train.eval_size == 96
@@ -198,7 +199,7 @@ def test_a_given_evaluation_size_stands() -> None:
 # -------------------------------------------------------------------------------------------- controls
 
 
-def test_controls_are_trained_to_their_end_and_judged_once(tmp_path) -> None:
+def test_controls_train_for_all_epochs_and_are_told_to_stop_at_most_once(tmp_path) -> None:
     spec = staged(trials=20, controls=0.3)
     study = trained(spec, tmp_path)
     controls = [trial for trial in study.trials if trial.control]
@@ -219,11 +220,11 @@ def test_every_stretch_of_trials_has_its_share_of_controls(share, seed) -> None:
     assert drawn == [is_control(seed, number, share) for number in range(1000)]
 
 
-def test_seeds_draw_other_controls() -> None:
+def test_another_seed_draws_other_controls() -> None:
     assert len({tuple(is_control(seed, number, 0.1) for number in range(10)) for seed in range(200)}) == 10
 
 
-def test_a_resumed_study_keeps_its_rungs() -> None:
+def test_a_resumed_study_may_not_change_its_rungs() -> None:
     for change in ("asha.controls=0.5", "asha.align=stages", "asha.resource=compute"):
         with pytest.raises(UsageError, match="comparable"):
             revise(staged(), [change])
@@ -232,7 +233,7 @@ def test_a_resumed_study_keeps_its_rungs() -> None:
 # ---------------------------------------------------------------------------------- plan and warnings
 
 
-def test_the_plan_counts_controls_and_says_when_each_is_judged() -> None:
+def test_the_forecast_counts_controls_and_says_when_trials_are_judged() -> None:
     without, beside = plan(staged(trials=40)), plan(staged(trials=40, controls=0.25))
     assert beside.complete > without.complete
     assert beside.share > without.share
@@ -244,19 +245,19 @@ def test_the_plan_counts_controls_and_says_when_each_is_judged() -> None:
     assert [rung.span for rung in without.rungs] == [(1, 1), (2, 2), (4, 4), (8, 8)]
 
 
-def test_a_grace_period_inside_the_warm_up_is_warned_of() -> None:
+def test_a_grace_period_inside_the_warm_up_causes_a_warning() -> None:
     assert advice(staged(grace_period=2, train={"warmup_epochs": 2})) == []
     (warning,) = advice(staged(grace_period=2, train={"warmup_epochs": 3}))
-    assert "after epoch 2, while the learning rate rises for 3 epochs" in warning
+    assert "after epoch 2, but the learning rate rises for 3 epochs" in warning
     assert "some" not in warning
     (warning,) = advice(staged(resource="compute", train={"warmup_epochs": 3}))
-    assert "of some configurations" in warning, "only one stage of 300 px is judged so early"
+    assert "of some configurations" in warning, "only a single stage of 300 px is judged so early"
     (warning,) = advice(staged(train={"schedule": "onecycle"}))
     assert "rises for 4.8 epochs" in warning
     assert advice(staged(enabled=False, train={"warmup_epochs": 3})) == []
 
 
-def test_a_searched_warm_up_is_looked_at_too() -> None:
+def test_a_searched_warm_up_causes_the_same_warning() -> None:
     warm_up = {"train.warmup_epochs": {"type": "float", "low": 0, "high": 4}}
     searched = synthetic_spec(space=warm_up, enqueue=[], asha={"grace_period": 2, "reduction_factor": 2})
     (warning,) = advice(searched)

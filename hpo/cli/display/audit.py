@@ -1,4 +1,4 @@
-"""`hpo audit`: what a study's pruning costs, as a table or JSON, from the ledger alone."""
+"""`hpo audit`: whether a study's pruning was right and what it cost, as a table or JSON, from the ledger alone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from rich.text import Text
 from hpo.cli.display.tables import show
 from hpo.home import Home
 from hpo.ledger.reader import read_study
-from hpo.search.pruning_audit import Audit, audit, remarks
-from hpo.search.rungs import rung_resource
+from hpo.ledger.records import StudyRecord
+from hpo.results.audit_text import columns, remarks, rows
+from hpo.search.pruning_audit import Audit, audit
 
 
 def show_audit(home: Home, name: str, as_json: bool) -> None:
@@ -33,16 +34,16 @@ def show_audit(home: Home, name: str, as_json: bool) -> None:
     for line in remarks(study, found):
         console.print(Text(line))
     if found.rungs:
-        show(_table(found, rung_resource(study.spec)))
-        console.print(Text("With 95 % intervals. Tau: 1 ranks as the end does, 0 tells nothing."))
+        show(_table(study, found))
+        console.print(Text("With 95 % intervals. Rank agreement: 1 is the same order as at the end, 0 is no relation."))
 
 
-def _table(found: Audit, resource: str) -> Table:
+def _table(study: StudyRecord, found: Audit) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (f"rung ({resource})", "controls", "tau to the end", "winner passes"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for rung in found.rungs:
-        table.add_row(f"{rung.level:g}", str(rung.controls), str(rung.tau), str(rung.retention))
+    for title in columns(study):
+        table.add_column(title.replace(" with ", " with\n").replace(" the winner", "\nthe winner"), justify="right")
+    for row in rows(found):
+        table.add_row(*row)
     return table
 
 

@@ -16,7 +16,18 @@ VALUES = st.one_of(st.floats(0, 1), st.sampled_from([0.1, 0.5, 0.9]))  # the lat
 REPORTS = st.lists(st.tuples(st.integers(0, 15), st.floats(0.01, 20), VALUES), max_size=120)
 
 
-def test_rungs_of_fifty_epochs():
+def decisions_of(asha: AshaPruner) -> list[tuple[int, RungDecision]]:
+    """All (trial, decision), in order of arrival."""
+    decisions = ((trial, decision) for at in asha._at.values() for trial, decision in at.items())
+    return sorted(decisions, key=lambda item: item[1].order)
+
+
+def survival(asha: AshaPruner) -> list[tuple[float, int, int]]:
+    """Per rung, ascending: (level, trials that reached it, trials told to stop there)."""
+    return [(rung, len(at), sum(not decision.keep for decision in at.values())) for rung, at in asha._at.items()]
+
+
+def test_the_rungs_of_fifty_epochs_lie_at_powers_of_the_reduction_factor():
     assert rung_levels(1, 4, 50) == (1, 4, 16)
     assert rung_levels(1, 4, 64) == (1, 4, 16)
     assert rung_levels(5, 4, 5) == ()
@@ -31,7 +42,7 @@ def test_impossible_rungs_are_refused(grace, factor, maximum):
 
 @given(st.integers(1, 20), FACTORS, st.integers(1, 500))
 @settings(max_examples=60, deadline=None)
-def test_rungs_are_rays(grace, factor, maximum):
+def test_rungs_lie_where_ray_tune_has_them(grace, factor, maximum):
     schedulers = pytest.importorskip("ray.tune.schedulers")
     if grace > maximum:
         return
@@ -62,7 +73,7 @@ def ray_keeps(scheduler, trial, resource, value):
 
 @given(FACTORS, REPORTS)
 @settings(max_examples=100, deadline=None)
-def test_decisions_are_rays(factor, steps):
+def test_decisions_agree_with_ray_tune(factor, steps):
     """Any interleaving, fractional resources, several rungs passed at once, ties."""
     maximum = 1000
     scheduler = ray_scheduler(factor, maximum, stop_last_trials=False)
@@ -77,12 +88,12 @@ def test_decisions_are_rays(factor, steps):
         assert keep == ray_keeps(scheduler, trial, reached[trial], value)
         if not keep:
             stopped.add(trial)
-    assert replay(asha.decisions(), factor) == []
+    assert replay(decisions_of(asha), factor) == []
 
 
 @given(FACTORS, st.lists(st.tuples(st.integers(0, 9), VALUES), max_size=200))
 @settings(max_examples=60, deadline=None)
-def test_decisions_are_rays_epoch_by_epoch(factor, reports):
+def test_decisions_agree_with_ray_tune_epoch_by_epoch(factor, reports):
     """Ray's default settings, one report per epoch."""
     scheduler, asha = ray_scheduler(factor, 27), AshaPruner(rung_levels(1, factor, 27), factor)
     epochs, stopped = {}, set()
@@ -99,7 +110,7 @@ def test_decisions_are_rays_epoch_by_epoch(factor, reports):
 
 @given(FACTORS, REPORTS, st.integers(0, 119), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
-def test_a_crash_changes_nothing(factor, reports, at, random):
+def test_a_crash_changes_no_decision(factor, reports, at, random):
     """Restored from its records in any order, with every report so far repeated, it goes on as before."""
     levels = rung_levels(0.1, factor, 20)
     steady, before = AshaPruner(levels, factor), AshaPruner(levels, factor)
@@ -107,14 +118,14 @@ def test_a_crash_changes_nothing(factor, reports, at, random):
     for report in reports[:at]:
         steady.decide(*report)
         before.decide(*report)
-    records = before.decisions()
+    records = decisions_of(before)
     random.shuffle(records)
     after = AshaPruner(levels, factor)
     for trial, decision in records:
         after.restore(trial, decision)
     for report in reports[:at]:
         after.decide(*report)
-    assert after.decisions() == steady.decisions()
+    assert decisions_of(after) == decisions_of(steady)
     for report in reports[at:]:
         assert after.decide(*report) == steady.decide(*report)
 
@@ -128,14 +139,14 @@ def test_a_repeated_report_gets_the_recorded_decision():
     assert asha.decide(0, 1, 0.5) is first
     assert asha.decide(0, 2, 0.6) is None
     assert asha.decide(1, 2, 0.9) is second, "a stopped trial stays stopped, whatever it does next"
-    assert asha.survival() == [(1, 2, 1), (4, 0, 0)]
+    assert survival(asha) == [(1, 2, 1), (4, 0, 0)]
 
 
-def test_rungs_passed_at_once_count_as_the_highest():
+def test_a_report_that_passes_several_rungs_is_decided_at_the_highest():
     asha = AshaPruner([1, 4, 16], 4)
     assert asha.decide(0, 5, 0.5).rung == 4
     assert asha.decide(0, 6, 0.6) is None
-    assert asha.survival() == [(1, 0, 0), (4, 1, 0), (16, 0, 0)]
+    assert survival(asha) == [(1, 0, 0), (4, 1, 0), (16, 0, 0)]
     assert asha.decide(1, 0.5, 0.5) is None
 
 
@@ -149,16 +160,16 @@ def test_the_cutoff_counts_earlier_arrivals_only():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_no_number_is_refused(value):
+def test_a_value_that_is_not_finite_is_refused(value):
     asha = AshaPruner([1], 4)
     with pytest.raises(ValueError, match="trial 3 reported"):
         asha.decide(3, 1, value)
-    assert asha.survival() == [(1, 0, 0)]
+    assert survival(asha) == [(1, 0, 0)]
 
 
-def test_records_of_other_rungs_or_with_two_minds_are_refused():
+def test_records_of_other_rungs_and_contradicting_records_are_refused():
     asha = AshaPruner([1, 4], 4)
-    with pytest.raises(ValueError, match="rungs are"):
+    with pytest.raises(ValueError, match="the rungs are"):
         asha.restore(0, RungDecision(2, 0.5, None, 0, True))
     decision = RungDecision(1, 0.5, None, 0, True)
     asha.restore(0, decision)
@@ -167,12 +178,12 @@ def test_records_of_other_rungs_or_with_two_minds_are_refused():
         asha.restore(0, dataclasses.replace(decision, value=0.6))
 
 
-def test_replay_finds_what_was_tampered_with():
+def test_replay_finds_decisions_that_were_tampered_with():
     asha = AshaPruner([1, 4], 2)
     for trial, value in enumerate([0.5, 0.4, 0.6, 0.55]):
         asha.decide(trial, 1, value)
     asha.decide(0, 4, 0.7)
-    records = asha.decisions()
+    records = decisions_of(asha)
     assert replay(records, 2) == []
     trial, fourth = records[3]
     for change in ({"keep": not fourth.keep}, {"cutoff": 0.1}, {"value": 0.01}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 
@@ -16,9 +17,10 @@ from hpo.home import Home
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
+from hpo.results.audit_text import remarks
 from hpo.search.asha import AshaPruner
 from hpo.search.forecast import advice
-from hpo.search.pruning_audit import ENOUGH_CONTROLS, TOLERATED, _controls, audit, rehearse, remarks
+from hpo.search.pruning_audit import ENOUGH_CONTROLS, TOLERATED, _controls, audit, rehearse
 from hpo.search.rank_statistics import winner_weights
 from reports.page.render import write_report
 from tests.conftest import synthetic_spec
@@ -69,7 +71,7 @@ def mixed(count: int, seed: int = 0) -> list[list[float]]:
     return lines([0.3 * end + chance.uniform(0, 0.2) for end in ends], ends)
 
 
-def test_figures_are_those_of_the_curves() -> None:
+def test_the_figures_follow_from_the_curves_of_the_controls() -> None:
     curves = mixed(12)
     study = played(curves)
     found = audit(study)
@@ -89,7 +91,7 @@ def test_figures_are_those_of_the_curves() -> None:
     assert found.winner_pruned.value >= 1 - first - 1e-12
 
 
-def test_where_early_values_rank_backwards_the_winner_is_lost() -> None:
+def test_the_winner_is_pruned_if_early_values_rank_backwards() -> None:
     """The best starts worst: ASHA stops it, and only waiting for longer helps."""
     ends = [0.5 + 0.02 * place for place in range(10)]
     study = played(lines([0.9 - end for end in ends], ends))
@@ -107,7 +109,7 @@ def test_where_early_values_rank_backwards_the_winner_is_lost() -> None:
         assert found.advised.grace_period > 2
 
 
-def test_where_early_values_tell_all_the_boldest_setting_is_advised() -> None:
+def test_the_cheapest_setting_is_suggested_if_early_values_rank_perfectly() -> None:
     ends = [0.5 + 0.02 * place for place in range(12)]
     study = played(lines([end / 2 for end in ends], ends))
     found = audit(study)
@@ -120,7 +122,7 @@ def test_where_early_values_tell_all_the_boldest_setting_is_advised() -> None:
     assert found.advised.share < found.present.share < 1
 
 
-def test_a_rehearsal_is_asha_over_the_curves() -> None:
+def test_a_rehearsal_applies_asha_to_the_recorded_curves() -> None:
     """With everything kept or one look only, its figures can be worked out by hand."""
     study = played(lines([0.1 * place for place in range(8)], [0.9] * 8))
     controls = _controls(study, study.trials)
@@ -132,10 +134,11 @@ def test_a_rehearsal_is_asha_over_the_curves() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_too_few_controls_are_owned_up_to(count) -> None:
+def test_the_audit_says_that_there_are_too_few_controls(count) -> None:
     found = audit(study := played(mixed(count)))
     assert found.rungs == ()
-    (said,) = remarks(study, found)
+    said, replayed = remarks(study, found)
+    assert replayed.startswith("Replayed: all")
     assert said.startswith(f"Too few controls: {count} control{'' if count == 1 else 's'} trained to the end")
 
 
@@ -143,14 +146,32 @@ def test_some_controls_give_figures_but_no_advice() -> None:
     found = audit(study := played(mixed(ENOUGH_CONTROLS - 1)))
     assert len(found.rungs) == 4
     assert found.advised is None
-    assert "Too few controls for advice" in remarks(study, found)[-1]
+    assert "Too few controls for advice" in remarks(study, found)[-2]
 
 
-def test_survivors_are_no_controls() -> None:
+def test_complete_trials_are_not_all_controls() -> None:
     study = played(mixed(20), controls=0.2)
     complete = sum(trial.complete for trial in study.trials)
     found = audit(study)
     assert found.controls == sum(trial.control for trial in study.trials) < complete
+
+
+def test_a_decision_that_does_not_follow_from_the_recorded_values_is_listed() -> None:
+    """Somebody changed the record: a trial that had to stop continued."""
+    study = played(mixed(12), controls=0.0)
+    number, decision = next((trial.number, rung) for trial in study.trials for rung in trial.rungs if not rung.keep)
+    forged = dataclasses.replace(decision, keep=True)
+    trials = tuple(
+        dataclasses.replace(trial, rungs=tuple(forged if rung is decision else rung for rung in trial.rungs))
+        for trial in study.trials
+    )
+    study = dataclasses.replace(study, trials=trials)
+    found = audit(study)
+    assert [mismatch.trial for mismatch in found.mismatches] == [number]
+    said = remarks(study, found)
+    assert f"1 of {found.decisions} decisions of ASHA do not follow from the values recorded before them" in said[-2]
+    assert said[-1].startswith(f"trial {number} at rung {decision.rung:g}: recorded continue (cutoff")
+    assert "expected stop (cutoff" in said[-1]
 
 
 def test_without_asha_there_is_nothing_to_audit() -> None:
@@ -158,26 +179,33 @@ def test_without_asha_there_is_nothing_to_audit() -> None:
     assert remarks(study, audit(study)) == ["ASHA is off in this study: nothing is pruned."]
 
 
-def test_a_share_that_tells_nothing_is_warned_of() -> None:
+def test_a_share_with_too_few_controls_causes_a_warning() -> None:
     (warning,) = advice(spec(10, 0.1))
-    assert "makes 1 controls" in warning
+    assert "0.1 of 10 trials is 1 control;" in warning
     assert advice(spec(100, 0.1)) == []
     assert advice(spec(10, 0)) == []
 
 
-def test_the_command_and_the_report_show_it(home: Home, tmp_path) -> None:
+def test_the_command_and_the_report_show_the_audit(home: Home, tmp_path) -> None:
     storage = open_storage(home.ledger_url)
     study = play(in_process_driver.create(storage, spec(12, 1.0)), mixed(12))
     shown = CliRunner().invoke(cli.app, ["audit", "audited", "--home", str(home.path)])
     assert shown.exit_code == 0, shown.output
     assert "12 controls trained to the end." in shown.output
     assert "Estimated chance that the winner was pruned" in shown.output
-    assert "tau to the end" in shown.output
+    assert "rank agreement with" in shown.output
+    assert "the winner survives" in shown.output
+    decisions = sum(len(trial.rungs) for trial in study.trials)
+    replayed = f"Replayed: all {decisions} decisions of ASHA follow from the values recorded before them."
+    assert replayed in " ".join(shown.output.split())
     printed = CliRunner().invoke(cli.app, ["audit", "audited", "--home", str(home.path), "--json"])
     figures = json.loads(printed.output)
     assert figures["controls"] == 12
+    assert (figures["decisions"], figures["mismatches"]) == (decisions, [])
+    assert replayed in figures["remarks"]
     assert [rung["level"] for rung in figures["rungs"]] == [1, 2, 4, 8]
     page = write_report([study], tmp_path).read_text(encoding="utf-8")
     assert "Audit of the pruning" in page
     assert "Estimated chance that the winner was pruned" in page
+    assert replayed in page
     assert "## Audit of the pruning" in (tmp_path / "report.md").read_text(encoding="utf-8")

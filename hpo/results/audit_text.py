@@ -1,0 +1,87 @@
+"""The audit of a study's pruning as sentences and table rows, for the terminal and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hpo.ledger.records import RungDecision, StudyRecord
+from hpo.search.pruning_audit import ENOUGH_CONTROLS, LEAST_CONTROLS, TOLERATED, Audit, Rehearsal
+from hpo.search.rungs import rung_resource
+from hpo.spec.study import Asha
+
+
+def remarks(study: StudyRecord, audit: Audit) -> list[str]:
+    """The findings in sentences, and how far to trust them."""
+    if not study.spec.asha.enabled:
+        return ["ASHA is off in this study: nothing is pruned."]
+    return [*_of_controls(study.spec.asha, audit), *_of_decisions(audit)]
+
+
+def _of_controls(asha: Asha, audit: Audit) -> Iterator[str]:
+    trained = f"{audit.controls} {'control' if audit.controls == 1 else 'controls'} trained to the end"
+    pending = f", {audit.pending} failed or did not end yet" if audit.pending else ""
+    if not audit.rungs:
+        yield (
+            f"Too few controls: {trained}{pending}. The figures need at least {LEAST_CONTROLS} controls, advice needs "
+            f"{ENOUGH_CONTROLS}. Controls are the baseline and the share asha.controls of the other trials "
+            f"({asha.controls:g} here)."
+        )
+        return
+    chance = audit.winner_pruned
+    yield f"{trained}{pending}."
+    yield (
+        f"Estimated chance that the winner was pruned: {chance.value:.0%} (95 % interval {chance.low:.0%} to "
+        f"{chance.high:.0%})."
+    )
+    if not audit.enough:
+        yield f"Too few controls for advice: it needs at least {ENOUGH_CONTROLS}."
+    elif audit.advised is None:
+        yield (
+            f"No setting tried keeps the winner with {1 - TOLERATED:.0%}: values from the first half of the training "
+            "say too little about the final result here. Set asha.grace_period to more than half of train.epochs, or "
+            "set asha.enabled: false."
+        )
+    else:
+        if audit.present is not None:
+            yield f"This study's setting, tried on the curves of the controls: {_setting(audit.present)}."
+        yield f"Suggested setting: {_setting(audit.advised)}."
+
+
+def _setting(rehearsal: Rehearsal) -> str:
+    return (
+        f"grace_period {rehearsal.grace_period}, reduction_factor {rehearsal.reduction_factor:g}, which trains "
+        f"{rehearsal.share:.0%} of all epochs and prunes the winner with a chance of {rehearsal.lost:.0%}"
+    )
+
+
+def _of_decisions(audit: Audit) -> Iterator[str]:
+    if not audit.decisions:
+        return
+    if not audit.mismatches:
+        yield f"Replayed: all {audit.decisions} decisions of ASHA follow from the values recorded before them."
+        return
+    yield (
+        f"Replayed: {len(audit.mismatches)} of {audit.decisions} decisions of ASHA do not follow from the values "
+        "recorded before them:"
+    )
+    for mismatch in audit.mismatches:
+        yield (
+            f"trial {mismatch.trial} at rung {mismatch.recorded.rung:g}: recorded {_decision(mismatch.recorded)}, "
+            f"expected {_decision(mismatch.expected)}"
+        )
+
+
+def _decision(decision: RungDecision) -> str:
+    cutoff = "no cutoff" if decision.cutoff is None else f"cutoff {decision.cutoff:.4f}"
+    return f"{'continue' if decision.keep else 'stop'} ({cutoff}, decision {decision.order})"
+
+
+def columns(study: StudyRecord) -> tuple[str, ...]:
+    """The titles of `rows`."""
+    unit = rung_resource(study.spec)
+    return (f"rung ({unit})", "controls", "rank agreement with the final result", "chance that the winner survives")
+
+
+def rows(audit: Audit) -> list[tuple[str, ...]]:
+    """One row per rung, for the terminal and the report; empty if there are too few controls."""
+    return [(f"{rung.level:g}", str(rung.controls), str(rung.tau), str(rung.retention)) for rung in audit.rungs]
