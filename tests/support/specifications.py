@@ -26,7 +26,7 @@ def problems(text: str, overrides: tuple[str, ...] = ()) -> list[Problem]:
 
 
 def only(text: str, overrides: tuple[str, ...] = ()) -> Problem:
-    """The one problem that it has."""
-    found = problems(text, overrides)
-    assert len(found) == 1, found
-    return found[0]
+    """The only problem of a faulty specification."""
+    reported = problems(text, overrides)
+    assert len(reported) == 1, reported
+    return reported[0]

@@ -31,7 +31,7 @@ def steps(config: TrialConfig) -> int:
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_header_names_source_command_hardware_and_result(name: str) -> None:
+def test_a_recipes_header_names_source_command_hardware_and_result(name: str) -> None:
     header = "".join(line for line in PATHS[name].read_text().splitlines(keepends=True) if line.startswith("#"))
     for word in ("source  ", "command  ", "hardware  ", "published  ", f"hpo retrain {name} "):
         assert word in header
@@ -45,7 +45,7 @@ def test_no_recipe_clips_gradients(name: str) -> None:
     assert config.train.clip_grad == 0  # no source does; the default does
 
 
-def test_the_papers_fine_tuning() -> None:
+def test_the_papers_recipe_has_the_settings_of_the_paper() -> None:
     train = load("paper_cifar10").train
     assert (train.batch_size, train.lr, train.schedule, train.weight_decay) == (512, 0.001, "cosine", 0)
     assert train.augment.cutout > 0
@@ -53,7 +53,7 @@ def test_the_papers_fine_tuning() -> None:
     assert abs(steps(load("paper_cifar10")) - 10_000) < 50
 
 
-def test_googles_cifar10ft() -> None:
+def test_googles_recipe_has_the_settings_of_its_code() -> None:
     train = load("google_cifar10ft").train
     assert (train.optimizer, train.momentum, train.ema.decay) == ("rmsprop", 0.9, 0.9996)
     assert (train.schedule, train.label_smoothing, train.lr) == ("constant", 0.1, 0.0005 * 512 / 256)
@@ -63,7 +63,9 @@ def test_googles_cifar10ft() -> None:
 @pytest.mark.parametrize(
     ("size", "batch", "lr", "decay"), [("s", 256, 1e-3, 0.999), ("m", 128, 5e-4, 0.9993), ("l", 64, 3e-4, 0.9995)]
 )
-def test_hankyul2s_sizes(size: str, batch: int, lr: float, decay: float) -> None:
+def test_hankyul2s_recipes_have_the_settings_of_its_configurations(
+    size: str, batch: int, lr: float, decay: float
+) -> None:
     config = load(f"hankyul2_{size}")
     train = config.train
     assert config.model.name == f"tf_efficientnetv2_{size}.in1k"
@@ -74,7 +76,7 @@ def test_hankyul2s_sizes(size: str, batch: int, lr: float, decay: float) -> None
     assert train.label_smoothing * 9 / 10 == pytest.approx(0.1, abs=1e-4)
 
 
-def test_jahongir7174s_stages() -> None:
+def test_jahongir7174s_recipe_has_its_four_stages() -> None:
     train = load("jahongir7174_four_stages").train
     stages = schedule.stages(train.progressive, train.epochs)
     assert [stage.size for stage in stages] == [int(128 + (300 - 128) * (index + 1) / 4) for index in range(4)]
@@ -84,7 +86,7 @@ def test_jahongir7174s_stages() -> None:
     assert train.lr == 0.256 * 128 / 4096
 
 
-def test_the_course_notebook() -> None:
+def test_the_recipe_of_the_course_notebook_has_its_known_settings() -> None:
     train = load("course_notebook").train
     assert (train.batch_size, train.optimizer, train.lr, train.schedule, train.epochs) == (
         32,

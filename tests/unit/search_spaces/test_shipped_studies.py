@@ -67,7 +67,7 @@ def test_header_names_an_existing_schema(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_header_gives_command_hardware_and_expectation(name: str) -> None:
+def test_a_studys_header_names_command_hardware_and_expected_result(name: str) -> None:
     header = search_spaces.studies()[name].read_text(encoding="utf-8").split("\nstudy:")[0]
     assert f"hpo run {name}" in header
     assert "hardware " in header

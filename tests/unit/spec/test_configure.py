@@ -35,7 +35,7 @@ def parameters(draw: st.DrawFn, earlier: dict[str, Parameter]) -> Parameter:
     kind = draw(st.sampled_from(["float", "log", "grid", "int", "logint", "categorical"]))
     if kind == "categorical":
         scalar = st.one_of(st.booleans(), st.integers(-9, 9), st.text(max_size=3))
-        choices = draw(st.lists(scalar, min_size=1, max_size=4, unique_by=lambda one: (one, type(one))))
+        choices = draw(st.lists(scalar, min_size=1, max_size=4, unique_by=lambda choice: (choice, type(choice))))
         return CategoricalParameter(type="categorical", choices=tuple(choices), when=when)
     if kind in ("int", "logint"):
         low, step = draw(st.integers(1, 50)), draw(st.integers(1, 5)) if kind == "int" else 1
@@ -80,7 +80,7 @@ def test_samples_stay_in_bounds_and_conditions_hold(space: dict[str, Parameter],
 
 @settings(max_examples=60, deadline=None)
 @given(space=spaces(), seed=st.integers(0, 2**31))
-def test_what_a_condition_can_hold_is_found_out(space: dict[str, Parameter], seed: int) -> None:
+def test_a_condition_that_holds_for_a_sample_is_never_called_impossible(space: dict[str, Parameter], seed: int) -> None:
     """No sample passes a condition that is said to be impossible, and every parameter of a corner fits."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     for _ in range(5):
@@ -111,12 +111,12 @@ def test_what_a_condition_can_hold_is_found_out(space: dict[str, Parameter], see
         ({"ne": 1}, True),
     ],
 )
-def test_conditions_on_whole_numbers(tests: dict[str, object], possible: bool) -> None:
+def test_can_hold_judges_conditions_on_whole_numbers(tests: dict[str, object], possible: bool) -> None:
     stages = IntParameter(type="int", low=1, high=4)
     assert can_hold(Condition.model_validate(tests), stages) is possible
 
 
-def test_conditions_on_real_numbers_and_choices() -> None:
+def test_can_hold_judges_conditions_on_real_numbers_and_choices() -> None:
     rate = FloatParameter(type="float", low=0, high=1)
     assert can_hold(Condition(gt=0.3, lt=0.31), rate)
     assert not can_hold(Condition(gt=0.3, lt=0.3), rate)

@@ -97,11 +97,11 @@ def test_one_broken_rule_is_one_problem(text: str, path: str, rule: str, hint: s
     if path == "storage.ledger" and not rule:
         parse_spec(text, "study.yaml")  # SQLAlchemy itself refuses this dialect; its shape is right
         return
-    found = only(text)
-    assert found.path == path
-    assert rule in found.rule
-    assert hint is None or found.hint == hint
-    assert found.line is not None
+    problem = only(text)
+    assert problem.path == path
+    assert rule in problem.rule
+    assert hint is None or problem.hint == hint
+    assert problem.line is not None
 
 
 def test_unknown_models_and_missing_weights_are_found() -> None:
@@ -110,8 +110,8 @@ def test_unknown_models_and_missing_weights_are_found() -> None:
     assert (name.path, weights.path) == ("model.name", "model.pretrained")
     assert "tf_efficientnetv2_s" in str(name.hint)
     searched = "  model.name: {type: categorical, choices: [tf_efficientnetv2_b0, tf_efficientnetv2_b9]}\n"
-    found = only(GOOD.replace(TRAINER + "\n", "") + searched)
-    assert found.path == "space.model.name.choices[1]"
+    problem = only(GOOD.replace(TRAINER + "\n", "") + searched)
+    assert problem.path == "space.model.name.choices[1]"
 
 
 def test_a_cluster_may_have_more_than_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

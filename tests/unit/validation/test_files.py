@@ -14,7 +14,7 @@ from tests.support.specifications import GOOD, only
 from trainers.api import TrialConfig
 
 
-def test_overrides_are_laid_over_the_file() -> None:
+def test_overrides_change_values_of_the_file() -> None:
     overrides = (
         "train.epochs=8",
         "train.progressive.stages=2",
@@ -39,7 +39,7 @@ def test_overrides_are_laid_over_the_file() -> None:
     assert spec.budget.hours == 0.5
 
 
-def test_null_takes_a_parameter_out_of_the_space() -> None:
+def test_null_removes_a_parameter_from_the_space() -> None:
     text = GOOD + "  train.momentum: {type: float, low: 0, high: 0.9}\n"
     spec = parse_spec(text, "study.yaml", ("space.train.lr=null", "train.lr=0.01"))
     assert list(spec.space) == ["train.momentum"]
@@ -63,16 +63,16 @@ def test_null_takes_a_parameter_out_of_the_space() -> None:
     ],
 )
 def test_faulty_overrides_are_problems_without_a_line(override: str, path: str, rule: str) -> None:
-    found = only(GOOD, (override,))
-    assert (found.line, found.path) == (None, path)
-    assert rule in found.rule
-    assert "override: " in format_problems([found], "study.yaml")
+    problem = only(GOOD, (override,))
+    assert (problem.line, problem.path) == (None, path)
+    assert rule in problem.rule
+    assert "override: " in format_problems([problem], "study.yaml")
 
 
 # --------------------------------------------------------------------------------------------- files
 
 
-def test_files_and_shipped_names(tmp_path: Path) -> None:
+def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(GOOD, encoding="utf-8")
     assert load_spec(str(path)) == parse_spec(GOOD, "x")
@@ -133,7 +133,7 @@ def test_training_rules_are_reported_with_lines() -> None:
     """
     with pytest.raises(SpecificationError) as caught:
         parse_training(textwrap.dedent(text), "best.yaml")
-    found = {(problem.line, problem.path) for problem in caught.value.problems}
-    assert found == {(2, "train.lr"), (3, "train.epoch"), (5, "provenance.trial")}
+    places = {(problem.line, problem.path) for problem in caught.value.problems}
+    assert places == {(2, "train.lr"), (3, "train.epoch"), (5, "provenance.trial")}
     with pytest.raises(SpecificationError, match="shrink"):
         parse_training("train: {progressive: {sizes: [64, 32], stages: 2}}", "best.yaml")

@@ -23,7 +23,7 @@ def test_a_small_specification_gets_defaults() -> None:
     assert spec.base().train.lr == 1e-4  # the lowest corner, as nothing is enqueued
 
 
-def test_models_are_frozen() -> None:
+def test_a_specification_is_frozen() -> None:
     spec = parse_spec(GOOD, "study.yaml")
     with pytest.raises(ValueError, match="frozen"):
         spec.seed = 3
@@ -54,7 +54,7 @@ def test_searched_settings_may_have_defaults_that_do_not_fit_the_fixed_ones() ->
     assert spec.base().train.progressive.size.start == 32
 
 
-def test_yaml_1_2_numbers_and_words() -> None:
+def test_numbers_and_words_are_read_as_yaml_1_2() -> None:
     text = GOOD + "description: no\ntrain: {weight_decay: 1e-3, epochs: 010, clip_grad: 3, label_smoothing: .5}\n"
     spec = parse_spec(text, "study.yaml")
     assert spec.description == "no"
@@ -79,8 +79,8 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
     asha: {{grace_period: 9}}
     enqueue: [{{train.optimizr: sgd}}]
     """
-    found = problems(text)
-    lines = {(problem.line, problem.path) for problem in found}
+    reported = problems(text)
+    lines = {(problem.line, problem.path) for problem in reported}
     assert {
         (1, "study"),
         (3, "seed"),
@@ -92,18 +92,18 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
         (13, "asha.grace_period"),
         (14, "enqueue[0].train.optimizr"),
     } <= lines
-    printed = format_problems(found, "study.yaml")
-    assert printed.startswith(f"study.yaml: {len(found)} problems\n")
+    printed = format_problems(reported, "study.yaml")
+    assert printed.startswith(f"study.yaml: {len(reported)} problems\n")
     assert "study.yaml:10: space.train.lr.low: must be at most high, which is 0.1 (is 1)" in printed
     assert "did you mean train.momentum?" in printed
     numbers = [int(line.split(":")[1]) for line in printed.splitlines() if line.startswith("  study.yaml:")]
     assert numbers == sorted(numbers)
 
 
-def test_one_fault_does_not_bring_up_others() -> None:
+def test_one_error_causes_no_reports_of_others() -> None:
     """What depends on a faulty part is not judged: it would be judged by a default nobody asked for."""
-    found = only(GOOD + "train: {epochs: ten, progressive: {stages: 16}}\nasha: {max: 60, grace_period: 55}\n")
-    assert found.path == "train.epochs"
+    problem = only(GOOD + "train: {epochs: ten, progressive: {stages: 16}}\nasha: {max: 60, grace_period: 55}\n")
+    assert problem.path == "train.epochs"
     broken = GOOD + "  train.momentum: {type: float, low: x, high: 0.9}\n"
     broken += "  train.clip_grad: {type: float, low: 0, high: 1, when: {train.momentum: {gt: 2}}}\n"
     broken += "enqueue: [{train.lr: 0.001, train.momentum: 0.5, train.clip_grad: 1}]\n"
@@ -119,6 +119,6 @@ def test_output_is_safe_to_print() -> None:
     assert "and 399 more" in format_problems(many, "x")
 
 
-def test_exit_codes() -> None:
+def test_each_kind_of_error_has_its_exit_code() -> None:
     codes = {HpoError: 1, UsageError: 2, SpecificationError: 2, NoTrialSucceeded: 3, InfrastructureError: 4}
     assert {kind: kind.exit_code for kind in codes} == codes

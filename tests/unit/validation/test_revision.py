@@ -26,7 +26,7 @@ SPEC = synthetic_spec("kept", storage={"ledger": "postgresql://me:s3@cret@host/d
         ("storage.ledger=postgresql://me:s3@cret@other/db", "postgresql://me:***@other/db"),
     ],
 )
-def test_what_would_make_trials_incomparable_is_refused_with_the_difference(override: str, line: str) -> None:
+def test_a_change_that_makes_trials_incomparable_is_refused_and_shown(override: str, line: str) -> None:
     with pytest.raises(UsageError) as refused:
         revise(SPEC, ["budget.trials=9", override])
     assert line in str(refused.value)

@@ -73,9 +73,9 @@ SPACE = st.fixed_dictionaries(
             {"type": "float", "low": 0.0, "high": 0.9, "step": 0.1, "when": {"train.lr": {"gt": 1e-3, "ne": 0.05}}}
         ),
         "train.freeze_blocks": st.integers(1, 6).map(lambda high: {"type": "int", "low": 0, "high": high}),
-        "extra.kind": st.lists(SCALARS, min_size=1, max_size=4, unique_by=lambda one: (one, type(one) is bool)).map(
-            lambda choices: {"type": "categorical", "choices": choices}
-        ),
+        "extra.kind": st.lists(
+            SCALARS, min_size=1, max_size=4, unique_by=lambda choice: (choice, type(choice) is bool)
+        ).map(lambda choices: {"type": "categorical", "choices": choices}),
         "train.clip_grad": st.just(
             {"type": "categorical", "choices": [0.0, 1], "when": {"train.lr": {"in": [1e-5, 0.1]}}}
         ),

@@ -76,12 +76,12 @@ def test_one_broken_rule_of_the_space_is_one_problem(line: str, below: str | Non
     if below is None:
         parse_spec(text, "study.yaml")
         return
-    found = only(text)
+    problem = only(text)
     # A rule between settings names the group; the parameter at fault is inside it.
-    assert found.path.startswith(f"space.{line.partition(':')[0]}{below}")
-    assert rule in found.rule
-    assert found.line == 5
-    assert hint is None or hint in str(found.hint)
+    assert problem.path.startswith(f"space.{line.partition(':')[0]}{below}")
+    assert rule in problem.rule
+    assert problem.line == 5
+    assert hint is None or hint in str(problem.hint)
 
 
 ENQUEUE_BROKEN = [
@@ -98,13 +98,13 @@ ENQUEUE_BROKEN = [
 @pytest.mark.parametrize(("entry", "path", "rule"), ENQUEUE_BROKEN)
 def test_enqueued_configurations_must_lie_in_the_space(entry: str, path: str, rule: str) -> None:
     conditional = "  train.momentum: {type: float, low: 0, high: 0.9, when: {train.lr: {gt: 0.002}}}\n"
-    found = only(f"{GOOD}{conditional}enqueue:\n  - {entry}\n")
-    assert found.path == path
-    assert rule in found.rule
-    assert found.line == 7
+    problem = only(f"{GOOD}{conditional}enqueue:\n  - {entry}\n")
+    assert problem.path == path
+    assert rule in problem.rule
+    assert problem.line == 7
 
 
-def test_conditions_may_only_look_back() -> None:
+def test_a_condition_may_refer_only_to_an_earlier_parameter() -> None:
     text = f"""\
 study: a
 {TRAINER}
@@ -112,9 +112,9 @@ space:
   train.momentum: {{type: float, low: 0, high: 0.9, when: {{train.lr: {{gt: 0.2}}}}}}
   train.lr: {{type: float, low: 0.1, high: 1}}
 """
-    found = only(text)
-    assert (found.path, found.line) == ("space.train.momentum.when.train.lr", 4)
-    assert "comes later" in found.rule
+    problem = only(text)
+    assert (problem.path, problem.line) == ("space.train.momentum.when.train.lr", 4)
+    assert "comes later" in problem.rule
     circle = text.replace("high: 1}", "high: 1, when: {train.momentum: {gt: 0}}}")
     assert all("circle" in problem.rule for problem in problems(circle))
     assert len(problems(circle)) == 2
@@ -122,9 +122,9 @@ space:
 
 def test_searched_stages_beyond_the_epochs_are_found_at_the_corner() -> None:
     text = GOOD + "  train.progressive.stages: {type: int, low: 1, high: 8}\ntrain: {epochs: 6}\n"
-    found = only(text)
-    assert found.path == "space.train.progressive.stages"
-    assert "8 stages need at least 8 epochs" in found.rule
+    problem = only(text)
+    assert problem.path == "space.train.progressive.stages"
+    assert "8 stages need at least 8 epochs" in problem.rule
 
 
 def test_a_condition_can_keep_a_corner_out_of_reach() -> None:
