@@ -45,7 +45,7 @@ def redact(text: str, *uris: str) -> str:
     return _NAMED.sub(r"\g<before>***", text)
 
 
-def reason(text: str) -> str:
+def as_reason(text: str) -> str:
     """`text` masked, and cut to `KEPT` characters: what is recorded and shown of an error."""
     return shortened(redact(text), KEPT)
 

@@ -8,6 +8,7 @@ benchmark in virtual time) calls the same methods: `next_trial` and `exhausted` 
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,13 +17,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hpo.driver.events import Event, Listener
-from hpo.driver.stopping import Patience, all_trials_ended, used_up
+from hpo.driver.stopping import Patience, all_trials_ended, same_failures, used_up
 from hpo.errors import InfrastructureError
 from hpo.ledger.outcome import classify
 from hpo.ledger.records import RungDecision, TrialRecord
 from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
-from hpo.redact import redact
+from hpo.redact import as_reason
 from hpo.search.regret_bound import regret_bound
 from hpo.search.rungs import RungJudge
 from hpo.search.samplers import draw
@@ -98,6 +99,8 @@ class Conductor:
         self._queue = list(ledger.unfinished())
         self._running: set[int] = set()
         self._noticed: set[tuple[int, int]] = set()
+        self._first_failures: list[str] | None = []
+        """How the trials of this driver failed, as long as no trial has reported an epoch; None after that."""
         ledger.end(None)
 
     # ---------------------------------------------------------------------------------------- admission
@@ -196,35 +199,38 @@ class Conductor:
                 f"warning: trial {trial.number}: later checkpoints are lost or damaged; it continues from epoch {epoch}"
             )
 
-    def on_failure(self, number: int, reason: str) -> None:
+    def on_failure(self, number: int, text: str) -> None:
         """The trainer itself failed: recorded as such, never retried; the study continues."""
+        failure = as_reason(text)  # before the lock: masking a long text takes a while
         with self._guarded():
             if self.ledger.trial(number).outcome is None:
-                self._finish(number, failure=redact(reason))
+                self._finish(number, failure=failure)
+                self._check_first_failures(self.ledger.trial(number), failure)
 
-    def on_lost(self, number: int, reason: str) -> None:
+    def on_lost(self, number: int, text: str) -> None:
         """The trial's worker or node died. The trial comes again from its last checkpoint, unless that has happened
         more than `retries` times, in this driver and those before it."""
+        loss = as_reason(text)
         with self._guarded():
             if self.ledger.trial(number).outcome is not None:
                 return
-            reason = redact(reason)
-            trial = self.ledger.lose(number, reason)
+            trial = self.ledger.lose(number, loss)
             self._running.discard(number)
             losses = sum(attempt.lost is not None for attempt in trial.attempts)
             if losses > self.spec.retries:
-                self._finish(number, failure=f"lost its worker {losses} times; the last time: {reason}")
+                self._finish(number, failure=f"lost its worker {losses} times; the last time: {loss}")
             else:
                 self._queue.insert(0, number)
 
-    def on_broken(self, reason: str) -> None:
+    def on_broken(self, text: str) -> None:
         """A worker met a fault that no trial caused, for example a full disk: the study stops and can be resumed."""
-        self.fail(InfrastructureError(redact(reason)))
+        self.fail(InfrastructureError(as_reason(text)))
 
     def on_warning(self, number: int, text: str) -> None:
         """Pass on a warning about a trial that continues."""
+        warning = as_reason(text)
         with self._guarded():
-            self._notice(f"warning: trial {number}: {redact(text)}")
+            self._notice(f"warning: trial {number}: {warning}")
 
     def on_placed(self, number: int, host: str, device: str, pid: int) -> None:
         """Record where a trial runs, once that is known."""
@@ -287,6 +293,19 @@ class Conductor:
         if self.ending is None:
             now = self._clock()
             self._end(used_up(self.ledger.study, now - self._began, now))
+
+    def _check_first_failures(self, trial: TrialRecord, failure: str) -> None:
+        """End the study if its first trials all fail in the same way before their first epoch: so will the others."""
+        if self._first_failures is None:
+            return
+        if trial.epochs or any(other.epochs for other in self.ledger.trials):
+            self._first_failures = None
+            return
+        way = re.sub(r"[0-9]+", "0", first_line(failure))  # paths and sizes may hold a trial's number
+        self._first_failures = [*self._first_failures, way] if way in self._first_failures else [way]
+        limit = self.spec.stop_after_failures
+        if limit and len(self._first_failures) >= limit and self.ending is None:
+            self._end(same_failures(limit, first_line(failure)))
 
     def _check_patience(self) -> None:
         """Call this when a trial is complete."""

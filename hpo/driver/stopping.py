@@ -43,6 +43,11 @@ def all_trials_ended(study: StudyRecord) -> str | None:
     return None
 
 
+def same_failures(count: int, failure: str) -> str:
+    """That the first trials failed in the same way before their first epoch, in words."""
+    return f"stop_after_failures: the first {count} trials failed in the same way before their first epoch: {failure}"
+
+
 def _count(number: float, noun: str) -> str:
     return f"{number:g} {noun}{'' if number == 1 else 's'}"
 

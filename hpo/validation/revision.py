@@ -10,7 +10,17 @@ from hpo.redact import redact
 from hpo.spec.study import Spec
 from hpo.validation.loader import parse_spec
 
-ALLOWED = ("budget", "concurrency", "resources", "retries", "ray", "tracking", "description", "baseline")
+ALLOWED = (
+    "budget",
+    "concurrency",
+    "resources",
+    "retries",
+    "stop_after_failures",
+    "ray",
+    "tracking",
+    "description",
+    "baseline",
+)
 
 
 def revise(recorded: Spec, overrides: Sequence[str]) -> Spec:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo.driver.conductor import Conductor
-from hpo.redact import KEPT, LONGEST, reason, redact, shortened
+from hpo.redact import KEPT, LONGEST, as_reason, redact, shortened
 from tests.conftest import synthetic_spec
 from tests.support.in_process_driver import create
 
@@ -123,12 +123,12 @@ def test_masking_takes_time_in_proportion_to_the_text(pieces: list[str]) -> None
 
 def test_a_long_text_keeps_its_head_and_its_end() -> None:
     text = "first " + "middle " * 50_000 + "last"
-    kept = reason(text)
+    kept = as_reason(text)
     assert kept.startswith("first middle")
     assert kept.endswith("middle last")
     assert "characters left out" in kept
     assert len(kept) <= KEPT + 60
-    assert reason("short") == "short"
+    assert as_reason("short") == "short"
 
 
 @pytest.mark.parametrize("blank", [" ", "\n", "/"])

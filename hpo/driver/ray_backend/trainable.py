@@ -13,6 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -20,8 +21,10 @@ import ray
 from pydantic import TypeAdapter
 from ray import tune
 
+from hpo.redact import LONGEST, shortened
 from trainers import devices
 from trainers.api import Context, EpochMetrics, Trainer, TrainerError, TrialConfig
+from trainers.reporting import as_iterator, checked, described
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 """Errors of a disk. No trial causes them, and the next trial would meet them too."""
@@ -74,26 +77,29 @@ class Worker(tune.Trainable):
                 if trouble := _unusable(self._job["device"]):
                     return self._report(broken=f"{self._job['device']} cannot be used on {_host()}: {trouble}")
                 self._epochs = self._begin(train)
-            metrics = next(self._epochs)
+            metrics = checked(next(self._epochs))
         except StopIteration:
             return self._report(failure="the trainer ended before its last epoch")
-        except TrainerError as error:
+        except SystemExit as error:
+            if hasattr(error, "ray_terminate_msg"):  # Ray ends this process; the trial comes again in another one
+                raise
             self._close()
-            self._check_device(error)
-            return self._report(failure=f"{type(error).__name__}: {error}")
+            return self._report(failure=f"the trainer called sys.exit({error.code!r}); raise an exception instead")
         except MemoryError:
             self._close()
             return self._report(failure=f"MemoryError: the host is out of memory\n{traceback.format_exc(limit=-6)}")
-        except Exception as error:  # noqa: BLE001 - an exception of a trainer ends its trial, not the study
-            trace = traceback.format_exc(limit=-6)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a trainer raises ends its trial, not the study
+            trace = "" if isinstance(error, TrainerError) else f"\n{traceback.format_exc(limit=-6)}"
             self._close()
             if isinstance(error, OSError) and error.errno in DISK:
                 return self._report(broken=f"{error.strerror} at {error.filename or self._job['checkpoints']}")
             self._check_device(error)
-            return self._report(failure=f"{type(error).__name__}: {error}\n{trace}")
+            return self._report(failure=f"{described(error)}{trace}")
         return self._report(metrics={k: v for k, v in dataclasses.asdict(metrics).items() if v is not None})
 
-    def _check_device(self, error: Exception) -> None:
+    def _check_device(self, error: BaseException) -> None:
         """Raises DeviceLost if the device has failed, of which `error` was only a symptom."""
         if trouble := devices.device_error(self._job["device"]):
             raise DeviceLost(f"{self._job['device']} failed: {trouble}") from error
@@ -120,16 +126,19 @@ class Worker(tune.Trainable):
             threads=job["threads"],
             cache_dir=job["cache_dir"],
         )
-        return train(config, context)
+        return as_iterator(train(config, context))
 
     def _report(self, **report: Any) -> dict[str, Any]:
+        report |= {key: shortened(report[key], LONGEST) for key in ("failure", "broken") if key in report}
         node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
         place = {"host": _host(), "node": node, "device": self._job["device"], "pid": os.getpid()}
         return {"number": self._job["number"], **place, **report}
 
     def _close(self) -> None:
         if self._epochs is not None and hasattr(self._epochs, "close"):
-            self._epochs.close()
+            # An error in a trainer's `finally` must not end this process: the trial's outcome is decided already.
+            with suppress(Exception):
+                self._epochs.close()
         self._epochs = None
         if self._lock is not None:
             self._lock.close()

@@ -80,3 +80,76 @@ def test_the_device_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answers(torch.AcceleratorError(f"{SAID}\nCompile with ...")) == SAID
     assert answers(torch.OutOfMemoryError("CUDA out of memory")) is None
     assert answers(full) is None
+
+
+def mistaken(folder: Path, mistake: str, trainer: str = "train", **extra: Any) -> Worker:
+    """A worker of a trial whose trainer makes a mistake in its second epoch."""
+    settings = {"mistake": mistake, "mistake_at": 2, **extra}
+    config = synthetic_spec(trainer=f"tests.support.wrong_trainers:{trainer}", extra=settings).base()
+    job = {
+        **in_process_driver.JOB,
+        "trainer": f"tests.support.wrong_trainers:{trainer}",
+        "number": 0,
+        "seed": 0,
+        "training": dataclasses.asdict(config),
+        "checkpoints": str(folder / "checkpoints"),
+    }
+    return Worker(config=job)
+
+
+def test_numbers_of_numpy_reach_the_driver_as_plain_numbers(tmp_path: Path) -> None:
+    worker = mistaken(tmp_path, "numpy")
+    worker.step()
+    metrics = worker.step()["metrics"]
+    assert metrics == {"epoch": 2, "val_accuracy": 0.5}
+    assert [type(value) for value in metrics.values()] == [int, float]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("dict", "yielded a dict"),
+        ("none", "yielded None"),
+        ("zero", "epoch 0; epochs count from 1"),
+        ("percent", "val_accuracy 93.1; it must be from 0 to 1"),
+        ("exit", "called sys.exit('out of patience'); raise an exception instead"),
+        ("mute", "Mute (its text cannot be shown: ValueError in __str__)"),
+        ("abort", "Aborted: stop everything"),
+    ],
+)
+def test_a_mistake_of_the_trainer_is_a_failure_of_its_trial(mistake: str, message: str, tmp_path: Path) -> None:
+    worker = mistaken(tmp_path, mistake)
+    assert "metrics" in worker.step()
+    failure = worker.step()["failure"]
+    assert message in failure.partition("\n")[0]
+
+
+def test_a_clean_up_that_fails_does_not_hide_the_mistake(tmp_path: Path) -> None:
+    worker = mistaken(tmp_path, "dict", bad_cleanup=True)
+    worker.step()
+    assert "yielded a dict" in worker.step()["failure"]
+
+
+def test_a_trainer_that_is_no_generator_is_a_failure_of_its_trial(tmp_path: Path) -> None:
+    failure = mistaken(tmp_path, "", trainer="returns_a_number").step()["failure"]
+    assert "returned a float (0.5) instead of an iterator" in failure
+
+
+def test_a_text_without_end_is_bounded_in_the_worker(tmp_path: Path) -> None:
+    worker = mistaken(tmp_path, "long")
+    worker.step()
+    assert len(worker.step()["failure"]) < 70_000
+
+
+def test_ray_may_end_the_process_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray raises SystemExit in a worker that it ends; that is a lost worker and no failure of the trial."""
+    worker = mistaken(tmp_path, "")
+
+    def end(*arguments: Any) -> Any:
+        error = SystemExit(1)
+        error.ray_terminate_msg = "The process receives a SIGTERM."  # type: ignore[attr-defined]
+        raise error
+
+    monkeypatch.setattr("tests.support.wrong_trainers.train", end)
+    with pytest.raises(SystemExit):
+        worker.step()

@@ -1,0 +1,79 @@
+"""A study whose trials all fail in the same way at the start stops early and says so."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import optuna
+import pytest
+
+from hpo.driver.conductor import Conductor
+from tests.conftest import synthetic_spec
+from tests.support.in_process_driver import create
+from trainers.api import EpochMetrics
+
+
+def begun(**changes: Any) -> tuple[Conductor, list[str]]:
+    spec = synthetic_spec(**({"budget": {"trials": 20}} | changes))
+    notices: list[str] = []
+    return Conductor(
+        create(optuna.storages.InMemoryStorage(), spec), listener=lambda event: notices.append(event.text)
+    ), notices
+
+
+def fail(conductor: Conductor, text: str) -> None:
+    assignment = conductor.next_trial()
+    assert assignment is not None
+    conductor.on_failure(assignment.number, text)
+
+
+def test_three_equal_failures_at_the_start_end_the_study() -> None:
+    conductor, notices = begun()
+    for number in range(3):
+        assert conductor.ending is None
+        fail(conductor, f"ReportError: the trainer yielded None, trial {number}\ntraceback")
+    assert conductor.next_trial() is None
+    assert conductor.exhausted
+    assert conductor.ledger.study.ended is not None
+    assert conductor.ledger.study.ended.startswith("stop_after_failures: the first 3 trials failed in the same way")
+    assert any("the trainer yielded None" in text for text in notices)
+
+
+@pytest.mark.parametrize("limit", [0, 5])
+def test_the_number_of_failures_is_a_setting(limit: int) -> None:
+    conductor, _ = begun(stop_after_failures=limit)
+    for _ in range(4):
+        fail(conductor, "ValueError: x")
+    assert conductor.ending is None
+    fail(conductor, "ValueError: x")
+    assert (conductor.ending is None) == (limit == 0)
+
+
+def test_different_failures_do_not_end_the_study() -> None:
+    conductor, _ = begun()
+    for kind in ("ValueError: x", "KeyError: y", "ValueError: x", "TypeError: z"):
+        fail(conductor, kind)
+    assert conductor.ending is None
+
+
+def test_a_trial_that_reported_an_epoch_shows_that_training_works() -> None:
+    conductor, _ = begun()
+    working = conductor.next_trial()
+    assert working is not None
+    assert conductor.on_epoch(working.number, EpochMetrics(epoch=1, val_accuracy=0.5))
+    for _ in range(5):
+        fail(conductor, "ValueError: x")
+    assert conductor.ending is None
+
+
+def test_a_failure_with_a_very_long_text_does_not_stop_the_study() -> None:
+    conductor, _ = begun()
+    assignment = conductor.next_trial()
+    assert assignment is not None
+    began = time.process_time()
+    conductor.on_failure(assignment.number, f"RuntimeError: {bytes(1_000_000).hex()}")
+    assert time.process_time() - began < 20, "it took minutes when masking was quadratic"
+    outcome = conductor.ledger.trial(assignment.number).outcome
+    assert outcome is not None
+    assert len(outcome.reason) < 5_000

@@ -1,0 +1,115 @@
+"""A trainer's report, checked where it is made: a mistake ends its own trial at once, with a sentence that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Iterator
+from typing import Any
+
+from trainers.api import EpochMetrics, TrainerError
+
+FIELDS = {field.name: str(field.type).removesuffix(" | None") for field in dataclasses.fields(EpochMetrics)}
+"""Every field of a report, and the type that it takes: `int`, `float` or `str`."""
+REQUIRED = ("epoch", "val_accuracy")
+EXAMPLE = "yield EpochMetrics(epoch=1, val_accuracy=0.5) after each epoch"
+SHOWN = 80
+"""Longest value that a message shows, in characters."""
+
+
+class ReportError(TrainerError):
+    """A trainer yields something that is no valid report. The text says what, and what to yield instead."""
+
+
+def as_iterator(result: object) -> Iterator[Any]:
+    """What a trainer returned, as an iterator over reports.
+
+    Raises:
+        ReportError: it is none, for example because `train` returns a value instead of yielding.
+    """
+    if isinstance(result, EpochMetrics | dict | str | bytes) or not hasattr(result, "__iter__"):
+        raise ReportError(f"the trainer returned {_kind(result)} instead of an iterator; {EXAMPLE}")
+    return iter(result)
+
+
+def checked(report: object) -> EpochMetrics:
+    """`report` with plain numbers: NumPy's and tensors of one element become `int` and `float`.
+
+    A value that is not finite is passed on, because it is a result: the training diverged.
+
+    Raises:
+        ReportError: it is no `EpochMetrics`, or one of its values has another type or range than its field.
+    """
+    if not isinstance(report, EpochMetrics):
+        raise ReportError(f"the trainer yielded {_kind(report)}; {EXAMPLE}")
+    extra = sorted({field.name for field in dataclasses.fields(report)} - FIELDS.keys())
+    if extra:
+        raise ReportError(
+            f"the trainer reported {', '.join(extra)}, which EpochMetrics does not have; "
+            f"yield EpochMetrics itself. It has: {', '.join(FIELDS)}"
+        )
+    values = {name: _plain(name, kind, getattr(report, name)) for name, kind in FIELDS.items()}
+    if values["epoch"] < 1:
+        raise ReportError(f"the trainer reported epoch {values['epoch']}; epochs count from 1")
+    accuracy = values["val_accuracy"]
+    if math.isfinite(accuracy) and not 0 <= accuracy <= 1:
+        remedy = "divide percent by 100" if 1 < accuracy <= 100 else "report the share of correct images"
+        raise ReportError(f"the trainer reported val_accuracy {accuracy:g}; it must be from 0 to 1: {remedy}")
+    return EpochMetrics(**values)
+
+
+def described(error: BaseException) -> str:
+    """An exception as `Type: text`, also where its own text cannot be had."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception as second:  # noqa: BLE001 - any error in `__str__` is the trainer's mistake
+        return f"{name} (its text cannot be shown: {type(second).__name__} in __str__)"
+    return f"{name}: {text}" if text else name
+
+
+def _plain(name: str, kind: str, value: Any) -> Any:
+    if value is None and name not in REQUIRED:
+        return None
+    if kind == "str":
+        if isinstance(value, str):
+            return str(value)
+        raise ReportError(f"the trainer reported {name} as {_kind(value)}; it must be a text")
+    number = _number(value)
+    if number is None:
+        raise ReportError(f"the trainer reported {name} as {_kind(value)}; it must be one number")
+    if isinstance(number, int) and not -(2**63) <= number < 2**63:
+        raise ReportError(f"the trainer reported {name} as a whole number that does not fit 64 bits")
+    if kind == "float":
+        return float(number)
+    if not math.isfinite(number) or number != int(number):
+        raise ReportError(f"the trainer reported {name} {number:g}; it must be a whole number")
+    return int(number)
+
+
+def _number(value: Any) -> int | float | None:
+    """A Python number, for numbers of Python and NumPy and for arrays and tensors of one element."""
+    if not isinstance(value, numbers.Number) and hasattr(value, "item"):
+        try:
+            value = value.item()
+        except (ValueError, RuntimeError, TypeError):  # more than one element
+            return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "None"
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001 - any error in `__repr__` is the trainer's mistake
+        shown = "a value that cannot be shown"
+    shown = " ".join(shown.split())
+    text = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+    return f"a {type(value).__name__} ({text})"
