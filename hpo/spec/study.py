@@ -181,7 +181,7 @@ class Spec(Section):
     retries: int = Field(default=2, ge=0)
     """How many times a trial is retried after its worker or node died."""
     stop_after_failures: int = Field(default=3, ge=0)
-    """Stop the study if this many of its first trials in a row fail in the same way before their first epoch; 0: never."""
+    """Stop the study if this many first trials fail in the same way before their first epoch; 0: never."""
     seed: int = Field(default=0, ge=0)
     """All random numbers of the study derive from it."""
     budget: Budget = Budget()

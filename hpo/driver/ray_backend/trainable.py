@@ -21,10 +21,10 @@ import ray
 from pydantic import TypeAdapter
 from ray import tune
 
+from hpo.driver.ray_backend.trainer_report import as_iterator, checked, described
 from hpo.redact import LONGEST, shortened
 from trainers import devices
 from trainers.api import Context, EpochMetrics, Trainer, TrainerError, TrialConfig
-from trainers.reporting import as_iterator, checked, described
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 """Errors of a disk. No trial causes them, and the next trial would meet them too."""

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from hpo.driver.ray_backend.trainer_report import FIELDS, ReportError, as_iterator, checked, described
 from trainers.api import EpochMetrics
-from trainers.reporting import FIELDS, ReportError, as_iterator, checked, described
 
 
 def report(**values: Any) -> EpochMetrics:
