@@ -119,9 +119,24 @@ def test_runs_of_trials_sort_by_number_and_hold_the_searched_parameters(home: Ho
         assert run.data.tags["mlflow.parentRunId"] != run.info.run_id
 
 
+def as_of(study: StudyRecord, moment: float) -> StudyRecord:
+    """The record of the study at an earlier moment, when some of its trials were still running."""
+    trials = []
+    for trial in study.trials:
+        if not trial.attempts or trial.attempts[0].started > moment:
+            continue
+        if trial.finished is None or trial.finished > moment:
+            epochs = tuple(epoch for epoch in trial.epochs if epoch.recorded <= moment)
+            attempts = tuple(dataclasses.replace(attempt, ended=None) for attempt in trial.attempts)
+            trial = dataclasses.replace(trial, epochs=epochs, attempts=attempts, outcome=None, finished=None)
+        trials.append(trial)
+    return dataclasses.replace(study, trials=tuple(trials))
+
+
 def test_writing_a_study_again_changes_nothing_in_mlflow(home: Home, study: StudyRecord) -> None:
-    ends = sorted(one.finished or math.inf for one in study.trials)
-    half = dataclasses.replace(study, trials=tuple(one for one in study.trials if (one.finished or 0.0) <= ends[6]))
+    ends = sorted(trial.finished or math.inf for trial in study.trials)
+    half = as_of(study, ends[6])
+    assert 0 < half.count("running") < len(half.trials)
     written(half, home)
     written(study, home)
     mirror = written(study, home)
