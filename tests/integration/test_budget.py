@@ -98,7 +98,7 @@ def lengths(record: StudyRecord) -> list[int]:
     return [len(one.epochs) for one in record.trials if one.started]
 
 
-def test_hours_let_running_trials_reach_their_next_rung() -> None:
+def test_running_trials_reach_their_next_rung_when_the_hours_are_used_up() -> None:
     """Both are after epoch 2 when 2.5 hours are over; the rung at 4 takes them until 4."""
     record, world, _ = ran({"hours": 2.5})
     assert world.now == 4 * HOUR
@@ -110,7 +110,7 @@ def test_hours_let_running_trials_reach_their_next_rung() -> None:
     assert "hpo resume limited budget.hours=…" in closing(record, "")
 
 
-def test_or_to_their_next_checkpoint() -> None:
+def test_running_trials_reach_their_next_checkpoint_when_asked_for() -> None:
     """Every third epoch is saved."""
     spec = {"train": {"epochs": 16, "checkpoint_every": 3, "progressive": {"stages": 1}}}
     record, _, _ = ran({"hours": 3.5, "when_reached": "checkpoint"}, **spec)
@@ -166,7 +166,7 @@ def test_a_target_counts_when_a_full_training_reaches_it() -> None:
     assert missed.ended == "budget.trials: reached the budget of 2 trials"
 
 
-def test_a_greater_budget_goes_on_where_the_study_ended() -> None:
+def test_a_larger_budget_continues_where_the_study_stopped() -> None:
     """The same trials, from their rung; without one the study stays as it is and says why."""
     first, _, storage = ran({"hours": 2.5})
     same = used_up(first, 4 * HOUR)
@@ -181,7 +181,7 @@ def test_a_greater_budget_goes_on_where_the_study_ended() -> None:
     assert [len(one.attempts) for one in second.trials] == [2, 2]
 
 
-def test_noise_by_hand() -> None:
+def test_the_variation_between_seeds_is_the_pooled_deviation() -> None:
     """Two configurations over three seeds: squares 2e-4 and 8e-4 over four degrees of freedom."""
     assert pooled_deviation([[0.90, 0.91, 0.92], [0.80, 0.82, 0.84]]) == pytest.approx(0.0158114)
     assert pooled_deviation([[0.9], [0.8]]) is None
@@ -225,7 +225,7 @@ def test_patience_ends_a_study_that_has_nothing_left_to_gain() -> None:
     assert found.count("complete") == record.count("complete")
 
 
-def test_a_budget_that_ends_a_study_is_no_error_unless_every_trial_failed() -> None:
+def test_a_used_up_budget_is_no_error_unless_every_trial_failed() -> None:
     """Pruned and failed ones, or none at all: what ended it is told. Without a reason, none at all is a fault."""
     pruned, failed = trial(0, 4, ending=Ending.PRUNED), trial(1, 0, ending=Ending.FAILED, reason="Diverged: nan")
     for trials in ((pruned, failed), (trial(2, 3, ending=Ending.INTERRUPTED), failed), ()):
@@ -255,7 +255,7 @@ def test_resuming_with_the_same_budget_says_why_not(home: Home) -> None:
     assert load_study(storage, "limited").ended == found.ended
 
 
-def test_a_worker_lost_after_the_end_is_not_replaced() -> None:
+def test_a_worker_lost_after_the_budget_is_used_up_is_not_replaced() -> None:
     """Its trial waits for a greater budget."""
     world = World(create(InMemoryStorage(), a_spec({"hours": 1})), slots=1)
     conductor = world.conductor

@@ -36,7 +36,9 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("index", range(5))
-def test_nothing_is_lost(index: int, folder: Path, ray: dict[str, str]) -> None:
+def test_a_study_whose_processes_are_killed_loses_and_doubles_nothing(
+    index: int, folder: Path, ray: dict[str, str]
+) -> None:
     """One run's drivers start a Ray each, which dies with them; the others' find one that goes on."""
     result = Run(folder, 1, index, ray if index != ALONE else {"RAY_TMPDIR": str(folder)}, SMALL).play()
     print(f"killed {dict(result.kills)}, trained {result.repeated} epochs again")

@@ -25,7 +25,7 @@ def child(parent: int, name: str) -> psutil.Process:
     return process
 
 
-def test_death_of_rays_head(home: Home, tmp_path: Path) -> None:
+def test_a_driver_whose_ray_died_ends_at_once_and_in_order(home: Home, tmp_path: Path) -> None:
     """Whether its server or its scheduler dies, the driver leaves in order with a code of its own, at once."""
     spec = synthetic_spec(
         "headless", extra={"seconds": 0.4, "light": True}, budget={"trials": 3}, asha={"enabled": False}, concurrency=2
@@ -47,7 +47,7 @@ def test_death_of_rays_head(home: Home, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_loss_of_a_node(home: Home, tmp_path: Path) -> None:
+def test_a_trial_of_a_lost_node_continues_on_another_node(home: Home, tmp_path: Path) -> None:
     """One of two nodes dies under its trial: the trial goes on from its last checkpoint on the other."""
     spec = synthetic_spec(
         "nodes", extra={"seconds": 1.0, "light": True}, budget={"trials": 3}, asha={"enabled": False}, retries=1

@@ -37,7 +37,7 @@ def last_line(driver: Driver) -> str:
     return driver.text.strip().splitlines()[-1]
 
 
-def test_signals_end_a_study_in_order_or_at_once(home: Home, tmp_path: Path) -> None:
+def test_one_signal_ends_a_study_in_order_and_a_second_one_at_once(home: Home, tmp_path: Path) -> None:
     """Ctrl-C (to the whole group, as terminals send it), SIGTERM, and Ctrl-C twice during an epoch without end."""
     extra = {"seconds": 0.4, "light": True}
     spec = write(tmp_path, "halted", extra=extra, budget={"trials": 3}, asha={"enabled": False}, concurrency=2)

@@ -36,7 +36,7 @@ def handles(pid: int, number: int) -> bool:
     return found is not None and bool(int(found[1], 16) >> (number - 1) & 1)
 
 
-def test_a_signal_while_the_command_is_imported(home: Home, spec: Path) -> None:
+def test_a_signal_during_the_imports_ends_the_command_without_a_traceback(home: Home, spec: Path) -> None:
     """From the moment when the command has control, several times during the imports."""
     for number, delay in ((signal.SIGINT, 0.0), (signal.SIGTERM, 0.6), (signal.SIGINT, 1.4), (signal.SIGTERM, 2.4)):
         process = subprocess.Popen(
@@ -59,7 +59,7 @@ def test_a_signal_while_the_command_is_imported(home: Home, spec: Path) -> None:
 
 
 @pytest.mark.ray
-def test_a_signal_while_ray_is_started(home: Home, spec: Path) -> None:
+def test_a_signal_during_the_start_of_ray_leaves_no_process(home: Home, spec: Path) -> None:
     """Nothing is left running, and the last line says how to go on."""
     drivers = []
     for number, delay in ((signal.SIGINT, 0.5), (signal.SIGTERM, 1.5), (signal.SIGTERM, 3.0), (signal.SIGINT, 4.0)):
@@ -77,7 +77,7 @@ def test_a_signal_while_ray_is_started(home: Home, spec: Path) -> None:
         assert driver.orphans() == []
 
 
-def test_a_ray_that_is_not_there_or_cannot_be_started(home: Home, spec: Path) -> None:
+def test_a_ray_that_is_not_there_or_cannot_start_is_one_error_within_seconds(home: Home, spec: Path) -> None:
     """A cluster of which nobody answers is told within seconds, not after Ray's many minutes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -114,7 +114,7 @@ def test_a_data_set_that_is_missing_or_damaged_is_one_error_before_any_trial(hom
     assert list(home.path.iterdir()) == []
 
 
-def test_a_ledger_that_is_gone_is_told_by_every_command(home: Home) -> None:
+def test_every_command_says_that_the_ledger_is_gone(home: Home) -> None:
     """No command shows a traceback, and none begins a new ledger in its place."""
     home.study("late").mkdir(parents=True)
     for command in (("resume", "late"), ("status", "late"), ("export", "late"), ("report", "late"), ("doctor", "late")):

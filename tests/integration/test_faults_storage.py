@@ -41,7 +41,9 @@ def assert_whole(study: StudyRecord, trials: int) -> None:
         assert [epoch.metrics.epoch for epoch in trial.epochs] == list(range(1, len(trial.epochs) + 1))
 
 
-def test_locked_database_and_a_second_driver(home: Home, tmp_path: Path, ray: dict[str, str]) -> None:
+def test_a_locked_database_is_waited_for_and_a_second_driver_is_refused(
+    home: Home, tmp_path: Path, ray: dict[str, str]
+) -> None:
     """Another process holds SQLite's lock for 20 s; meanwhile a second driver is refused; then the first is killed
     and its lock is taken over at once."""
     spec = tmp_path / "spec.yaml"
@@ -93,7 +95,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_full_disk(home: Home, tmp_path: Path, ray: dict[str, str], small_disk: Path) -> None:
+def test_a_study_on_a_full_disk_stops_and_can_be_resumed(
+    home: Home, tmp_path: Path, ray: dict[str, str], small_disk: Path
+) -> None:
     """First no checkpoint can be written, then no record; each time the study stops resumable, nothing is corrupt."""
     ledger = f"sqlite:///{small_disk / 'ledger.db'}"
     spec = synthetic_spec(
@@ -128,7 +132,7 @@ def test_full_disk(home: Home, tmp_path: Path, ray: dict[str, str], small_disk: 
     assert sqlite3.connect(small_disk / "ledger.db").execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_a_disk_that_is_full_from_the_start(tmp_path: Path, small_disk: Path) -> None:
+def test_a_disk_that_is_full_from_the_start_leaves_nothing_behind(tmp_path: Path, small_disk: Path) -> None:
     """One clear error, exit 4, and nothing recorded."""
     (tmp_path / "spec.yaml").write_text(synthetic_spec("late", extra={"light": True}).to_yaml())
     (small_disk / "home").mkdir()
@@ -211,7 +215,9 @@ def postgres() -> Iterator[Postgres]:
     shutil.rmtree(folder)
 
 
-def test_postgresql_is_restarted(home: Home, tmp_path: Path, ray: dict[str, str], postgres: Postgres) -> None:
+def test_a_study_survives_restarts_of_postgresql(
+    home: Home, tmp_path: Path, ray: dict[str, str], postgres: Postgres
+) -> None:
     """Twice in one study, once for seconds, and in its confirmation: no trial is lost, and the driver does not even
     stop. Its password is nowhere but in the ledger and the owner's note of where that is."""
     spec = synthetic_spec(

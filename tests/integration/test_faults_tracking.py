@@ -32,7 +32,9 @@ from trainers.api import EpochMetrics
 
 
 @pytest.mark.ray
-def test_server_down_at_the_start_and_in_the_middle(home: Home, tmp_path: Path, server: tuple[str, int]) -> None:
+def test_a_tracking_server_that_is_down_refuses_a_start_but_never_stops_training(
+    home: Home, tmp_path: Path, server: tuple[str, int]
+) -> None:
     """Without a server nothing starts, and it is said why. One that hangs in the middle does not delay training, and
     the command ends in time; `hpo doctor` then shows and writes what is missing."""
     path = tmp_path / "spec.yaml"
@@ -204,7 +206,7 @@ def test_an_experiments_name_does_not_lead_out_of_the_home_folder(home: Home, na
 
 
 @pytest.mark.parametrize("answers", [False, True])
-def test_a_server_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+def test_a_tracking_server_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
     """One that takes the connection and then is silent, or says something that is no HTTP."""
     monkeypatch.setattr("hpo.tracking.preflight.CONNECT_TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -138,7 +138,7 @@ def test_a_lost_device_costs_its_process_and_no_other_trial(home: Home) -> None:
     assert len(study.trials[1].attempts) == 1
 
 
-def test_a_worker_that_the_kernel_kills_for_memory_is_tried_again_and_then_fails(home: Home, cgroup: Path) -> None:
+def test_a_trial_that_the_kernel_kills_for_memory_fails_after_its_retries(home: Home, cgroup: Path) -> None:
     """The kernel's own doing, in a control group; the reason says so."""
     spec = faulty("hog", {"extra.hog_at": 3}, extra={"seconds": 0.0, "light": True, "cgroup": str(cgroup)}, retries=1)
     study = run(spec, home, view=RecordingView())
@@ -148,7 +148,7 @@ def test_a_worker_that_the_kernel_kills_for_memory_is_tried_again_and_then_fails
     assert [attempt.lost for attempt in study.trials[0].attempts] == [said, said]
 
 
-def test_a_killed_worker_is_tried_again_so_often_and_then_fails(home: Home) -> None:
+def test_a_trial_whose_worker_is_killed_fails_after_its_retries(home: Home) -> None:
     """SIGKILL, each time in the same epoch; every attempt goes on from the last checkpoint."""
     spec = faulty("killed", {"extra.kill_at": 4}, retries=2)
     study = run(spec, home, view=RecordingView())
@@ -184,7 +184,9 @@ def test_checkpoints_elsewhere_are_counted_where_they_are(home: Home, tmp_path: 
     assert study_json(study, home)["checkpoint_bytes"] == taken > 0
 
 
-def test_a_ledger_on_a_network_file_system_is_warned_of(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_and_doctor_warn_about_a_ledger_on_a_network_file_system(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By `run` as it begins, and by `doctor`."""
     monkeypatch.setattr("hpo.driver.session.network_file_system", lambda url: "nfs4")
     monkeypatch.setattr("hpo.ledger.storage.network_file_system", lambda url: "nfs4")
@@ -198,7 +200,7 @@ def test_a_ledger_on_a_network_file_system_is_warned_of(home: Home, monkeypatch:
     assert "network file system (nfs4)" in found.text
 
 
-def test_all_trials_fail_and_the_reason_is_given(home: Home) -> None:
+def test_a_study_whose_trials_all_fail_gives_the_reason(home: Home) -> None:
     """A worker that cannot even import its trainer."""
     spec = synthetic_spec("lost", trainer="tests.synthetic:no_such_function", budget={"trials": 1})
     with pytest.raises(NoTrialSucceeded, match="no_such_function"):

@@ -92,7 +92,7 @@ def told(storage: InMemoryStorage, study: StudyRecord) -> dict[int, object]:
     return {trial.number: (dict(trial.values), trial.seed, trial.enqueued, trial.control) for trial in study.trials}
 
 
-def test_death_before_any_write_of_a_study(tmp_path: Path) -> None:
+def test_a_driver_that_dies_before_any_write_is_continued_to_the_same_study(tmp_path: Path) -> None:
     """Every write is the last one once, over the whole life of a study; the resumed one ends with the same trials,
     configurations and seeds, consistent decisions of ASHA, and nothing running."""
     spec = a_spec()
@@ -122,7 +122,7 @@ def test_death_before_any_write_of_a_study(tmp_path: Path) -> None:
     assert writes > 40
 
 
-def test_death_while_resuming(tmp_path: Path) -> None:
+def test_a_driver_that_dies_while_it_resumes_is_continued_too(tmp_path: Path) -> None:
     """The second driver dies too, at any of its first writes."""
     spec = a_spec()
     for writes in range(14):
@@ -176,7 +176,7 @@ def test_a_budget_can_grow_and_waiting_trials_are_kept(tmp_path: Path) -> None:
     assert study.spec.budget.trials == 3
 
 
-def test_what_breaks_in_a_sampler_is_not_blamed_on_a_trial(tmp_path: Path) -> None:
+def test_an_error_in_a_sampler_stops_the_study_but_fails_no_trial(tmp_path: Path) -> None:
     """The study stops, its trials wait, and the mistake itself comes out."""
     spec = a_spec()
     storage = Mortal()
@@ -248,7 +248,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_damaged_checkpoints(tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_skipped_and_hostile_ones_are_never_executed(tmp_path: Path) -> None:
     """Four trials are interrupted after epoch 3; of one the newest checkpoint is cut, of one a bit is flipped, of one
     both are bad, and of one both are replaced by pickles that run a command."""
     (tmp_path / "journal").mkdir()

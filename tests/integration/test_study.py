@@ -60,7 +60,7 @@ def reason(trial: TrialRecord) -> str:
     return trial.outcome.reason
 
 
-def test_every_way_a_trial_can_end(home: Home) -> None:
+def test_optuna_and_mlflow_are_told_every_way_a_trial_can_end(home: Home) -> None:
     """Finished, pruned, NaN, crash and a worker that dies for good: Optuna and MLflow are told the truth."""
     spec = synthetic_spec(
         "endings",
@@ -100,7 +100,7 @@ def test_every_way_a_trial_can_end(home: Home) -> None:
     assert_mlflow_agrees(load_study(open_storage(home.ledger_url), "endings"), home)
 
 
-def test_a_lost_worker_goes_on_from_its_checkpoint(home: Home) -> None:
+def test_a_trial_that_lost_its_worker_continues_from_its_checkpoint(home: Home) -> None:
     """One death costs one attempt and no epoch is reported twice."""
     spec = synthetic_spec(
         "lost",
@@ -127,7 +127,7 @@ def test_one_worker_serves_all_trials_and_the_seed_decides(home: Home) -> None:
     assert_mlflow_agrees(first, home)
 
 
-def test_interrupted_study_is_resumed_to_the_same_end(home: Home) -> None:
+def test_an_interrupted_study_is_resumed_to_the_same_end(home: Home) -> None:
     """A stop in the middle leaves nothing RUNNING; resuming finishes the same trials."""
     budget = {"trials": 6, "hours": 0.2 / 3600, "when_reached": "checkpoint"}
     spec = synthetic_spec("stopped", extra={"seconds": 0.2}, budget=budget, concurrency=2)
@@ -151,7 +151,7 @@ def test_interrupted_study_is_resumed_to_the_same_end(home: Home) -> None:
     assert_mlflow_agrees(study, home)
 
 
-def test_all_trials_fail(home: Home) -> None:
+def test_a_study_whose_trials_all_fail_is_an_error(home: Home) -> None:
     """The study ends with an error of its own that says why the first trial failed."""
     spec = synthetic_spec("doomed", extra={"crash_at": 1}, budget={"trials": 2})
     with pytest.raises(NoTrialSucceeded, match="a crash on demand"):
@@ -165,7 +165,7 @@ def test_a_second_study_of_the_same_name_is_refused(home: Home) -> None:
         launch.run(synthetic_spec("twin", budget={"trials": 1}), home, view=RecordingView())
 
 
-def test_more_than_any_node_has_is_refused_at_once(home: Home) -> None:
+def test_a_trial_that_needs_more_than_any_node_has_is_refused_at_once(home: Home) -> None:
     """No trial waits for ever for resources that do not exist."""
     with pytest.raises(UsageError, match="no node has that many"):
         launch.run(synthetic_spec("greedy", resources={"cpus": 64}), home, view=RecordingView())

@@ -79,7 +79,7 @@ def earlier(home: Home) -> StudyRecord:
     return run(spec("earlier"), home)
 
 
-def test_the_best_that_fit_come_after_the_users_own(home: Home, earlier: StudyRecord) -> None:
+def test_the_best_transferred_configurations_come_after_the_users_own(home: Home, earlier: StudyRecord) -> None:
     """Weight decay is fixed here; the learning rate may be smaller only, so some of the source lies outside."""
     narrow = spec(
         "later",
@@ -161,7 +161,7 @@ def test_a_choice_that_is_fixed_otherwise_here_leaves_trials_out(home: Home) -> 
     assert "train.optimizer was sgd there and is fixed at adamw here" in transfer.sources[0].left_out
 
 
-def test_conditions_are_those_of_the_new_space(home: Home, earlier: StudyRecord) -> None:
+def test_transferred_configurations_follow_the_conditions_of_the_new_space(home: Home, earlier: StudyRecord) -> None:
     when = {"train.lr": {"le": 0.01}}
     conditional = {"train.lr": LR, "train.weight_decay": {**DECAY, "when": when}}
     (source,), history = _taken(gather(spec("later", warm_start=["earlier"], space=conditional, enqueue=[]), home))
@@ -204,7 +204,7 @@ def _taken(transfer: Transfer) -> tuple[tuple[Source, ...], tuple[Past, ...]]:
         ("earlier", {"extra.depth": {"type": "int", "low": 1, "high": 2}}, "it has no setting extra.depth"),
     ],
 )
-def test_what_cannot_be_used_ends_before_anything_is_spent(
+def test_an_unusable_warm_start_is_refused_before_anything_is_spent(
     home: Home, earlier: StudyRecord, tmp_path: Path, source: str, space: dict[str, Any], message: str
 ) -> None:
     (tmp_path / "broken.yaml").write_text("- 1\n")
@@ -217,7 +217,7 @@ def test_what_cannot_be_used_ends_before_anything_is_spent(
     assert study_names(open_storage(home.ledger_url)) == ["earlier"]
 
 
-def test_status_and_report_say_whether_it_helped(home: Home, earlier: StudyRecord) -> None:
+def test_status_and_report_say_whether_the_warm_start_helped(home: Home, earlier: StudyRecord) -> None:
     later = spec("later", warm_start=["earlier"], budget={"trials": 30}, search={"startup_trials": 20})
     study = run(later, home)
     found = effect(study)
@@ -240,7 +240,7 @@ def test_status_and_report_say_whether_it_helped(home: Home, earlier: StudyRecor
     assert effect(earlier) is None
 
 
-def test_the_effect_of_a_bad_source_and_of_too_few_trials(home: Home) -> None:
+def test_a_bad_source_is_said_to_mislead_and_too_few_trials_decide_nothing(home: Home) -> None:
     run(spec("bad", space={"train.lr": {**LR, "high": 1.5e-4}, "train.weight_decay": DECAY}, enqueue=[]), home)
     space = {"train.lr": {**LR, "high": 0.4}, "train.weight_decay": DECAY}
     later = spec("later", warm_start=["bad"], space=space, budget={"trials": 30}, search={"startup_trials": 30})
@@ -289,7 +289,7 @@ def test_the_gp_begins_where_an_earlier_study_was_good() -> None:
     assert np.median(near) < np.median(blind)
 
 
-def test_its_own_trials_outweigh_a_misleading_study() -> None:
+def test_a_studys_own_trials_outweigh_a_misleading_source() -> None:
     """The source says 0.9; ten complete trials of its own say 0.2."""
     own = np.linspace(0.05, 0.95, 10).tolist()
     assert np.median(np.abs(proposals(past_of(0.9), own, 0.2) - 0.2)) < 0.12

@@ -37,14 +37,14 @@ def receive(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", BOTH)
-def test_before_the_guard_it_unwinds_the_command(number: int) -> None:
+def test_a_signal_before_the_guard_unwinds_the_command(number: int) -> None:
     with pytest.raises(SystemExit) as ended:
         receive(number)
     assert ended.value.code == 128 + number
 
 
 @pytest.mark.parametrize("number", BOTH)
-def test_one_that_an_import_swallowed_is_made_up_for(number: int) -> None:
+def test_a_signal_that_an_import_swallowed_is_raised_again(number: int) -> None:
     with contextlib.suppress(BaseException):
         receive(number)
     with pytest.raises(Interrupted) as ended, SignalGuard("what to type"):
@@ -53,13 +53,13 @@ def test_one_that_an_import_swallowed_is_made_up_for(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", BOTH)
-def test_while_it_starts_it_is_raised_on_the_spot(number: int) -> None:
+def test_a_signal_during_the_start_is_raised_where_it_arrives(number: int) -> None:
     with pytest.raises(Interrupted) as ended, SignalGuard("what to type"):
         receive(number)
     assert (ended.value.status, ended.value.advice) == (128 + number, "what to type")
 
 
-def test_threads_complain_unless_a_signal_has_taken_away_what_they_serve(capsys: pytest.CaptureFixture[str]) -> None:
+def test_threads_report_errors_except_while_a_signal_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         thread = threading.Thread(target=lambda: 1 / 0)
         thread.start()
@@ -81,7 +81,7 @@ def into_an_error() -> None:
         raise ImportError("half imported") from None
 
 
-def test_what_a_library_makes_of_it_is_made_good() -> None:
+def test_a_signal_that_a_library_swallowed_or_changed_is_raised_again() -> None:
     """One turns it into an error of its own; one swallows it."""
     with pytest.raises(Interrupted) as ended, SignalGuard("what to type"):
         into_an_error()
@@ -108,14 +108,14 @@ def lose(guard: SignalGuard) -> None:
     raise ImportError("cut short")
 
 
-def test_one_that_gets_lost_in_a_callback_is_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_that_gets_lost_in_a_callback_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     guard = SignalGuard("what to type")
     with pytest.raises(Interrupted), guard:
         lose(guard)
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_while_it_trains_it_stops_the_study(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_during_training_stops_the_study(capfd: pytest.CaptureFixture[str]) -> None:
     stopped: list[str] = []
     with SignalGuard("what to type") as guard:
         guard.watch(stopped.append)
@@ -125,7 +125,7 @@ def test_while_it_trains_it_stops_the_study(capfd: pytest.CaptureFixture[str]) -
     assert "SIGTERM: stopping; a second signal exits at once" in capfd.readouterr().err
 
 
-def test_other_errors_pass_with_the_way_on() -> None:
+def test_other_errors_pass_the_guard_with_the_command_to_type_next() -> None:
     guard = SignalGuard("what to type")
     guard.farewell = "something else"
     with pytest.raises(InfrastructureError) as failed, guard:

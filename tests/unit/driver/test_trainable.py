@@ -61,7 +61,7 @@ def test_a_device_that_never_worked_is_no_trials_fault(tmp_path: Path, monkeypat
     assert report["broken"] == f"cpu cannot be used on {report['host']}: {SAID}"
 
 
-def test_the_device_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_of_a_device_is_asked_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices.device_error("cpu") is None
     if torch.cuda.is_available():
         assert devices.device_error("cuda") is None

@@ -1,0 +1,35 @@
+"""Which reports of a trainer are acceptable."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo.driver.conductor import fault
+from hpo.ledger.records import EpochRecord, TrialRecord
+from tests.conftest import synthetic_spec
+from trainers.api import EpochMetrics
+
+AFTER_ONE = TrialRecord(0, epochs=(EpochRecord(EpochMetrics(epoch=1, val_accuracy=0.5), 0.0),))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "reason"),
+    [
+        (EpochMetrics(epoch=2, val_accuracy=0.5, params=7), None),
+        (EpochMetrics(epoch=3, val_accuracy=0.5, params=7), "the trainer reported epoch 3 after epoch 1"),
+        (EpochMetrics(epoch=2, val_accuracy=float("nan"), params=7), "the objective is nan after epoch 2"),
+        (EpochMetrics(epoch=2, val_accuracy=float("inf"), params=7), "the objective is inf after epoch 2"),
+        (EpochMetrics(epoch=2, val_accuracy=0.5), "did not report params, which objectives asks for, after epoch 2"),
+    ],
+)
+def test_a_report_is_faulty_for_one_of_four_reasons(metrics: EpochMetrics, reason: str | None) -> None:
+    spec = synthetic_spec("checked", objectives=["val_accuracy", "params"])
+    problem = fault(spec, AFTER_ONE, metrics)
+    assert problem is None if reason is None else problem is not None and reason in problem
+
+
+def test_a_report_without_compute_is_faulty_only_where_rungs_count_it() -> None:
+    metrics = EpochMetrics(epoch=2, val_accuracy=0.5)
+    assert fault(synthetic_spec("checked"), AFTER_ONE, metrics) is None
+    problem = fault(synthetic_spec("checked"), AFTER_ONE, metrics, needs_compute=True)
+    assert problem == "asha.resource is compute, which the trainer does not report"
