@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -53,10 +54,11 @@ def main() -> None:
     from trainers.api import TrainerError
 
     handle_early()
+    _show_every_character()
     try:
-        app()
+        _run()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(141)
     except Interrupted as error:
         code = _say(error)
@@ -67,6 +69,33 @@ def main() -> None:
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.filename is not None:  # a file that a command uses; only what is printed has no name
+            raise
+        _drop_output()
+        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _run() -> None:
+    """Run the command, and write out what it printed while its errors can still be told."""
+    try:
+        app()
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+
+
+def _show_every_character() -> None:
+    """Print `?` for a character that the terminal's encoding lacks, for example a dash in Latin-1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _drop_output() -> None:
+    """Nothing more is printed to a pipe or a device that takes no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(error: HpoError) -> int:

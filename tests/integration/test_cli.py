@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -92,3 +94,38 @@ def test_from_run_to_retrain(tmp_path: Path) -> None:
         assert load_file(folder / "model.safetensors")
         assert json.loads((folder / "config.json").read_text())["architecture"] == "tf_efficientnetv2_b0"
         assert json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder with finished studies."""
+    home = tmp_path_factory.mktemp("recorded")
+    with tarfile.open(REPOSITORY / "tests" / "fixtures" / "earlier_home.tar.xz") as archive:
+        archive.extractall(home, filter="data")
+    return home / "earlier_home"
+
+
+PRINTING = (["ls"], ["status", "finished"], ["status", "finished", "--json"], ["audit", "finished"], ["schema"], ["-h"])
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_an_encoding_without_dashes_ends_no_command(recorded: Path, arguments: list[str], encoding: str) -> None:
+    run = printed(recorded, arguments, subprocess.PIPE, PYTHONIOENCODING=encoding)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert run.stdout.decode(encoding).strip()
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_a_full_device_is_named_in_one_line(recorded: Path, arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        run = printed(recorded, arguments, full)
+    assert run.returncode == 1
+    assert run.stderr.decode() == "error: the output cannot be written: No space left on device\n"
+
+
+def printed(home: Path, arguments: list[str], output: Any, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command that only reads, with its output sent somewhere."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "HPO_HOME": str(home), "COLUMNS": "120"} | variables
+    command = [sys.executable, "-m", "hpo", *arguments]
+    return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, env=environment, timeout=120)
