@@ -240,7 +240,7 @@ def test_a_used_up_budget_is_no_error_unless_every_trial_failed() -> None:
 
 def test_gpu_hours_without_a_gpu_are_refused() -> None:
     text = a_spec({}).to_yaml()
-    with pytest.raises(SpecificationError, match="must be null where trials get no GPU"):
+    with pytest.raises(SpecificationError, match="must be null if trials use no GPU"):
         parse_spec(text, "spec", ["budget.gpu_hours=2", "resources.gpus=0"])
 
 
