@@ -1,5 +1,6 @@
-"""What one trial does: data, augmentation, schedule, model, the training loop, retraining.
+"""What one trial does: data, augmentation, network, training loop, checkpoints, retraining, export formats.
 
-Nothing here imports Ray, Optuna, MLflow or `hpo`, so a trainer can be read, tested, benchmarked and
-reused alone. Importing this package stays cheap: torch and timm load with the modules that need them.
+Owns everything that imports torch, torchvision or timm. Importing the package itself loads none of them.
+
+Never: imports `hpo`, Ray, Optuna, MLflow or pydantic. A trainer also runs on a GPU machine that has none of them.
 """

@@ -1,8 +1,8 @@
-"""The boundary between an orchestrator and a trainer: configuration in, `EpochMetrics` out.
+"""The interface between an orchestrator and a trainer: a configuration goes in, `EpochMetrics` come out.
 
-A *trainer* is a callable `train(config, context) -> Iterator[EpochMetrics]`: it yields once per finished
-epoch, in order, and saves and resumes through `context.checkpoints`. All that the two sides exchange is named
-here; the configuration stands in `trainers.config`.
+A *trainer* is a callable `train(config, context) -> Iterator[EpochMetrics]`. It yields once after each epoch, in order,
+and it saves and resumes through `context.checkpoints`. This module names everything that both sides exchange; the
+settings are in `trainers.config`.
 """
 
 from __future__ import annotations
@@ -56,27 +56,27 @@ __all__ = [
 
 
 class TrainerError(Exception):
-    """Base of every error a trainer raises on purpose; its text is fit to show a person."""
+    """Base of the errors that a trainer raises on purpose. The text is written for users."""
 
 
 class DataError(TrainerError):
-    """The data set is missing, truncated or not the published one. Names the path and the remedy."""
+    """A data file is missing, truncated or not the published one. The text names the path and the remedy."""
 
 
 class WeightsError(TrainerError):
-    """The model is unknown, or its pretrained weights cannot be had or do not fit."""
+    """The model is unknown, or its pretrained weights are not available or do not fit."""
 
 
 class Diverged(TrainerError):
-    """The loss became NaN or infinite."""
+    """The training or validation loss became NaN or infinite."""
 
 
 class OutOfMemory(TrainerError):
-    """The device ran out of memory. Names the stage, image size and batch size."""
+    """The device or the host ran out of memory. The text names the stage, image size and batch size."""
 
 
 class CheckpointError(TrainerError):
-    """A checkpoint is damaged, or is not one of ours."""
+    """A checkpoint belongs to another configuration or seed."""
 
 
 # ------------------------------------------------------------------------------------------- the result
@@ -84,86 +84,97 @@ class CheckpointError(TrainerError):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """What a trainer yields after each epoch. Only `epoch` and `val_accuracy` are required."""
+    """The metrics of one epoch. A trainer must give `epoch` and `val_accuracy`; everything else is optional."""
 
     epoch: int
-    """Epochs finished, from 1."""
+    """Number of finished epochs, from 1."""
     val_accuracy: float
-    """Share of correct validation images, 0 to 1; the objective."""
+    """Share of correct validation images, 0 to 1. The search maximises it."""
     val_loss: float | None = None
+    """Mean cross-entropy of the validation images, nats."""
     train_loss: float | None = None
+    """Mean loss of the epoch's steps, nats."""
     val_accuracy_raw: float | None = None
+    """Validation accuracy of the raw weights, 0 to 1."""
     val_accuracy_ema: float | None = None
+    """Validation accuracy of the averaged weights, 0 to 1."""
     stage: int | None = None
-    """Progressive stage, from 0."""
+    """Stage of progressive learning, from 0."""
     image_size: int | None = None
     """Training image size, pixels."""
     batch_size: int | None = None
+    """Images per optimiser step."""
     randaugment: float | None = None
-    """Canonical magnitude."""
+    """RandAugment magnitude, canonical scale."""
     dropout: float | None = None
+    """Dropout rate, 0 to below 1."""
     mixup: float | None = None
+    """Mixup alpha; 0: no mixup."""
     learning_rate: float | None = None
-    """At the end of the epoch."""
+    """Learning rate at the end of the epoch."""
     images_per_second: float | None = None
-    """Training images over training seconds, evaluation not counted."""
+    """Training images divided by training seconds, without evaluation."""
     train_seconds: float | None = None
+    """Wall-clock seconds of the training steps."""
     eval_seconds: float | None = None
+    """Wall-clock seconds of the evaluation."""
     seconds: float | None = None
-    """Wall-clock of this epoch, evaluation and checkpoint included."""
+    """Wall-clock seconds of the epoch, with evaluation and checkpoint."""
     params: int | None = None
-    """Parameters of the model, frozen ones included."""
+    """Number of parameters of the model, with the frozen ones."""
     macs: int | None = None
-    """Multiply-accumulate operations of one image's forward pass at the evaluation's size."""
+    """Multiply-accumulate operations of the forward pass for one image of the evaluation size."""
     compute: float | None = None
-    """Cumulative images x px^2, in units of one epoch at the largest size (`TrainConfig.compute_size`)."""
+    """Images x px^2 since the first epoch, in units of one epoch at the largest size (`TrainConfig.compute_size`)."""
     checkpoint: str | None = None
-    """SHA-256 of the checkpoint saved after this epoch, or None."""
+    """SHA-256 of the checkpoint that was saved after this epoch, or None."""
 
 
 # -------------------------------------------------------------------------------------- what it is given
 
 
 class CheckpointStore(Protocol):
-    """Where one trial keeps its checkpoints. An epoch's checkpoint is complete or does not exist."""
+    """The checkpoints of one trial. The checkpoint of an epoch is complete or does not exist."""
 
     def save(self, epoch: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> str:
-        """Store tensors (safetensors) and state (loadable with `weights_only=True`); return their SHA-256.
+        """Store the checkpoint of `epoch` (from 1), then remove all older ones except the last; return its SHA-256.
 
-        Older checkpoints but the last good one are removed afterwards.
+        `tensors` are stored as safetensors; `state` must be loadable with `weights_only=True`.
         """
         ...
 
     def load(self) -> tuple[int, dict[str, torch.Tensor], dict[str, Any]] | None:
-        """The newest intact checkpoint as (epoch, tensors on the CPU, state), or None; damaged ones are
-        skipped with a warning and nothing in them is executed."""
+        """Return the newest intact checkpoint as (epoch, tensors on the CPU, state), or None if there is none.
+
+        Damaged checkpoints are skipped with a warning. Loading never executes code.
+        """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a trial gets from whoever runs it."""
+    """What the orchestrator gives to a trial."""
 
     seed: int
-    """Derived from (study seed, trial number); no global random state is used."""
+    """Seed of the trial, derived from the study's seed and the trial's number. Global random state is not used."""
     checkpoints: CheckpointStore
     device: str = "cpu"
     """`cpu`, `cuda` or `cuda:N`."""
     device_share: float = 1.0
-    """Share of the device's memory that is this trial's, above 0 to 1; `batch_size: auto` fills it."""
+    """Share of the device's memory for this trial, above 0 to 1; `batch_size: auto` fills it."""
     threads: int | None = None
-    """Intra-op threads on the CPU; None leaves torch's setting."""
+    """Number of torch's CPU threads; None keeps torch's setting."""
     cache_dir: str = ".cache"
-    """Folder for decoded data sets and compiled graphs, shared by the trials of one machine."""
+    """Folder for decoded data sets and compiled graphs, shared by all trials of a machine."""
 
 
 class Trainer(Protocol):
-    """What an orchestrator calls. `trainers.finetune.train` is the one shipped."""
+    """The callable that an orchestrator calls. The shipped trainer is `trainers.finetune.train`."""
 
     def __call__(self, config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
-        """Train from the newest checkpoint on, or from the start; yield once per epoch.
+        """Train from the newest checkpoint, or from the start; yield once per epoch.
 
-        After a resume the first item repeats the checkpointed epoch's metrics, so that a report lost with
-        the process is made good; its receiver ignores what it has.
+        After a resume, the first item repeats the metrics of the checkpoint's epoch, in case the report was lost with
+        the process. The receiver ignores metrics that it already has.
         """
         ...

@@ -1,6 +1,6 @@
-"""What a field admits, read from its annotation: `Annotated[float, Range(gt=0)]`, `Literal`, and plain types.
+"""Bounds of settings, read from annotations: `Annotated[float, Range(gt=0)]`, `Literal` and plain types.
 
-An orchestrator that validates files reads the same annotations; `check` enforces them for everybody else.
+pydantic enforces the same annotations when `hpo` reads a file; `check` enforces them without pydantic.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a number, written into a field's annotation: `Annotated[float, Range(gt=0)]`."""
+    """The bounds of a number in an annotation, e.g. `Annotated[float, Range(gt=0)]`."""
 
     ge: float | None = None
     gt: float | None = None
@@ -22,13 +22,13 @@ class Range:
     lt: float | None = None
 
     def rule(self) -> str:
-        """The bounds in words, e.g. `>= 0 and < 1`."""
+        """Return the bounds as text, e.g. `>= 0 and < 1`."""
         signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
         bounds = ((signs[name], getattr(self, name)) for name in signs)
         return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
     def admits(self, value: float) -> bool:
-        """Whether `value` is inside; NaN never is."""
+        """Return whether `value` is within the bounds; NaN never is."""
         return (
             (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
@@ -38,7 +38,7 @@ class Range:
         )
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """Lets pydantic enforce the same bounds without this module importing pydantic."""
+        """Return the bounds in the form that pydantic enforces. pydantic calls this; nothing imports it here."""
         schema = dict(handler(source))
         bounds = dataclasses.asdict(self)
         schema.update({name: bound for name, bound in bounds.items() if bound is not None})
@@ -46,12 +46,12 @@ class Range:
 
 
 FORBID_EXTRA = {"extra": "forbid", "use_attribute_docstrings": True}
-"""Read by pydantic where a dataclass names it `__pydantic_config__`: unknown keys are errors, and the text
-under a field is its description in the JSON Schema."""
+"""The value of `__pydantic_config__`: for pydantic, unknown keys are errors, and the text under a field is its
+description in the JSON Schema."""
 
 
 def check(config: Any, path: str = "") -> list[tuple[str, str]]:
-    """All broken rules of single fields, those of nested dataclasses included, as (dotted path, rule)."""
+    """Return the broken rules of all fields, nested dataclasses included, as (dotted path, problem)."""
     hints = typing.get_type_hints(type(config), include_extras=True)
     problems: list[tuple[str, str]] = []
     for item in dataclasses.fields(config):
@@ -70,14 +70,14 @@ def _admits(hint: Any, value: Any) -> bool:
             rule.admits(value) for rule in arguments[1:] if isinstance(rule, Range)
         )
     if origin in (Union, types.UnionType):
-        return any(_admits(one, value) for one in arguments)
+        return any(_admits(option, value) for option in arguments)
     if origin is Literal:
-        return any(value == one and type(value) is type(one) for one in arguments)
+        return any(value == choice and type(value) is type(choice) for choice in arguments)
     if origin is tuple:
-        return isinstance(value, tuple) and all(_admits(arguments[0], one) for one in value)
+        return isinstance(value, tuple) and all(_admits(arguments[0], item) for item in value)
     if origin is dict:
         return isinstance(value, dict) and all(
-            isinstance(key, str) and _admits(arguments[1], one) for key, one in value.items()
+            isinstance(key, str) and _admits(arguments[1], item) for key, item in value.items()
         )
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
@@ -92,7 +92,7 @@ def _describe(hint: Any) -> str:
         rules = " and ".join(rule.rule() for rule in arguments[1:] if isinstance(rule, Range))
         return f"{_describe(arguments[0])} {rules}"
     if origin in (Union, types.UnionType):
-        return " or ".join(_describe(one) for one in arguments)
+        return " or ".join(_describe(option) for option in arguments)
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin is tuple:

@@ -1,4 +1,4 @@
-"""The shipped trainer: fine-tune a timm classifier with progressive learning, one item per epoch."""
+"""The shipped trainer: fine-tune a timm classifier with progressive learning."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from trainers.schedule import compute
 
 
 def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
-    """Train from the newest checkpoint on, or from the start; see `trainers.api.Trainer`.
+    """Train from the newest checkpoint, or from the start; yield the metrics of each epoch (`trainers.api.Trainer`).
 
-    torch's process-wide settings (threads, precision) hold only while an epoch runs, never while the
-    receiver has the item.
+    torch's process-wide settings (threads, precision) are changed only while an epoch runs, and restored before each
+    `yield`.
 
     Raises:
         DataError, WeightsError: before the first epoch.
-        Diverged, OutOfMemory: from the epoch where it happens.
-        CheckpointError: the store's checkpoint is of another configuration or seed.
+        Diverged, OutOfMemory: in the epoch in which it happens.
+        CheckpointError: the checkpoint belongs to another configuration or seed.
+        TrainerError: a setting does not fit the model.
     """
     numerics = numerics_of(config.train, context.device)
     with session(context, numerics):
@@ -47,9 +48,10 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
 
 
 def identity(config: TrialConfig, seed: int, part: str = "train") -> str:
-    """SHA-256 of what a checkpoint belongs to; where the data lies is no part of it.
+    """Return the SHA-256 of what a checkpoint belongs to: the configuration, the seed and the `part` of the data.
 
-    Settings at their defaults are none either, so a checkpoint outlives an upgrade that brings new ones.
+    The place of the data does not count. Settings at their default do not count either, so that checkpoints stay valid
+    when an upgrade adds settings.
     """
     default = TrialConfig()
     placeless = dataclasses.replace(config.data, root=default.data.root, download=default.data.download)
@@ -58,31 +60,34 @@ def identity(config: TrialConfig, seed: int, part: str = "train") -> str:
 
 
 def _differences(value: Any, default: Any) -> Any:
-    """Of a dataclass what differs from `default`, by field; of anything else the value itself."""
+    """The fields of a dataclass that differ from `default`, by name; any other value as it is."""
     if not dataclasses.is_dataclass(value):
         return value
-    pairs = {one.name: (getattr(value, one.name), getattr(default, one.name)) for one in dataclasses.fields(value)}
+    names = [field.name for field in dataclasses.fields(value)]
+    pairs = {name: (getattr(value, name), getattr(default, name)) for name in names}
     return {name: _differences(own, other) for name, (own, other) in pairs.items() if own != other}
 
 
 def resume(engine: Engine, context: Context, identity: str) -> EpochMetrics | None:
-    """Load the newest intact checkpoint into `engine`; its epoch's metrics, or None if there is none.
+    """Load the newest intact checkpoint into `engine`; return the metrics of its epoch, or None if there is none.
 
     Raises:
-        CheckpointError: it is of another configuration or seed.
+        CheckpointError: the checkpoint belongs to another configuration or seed.
     """
     loaded = context.checkpoints.load()
     if loaded is None:
         return None
     epoch, tensors, state = loaded
     if state.get("identity") != identity:
-        raise CheckpointError(f"the checkpoint of epoch {epoch} is of another configuration or seed")
+        raise CheckpointError(
+            f"the checkpoint of epoch {epoch} belongs to another configuration or seed; use another checkpoint folder"
+        )
     engine.load(tensors, state)
     return EpochMetrics(**{**state["metrics"], "checkpoint": state.get("checkpoint")})
 
 
 def save(engine: Engine, context: Context, identity: str, metrics: EpochMetrics) -> str:
-    """Store everything `resume` needs; returns the checkpoint's SHA-256."""
+    """Store everything that `resume` needs; return the SHA-256 of the checkpoint."""
     state: dict[str, Any] = {
         **engine.state(),
         "identity": identity,
@@ -118,7 +123,10 @@ def _epoch(engine: Engine, epoch: int, validation: data.Images, context: Context
 def describe(
     engine: Engine, trained: TrainedEpoch, scored: Score, raw: Score | None = None, averaged: Score | None = None
 ) -> EpochMetrics:
-    """What an epoch is reported as; `scored` is the score that counts."""
+    """Return the metrics to report for an epoch.
+
+    `scored` becomes `val_accuracy` and `val_loss`; `raw` and `averaged` are the scores of both kinds of weights.
+    """
     stage = trained.stage
     return EpochMetrics(
         epoch=trained.epoch,

@@ -1,6 +1,6 @@
-"""A trained model in other people's formats, each written only if it computes the same as the model did.
+"""A trained model in the formats hf, ONNX and pt2. A file is written only if it computes the same as the model.
 
-A *model folder* holds `model.safetensors` and `config.json` as `trainers.retrain` writes them.
+A *model folder* contains `model.safetensors` and `config.json`, as `trainers.retrain` writes them.
 """
 
 from __future__ import annotations
@@ -26,38 +26,40 @@ from trainers.api import TrainerError
 Format = Literal["hf", "onnx", "pt2"]
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 TOLERANCE = 1e-3
-"""Greatest difference of a logit, relative to the greatest logit, that rounding in another order may make."""
+"""Largest allowed difference of a logit, divided by the largest logit. Rounding in another order stays below it."""
 EXAMPLES = 4
 
 
 class FormatError(TrainerError):
-    """The folder holds no model, a package is missing, or what was written computes something else."""
+    """The folder contains no model, a package is missing, or the written file computes something else."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How what was written compares with the model on the same random images."""
+    """Comparison of the written file with the model, on the same random images."""
 
     path: Path
-    """What was written: a file, or the folder of `hf`."""
+    """The written file, or the written folder for `hf`."""
     images: int
+    """Number of images compared."""
     difference: float
-    """Greatest absolute difference of a logit."""
+    """Largest absolute difference of a logit."""
     relative: float
-    """The same over the greatest absolute logit."""
+    """`difference` divided by the largest absolute logit."""
     same_class: int
-    """Images that both put into the same class."""
+    """Number of images that both assign to the same class."""
 
 
 def convert(folder: Path, output: Path, form: Format) -> Parity:
-    """Write the model of a folder into the folder `output`, with `config.json` (image size, mean, std, classes).
+    """Convert the model of a folder and write it to the folder `output`, with `config.json` (size, mean, std, classes).
 
-    `hf`: `model.safetensors`, which `timm.create_model("local-dir:OUTPUT", pretrained=True)` loads, and a Hugging
-    Face repository of these two files by `hf-hub:`. `onnx`: `model.onnx`. `pt2`: `model.pt2`, loaded by
-    `torch.export.load`. The last two take normalised float32 images (N, 3, H, W), N free, and give logits.
+    `hf` writes `model.safetensors`. Load it with `timm.create_model("local-dir:OUTPUT", pretrained=True)`, or upload
+    both files to a Hugging Face repository and load them with `hf-hub:`. `onnx` writes `model.onnx`. `pt2` writes
+    `model.pt2` for `torch.export.load`. The last two map normalised float32 images (N, 3, H, W), with any N, to logits.
 
     Raises:
-        FormatError: no model there, a package is missing, or the parity check failed (nothing is left then).
+        FormatError: the folder contains no model, a package is missing, or the file computes something else. Nothing
+            is written then.
     """
     net, settings = load(folder)
     images = _images(settings)
@@ -71,7 +73,7 @@ def convert(folder: Path, output: Path, form: Format) -> Parity:
     }[form]
     read = {"hf": _run_hf, "onnx": _run_onnx, "pt2": _run_pt2}[form]
     output.mkdir(parents=True, exist_ok=True)
-    # Written and checked beside its place, so that only what passed gets there.
+    # Files are written and checked in a temporary folder, so that only checked files arrive in `output`.
     with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as scratch:
         write(Path(scratch) / name)
         shutil.copyfile(folder / CONFIG, Path(scratch) / CONFIG)
@@ -82,14 +84,16 @@ def convert(folder: Path, output: Path, form: Format) -> Parity:
 
 
 def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The model in evaluation mode on the CPU, and the content of its `config.json`.
+    """Return the model of a folder in evaluation mode on the CPU, and the content of its `config.json`.
 
     Raises:
-        FormatError: there is none, or its files do not fit together.
+        FormatError: a file is missing, or the files do not belong together.
     """
     for name in (WEIGHTS, CONFIG):
         if not (folder / name).is_file():
-            raise FormatError(f"{folder} holds no trained model: {name} is missing; `hpo retrain` writes such a folder")
+            raise FormatError(
+                f"{folder} contains no trained model: {name} is missing; `hpo retrain` writes such a folder"
+            )
     try:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         net = timm.create_model(f"local-dir:{folder.absolute()}", pretrained=True)
@@ -100,7 +104,7 @@ def load(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Example:
-    """A model with what it makes of a few images, as NumPy arrays."""
+    """A model and its logits for a few images, as NumPy arrays."""
 
     net: nn.Module
     settings: dict[str, Any]
@@ -108,13 +112,16 @@ class Example:
     images: NDArray[np.float32]
     """(N, 3, H, W), normalised."""
     logits: NDArray[np.float32]
+    """(N, classes)."""
 
 
 def example(folder: Path, count: int) -> Example:
-    """The model of a folder and its answer to random images, always the same and short when written as text.
+    """Return the model of a folder and its logits for `count` random images.
+
+    The images are always the same. Their values are rounded to eighths, which keeps them short as text.
 
     Raises:
-        FormatError: no model there.
+        FormatError: the folder contains no model.
     """
     net, settings = load(folder)
     images = (_images(settings)[:count] * 8).round() / 8
@@ -122,30 +129,30 @@ def example(folder: Path, count: int) -> Example:
         return Example(net, settings, images.numpy(), net(images).numpy())
 
 
-def agree(expected: NDArray[np.float32], found: NDArray[np.float32]) -> bool:
-    """Whether two computations of the same logits differ by no more than rounding in another order may make."""
-    return bool(np.abs(expected - found).max() <= TOLERANCE * np.abs(expected).max())
+def agree(expected: NDArray[np.float32], actual: NDArray[np.float32]) -> bool:
+    """Return whether two arrays of logits (N, classes) differ by at most the tolerance for rounding."""
+    return bool(np.abs(expected - actual).max() <= TOLERANCE * np.abs(expected).max())
 
 
 def _images(settings: dict[str, Any]) -> Tensor:
-    """Random images (N, 3, H, W) with the statistics of normalised ones; always the same."""
+    """Random images (N, 3, H, W) with mean 0 and deviation 1, always the same."""
     size = settings["pretrained_cfg"]["input_size"]
     return torch.randn(EXAMPLES, *size, generator=torch.Generator().manual_seed(0))
 
 
-def _compare(path: Path, expected: Tensor, found: Tensor) -> Parity:
-    difference = (expected - found).abs().max().item()
+def _compare(path: Path, expected: Tensor, actual: Tensor) -> Parity:
+    difference = (expected - actual).abs().max().item()
     parity = Parity(
         path=path,
         images=len(expected),
         difference=difference,
         relative=difference / expected.abs().max().clamp(min=1e-12).item(),
-        same_class=int((expected.argmax(1) == found.argmax(1)).sum().item()),
+        same_class=int((expected.argmax(1) == actual.argmax(1)).sum().item()),
     )
     if not parity.relative <= TOLERANCE:  # NaN fails too
         raise FormatError(
-            f"{path.name} does not compute what the model does: logits differ by {parity.difference:.2g} "
-            f"({parity.relative:.2g} of the greatest; {TOLERANCE:g} is allowed)"
+            f"{path.name} does not compute the same as the model: logits differ by {parity.difference:.2g}, "
+            f"{parity.relative:.2g} of the largest logit (allowed: {TOLERANCE:g}); the file was not written"
         )
     return parity
 
@@ -161,7 +168,7 @@ def _run_hf(path: Path, images: Tensor) -> Tensor:
 
 
 def _free_batch() -> tuple[dict[int, Any]]:
-    """The shapes' only freedom: how many images there are."""
+    """The dynamic shapes of an export: only the number of images may change."""
     return ({0: torch.export.Dim("batch")},)
 
 
@@ -184,7 +191,7 @@ def _write_onnx(net: nn.Module, images: Tensor, path: Path) -> None:
         package for package in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(package) is None
     ]
     if missing:
-        raise FormatError(f"ONNX needs {', '.join(missing)}: pip install 'hpo-efficientnetv2[onnx]'")
+        raise FormatError(f"the format onnx needs {', '.join(missing)}: pip install 'hpo-efficientnetv2[onnx]'")
     program = torch.onnx.export(
         net,
         (images,),
@@ -194,7 +201,7 @@ def _write_onnx(net: nn.Module, images: Tensor, path: Path) -> None:
         dynamic_shapes=_free_batch(),
         verbose=False,
     )
-    assert program is not None  # without a file name the exporter returns what it made
+    assert program is not None  # without a file name the exporter returns the program
     program.save(path, external_data=False)
 
 

@@ -1,4 +1,4 @@
-"""Process-wide settings of torch, set around a piece of work and put back; memory errors in words."""
+"""torch's process-wide settings, changed for a block and restored afterwards; out-of-memory errors in plain words."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import torch
 from trainers.api import Context, OutOfMemory, TrainConfig
 
 KERNEL_SEARCH_STEPS = 10_000
-"""Optimiser steps of one stage from which on cuDNN may try out all of its kernels first. On an H100 that took 13 to
-25 s for each new image size, as long as some 400 steps: a search with several sizes per trial would do little else."""
-
+"""Fewest optimiser steps of a stage for which cuDNN first tries all of its kernels. On an H100 this took 13 to 25 s for
+each new image size, as long as about 400 steps, too long for a search with several sizes per trial."""
 
 HOST_MEMORY = "can't allocate memory"
 MEMORY_WORDS = (
@@ -25,32 +24,34 @@ MEMORY_WORDS = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
 )
+"""Parts of the messages with which torch and CUDA libraries report a lack of memory."""
 
 
 @dataclass(frozen=True)
 class Numerics:
-    """How one training computes."""
+    """The device, precision and memory layout of one training."""
 
     device: str
     autocast_dtype: torch.dtype | None
-    """bf16 or fp16 autocast; None computes in float32."""
+    """bf16 or fp16 for autocast; None: float32 without autocast."""
     tf32: bool
+    """Whether float32 matrix products and convolutions may use TF32."""
     memory_format: torch.memory_format
 
     @property
     def scaled(self) -> bool:
-        """Whether gradients need a loss scaler: fp16's range is too small for them."""
+        """Whether the gradients need a loss scaler, because the range of fp16 is too small for them."""
         return self.autocast_dtype is torch.float16
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Autocast as asked for, or nothing."""
+        """Return the autocast context, which does nothing in float32."""
         enabled = self.autocast_dtype is not None
         kind = torch.device(self.device).type
         return torch.autocast(kind, dtype=self.autocast_dtype or torch.bfloat16, enabled=enabled)
 
 
 def numerics_of(train: TrainConfig, device: str) -> Numerics:
-    """Resolve `precision: auto`: bf16 on CUDA devices that have it, float32 elsewhere."""
+    """Return the numerics of a training. `precision: auto` means bf16 on GPUs that support it, otherwise float32."""
     precision = train.precision
     if precision == "auto":
         bf16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -65,9 +66,9 @@ def numerics_of(train: TrainConfig, device: str) -> Numerics:
 
 @contextmanager
 def session(context: Context, settings: Numerics) -> Iterator[None]:
-    """Threads, float32 precision and cuDNN's choice of kernels as this training wants them, then as before.
+    """Set the threads, the float32 precision and cuDNN's choice of kernels of this training; restore them afterwards.
 
-    Kernels are chosen by cuDNN's heuristics; `search_kernels` says where they are tried out.
+    cuDNN chooses kernels by its heuristics, except inside `search_kernels`.
     """
     cudnn: Any = torch.backends.cudnn
     matmul, conv = torch.backends.cuda.matmul, cudnn.conv
@@ -85,7 +86,7 @@ def session(context: Context, settings: Numerics) -> Iterator[None]:
 
 @contextmanager
 def search_kernels(steps: int) -> Iterator[None]:
-    """Have cuDNN try out its kernels inside where `steps`, all of one shape, repay that."""
+    """Let cuDNN try all kernels inside the block if there are enough `steps` of one shape to make that worthwhile."""
     cudnn: Any = torch.backends.cudnn
     before = cudnn.benchmark
     cudnn.benchmark = steps >= KERNEL_SEARCH_STEPS
@@ -97,10 +98,10 @@ def search_kernels(steps: int) -> Iterator[None]:
 
 @contextmanager
 def memory_errors(doing: str) -> Iterator[None]:
-    """Turn running out of device or host memory into an `OutOfMemory` that says what was going on.
+    """Convert a lack of device or host memory into an `OutOfMemory` error; `doing` says what the program was doing.
 
-    What the failed step had allocated is given back: the error's frames would keep it for as long as somebody has
-    the error, and the next trial of this process would meet a full device.
+    The memory of the failed step is freed. Otherwise the frames of the error would keep it, and the next trial of this
+    process would find the device full.
     """
     try:
         yield
@@ -118,18 +119,20 @@ def memory_errors(doing: str) -> Iterator[None]:
 
 
 def _memory_reason(error: Exception, doing: str) -> str | None:
-    """None where the error is of another kind."""
+    """The text of the `OutOfMemory` error, or None for another kind of error."""
     if isinstance(error, MemoryError):
-        return f"out of memory {doing}"
+        return f"out of memory while {doing}"
     if not lacks_memory(error):
         return None
     kind = "memory" if HOST_MEMORY in str(error) else "device memory"
-    return f"out of {kind} {doing}: {_first_line(error)}"
+    return f"out of {kind} while {doing}: {_first_line(error)}"
 
 
 def lacks_memory(error: Exception) -> bool:
-    """Whether an error of torch says that memory ran out, of the host or of the device: the allocator's own, and those
-    of a context, a library's handle or a workspace that found none left."""
+    """Return whether an error of torch means that the host or the device is out of memory.
+
+    Such errors come from the allocator, and from contexts, library handles and workspaces that got no memory.
+    """
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in MEMORY_WORDS)
 
 

@@ -1,4 +1,4 @@
-"""The final training: on train and validation images together, then one look at the test split."""
+"""The final training: on training and validation images together, with one evaluation of the test split."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ from trainers.loop.evaluate import Score
 from trainers.numerics import numerics_of, session
 
 NO_SCORE = Score(accuracy=math.nan, loss=math.nan)
-"""Epochs of a retraining have no validation images to be scored on."""
+"""The score of a retraining's epochs, which have no validation images."""
 
 
 @dataclass(frozen=True)
 class RetrainResult:
-    """The finished model and how it did on the test split."""
+    """The finished model and its result on the test split."""
 
     test_accuracy: float
-    """Share of correct test images, 0 to 1, of the weights that were saved."""
+    """Share of correct test images, 0 to 1, with the saved weights."""
     test_loss: float
+    """Mean cross-entropy of the test images, nats."""
     epochs: int
     train_loss: float
-    """Of the last epoch."""
+    """Training loss of the last epoch, nats."""
     train_images: int
     test_images: int
     seconds: float
-    """Wall-clock of this call; earlier epochs of a resumed training are not in it."""
+    """Wall-clock seconds of this call, without the epochs before a resume."""
     weights: Path
-    """`model.safetensors`; `timm.create_model("local-dir:FOLDER", pretrained=True)` loads its folder."""
+    """The file `model.safetensors`. `timm.create_model("local-dir:FOLDER", pretrained=True)` loads its folder."""
 
 
 def retrain(
@@ -57,15 +58,17 @@ def retrain(
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     before_test: Callable[[], None] | None = None,
 ) -> RetrainResult:
-    """Train `config.train.epochs` epochs on train + validation, evaluate the test split once, save everything.
+    """Train on training and validation images together, evaluate the test split once and save the model.
 
-    Goes on from `context.checkpoints` after an interruption; each seed needs a store of its own. `on_epoch`
-    gets every epoch's metrics, `val_accuracy` being NaN; `before_test` is called right before the test split is
-    opened, and what it raises keeps that closed. Writes `model.safetensors` (the averaged weights
-    unless `train.score` is `raw`), `config.json` (timm's hub format) and `metrics.json` to `output_dir`.
+    After an interruption, the training continues from `context.checkpoints`; each seed needs its own store. `on_epoch`
+    gets the metrics of every epoch, with a `val_accuracy` of NaN. `before_test` is called immediately before the test
+    split is opened; if it raises, the test split stays closed. Three files are written to `output_dir`:
+    `model.safetensors` (the averaged weights, or the raw weights if `train.score` is `raw`), `config.json` (timm's hub
+    format) and `metrics.json`.
 
     Raises:
-        As `trainers.finetune.train`.
+        TrainerError: for the same reasons as `trainers.finetune.train`.
+        OSError: `output_dir` cannot be written to.
     """
     context = dataclasses.replace(context, seed=seed)
     numerics = numerics_of(config.train, context.device)
@@ -74,11 +77,7 @@ def retrain(
         images = data.all_training_images(config.data, context.cache_dir, context.device)
         engine = Engine(config, context, numerics, images)
     with closing(engine), session(context, numerics):
-        history = []
-        for metrics in _epochs(engine, context):
-            history.append(metrics)
-            if on_epoch:
-                on_epoch(metrics)
+        history = _train(engine, context, on_epoch)
         averaged = engine.average.applied() if engine.average and config.train.score != "raw" else nullcontext()
         with averaged:
             if before_test:
@@ -95,8 +94,18 @@ def retrain(
                 seconds=time.perf_counter() - started,
                 weights=Path(output_dir) / "model.safetensors",
             )
-            _write(result, engine.model.net, config, engine.eval_size, images.classes, history)
+            _write(result, engine.model.net, engine.eval_size, images.classes, history)
     return result
+
+
+def _train(engine: Engine, context: Context, on_epoch: Callable[[EpochMetrics], None] | None) -> list[EpochMetrics]:
+    """Train to the last epoch; return the metrics of all epochs since the start or the resume."""
+    history = []
+    for metrics in _epochs(engine, context):
+        history.append(metrics)
+        if on_epoch:
+            on_epoch(metrics)
+    return history
 
 
 def _epochs(engine: Engine, context: Context) -> Iterator[EpochMetrics]:
@@ -116,7 +125,6 @@ def _epochs(engine: Engine, context: Context) -> Iterator[EpochMetrics]:
 def _write(
     result: RetrainResult,
     net: nn.Module,
-    config: TrialConfig,
     eval_size: int,
     classes: tuple[str, ...],
     history: list[EpochMetrics],
@@ -125,18 +133,18 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
     replace_atomically(result.weights, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
-    metrics = {
+    summary = {
         **dataclasses.asdict(result),
         "weights": result.weights.name,
         "versions": {"torch": torch.__version__, "timm": timm.__version__},
-        "history": [_finite(dataclasses.asdict(one)) for one in history],
+        "history": [_finite(dataclasses.asdict(metrics)) for metrics in history],
     }
-    for name, content in (("config.json", _hub_config(net, eval_size, classes)), ("metrics.json", metrics)):
+    for name, content in (("config.json", _hub_config(net, eval_size, classes)), ("metrics.json", summary)):
         replace_atomically(folder / name, partial(_write_json, content))
 
 
 def _hub_config(net: Any, eval_size: int, classes: tuple[str, ...]) -> dict[str, Any]:
-    """timm's hub format, with the evaluation that the accuracy belongs to."""
+    """timm's hub format, with the preprocessing of the evaluation."""
     return {
         "architecture": net.pretrained_cfg["architecture"],
         "num_classes": len(classes),
@@ -162,7 +170,7 @@ def _write_json(content: dict[str, Any], path: Path) -> None:
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """Without what JSON cannot say."""
+    """Without None, NaN and infinity, which JSON cannot express."""
     return {
         name: value
         for name, value in values.items()

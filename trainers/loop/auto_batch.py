@@ -1,4 +1,4 @@
-"""`batch_size: auto`: the largest batch whose training step fits the device's free memory."""
+"""`batch_size: auto`: the largest batch whose training step fits into the device's free memory."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from collections.abc import Callable
 import torch
 
 CPU_BATCH = 128
-"""On the CPU, where larger batches are no faster."""
+"""Batch on the CPU, where larger batches are not faster."""
 LARGEST = 1024
-"""Beyond it the recipes' learning rates stop carrying over."""
+"""Largest batch. Learning rates do not transfer to larger batches."""
 LR_BATCH = 128
-"""Images per step that a learning rate is meant for where the batch is found here: the learning rate must not mean
-another training on every GPU."""
+"""Batch that `train.lr` refers to with `batch_size: auto`, so that a learning rate means the same on every GPU."""
 MULTIPLE = 8
+"""A batch is a multiple of this number of images."""
 HEADROOM = 0.9
-"""Share of the free memory that may be planned with; the rest is fragmentation and kernels' workspace."""
+"""Share of the free memory to plan with. The rest is for fragmentation and the workspace of kernels."""
 PROBES = (8, 32)
+"""Batches of the two steps whose memory is measured."""
 
 
 def largest(step: Callable[[int], None], *, device: str, share: float, reserve: int, accumulate: int) -> int:
-    """Images per optimiser step, from the memory that two small steps took (it grows linearly in between).
+    """Return the images per optimiser step, extrapolated from the memory of two small steps.
 
-    `step(n)` augments n images to the last stage's size and runs forward and backward on them; `share` of the
-    device's memory (0 to 1) is this training's; `reserve` is the bytes that it takes later (optimiser state). Where
-    less than the share is free, because of other programs, that is what counts.
+    `step(n)` runs the forward and backward pass on n augmented images of the last stage's size. `share` (0 to 1) is
+    the part of the device's memory for this training; if other programs leave less than that, the free memory counts.
+    `reserve` is the number of bytes that the training needs later, for the optimiser's state.
     """
     if not device.startswith("cuda"):
         return CPU_BATCH
     peaks = []
     for count in PROBES:
-        step(count)  # trying out kernels takes more memory than using them
+        step(count)  # the first step may need more memory, to choose kernels
         torch.cuda.reset_peak_memory_stats(device)
         step(count)
         peaks.append(torch.cuda.max_memory_allocated(device))
@@ -41,7 +42,10 @@ def largest(step: Callable[[int], None], *, device: str, share: float, reserve: 
 
 
 def fitting(first: int, second: int, available: int) -> int:
-    """The largest multiple of 8 up to 1024 (at least 8) whose peak, extrapolated, is within `available` bytes."""
+    """Return the largest multiple of 8, from 8 to 1024, whose extrapolated peak fits into `available` bytes.
+
+    `first` and `second` are the peaks of the two `PROBES`, bytes; memory grows linearly with the batch.
+    """
     per_image = max((second - first) / (PROBES[1] - PROBES[0]), 1)
     fixed = first - PROBES[0] * per_image
     count = int((available - fixed) / per_image)

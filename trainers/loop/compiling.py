@@ -1,4 +1,4 @@
-"""torch.compile, one graph per image size, kept for the worker's next trial."""
+"""torch.compile with one graph per image size. Graphs are kept for the next trial of the worker."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BACKEND: Any = "inductor"
 log = logging.getLogger(__name__)
 
 _shapes: set[tuple[Any, ...]] = set()
-"""What this process has been asked to compile: dynamo counts a model class's graphs over all its instances."""
+"""The shapes that this process has compiled. dynamo counts the graphs of a model class over all instances."""
 
 
 def compiled(model: Model, cache_dir: str) -> Callable[[Tensor], Tensor]:
-    """The compiled model; a warm one comes with the graphs of earlier trials.
+    """Return the compiled model. A model of an earlier trial already has its graphs.
 
-    Inductor keeps its kernels under `cache_dir`, where every process of the machine finds them.
+    Inductor keeps its kernels in `cache_dir`, where all processes of the machine find them.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(cache_dir).absolute() / "inductor"))
     if model.compiled is None:
@@ -35,13 +35,13 @@ def compiled(model: Model, cache_dir: str) -> Callable[[Tensor], Tensor]:
 
 @contextmanager
 def one_graph(*shape: Any) -> Iterator[None]:
-    """Let the code inside compile one more graph, for `shape` (model, mode, size, batch, ...), if it is new.
+    """Allow the block to compile one more graph if `shape` (model, mode, size, batch, ...) is new.
 
-    Reports every graph made, and warns when a shape known already is compiled again: that is time lost.
+    Every new graph is logged. A second compilation of the same shape is logged as a warning, because it wastes time.
 
     Raises:
-        torch._dynamo.exc.FailOnRecompileLimitHit: many more graphs than shapes; torch would silently run
-            uncompiled from here on.
+        torch._dynamo.exc.FailOnRecompileLimitHit: there are many more graphs than shapes. torch would run without
+            compilation from then on and not say so.
     """
     from torch._dynamo.utils import counters
 

@@ -1,4 +1,4 @@
-"""What one training costs, measured: a real step at the largest stage, which also proves that it fits in memory."""
+"""The cost of a training, measured on real steps of the last stage, which also shows that it fits into memory."""
 
 from __future__ import annotations
 
@@ -19,42 +19,45 @@ from trainers.loop.engine import Engine
 from trainers.numerics import numerics_of, session
 
 PATIENCE_S = 20.0
-"""The first step also allocates and chooses kernels; where it was quicker than this, a second one is what counts."""
+"""The first step also allocates memory and chooses kernels. If it takes less than this, a second step is measured."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One optimiser step and one evaluation batch at the largest stage."""
+    """The cost of one optimiser step and one evaluation batch at the last stage."""
 
     parameters: int
+    """Number of parameters of the model."""
     checkpoint_bytes: int
-    """Weights, averages and the optimiser's state, as a checkpoint holds them."""
+    """Size of a checkpoint: weights, averaged weights and the optimiser's state."""
     size: int
     """Training image size, pixels."""
     batch: int
     """Images per step."""
     step_seconds: float
+    """Wall-clock seconds of one step."""
     eval_size: int
+    """Image size of evaluations, pixels."""
     eval_seconds: float
-    """Per image."""
+    """Wall-clock seconds of the evaluation per image."""
     train_images: int
     validation_images: int
     memory_bytes: int
-    """Peak of the device, or of the whole process on the CPU."""
+    """Peak memory of the device, or of the whole process on the CPU."""
     memory_available: int
-    """Of the device, or of the machine."""
+    """Memory of the device, or of the machine on the CPU."""
 
 
 def measure(config: TrialConfig, context: Context) -> Cost:
-    """Train one or two steps of the last stage's batch and evaluate a batch, from random weights.
+    """Train one or two steps of the last stage and evaluate one batch, from random weights; return their cost.
 
-    Nothing is kept and `context.checkpoints` is not used; the data cache is filled as by any trial.
+    Nothing is saved, but the data cache is filled, as by any trial.
 
     Raises:
-        DataError, WeightsError: as `trainers.finetune.train`.
-        OutOfMemory: it does not fit; names the stage, the size and the batch.
+        DataError, WeightsError: for the same reasons as in `trainers.finetune.train`.
+        OutOfMemory: the step does not fit into memory; the text names the stage, the size and the batch.
     """
-    # What the weights are costs nothing, but fetching them may.
+    # The values of the weights do not change the cost, but a download may take long.
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, pretrained=False))
     numerics = numerics_of(config.train, context.device)
     with session(context, numerics):
@@ -95,7 +98,7 @@ def _step(engine: Engine, epoch: int) -> float:
 
 
 def _bytes(state: Any) -> int:
-    """Bytes of all tensors in nested mappings and lists."""
+    """The bytes of all tensors in nested mappings and lists."""
     if isinstance(state, torch.Tensor):
         return state.numel() * state.element_size()
     if isinstance(state, Mapping):
@@ -111,7 +114,7 @@ def _reset_peak(device: str) -> None:
 
 
 def _memory(device: str) -> tuple[int, int]:
-    """(peak, available) bytes."""
+    """(peak, available) memory, bytes."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in kB

@@ -1,8 +1,9 @@
-"""Forward and backward as one CUDA graph per shape, started at once instead of kernel by kernel.
+"""Forward and backward pass as one CUDA graph per shape, started by one call instead of kernel by kernel.
 
-A small network keeps a fast GPU waiting for the host, which starts some thousand kernels per step. A recorded step is
-started by one call and computes the same, random numbers included (https://pytorch.org/docs/stable/notes/cuda.html,
-"CUDA Graphs"). Optimiser, average and augmentation stay outside: they start few kernels, and read numbers that change.
+With a small network, a fast GPU waits for the host, which starts about a thousand kernels per step. A recorded step
+starts with one call and computes the same, random numbers included (https://pytorch.org/docs/stable/notes/cuda.html,
+"CUDA Graphs"). The optimiser, the averaged weights and the augmentation are not recorded: they start few kernels and
+read numbers that change.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from trainers.api import TrainerError
 from trainers.numerics import lacks_memory
 
 Step = Callable[[Tensor, Tensor, float], Tensor]
-"""Adds the gradient of `share` times the mean loss of (images, targets) to the parameters' own; returns that loss."""
+"""`step(images, targets, share)` adds the gradient of `share` times the mean loss to the parameters' gradients and
+returns that loss."""
 
 WARM_UP = 3
-"""Steps before the recording, in which libraries choose kernels and get their memory."""
+"""Steps before the recording, in which libraries choose kernels and allocate memory."""
 
 
 @dataclass(frozen=True)
 class _Recorded:
-    """A graph, and the tensors that it reads and writes."""
+    """A graph and the tensors that it reads and writes."""
 
     pixels: Tensor
     targets: Tensor
@@ -36,10 +38,10 @@ class _Recorded:
 
 
 class GraphedStep:
-    """Has a `Step` recorded when a shape comes first, and replays it from then on.
+    """Records a `Step` when a shape comes for the first time, and replays the recording from then on.
 
-    The parameters' gradients exist from the beginning and stay where they are: `zero_grad` of this object, not of the
-    optimiser, begins a batch. Only the graphs of one image size are kept, which a training never goes back from.
+    The gradients of the parameters are allocated once and stay in place. So a batch must begin with `zero_grad` of this
+    object, not of the optimiser. Only the graphs of one image size are kept; a training never returns to a size.
     """
 
     def __init__(self, net: nn.Module, device: str) -> None:
@@ -50,19 +52,21 @@ class GraphedStep:
             parameter.grad = torch.zeros_like(parameter)
 
     def zero_grad(self) -> None:
-        """Forget the last batch, in place."""
+        """Set all gradients to zero, in place."""
         torch._foreach_zero_(self._gradients())
 
     def __call__(self, step: Step, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
-        """As `step(pixels, targets, share)`, the same one at every call; the loss is overwritten by the next.
+        """Return the loss of `step(pixels, targets, share)`; the next call overwrites it.
+
+        `step` must be the same in every call.
 
         Raises:
-            TrainerError: the network does something that cannot be recorded, such as waiting for the device.
+            TrainerError: the network cannot be recorded, e.g. because it waits for the device.
         """
         shape = (*pixels.shape, share)
         if shape not in self._recorded:
-            if any(known[1:-1] != shape[1:-1] for known in self._recorded):
-                self.clear()  # before memory for the next size is asked for
+            if any(earlier[1:-1] != shape[1:-1] for earlier in self._recorded):
+                self.clear()  # frees memory before the next size needs it
             self._recorded[shape] = self._record(step, pixels, targets, share)
         recorded = self._recorded[shape]
         recorded.pixels.copy_(pixels)
@@ -71,7 +75,7 @@ class GraphedStep:
         return recorded.loss
 
     def clear(self) -> None:
-        """Give up all graphs and their memory."""
+        """Free all graphs and their memory."""
         self._recorded.clear()
 
     def _gradients(self) -> list[Tensor]:
@@ -86,12 +90,13 @@ class GraphedStep:
             with torch.random.fork_rng(devices=cuda):
                 loss, replay = record(lambda: step(pixels, targets, share), self._device)
         except RuntimeError as error:
-            for one in (error, error.__context__):  # ending the recording may fail because of it
-                if isinstance(one, RuntimeError) and lacks_memory(one):
-                    raise one from None
+            for cause in (error, error.__context__):  # a lack of memory may also make the end of the recording fail
+                if isinstance(cause, RuntimeError) and lacks_memory(cause):
+                    raise cause from None
             reason = str(error).strip().partition("\n")[0]
             raise TrainerError(
-                f"train.cuda_graphs: a step of {type(self._net).__name__} cannot be recorded ({reason}); switch it off"
+                f"train.cuda_graphs: a step of {type(self._net).__name__} cannot be recorded ({reason}); "
+                "set train.cuda_graphs to false"
             ) from error
         with torch.no_grad():
             for tensor, value in zip(touched, before, strict=True):
@@ -100,9 +105,9 @@ class GraphedStep:
 
 
 def record(work: Callable[[], Tensor], device: str) -> tuple[Tensor, Callable[[], None]]:
-    """Record `work`, after a warm-up in which it really runs; returns its result's place and what repeats it.
+    """Record `work` after a warm-up that really runs it; return its result's tensor and a function that repeats it.
 
-    The recording itself computes nothing. Memory of the graph is its own until the graph is gone.
+    The recording itself computes nothing. The graph keeps its memory as long as it exists.
     """
     with torch.cuda.device(device):
         side, main = _stream(device), torch.cuda.current_stream()
@@ -119,7 +124,7 @@ def record(work: Callable[[], Tensor], device: str) -> tuple[Tensor, Callable[[]
 
 @cache
 def _stream(device: str) -> Any:
-    """One stream for every warm-up and recording: autograd's nodes remember the stream that they were made on, and a
-    recording that meets one of another stream fails."""
+    """The stream of every warm-up and recording. autograd's nodes remember the stream on which they were made, and a
+    recording that meets a node of another stream fails."""
     cuda: Any = torch.cuda
     return cuda.Stream(device)

@@ -1,7 +1,7 @@
-"""The training loop: epochs of forward, backward and optimiser step on data that is already on the device.
+"""The training loop: epochs of forward pass, backward pass and optimiser step, on data that is on the device.
 
-Nothing inside an epoch waits for the device. Every epoch draws from its own random streams, so an epoch
-repeated after a resume is the same epoch.
+Nothing inside an epoch waits for the device. Every epoch has its own random streams, so an epoch that is repeated
+after a resume computes the same.
 """
 
 from __future__ import annotations
@@ -36,21 +36,25 @@ from trainers.schedule import Stage
 
 @dataclass(frozen=True)
 class TrainedEpoch:
-    """What one epoch of training did."""
+    """The result of one training epoch."""
 
     epoch: int
     """From 1."""
     stage: Stage
     batch_size: int
+    """Images per optimiser step."""
     train_loss: float
+    """Mean loss of the steps, nats."""
     learning_rate: float
-    """At the end of the epoch, the batch's factor included."""
+    """Learning rate at the end of the epoch, scaled to the batch."""
     images: int
+    """Number of images trained on."""
     seconds: float
+    """Wall-clock seconds."""
 
 
 class Engine:
-    """One training: model, optimiser, average and schedules, advanced by whole epochs."""
+    """One training: model, optimiser, averaged weights and schedules. It advances by whole epochs."""
 
     def __init__(self, config: TrialConfig, context: Context, numerics: Numerics, images: Images) -> None:
         train = config.train
@@ -78,18 +82,18 @@ class Engine:
         self.graphed = self._graphed(context.device) if train.cuda_graphs else None
 
     def batch_of(self, stage: Stage) -> int:
-        """Images per optimiser step of a stage; never more than there are."""
+        """Return the images per optimiser step of a stage, at most the number of training images."""
         batch = self.batch_size
         if self.config.train.progressive.grow_batch:
             batch = schedule.batch_size(batch, stage.size, self.plan[-1].size)
         return min(batch, len(self.batches))
 
     def run_epoch(self, epoch: int) -> TrainedEpoch:
-        """Train one epoch (from 1): every image at most once, an incomplete last batch left out.
+        """Train one epoch (from 1). Each image is used at most once; an incomplete last batch is left out.
 
         Raises:
             Diverged: the mean loss is NaN or infinite.
-            OutOfMemory: names stage, size and batch.
+            OutOfMemory: the text names the stage, the size and the batch.
         """
         stage = schedule.stage_of(self.plan, epoch)
         batch = self.batch_of(stage)
@@ -115,7 +119,7 @@ class Engine:
         )
 
     def score(self, images: Images) -> Score:
-        """Evaluate the present weights at the one size of every evaluation."""
+        """Evaluate the present weights on `images` at the evaluation size."""
         train = self.config.train
         batch = min(train.eval_batch_size, len(images))
         with (
@@ -132,14 +136,14 @@ class Engine:
             )
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights, and their averages under `ema.`."""
+        """Return the weights, named `model.NAME`, and the averaged weights, named `ema.NAME`."""
         tensors = {f"model.{name}": value for name, value in self.model.net.state_dict().items()}
         if self.average:
             tensors.update({f"ema.{name}": value for name, value in self.average.state().items()})
         return tensors
 
     def state(self) -> dict[str, Any]:
-        """The rest of what `load` needs. Random streams are not in it: they follow from seed and epoch."""
+        """Return everything else that `load` needs. Random streams need no state: they follow from seed and epoch."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -148,7 +152,7 @@ class Engine:
         }
 
     def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Go on from `tensors()` and `state()` of another engine of the same configuration and seed."""
+        """Continue from `tensors()` and `state()` of another engine with the same configuration and seed."""
         weights = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("model.")}
         self.model.net.load_state_dict(weights)
         if self.average:
@@ -159,7 +163,7 @@ class Engine:
         self.batch_size = state["batch_size"]
 
     def close(self) -> None:
-        """Free what the next trial on this worker has no use for, even where somebody keeps the engine, useless now."""
+        """Free the memory that the next trial on this worker does not need. The engine cannot be used afterwards."""
         if self.graphed:
             self.graphed.clear()
         self.graphed = self.average = None
@@ -167,7 +171,7 @@ class Engine:
         self.model.net.zero_grad(set_to_none=True)
 
     def _steps(self, epoch: int, stage: Stage, batch: int) -> tuple[Tensor, int]:
-        """All optimiser steps of an epoch; returns the sum of the steps' mean losses, still on the device."""
+        """Run the steps of an epoch; return the sum of their mean losses, on the device, and their number."""
         steps = len(self.batches) // batch
         parts = self.batches.epoch(epoch, stage, batch)
         count = len(micro_batches(batch, self.config.train.accumulate))
@@ -182,13 +186,13 @@ class Engine:
         return total, steps
 
     def _add_gradient(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
-        # Held nowhere: a bound method in an attribute would make a cycle, which lives until Python collects.
+        # Not stored in an attribute: a bound method would make a reference cycle, which delays freeing the memory.
         if self.graphed:
             return self.graphed(self._forward_backward, pixels, targets, share)
         return self._forward_backward(pixels, targets, share)
 
     def _forward_backward(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
-        """Add the gradient of `share` times the mean loss; returns that loss."""
+        """Add the gradient of `share` times the mean loss; return that loss."""
         with self.numerics.autocast():
             logits = self.forward(pixels.contiguous(memory_format=self.numerics.memory_format))
         loss = F.cross_entropy(logits.float(), targets) * share
@@ -214,7 +218,7 @@ class Engine:
         )
 
     def _graphed(self, device: str) -> GraphedStep | None:
-        """None on the CPU, which starts its work without delay."""
+        """None on the CPU, where starting work costs nothing."""
         return GraphedStep(self.model.net, device) if device.startswith("cuda") else None
 
     def _step(self, parts: Iterable[tuple[Tensor, Tensor]], batch: int) -> Tensor:
@@ -229,12 +233,12 @@ class Engine:
         return total
 
     def _update(self) -> None:
-        asks = self.numerics.scaled and not optimizers.skips_overflow(self.optimizer)
-        if self.config.train.clip_grad or asks:
+        zeroes = self.numerics.scaled and not optimizers.skips_overflow(self.optimizer)
+        if self.config.train.clip_grad or zeroes:
             self.scaler.unscale_(self.optimizer)
         if self.config.train.clip_grad:
             torch.nn.utils.clip_grad_norm_(self.model.net.parameters(), self.config.train.clip_grad)
-        if asks:  # the scaler would ask the host at every step
+        if zeroes:  # the scaler itself would wait for the device in every step
             optimizers.zero_overflow(self.optimizer)
             self.optimizer.step()
         else:
@@ -271,7 +275,7 @@ class Engine:
             self.average.adopt(set(changed))
 
     def _fitting_batch(self) -> int:
-        """`batch_size: auto` for the last stage; the model is left as it was."""
+        """The batch of `batch_size: auto` for the last stage. The model is restored afterwards."""
         net = self.model.net
         before = {name: value.clone() for name, value in net.state_dict().items()}
         parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
@@ -283,7 +287,7 @@ class Engine:
             with rng.isolated(0, self.device):
                 self._forward_backward(pixels, targets, 1.0)
 
-        with memory_errors(f"looking for the batch that fits stage {stage.index} at {stage.size} px"):
+        with memory_errors(f"searching the largest batch of stage {stage.index} at {stage.size} px"):
             batch = auto_batch.largest(
                 step,
                 device=self.device,

@@ -1,4 +1,4 @@
-"""Accuracy and loss on a fixed image size, summed on the device."""
+"""Accuracy and loss at one image size, summed on the device."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from trainers.numerics import Numerics
 
 @dataclass(frozen=True)
 class Score:
-    """Share of correct images (0 to 1) and mean cross-entropy (nats, no label smoothing)."""
+    """The result of an evaluation."""
 
     accuracy: float
+    """Share of correct images, 0 to 1."""
     loss: float
+    """Mean cross-entropy without label smoothing, nats."""
 
 
 @torch.inference_mode()
@@ -33,10 +35,10 @@ def evaluate(
     numerics: Numerics,
     forward: Callable[[Tensor], Tensor] | None = None,
 ) -> Score:
-    """Score the model's present weights on `images` at `size` px; waits for the device once, at the end.
+    """Evaluate the present weights of the model on `images` at `size` px. Waits for the device once, at the end.
 
-    Batches are of one shape: as many as `batch_size` asks for, equally filled, the last one padded with
-    images that do not count. `forward` is the compiled model where there is one.
+    All batches have the same shape: at most `batch_size` images, spread evenly over the batches. The last batch is
+    padded with images that do not count. `forward` is the compiled model, if there is one.
     """
     model.net.eval()
     forward = model.net if forward is None else forward
@@ -56,5 +58,5 @@ def evaluate(
             logits = forward(pixels.contiguous(memory_format=numerics.memory_format))
         correct += ((logits.argmax(dim=1) == labels) & counts).sum()
         losses = F.cross_entropy(logits.float(), labels, reduction="none")
-        loss += (losses * counts).sum()  # a bare number in torch.where would make CUDA wait
+        loss += (losses * counts).sum()  # torch.where with a Python number would make CUDA wait
     return Score(accuracy=correct.item() / count, loss=loss.item() / count)

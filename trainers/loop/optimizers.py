@@ -1,4 +1,4 @@
-"""Optimisers by timm's factory, with the project's reading of momentum and weight decay."""
+"""Optimisers from timm's factory, with the meaning of momentum and weight decay that `trainers.config` gives them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from trainers.network.weights import classifier_names
 
 RMSPROP_ALPHA = 0.9
 RMSPROP_EPS = 1e-3
-"""TensorFlow-style RMSprop as google/automl's EfficientNetV2 trains (decay 0.9, epsilon 0.001)."""
+"""RMSprop of TensorFlow, as in google/automl's EfficientNetV2 (decay 0.9, epsilon 0.001)."""
 
 
 def create(train: TrainConfig, model: nn.Module, device: str) -> torch.optim.Optimizer:
-    """The optimiser over the parameters that are trained.
+    """Return the optimiser for all parameters that are trained.
 
-    Norms and biases get no weight decay. With `layer_decay` each group's learning rate is scaled by
-    `layer_decay` to the power of its distance from the head (the group's `lr_scale`; see `set_lr`).
-    Muon orthogonalises matrices and convolutions and leaves vectors and the classifier to AdamW.
+    Normalisation layers and biases get no weight decay. With `layer_decay`, each group has an `lr_scale`: `layer_decay`
+    to the power of its distance from the head (see `set_lr`). Muon orthogonalises the updates of matrices and
+    convolutions; vectors and the classifier are trained by AdamW.
     """
     options = _options(train, model)
-    # Fused kernels exist for both of torch's own optimisers, on CUDA and on the CPU.
+    # torch has fused kernels for these two optimisers, on CUDA and on the CPU.
     if train.optimizer in ("adamw", "sgd"):
         options["fused"] = True
     optimizer: torch.optim.Optimizer = optim.create_optimizer_v2(  # type: ignore[attr-defined]
@@ -39,22 +39,22 @@ def create(train: TrainConfig, model: nn.Module, device: str) -> torch.optim.Opt
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Learning rate of the head; the other groups follow their `lr_scale`."""
+    """Set the learning rate of the head; other groups get it times their `lr_scale`."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
 def skips_overflow(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimiser skips a step with infinite gradients by itself, on the device, as torch's fused ones do."""
+    """Return whether the optimiser itself skips steps with infinite gradients, as torch's fused optimisers do."""
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 @torch.no_grad()
 def zero_overflow(optimizer: torch.optim.Optimizer) -> None:
-    """Set all gradients to 0 if any is infinite or NaN, without asking the host.
+    """Set all gradients to 0 if any is infinite or NaN, without waiting for the device.
 
-    For optimisers that cannot skip a step: theirs then goes on with momentum and weight decay alone, which is next to
-    nothing, because overflows come first of all in the first steps, while the scaler looks for its scale.
+    This is for optimisers that cannot skip a step. They then make a step with momentum and weight decay only. Its
+    effect is small, because most overflows happen in the first steps, while the scaler searches its scale.
     """
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     overflowed = ~torch.stack(torch._foreach_norm(gradients)).isfinite().all()
@@ -65,7 +65,7 @@ def zero_overflow(optimizer: torch.optim.Optimizer) -> None:
 def _options(train: TrainConfig, model: nn.Module) -> dict[str, Any]:
     if train.optimizer == "adamw":
         return {"betas": (train.momentum, 0.999)}
-    if train.optimizer == "lamb":  # by itself it clips to norm 1, whatever `clip_grad` says
+    if train.optimizer == "lamb":  # its own default clips to norm 1, independent of `clip_grad`
         return {"betas": (train.momentum, 0.999), "max_grad_norm": None}
     if train.optimizer == "rmsprop":
         return {"momentum": train.momentum, "alpha": RMSPROP_ALPHA, "eps": RMSPROP_EPS}

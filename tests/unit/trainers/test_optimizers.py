@@ -236,7 +236,7 @@ def test_torchs_fused_optimisers_skip_an_overflowed_step_themselves() -> None:
 )
 def test_a_context_or_library_without_memory_is_out_of_memory_too(text: str) -> None:
     guarded = memory_errors("training stage 2")
-    with pytest.raises(OutOfMemory, match="device memory training stage 2") as caught, guarded:
+    with pytest.raises(OutOfMemory, match="device memory while training stage 2") as caught, guarded:
         raise RuntimeError(text)
     assert "asynchronously" not in str(caught.value)
 
@@ -244,7 +244,7 @@ def test_a_context_or_library_without_memory_is_out_of_memory_too(text: str) -> 
 def test_memory_errors_say_what_was_going_on() -> None:
     failures = (torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB\nmore"), MemoryError())
     for failure in failures:
-        with pytest.raises(OutOfMemory, match="memory training stage 2"), memory_errors("training stage 2"):
+        with pytest.raises(OutOfMemory, match="memory while training stage 2"), memory_errors("training stage 2"):
             raise failure
     with pytest.raises(OutOfMemory, match="training stage 2"), memory_errors("training stage 2"):
         torch.empty(2**60, dtype=torch.uint8)
