@@ -1,17 +1,17 @@
-"""Augmentation of whole batches on the device: uint8 images in, normalised images and soft targets out.
+"""Augmentation of whole batches on the device: from uint8 images to normalised images and soft targets.
 
-Order, and what it changes against the published one (crop, resize, flip, then RandAugment on the result):
-1. RandAugment's colour operations, in the order drawn, at the images' own resolution. Histograms and means
-   are of the whole image, not of the crop, and never see the gray of an earlier shift; sharpness works on
-   source pixels, so a small image is sharpened more coarsely than after enlarging it.
-2. Crop, flip, RandAugment's geometric operations in the order drawn, and the resize: one bilinear sampling.
-   Published code resamples, and loses sharpness, at each; here two shifts that cancel bring back what the
-   first moved out.
-3. Everything outside the crop, cutouts and erased rectangles become the data's mean (0 once normalised).
-   Google fills with 128, which its normalisation takes to 0.004, and cutout when fine-tuning with noise.
-4. mixup or CutMix, label smoothing.
+Published code crops, resizes and flips, and then applies RandAugment to the result. Here the order is different:
 
-Never: reads an image from disk, or asks the host about a pixel.
+1. Colour operations of RandAugment, in the order drawn, at the original resolution. Histograms and means refer to the
+   whole image, not to the crop, and do not include the gray of an earlier shift. Sharpness works on source pixels, so a
+   small image is sharpened more coarsely than after enlarging it.
+2. Crop, flip, geometric operations of RandAugment in the order drawn, and resize, in one bilinear sampling. Published
+   code samples again, and loses sharpness, in each operation. Here two opposite shifts restore the image completely.
+3. Everything outside the crop, cutouts and erased rectangles become the mean of the data (0 after normalisation).
+   Google fills with 128, which is 0.004 after its normalisation, and fills cutouts with noise when it fine-tunes.
+4. Mixup or CutMix, and label smoothing.
+
+Never: reads an image from the disk, or waits for the device.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ __all__ = ["Augmenter", "prepare"]
 
 
 def prepare(images: Tensor, *, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Resize and normalise for evaluation.
+    """Resize and normalise images for evaluation.
 
-    `images` uint8 (B, 3, H, W); returns float32 (B, 3, size, size), channels last. Bilinear, antialiased
-    when it shrinks, as Pillow's; `mean` and `std` refer to pixel values from 0 to 1.
+    `images` is uint8 (B, 3, H, W); the result is float32 (B, 3, size, size), channels last. The resize is bilinear and
+    antialiased when it shrinks, like Pillow's. `mean` and `std` refer to pixel values from 0 to 1.
     """
     with torch.autocast(images.device.type, enabled=False), torch.no_grad():
         pixels = _normalise(images.float(), mean, std).contiguous(memory_format=torch.channels_last)
@@ -41,10 +41,10 @@ def prepare(images: Tensor, *, size: int, mean: Sequence[float], std: Sequence[f
 
 
 class Augmenter:
-    """Augments one batch per call. Holds its settings and no state: all chance is in the generator.
+    """Augments one batch per call. It has settings but no state: all random numbers come from the generator.
 
-    Nothing waits for the device (which is why nothing here hands `torch.where` a bare number: on CUDA that
-    copies it there and waits), and shapes depend on the arguments alone.
+    Nothing waits for the device, and shapes depend on the arguments only. So `torch.where` never gets a Python number
+    here: on CUDA it would copy the number to the device and wait.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Augmenter:
     ) -> tuple[Tensor, Tensor]:
         """Augment `images`, uint8 (B, 3, H, H), with `labels`, int64 (B,).
 
-        `size` in pixels; `magnitude` canonical, 0 switches RandAugment off; `mixup` is the alpha, 0 is off;
-        `generator` is of the images' device. Returns float32 images (B, 3, size, size), normalised, channels
-        last, and soft targets float32 (B, num_classes).
+        `size` is in pixels. `magnitude` is canonical; 0 switches RandAugment off. `mixup` is the alpha; 0 switches
+        mixup off. `generator` must be on the device of the images. Returns normalised float32 images (B, 3, size,
+        size), channels last, and soft targets, float32 (B, num_classes).
         """
         with torch.autocast(images.device.type, enabled=False), torch.no_grad():
             pixels = self._distort(images, size, magnitude, generator)
@@ -98,7 +98,7 @@ class Augmenter:
             holes.append(cutouts)
         pixels = _normalise(pixels, self.mean, self.std)
         if size < pixels.shape[-1]:
-            pixels = _resize(pixels, size)  # a bilinear grid alone would alias
+            pixels = _resize(pixels, size)  # bilinear sampling alone would cause aliasing
         pixels, inside = self._sample(pixels, size, matrix, generator)
         holes += self._holes(batch, generator, images.device)
         if holes:
@@ -123,7 +123,7 @@ class Augmenter:
         return geometry.sample(pixels, size, matrix, scales, centres)
 
     def _holes(self, batch: int, generator: torch.Generator, device: torch.device) -> list[Tensor]:
-        """What the settings erase, (B, 1, 4) each."""
+        """The rectangles that the settings erase, each (B, 1, 4)."""
         holes = []
         if self.augment.cutout > 0:
             centres = torch.rand(batch, 2, generator=generator, device=device)
@@ -134,7 +134,7 @@ class Augmenter:
         return holes
 
     def _partner_weight(self, pixels: Tensor, mixup: float, generator: torch.Generator) -> Tensor | None:
-        """The share of each image's partner in every pixel; None without mixing."""
+        """The share of the partner image in every pixel, (B, 1, size, size) or (B, 1, 1, 1); None without mixing."""
         batch, size, device = len(pixels), pixels.shape[-1], pixels.device
         blended = boxed = None
         if mixup > 0:
@@ -163,7 +163,7 @@ def _normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> T
 
 @lru_cache(maxsize=32)
 def _statistics(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Both as (3, 1, 1) in pixel values. Kept, because moving numbers to a GPU waits for it."""
+    """Both as (3, 1, 1), in pixel values. Cached, because copying numbers to a GPU waits for it."""
     with torch.inference_mode(False):
         shift, scale = (torch.tensor(numbers, device=device).view(3, 1, 1) * 255 for numbers in (mean, std))
         return shift, scale

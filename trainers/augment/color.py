@@ -1,18 +1,16 @@
 """Colour operations of RandAugment for a whole batch, one operation per image.
 
-Pixels are float32 tensors (B, 3, H, W) holding whole numbers from 0 to 255. Most operations map each pixel
-value by a table of 256 entries per image and channel, so a batch costs one gather whatever was drawn; color
-and sharpness mix pixels and are blends. Every image passes through everything, with neutral settings where
-its operation is another one: constant shapes, and nothing waits for the device. Kernels are counted here,
-since on a GPU starting them is what augmentation costs: all arguments of all layers are worked out
-together.
+Pixels are float32 tensors (B, 3, H, W) with whole numbers from 0 to 255. Most operations map each pixel value with a
+table of 256 entries per image and channel, so a batch costs one gather, whatever was drawn. The operations color and
+sharpness mix pixels and are blends. Every image passes through all steps, with neutral settings for other operations.
+So shapes are constant, and nothing waits for the device. The code keeps the number of kernels small, because starting
+kernels is the main cost of augmentation on a GPU: it computes the arguments of all layers together.
 
-Rounding follows Pillow. Measured against other implementations on CIFAR-10 (see
-tests/unit/trainers/test_augment_color.py): equalize, invert, posterize, solarize, solarize_add and autocontrast
-equal Pillow's; the blends are within 1. Published implementations differ among themselves: torchvision's
-contrast blends with the unrounded mean, Google's with the number of pixels divided by 256 instead of the
-mean (its `contrast` sums the histogram's counts), and Google's sharpness truncates the blurred image where
-Pillow rounds it.
+Rounding follows Pillow. Comparison with other implementations on CIFAR-10 (tests/unit/trainers/test_augment_color.py):
+equalize, invert, posterize, solarize, solarize_add and autocontrast equal Pillow's; the blends differ by at most 1.
+Published implementations differ from each other. torchvision's contrast blends with the unrounded mean. Google's
+contrast uses the number of pixels divided by 256 instead of the mean, because it sums the counts of the histogram.
+Google's sharpness truncates the blurred image; Pillow rounds it.
 """
 
 from __future__ import annotations
@@ -40,38 +38,36 @@ OPERATIONS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What to do to each image; every tensor has the shape of the levels, and is neutral where nothing is
-    due."""
+    """The operations on each image. Every tensor has the shape of the levels; a neutral value changes nothing."""
 
     threshold: Tensor
-    """Pixel values from here on are inverted; 256 is neutral."""
+    """Least pixel value that is inverted; neutral: 256."""
     step: Tensor
-    """Pixel values are rounded down to multiples; 1 is neutral."""
+    """Pixel values are rounded down to multiples of this; neutral: 1."""
     addition: Tensor
-    """Added to pixel values below 128; 0 is neutral."""
+    """Number added to pixel values below 128; neutral: 0."""
     table_factor: Tensor
-    """Blend with black, or with the mean gray where `to_mean`; 1 is neutral."""
+    """Factor of the blend with black, or with the mean gray if `to_mean`; neutral: 1."""
     to_mean: Tensor
-    """bool."""
+    """bool: contrast."""
     mix_factor: Tensor
-    """Blend with the blurred image, or with the gray one where `to_gray`; 1 is neutral."""
+    """Factor of the blend with the blurred image, or with the gray image if `to_gray`; neutral: 1."""
     to_gray: Tensor
-    """bool."""
+    """bool: color."""
     autocontrast: Tensor
     """bool."""
     equalize: Tensor
     """bool."""
 
     def layer(self, index: int) -> Settings:
-        """Those of one layer, (B,), of settings (B, N)."""
+        """Return the settings of one layer, (B,), from settings (B, N)."""
         return Settings(*(value[:, index] for value in vars(self).values()))
 
 
 def settings(level: Tensor, chosen: dict[str, Tensor]) -> Settings:
-    """The settings of operations drawn at canonical magnitudes.
+    """Return the settings for operations at the canonical magnitudes `level`, a float tensor of any shape.
 
-    `chosen` maps each name in `OPERATIONS` to a bool mask of the shape of `level`, any; at most one is true
-    at each place.
+    `chosen` maps each name in `OPERATIONS` to a bool mask of the same shape; at most one mask is true at each place.
     """
     zero, neutral = torch.zeros_like(level), torch.ones_like(level)
     untouched = torch.where(chosen["invert"], zero, torch.full_like(level, 256))
@@ -91,21 +87,21 @@ def settings(level: Tensor, chosen: dict[str, Tensor]) -> Settings:
 
 
 def distort(pixels: Tensor, settings: Settings) -> Tensor:
-    """Do to each image what its settings, of shape (B,), say.
+    """Apply the operation of each image; `settings` has the shape (B,).
 
-    `pixels` float32 (B, 3, H, W), whole numbers 0 to 255, as is the result.
+    `pixels` and the result are float32 (B, 3, H, W) with whole numbers from 0 to 255.
     """
     index, gray = pixels.flatten(2).long(), _gray(pixels)
-    # The gray and the blurred image are those before the table: where they are used, the table is neutral.
+    # Gray and blurred images are made before the table is applied: where they are used, the table is neutral.
     degenerate = torch.where(_spread(settings.to_gray, 3), gray, _smooth(pixels))
     pixels = _tables(pixels, index, gray, settings).gather(2, index).view_as(pixels)
     return _blend(degenerate, pixels, _spread(settings.mix_factor, 3))
 
 
 def _tables(pixels: Tensor, index: Tensor, gray: Tensor, settings: Settings) -> Tensor:
-    """Per image and channel the value that replaces each value: float32 (B, 3, 256)."""
+    """The new value of each pixel value, per image and channel: float32 (B, 3, 256)."""
     value = torch.arange(256, dtype=torch.float32, device=pixels.device)
-    # One after another on one table that all channels share, since all but one leave it as it is.
+    # All steps work on one table that the channels share, because all except one leave it unchanged.
     table = torch.where(value < _spread(settings.threshold, 2), value, 255 - value)
     step = _spread(settings.step, 2)
     table = (table / step).floor_().mul_(step)
@@ -117,25 +113,24 @@ def _tables(pixels: Tensor, index: Tensor, gray: Tensor, settings: Settings) -> 
 
 
 def _spread(values: Tensor, dimensions: int) -> Tensor:
-    """(B,) with so many dimensions of size 1 behind."""
+    """(B,) with this number of dimensions of size 1 appended."""
     return values[(...,) + (None,) * dimensions]
 
 
 def _blend(degenerate: Tensor, original: Tensor, factor: Tensor) -> Tensor:
-    """Pillow's `Image.blend`: towards or away from the degenerate image, clipped, then truncated."""
+    """Pillow's `Image.blend`: between the degenerate and the original image or beyond, clipped, then truncated."""
     return torch.addcmul(degenerate, factor, original - degenerate).clamp_(0, 255).floor_()
 
 
 def _gray(pixels: Tensor) -> Tensor:
-    """(B, 1, H, W), Pillow's mode L: ITU-R 601 luma in 16-bit fixed point, which float32 holds exactly."""
+    """(B, 1, H, W): Pillow's mode L, the ITU-R 601 luma in 16-bit fixed point, which float32 represents exactly."""
     red, green, blue = pixels.unbind(1)
     luma = (red * (19595 / 65536)).add_(green, alpha=38470 / 65536).add_(blue, alpha=7471 / 65536)
     return luma.add_(0.5).floor_().unsqueeze(1)
 
 
 def _smooth(pixels: Tensor) -> Tensor:
-    """Pillow's SMOOTH: each neighbour once, the pixel itself five times, rounded; the border stays as it
-    is."""
+    """Pillow's SMOOTH: the rounded mean of each neighbour once and the pixel five times. The border is unchanged."""
     rows = (pixels[:, :, :-2] + pixels[:, :, 1:-1]).add_(pixels[:, :, 2:])
     box = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
     result = pixels.clone()
@@ -145,16 +140,16 @@ def _smooth(pixels: Tensor) -> Tensor:
 
 
 def _autocontrast(pixels: Tensor, value: Tensor) -> Tensor:
-    """Stretch each channel to 0..255. Double precision, or truncation takes 1 off where Pillow does not."""
+    """Stretch each channel to 0 to 255, in double precision: otherwise truncation may give 1 less than Pillow."""
     low, high = (bound.double()[:, :, None] for bound in (pixels.amin((2, 3)), pixels.amax((2, 3))))
-    # A number over a tensor would be computed as its reciprocal times the number, which rounds twice.
+    # torch computes a number divided by a tensor as a reciprocal times the number, which rounds twice.
     stretch = torch.full_like(low, 255) / (high - low).clamp(min=1)
     table = (value * stretch - low * stretch).clamp_(0, 255).floor_().float()
     return torch.where(high > low, table, value)
 
 
 def _equalize(index: Tensor, value: Tensor) -> Tensor:
-    """Flatten each channel's histogram with Pillow's integer arithmetic."""
+    """Flatten the histogram of each channel with Pillow's integer arithmetic."""
     counts = torch.zeros((*index.shape[:2], 256), dtype=torch.int64, device=index.device)
     counts.scatter_add_(2, index, torch.ones_like(index))
     brightest = counts.gather(2, index.amax(2, keepdim=True))

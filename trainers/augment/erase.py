@@ -1,4 +1,4 @@
-"""Rectangles to erase, for cutout and random erasing: (left, top, right, bottom), shares of the side."""
+"""Rectangles for cutout and random erasing: (left, top, right, bottom) as shares of the side."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from trainers.augment.geometry import ATTEMPTS, first_fitting
 
 
 def squares(centres: Tensor, half_side: Tensor | float) -> Tensor:
-    """(..., 4) squares about `centres` (..., 2), reaching over the edge where they lie close to it.
+    """Return squares (..., 4) around `centres` (..., 2); a square near the edge extends beyond it.
 
-    `half_side` is one share of the side for all, or (..., 1). Cutout (arXiv 1708.04552) draws the centre uniformly
-    over the image, so that squares at the edge are cut off.
+    `half_side` is a share of the side: one number for all squares, or (..., 1). Cutout (arXiv 1708.04552) draws the
+    centre uniformly over the image, so squares at the edge are cut off.
     """
     return torch.cat([centres - half_side, centres + half_side], -1)
 
 
 def random_rectangles(draws: Tensor, probability: float) -> Tensor:
-    """(B, 4) rectangles of random erasing (arXiv 1708.04896); empty but for a share `probability` of images.
+    """Return the rectangles (B, 4) of random erasing (arXiv 1708.04896), empty for a share 1 - `probability` of images.
 
-    `draws` (B, 2 * ATTEMPTS + 3) from 0 to 1. Area 0.02 to 1/3 of the image, aspect ratio log-uniform from
-    0.3 to 3.3, wholly inside; the ranges and the ten attempts are torchvision's and timm's.
+    `draws` are random numbers from 0 to 1, (B, 2 * ATTEMPTS + 3). A rectangle covers 0.02 to 1/3 of the image, has a
+    log-uniform aspect ratio from 0.3 to 3.3 and lies inside the image. torchvision and timm have the same ranges and
+    the same ten attempts.
     """
     sides = first_fitting(draws[:, : 2 * ATTEMPTS], (0.02, 1 / 3), (0.3, 3.3), fallback=0.0)
     corner = draws[:, -3:-1] * (1 - sides)
@@ -29,9 +30,9 @@ def random_rectangles(draws: Tensor, probability: float) -> Tensor:
 
 
 def covered(rectangles: Tensor, size: int) -> Tensor:
-    """bool (B, 1, size, size): the pixels whose centre lies in one of the image's rectangles (B, R, 4)."""
+    """Return a bool mask (B, 1, size, size) of the pixels whose centre is in one of the rectangles (B, R, 4)."""
     centres = (torch.arange(size, device=rectangles.device) + 0.5) / size
     left, top, right, bottom = rectangles[..., None].unbind(2)
     columns, rows = (centres >= left) & (centres < right), (centres >= top) & (centres < bottom)
-    # How many rectangles: a sum of outer products is one kernel for any number of them.
+    # The number of rectangles over each pixel: a sum of outer products is one kernel for any number of them.
     return ((rows.float().mT @ columns.float()) > 0).unsqueeze(1)

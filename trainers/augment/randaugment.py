@@ -1,4 +1,4 @@
-"""RandAugment (arXiv 1909.13719), google/automl's way: which operations each image gets."""
+"""RandAugment (arXiv 1909.13719), as in google/automl: the choice of operations for each image."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from trainers.augment import magnitude as scale
 from trainers.augment.erase import squares
 
 OPERATIONS = (*color.OPERATIONS, *geometry.GEOMETRIC_OPERATIONS, "cutout")
-"""The sixteen operations, drawn with equal chance and with replacement."""
+"""The sixteen operations, drawn with equal probability and with replacement."""
 
 MAGNITUDE_STD = 0.5
-"""Standard deviation of an operation's magnitude around the stage's: timm's `mstd0.5`, as in the commands of its
-documentation; google/automl has 0, so that an image draws its operations and signs only."""
+"""Standard deviation of an operation's magnitude: timm's `mstd0.5`, as in the commands of its documentation. In
+google/automl it is 0: all operations have the magnitude of the stage."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What was drawn for a batch of B images and N layers."""
+    """The random choices for a batch of B images and N layers."""
 
     operation: Tensor
     """int64 (B, N), an index into `OPERATIONS`."""
@@ -30,16 +30,16 @@ class Plan:
     sign: Tensor
     """float32 (B, N), -1 or 1: the direction of a geometric operation."""
     centre: Tensor
-    """float32 (B, N, 2), 0 to 1, x first: where a cutout is."""
+    """float32 (B, N, 2), 0 to 1, x first: the centre of a cutout."""
 
     def chosen(self) -> dict[str, Tensor]:
-        """For each operation the bool mask (B, N) of where it was drawn."""
+        """Return, for each operation, the bool mask (B, N) of the places where it was drawn."""
         index = torch.arange(len(OPERATIONS), device=self.operation.device)[:, None, None]
         return dict(zip(OPERATIONS, (self.operation == index).unbind(), strict=True))
 
 
 def draw(batch: int, layers: int, magnitude: float, *, generator: torch.Generator, device: torch.device) -> Plan:
-    """Draw every image's operations, magnitudes and signs."""
+    """Draw the operations, magnitudes, signs and cutout centres of all images."""
     uniform = torch.rand(batch, layers, 4, generator=generator, device=device)
     noise = torch.randn(batch, layers, generator=generator, device=device)
     return Plan(
@@ -51,10 +51,10 @@ def draw(batch: int, layers: int, magnitude: float, *, generator: torch.Generato
 
 
 def apply(pixels: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
-    """Carry out the colour operations; return what is left to do when the images are sampled.
+    """Apply the colour operations; return the geometric operations and cutouts for the sampling of the images.
 
-    `pixels` float32 (B, 3, H, W), whole numbers 0 to 255. Returns the distorted pixels, the maps (B, 3, 3)
-    of all geometric operations together, and the cutout rectangles (B, N, 4), empty ones included.
+    `pixels` is float32 (B, 3, H, W) with whole numbers from 0 to 255. Returns the changed pixels, the map (B, 3, 3) of
+    all geometric operations of each image, and the cutout rectangles (B, N, 4), empty rectangles included.
     """
     chosen = plan.chosen()
     settings = color.settings(plan.level, chosen)

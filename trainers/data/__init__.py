@@ -1,9 +1,9 @@
 """The data sets: verified, decoded once per machine into memory-mapped arrays, and kept on the device.
 
-Every trial of a machine maps the same files, so the operating system's page cache holds one copy for all of
-them; on CUDA each process keeps one uint8 tensor per data set on the device.
+All trials of a machine map the same files, so the operating system keeps one copy in memory for all of them. On CUDA,
+each process keeps one uint8 tensor per data set on the device.
 
-Never: opens the test split for a search; only `trainers.retrain` may ask for it.
+Never: gives the test split to a search. Only `trainers.retrain` may open it.
 """
 
 from __future__ import annotations
@@ -32,39 +32,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What the driver needs to know and record of a study's data."""
+    """The facts about a study's data that the driver records."""
 
     num_classes: int
     classes: tuple[str, ...]
+    """Names of the classes, in the order of the labels."""
     train_count: int
+    """Number of training images."""
     validation_count: int
+    """Number of validation images."""
     split_hash: str
-    """SHA-256 of the train and validation indices."""
+    """SHA-256 of the training and validation indices."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """A part of a data set on the device; a batch is `images[indices[...]]`, nothing is copied before."""
+    """A part of a data set on the device. A batch is `images[indices[...]]`; nothing else is copied."""
 
     images: torch.Tensor
-    """(M, 3, 32, 32) uint8: the whole official split."""
+    """uint8 (M, 3, 32, 32): the whole official split."""
     labels: torch.Tensor
-    """(M,) int64."""
+    """int64 (M,)."""
     indices: torch.Tensor
-    """(N,) int64 on the same device: the positions that belong to this part."""
+    """int64 (N,) on the same device: the positions of this part."""
     classes: tuple[str, ...]
+    """Names of the classes."""
 
     def __len__(self) -> int:
         return len(self.indices)
 
 
 def prepare(config: DataConfig, cache_dir: str) -> DataInfo:
-    """Verify the source files (downloading them if told to), fill the cache and compute the split.
+    """Verify the source files, after a download if `config.download` is set; fill the cache and compute the split.
 
-    Called once by the driver before any trial, so that a study never starts on bad data.
+    The driver calls this once before any trial, so that a study never starts with bad data.
 
     Raises:
-        DataError: files are missing, truncated or not the published ones; names the path and the remedy.
+        DataError: a file is missing, truncated or not the published one. The text names the path and the remedy.
     """
     if config.name != "shapes":
         cifar.verify(config)
@@ -74,10 +78,10 @@ def prepare(config: DataConfig, cache_dir: str) -> DataInfo:
 
 
 def train_and_validation(config: DataConfig, cache_dir: str, device: str) -> tuple[Images, Images]:
-    """The two parts of the training set that a trial sees.
+    """Return the training and the validation images of a trial.
 
     Raises:
-        DataError: the cache is empty on this machine and the source files are not good.
+        DataError: the cache is empty on this machine, and a source file is missing or damaged.
     """
     images, classes, labels = _on_device(config, cache_dir, device, train=True)
     split = _split(config, labels.cpu().numpy())
@@ -86,17 +90,17 @@ def train_and_validation(config: DataConfig, cache_dir: str, device: str) -> tup
 
 
 def all_training_images(config: DataConfig, cache_dir: str, device: str) -> Images:
-    """Train and validation part together, limits included: what a final training uses."""
+    """Return training and validation images together, as a final training uses them. The limits apply."""
     train, validation = train_and_validation(config, cache_dir, device)
     import torch
 
-    # Sorted, so that the order of an epoch does not depend on how the parts were cut.
+    # Sorted, so that the order of an epoch does not depend on the split.
     both = torch.cat([train.indices, validation.indices]).sort().values
     return dataclasses.replace(train, indices=both)
 
 
 def open_test_split(config: DataConfig, cache_dir: str, device: str) -> Images:
-    """The official test split. The only way to it; only `trainers.retrain` may call this."""
+    """Return the official test split. Nothing else opens it, and only `trainers.retrain` may call this."""
     images, classes, labels = _on_device(config, cache_dir, device, train=False)
     return Images(images, labels, _to(np.arange(len(labels)), device), classes)
 
@@ -126,7 +130,7 @@ def _on_device(
 
 @lru_cache(maxsize=4)
 def _tensors(folder: str, device: str) -> tuple[torch.Tensor, tuple[str, ...], torch.Tensor]:
-    """Images, class names, labels; once per process and device. On the CPU the images stay a file mapping."""
+    """Images, class names and labels, once per process and device. On the CPU the images stay a mapped file."""
     import torch
 
     images, classes, labels = _read(Path(folder))
@@ -140,7 +144,7 @@ def _arrays(
 
 
 def _read(folder: Path) -> tuple[NDArray[np.uint8], tuple[str, ...], NDArray[np.int64]]:
-    # "c" maps privately: torch wants a writable array, and nobody's write could reach the file.
+    # Mode "c" is a private mapping: torch needs a writable array, but a write never reaches the file.
     images = np.load(folder / "images.npy", mmap_mode="c", allow_pickle=False)
     labels = np.load(folder / "labels.npy", allow_pickle=False)
     classes = tuple(json.loads((folder / "classes.json").read_text(encoding="utf-8")))
@@ -148,7 +152,7 @@ def _read(folder: Path) -> tuple[NDArray[np.uint8], tuple[str, ...], NDArray[np.
 
 
 def _folder(config: DataConfig, cache_dir: str, *, train: bool) -> Path:
-    """The folder of decoded arrays, filled if it is not there yet. Its name carries the source's hash."""
+    """The folder of the decoded arrays, filled if it does not exist. Its name contains the hash of the source."""
     split = "train" if train else "test"
     if config.name == "shapes":
         content = hashlib.sha256(f"{shapes.VERSION} {shapes.COUNTS}".encode()).hexdigest()
@@ -161,9 +165,9 @@ def _folder(config: DataConfig, cache_dir: str, *, train: bool) -> Path:
 
 
 def _fill(folder: Path, config: DataConfig, *, train: bool) -> None:
-    """Write a temporary folder and rename it, so that a reader never sees half of it.
+    """Write a temporary folder and rename it, so that a reader never sees a part of it.
 
-    Processes that fill it at the same time write equal content; the first rename wins.
+    Processes that fill the folder at the same time write equal content; the first rename wins.
     """
     classes: tuple[str, ...] = shapes.CLASSES
     if config.name == "shapes":

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their official Python files, through torchvision's loaders and MD5 lists."""
+"""CIFAR-10 and CIFAR-100 from their official Python files, with torchvision's loaders and MD5 lists."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from trainers.api import DataConfig, DataError
 
 
 def verify(config: DataConfig) -> None:
-    """Check every official file's MD5; fetch missing ones first where `download` says so.
+    """Check the MD5 of every official file. If `config.download` is set, download missing files first.
 
     Raises:
-        DataError: names the first missing or wrong file and what to do.
+        DataError: the text names the first missing or wrong file and the remedy.
     """
     source, root = _source(config.name), _root(config)
     if config.download:
@@ -30,12 +30,12 @@ def verify(config: DataConfig) -> None:
 
 
 def load(config: DataConfig, *, train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
-    """Images (N, 3, 32, 32) uint8, labels (N,) int64 and class names, after `verify`.
+    """Verify the files; return images uint8 (N, 3, 32, 32), labels int64 (N,) and the class names.
 
-    The official files are pickles; torchvision opens them only once their MD5 is the published one.
+    The official files are pickles. They are opened only after their MD5 has been compared with the published one.
 
     Raises:
-        DataError: as `verify`.
+        DataError: for the same reasons as in `verify`.
     """
     verify(config)
     dataset = _source(config.name)(root=str(_root(config)), train=train, download=False)
@@ -44,7 +44,7 @@ def load(config: DataConfig, *, train: bool) -> tuple[NDArray[np.uint8], NDArray
 
 
 def content_hash(name: str) -> str:
-    """SHA-256 over the published MD5s: names the content without reading it."""
+    """Return the SHA-256 of the published MD5s, which identifies the content without reading it."""
     listed = _files(_source(name), Path())
     return hashlib.sha256("".join(md5 for _, md5 in listed).encode()).hexdigest()
 
@@ -80,15 +80,15 @@ def _problem(path: Path, expected: str) -> str:
 
 def _remedy(source: Any, root: Path) -> str:
     return (
-        f"Set data.root to the folder that holds {source.base_folder}; or set data.download=true; or fetch "
-        f"{source.url} yourself and unpack it in {root}"
+        f"Set data.root to the folder that contains {source.base_folder}; or set data.download=true; or download "
+        f"{source.url} and unpack it in {root}"
     )
 
 
 def _download(source: Any, root: Path) -> None:
     try:
-        # torchvision reports its progress on stdout, which belongs to the program's results.
+        # torchvision writes its progress to stdout, which is for the results of the program.
         with contextlib.redirect_stdout(sys.stderr):
             source(root=str(root), train=True, download=True)
     except (OSError, RuntimeError) as error:
-        raise DataError(f"could not download {source.url} to {root}: {error}. {_remedy(source, root)}") from error
+        raise DataError(f"cannot download {source.url} to {root}: {error}. {_remedy(source, root)}") from error

@@ -1,8 +1,8 @@
-"""The built-in data set: 32x32 drawings of ten kinds of shapes and textures, the same every time.
+"""The built-in data set "generated shapes": 32x32 images of ten kinds of shapes and textures, always the same.
 
-Made so that a small network has to learn: every image draws its own colours (unrelated to the class),
-position, scale, rotation, shading, clutter and noise. Nothing is downloaded and nothing is random: each
-image is a function of (split, index), up to the last bit of a machine's sines.
+The images are difficult enough that a small network has to learn. Each has its own colours (unrelated to the class),
+position, scale, rotation, shading, clutter and noise. Nothing is downloaded. Each image is a function of its split and
+index; only the last bit of sines may differ between machines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION = 1
-"""Raised with every change of the pictures, since cached copies are named after it."""
+"""Increase this with every change of the images: cached copies are named after it."""
 SIZE = 32
 COUNTS = {"train": 10_000, "test": 2_000}
 CLASSES = (
@@ -24,13 +24,13 @@ Floats = NDArray[np.floating[Any]]
 _SEEDS = {"train": 20_210_401, "test": 20_210_402}
 _CHUNK = 500
 _SOFT = 0.7
-"""Width of an outline's anti-aliasing, pixels."""
+"""Width of the soft edge of an outline, pixels."""
 
 
 def draw(split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (N, 3, 32, 32) uint8 and labels (N,) int64 of split `train` or `test`; classes equally often."""
+    """Return images uint8 (N, 3, 32, 32) and labels int64 (N,) of split `train` or `test`; classes are balanced."""
     count = COUNTS[split]
-    # MT19937's stream is frozen by NumPy's policy (NEP 19), unlike that of `default_rng`.
+    # NumPy promises that the stream of RandomState never changes (NEP 19), unlike that of `default_rng`.
     random = np.random.RandomState(_SEEDS[split])
     labels = np.arange(count, dtype=np.int64) % len(CLASSES)
     images = np.empty((count, 3, SIZE, SIZE), dtype=np.uint8)
@@ -61,7 +61,7 @@ def _uniform(random: np.random.RandomState, shape: tuple[int, ...], low: float, 
 
 
 def _colours(count: int, random: np.random.RandomState) -> tuple[Floats, Floats, Floats]:
-    """Background, ink and occluder (N, 3); ink is at least 60 grey levels brighter or darker."""
+    """Colours of background, shape and bar, each (N, 3). The shape is at least 60 grey levels brighter or darker."""
     background = _uniform(random, (count, 3), 40, 215)
     shift = _uniform(random, (count, 3), -35, 35)
     contrast = _uniform(random, (count, 1), 60, 130)
@@ -76,7 +76,7 @@ def _grid() -> tuple[Floats, Floats]:
 
 
 def _shading(count: int, random: np.random.RandomState) -> Floats:
-    """A linear gradient of up to 25 grey levels across the image, (N, 1, 32, 32)."""
+    """A linear gradient of up to 25 grey levels across the image: (N, 1, 32, 32)."""
     x, y = _grid()
     angle = _uniform(random, (count, 1, 1), 0, 2 * np.pi)
     slope = _uniform(random, (count, 1, 1), 0, 25 / SIZE)
@@ -84,7 +84,7 @@ def _shading(count: int, random: np.random.RandomState) -> Floats:
 
 
 def _pose(count: int, random: np.random.RandomState) -> tuple[Floats, Floats]:
-    """Pixel coordinates in each drawing's own frame, (N, 32, 32): it reaches from -1 to 1 there."""
+    """Coordinates of the pixels in the frame of each shape, x and y (N, 32, 32). A shape extends from -1 to 1."""
     x, y = _grid()
     shape = (count, 1, 1)
     angle = _uniform(random, shape, 0, 2 * np.pi)
@@ -98,7 +98,7 @@ def _pose(count: int, random: np.random.RandomState) -> tuple[Floats, Floats]:
 
 
 def _clutter(canvas: Floats, random: np.random.RandomState) -> Floats:
-    """Three faint blobs and three faint line strokes behind the drawing."""
+    """Three faint blobs and three faint strokes behind the shape."""
     x, y = _grid()
     count = len(canvas)
     shape = (count, 1, 1)
@@ -114,7 +114,7 @@ def _clutter(canvas: Floats, random: np.random.RandomState) -> Floats:
 
 
 def _occlude(canvas: Floats, colour: Floats, random: np.random.RandomState) -> Floats:
-    """A bar over half of the images, so that no single part of a drawing is always there."""
+    """A bar in front of half of the images, so that no part of a shape is always visible."""
     x, y = _grid()
     shape = (len(canvas), 1, 1)
     angle = _uniform(random, shape, 0, np.pi)
@@ -125,13 +125,13 @@ def _occlude(canvas: Floats, colour: Floats, random: np.random.RandomState) -> F
 
 
 def _edge(distance: Floats) -> Floats:
-    """1 inside (negative distance, in units of the drawing's radius), 0 outside, soft in between."""
+    """1 inside (negative distance, in units of the shape's radius), 0 outside, soft in between."""
     inside: Floats = np.clip(0.5 - distance * 9 / _SOFT, 0, 1).astype(np.float32)
     return inside
 
 
 def _patch(x: Floats, y: Floats, pattern: Floats) -> Floats:
-    """A texture shows inside a round patch, so that its outline says nothing about the class."""
+    """A texture inside a round patch, so that the outline does not reveal the class."""
     ink: Floats = np.clip(0.5 + 3 * pattern, 0, 1)
     return _edge(np.hypot(x, y) - 1.15) * ink
 

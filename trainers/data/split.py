@@ -1,4 +1,4 @@
-"""The stratified split of the training images into train and validation, and its identity."""
+"""The stratified split of the training images into training and validation, and its identity."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Split:
-    """Positions in the training set, each ascending; the two never overlap."""
+    """Positions in the training set, in ascending order. The two parts never overlap."""
 
     train: Indices
     validation: Indices
 
     @property
     def hash(self) -> str:
-        """SHA-256 over both index lists (little-endian int64), hexadecimal."""
+        """The SHA-256 of both lists (little-endian int64), hexadecimal."""
         digest = hashlib.sha256()
         for name, indices in ((b"train", self.train), (b"validation", self.validation)):
             digest.update(name + len(indices).to_bytes(8, "little") + indices.astype("<i8").tobytes())
@@ -35,21 +35,22 @@ def stratified(
     train_limit: int | None = None,
     validation_limit: int | None = None,
 ) -> Split:
-    """Hold out `fraction` of every class, at least one image of each; then cut both parts to their limits.
+    """Hold out `fraction` (0 to 1) of every class, at least one image of each; then apply the limits to both parts.
 
-    The validation part of a (fraction, seed) is the same whatever `train_limit` is, and the other way round.
+    `labels` is int64 (N,). The validation part depends on `fraction` and `seed`, but not on `train_limit`; likewise the
+    training part does not depend on `validation_limit`.
 
     Raises:
-        ValueError: a class has fewer than two images, so that it cannot stand in both parts.
+        ValueError: a class has fewer than two images and cannot be in both parts.
     """
-    # A legacy RandomState, because NumPy promises that its stream never changes (NEP 19).
+    # RandomState is the generator whose stream NumPy promises never to change (NEP 19).
     random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
     train: list[Indices] = []
     validation: list[Indices] = []
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label).astype(np.int64))
         if len(members) < 2:
-            raise ValueError(f"class {label} has {len(members)} image; train and validation need one each")
+            raise ValueError(f"class {label} has {len(members)} image, but training and validation need one each")
         held_out = min(max(1, round(len(members) * fraction)), len(members) - 1)
         validation.append(members[:held_out])
         train.append(members[held_out:])
@@ -57,7 +58,7 @@ def stratified(
 
 
 def _limited(classes: list[Indices], limit: int | None) -> Indices:
-    """At most `limit` images, shared among the classes in proportion to their sizes (largest remainder)."""
+    """At most `limit` images, divided among the classes in proportion to their sizes (largest remainder)."""
     sizes = np.array([len(members) for members in classes])
     if limit is not None and limit < sizes.sum():
         shares = sizes * limit / sizes.sum()

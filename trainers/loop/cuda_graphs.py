@@ -41,7 +41,8 @@ class GraphedStep:
     """Records a `Step` when a shape comes for the first time, and replays the recording from then on.
 
     The gradients of the parameters are allocated once and stay in place. So a batch must begin with `zero_grad` of this
-    object, not of the optimiser. Only the graphs of one image size are kept; a training never returns to a size.
+    object, not of the optimiser. Only the graphs of one image size are kept, because a training does not
+    return to an earlier size.
     """
 
     def __init__(self, net: nn.Module, device: str) -> None:

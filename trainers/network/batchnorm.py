@@ -1,4 +1,4 @@
-"""Batch-norm statistics counted anew, for a network that now sees images of another size."""
+"""Re-estimation of batch-norm statistics, for a network whose image size has changed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 BATCHES = 20
-"""Batches that statistics are counted over; their mean is steady after far fewer."""
+"""Number of batches for the statistics. Their mean is stable after far fewer."""
 
 
 @torch.no_grad()
 def reestimate(net: nn.Module, forward: Callable[[Tensor], None], batches: Iterable[Tensor]) -> list[str]:
-    """Replace running means and variances by their averages over `batches`, each (B, 3, S, S) normalised.
+    """Replace running means and variances by their averages over `batches`; return the names of the changed tensors.
 
-    Only layers in training mode are touched, so frozen ones keep theirs. Returns the names of the tensors
-    that changed.
+    Each batch is float32 (B, 3, S, S), normalised. Only layers in training mode change, so frozen layers keep their
+    statistics.
     """
     layers: dict[str, Any] = {
         name: module
@@ -27,7 +27,7 @@ def reestimate(net: nn.Module, forward: Callable[[Tensor], None], batches: Itera
     momenta = {name: layer.momentum for name, layer in layers.items()}
     for layer in layers.values():
         layer.reset_running_stats()
-        layer.momentum = None  # torch's word for a plain average over all batches
+        layer.momentum = None  # None makes torch compute the plain average over all batches
     try:
         for batch in batches:
             forward(batch)

@@ -17,20 +17,23 @@ from trainers.files import replace_atomically
 
 
 def known_model(name: str) -> bool:
-    """Whether `timm.create_model` knows `name`, with or without a pretrained tag."""
+    """Return whether timm has a model of this name, with or without a pretrained tag."""
     return name in _model_names()
 
 
 def close_models(name: str) -> list[str]:
-    """Up to three known names near `name`, nearest first; tags count only where `name` has one."""
-    names = [known for known in _model_names() if ("." in known) == ("." in name)]
+    """Return up to three names that are similar to `name`, the most similar first.
+
+    Names with a pretrained tag are compared only if `name` has a tag.
+    """
+    names = [candidate for candidate in _model_names() if ("." in candidate) == ("." in name)]
     return difflib.get_close_matches(name[:100], names, n=3, cutoff=0.6)
 
 
 @functools.lru_cache(maxsize=1)
 def _model_names() -> frozenset[str]:
     path = _cache_file()
-    # The cache only saves time: whatever is wrong with it, timm itself is asked.
+    # The cache only saves time. If it is missing or damaged, timm itself gives the names.
     with contextlib.suppress(OSError, ValueError):
         names = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(names, list) and names and all(isinstance(name, str) for name in names):

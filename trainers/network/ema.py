@@ -1,4 +1,4 @@
-"""Exponential moving average of weights and normalisation statistics, on the device."""
+"""Exponential moving average of the weights and normalisation statistics, on the device."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from trainers.api import Ema
 
 
 class WeightAverage:
-    """Averages every floating tensor of a model's state; counters follow the model.
+    """Averages all floating-point tensors of a model's state. Integer counters stay those of the model.
 
-    A fixed decay d remembers about 1 / (1 - d) steps, more than a pruned trial ever makes; with warm-up the
-    decay at step t is min(decay, (1 + t) / (10 + t)) (as TensorFlow's ExponentialMovingAverage).
+    A fixed decay d averages over about 1 / (1 - d) steps, which may be more than a pruned trial makes. With warm-up,
+    the decay of step t is min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage.
     """
 
     def __init__(self, config: Ema, model: nn.Module) -> None:
@@ -28,7 +28,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the model's state after one optimiser step; never waits for the device."""
+        """Add the model's present state to the average, after each optimiser step. Never waits for the device."""
         decay = self.config.decay
         if self.config.warmup:
             decay = min(decay, (1 + self.steps) / (10 + self.steps))
@@ -37,7 +37,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model has the averaged weights inside, in place, so that compiled graphs stay valid."""
+        """Give the model the averaged weights inside the block, in place, so that compiled graphs stay valid."""
         self._swap()
         try:
             yield
@@ -45,11 +45,11 @@ class WeightAverage:
             self._swap()
 
     def state(self) -> dict[str, Tensor]:
-        """The averages by name."""
+        """Return the averages by name."""
         return dict(zip(self._names, self._average, strict=True))
 
     def load(self, state: Mapping[str, Tensor], steps: int) -> None:
-        """Go on from `state()` and `steps` of another run."""
+        """Continue from `state()` and `steps` of an earlier run."""
         with torch.no_grad():
             for name, average in zip(self._names, self._average, strict=True):
                 average.copy_(state[name])
@@ -57,7 +57,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def adopt(self, names: Collection[str]) -> None:
-        """Forget the averages of `names` and start from the model's values, e.g. after a re-estimation."""
+        """Replace the averages of `names` by the model's present values, e.g. after a re-estimation."""
         for name, live, average in zip(self._names, self._live, self._average, strict=True):
             if name in names:
                 average.copy_(live)

@@ -1,7 +1,7 @@
-"""Models kept warm: built once per process and architecture, put back to a trial's initial state in place.
+"""Models that are built once per process and architecture, and reset in place for each trial.
 
-A trial's initial weights are a function of its configuration and seed alone, so a trial after another on one
-worker starts exactly as on a fresh one.
+The initial weights of a trial depend on its configuration and seed only. So a trial starts in the same way on a worker
+that has run other trials and on a new worker.
 """
 
 from __future__ import annotations
@@ -19,52 +19,54 @@ from trainers.network import weights
 from trainers.rng import derive, isolated
 
 KEPT = 2
-"""Architectures a process keeps; the least recently used one goes first."""
+"""Number of architectures that a process keeps; the least recently used one is dropped first."""
 
 
 @dataclass(eq=False)
 class Model:
-    """A timm classifier on its device, with what the training loop needs to know of it."""
+    """A timm classifier on its device, with the data that the training loop needs."""
 
     net: nn.Module
     mean: tuple[float, ...]
-    """Of pixel values from 0 to 1, per channel: what the pretrained weights were trained with."""
+    """Mean of each channel for pixel values from 0 to 1, as used for the pretrained weights."""
     std: tuple[float, ...]
+    """Standard deviation of each channel, likewise."""
     dropout: Dropout
+    """Dropout before the classifier."""
     frozen: list[nn.Module] = field(default_factory=list)
-    """Normalisation layers that keep their statistics while training."""
+    """Normalisation layers whose statistics do not change in training."""
     compiled: Any = None
-    """`torch.compile`d `net`, kept with its graphs for the next trial."""
+    """The compiled `net`, kept with its graphs for the next trial."""
     macs: dict[int, int] = field(default_factory=dict)
-    """Multiply-accumulates of one image by image size, as far as asked for: see `trainers.network.model_size`."""
+    """Multiply-accumulate operations for one image by image size, filled by `trainers.network.model_size`."""
 
     def train(self) -> None:
-        """Training mode, frozen normalisation layers excepted."""
+        """Switch to training mode, except for frozen normalisation layers."""
         self.net.train()
         for module in self.frozen:
             module.eval()
 
 
 class Dropout:
-    """Dropout on the classifier's input at a rate that may change between epochs.
+    """Dropout on the input of the classifier, at a rate that may change between epochs.
 
-    timm's models read their own rate in different ways and places; this works for any of them. The rate is
-    a tensor, so that a compiled graph does not depend on its value.
+    timm's models store their dropout rate in different ways; this class works for all of them. The rate is a tensor,
+    so that a compiled graph does not depend on its value.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.rate = torch.zeros((), device=device)
 
     def set(self, rate: float) -> None:
-        """Rate from 0 to below 1."""
+        """Set the rate, 0 to below 1."""
         self.rate.fill_(rate)
 
     def __call__(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The forward pre-hook of the classifier."""
+        """Apply dropout: the forward pre-hook of the classifier."""
         if not module.training:
             return arguments
         features, *rest = arguments
-        # Drawn in float32: bf16 has only 256 values below 1.
+        # Random numbers in float32, because bf16 has only 256 values below 1.
         keep = torch.rand(features.shape, device=features.device) >= self.rate
         return (features * (keep / (1 - self.rate)).to(features.dtype), *rest)
 
@@ -73,13 +75,13 @@ _kept: dict[tuple[Any, ...], Model] = {}
 
 
 def build(config: ModelConfig, num_classes: int, *, seed: int, device: str, channels_last: bool) -> Model:
-    """The model in its initial state for `seed`, warm if this process has had the same architecture.
+    """Return the model in its initial state for `seed`, reusing the process's model of the same architecture.
 
-    A classifier that comes with no weights, or with those of another number of classes, is drawn afresh. The
-    model is this process's one copy: the next `build` of the same architecture resets it.
+    A classifier without weights, or with weights for another number of classes, gets new random weights. The process
+    has one copy of each model: the next `build` of the same architecture resets it.
 
     Raises:
-        WeightsError: unknown model, or weights that cannot be had or do not fit.
+        WeightsError: the model is unknown, or its weights are not available or do not fit.
     """
     key = (replace(config, pretrained=False), num_classes, device, channels_last)
     model = _kept.pop(key, None) or _wrap(_create(config, num_classes, seed), device, channels_last)
@@ -91,10 +93,10 @@ def build(config: ModelConfig, num_classes: int, *, seed: int, device: str, chan
 
 
 def freeze(model: Model, blocks: int) -> None:
-    """Exclude the stem and the first `blocks` stages from training, statistics included; 0 freezes nothing.
+    """Exclude the stem and the first `blocks` stages from training, with their statistics; 0 freezes nothing.
 
     Raises:
-        TrainerError: the model has fewer stages.
+        TrainerError: the model has too few stages.
     """
     if not blocks:
         return
@@ -104,8 +106,8 @@ def freeze(model: Model, blocks: int) -> None:
     stages = max(group for name, group in groups.items() if name not in heads)
     if blocks >= stages:
         raise TrainerError(
-            f"train.freeze_blocks: {type(net).__name__} has {stages} stages after its stem; {blocks} would "
-            f"leave nothing but the head, the most is {stages - 1}"
+            f"train.freeze_blocks: {blocks} would leave only the head of {type(net).__name__} to train; it has "
+            f"{stages} stages after its stem, so the most is {stages - 1}"
         )
     frozen = {name for name, group in groups.items() if group <= blocks}
     for name, parameter in net.named_parameters():
@@ -134,7 +136,7 @@ def _wrap(net: nn.Module, device: str, channels_last: bool) -> Model:
 
 
 def _initial_state(net: nn.Module, config: ModelConfig, num_classes: int, seed: int) -> dict[str, Tensor]:
-    """Every tensor of the model as a trial with this seed starts, on the CPU."""
+    """All tensors of the model at the start of a trial with this seed, on the CPU."""
     if config.pretrained is not False:
         return {**_fresh_head(net, config, num_classes, seed), **weights.pretrained_state(config, net)}
     created = _create(config, num_classes, seed)
@@ -142,10 +144,10 @@ def _initial_state(net: nn.Module, config: ModelConfig, num_classes: int, seed: 
 
 
 def _fresh_head(net: nn.Module, config: ModelConfig, num_classes: int, seed: int) -> dict[str, Tensor]:
-    """The classifier in torch's default initialisation.
+    """The classifier with torch's default initialisation.
 
-    timm draws an EfficientNet's classifier from +-1 / sqrt(classes), as TensorFlow's did for 1,000 classes;
-    with 10 classes that starts at twice the loss of guessing.
+    timm draws the classifier of an EfficientNet from +-1 / sqrt(classes), as TensorFlow does for 1,000 classes. With 10
+    classes, the first loss would be twice that of guessing.
     """
     heads = weights.classifiers(net)
     if not all(isinstance(head, nn.Linear | nn.Conv2d) for head in heads):
@@ -155,7 +157,7 @@ def _fresh_head(net: nn.Module, config: ModelConfig, num_classes: int, seed: int
     names = {id(module): name for name, module in net.named_modules()}
     with isolated(derive(seed, "head")):
         for head in heads:
-            # Drawn on the CPU, so that a trial starts from the same weights on every device.
+            # Initialised on the CPU, so that a trial starts with the same weights on every device.
             fresh: Any = copy.deepcopy(head).cpu()
             fresh.reset_parameters()
             state.update({f"{names[id(head)]}.{key}": value for key, value in fresh.state_dict().items()})

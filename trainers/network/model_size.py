@@ -1,4 +1,4 @@
-"""How large a model is: parameters, and the work of one forward pass. Both follow from the configuration alone."""
+"""The size of a model: its parameters and the operations of one forward pass."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from trainers.network.model import Model
 
 
 def parameters(model: Model) -> int:
-    """All parameters, frozen ones and the classifier included."""
+    """Return the number of parameters, with frozen ones and the classifier."""
     return sum(parameter.numel() for parameter in model.net.parameters())
 
 
 def macs(model: Model, size: int) -> int:
-    """Multiply-accumulate operations of the forward pass of one image of `size` px.
+    """Return the multiply-accumulate operations of the forward pass of one image of `size` px.
 
-    torch's own counter (`torch.utils.flop_counter`) sees every convolution, matrix product and attention, of which
-    it counts multiplications and additions apart; normalisation, activations and pooling are not counted, as usual in
-    the literature. Leaves the model in evaluation mode; counted once for each size.
+    torch's counter (`torch.utils.flop_counter`) counts multiplications and additions of convolutions, matrix products
+    and attention. Normalisation, activations and pooling do not count, as usual in the literature. The count is made
+    once per size, and leaves the model in evaluation mode.
     """
     if size not in model.macs:
         model.net.eval()
         image = torch.zeros(1, 3, size, size, device=next(model.net.parameters()).device)
-        # Fused attention is another operation on each device, and the CPU's is unknown to the counter.
+        # Fused attention is a different operation on each device, and the counter does not know that of the CPU.
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             model.net(image)
         model.macs[size] = counter.get_total_flops() // 2

@@ -1,4 +1,4 @@
-"""Where initial weights come from: timm's hub, its local cache, or a file; refusals in plain words."""
+"""Initial weights: from timm's hub, its local cache or a file, with errors in plain words."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def check(config: ModelConfig) -> None:
-    """Find out before any training whether the model exists and its weights can be had at all.
+    """Check before any training that the model exists and that its weights are available.
+
+    Whether a file fits the model is checked only when it is loaded.
 
     Raises:
-        WeightsError: as `create` and `pretrained_state`; the file's fit is checked when it is loaded.
+        WeightsError: for the same reasons as in `create` and `pretrained_state`.
     """
     if not catalogue.known_model(config.name):
         raise WeightsError(_unknown(config.name))
@@ -37,10 +39,10 @@ def check(config: ModelConfig) -> None:
 
 
 def create(config: ModelConfig, num_classes: int) -> nn.Module:
-    """The model on the CPU with timm's own random initialisation, drawn from torch's default generator.
+    """Return the model on the CPU with timm's random initialisation, which uses torch's default generator.
 
     Raises:
-        WeightsError: timm does not know the name; close matches are given.
+        WeightsError: timm has no model of this name. The text gives similar names.
     """
     options: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
     try:
@@ -57,10 +59,10 @@ def create(config: ModelConfig, num_classes: int) -> nn.Module:
 
 
 def pretrained_state(config: ModelConfig, model: nn.Module) -> dict[str, Tensor]:
-    """Pretrained tensors for `model`, without the classifier where it is of another number of classes.
+    """Return the pretrained tensors for `model`, without the classifier if it is for another number of classes.
 
     Raises:
-        WeightsError: no weights exist, they are out of reach, or they are of another architecture.
+        WeightsError: no weights exist, they cannot be reached, or they belong to another architecture.
     """
     if isinstance(config.pretrained, str):
         path = _existing(config.pretrained)
@@ -77,25 +79,25 @@ def _unknown(name: str) -> str:
 def _existing(text: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_file():
-        raise WeightsError(f"model.pretrained: there is no file {path}")
+        raise WeightsError(f"model.pretrained: there is no file {path}; give a file, true or false")
     return path
 
 
 @lru_cache(maxsize=2)
 def _load_file(path: Path, modified: int) -> dict[str, Tensor]:
-    """Tensors of a safetensors or state-dict file. Pickled code is refused, never run."""
+    """The tensors of a safetensors or state-dict file. Pickled code is never run."""
     try:
         state = load_state_dict(str(path), device="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
         raise WeightsError(
-            f"{path} is no intact safetensors file and no state dict of plain tensors: {error}"
+            f"{path} is neither an intact safetensors file nor a state dict of plain tensors: {error}"
         ) from error
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 @lru_cache(maxsize=2)
 def _timm_state(name: str) -> dict[str, Tensor]:
-    """The full pretrained state of a timm model; from the local cache without a word to the network."""
+    """The pretrained state of a timm model. If it is in the local cache, the network is not used."""
     cached = _cached_file(name)
     if cached is None:
         _refuse_if_offline(name)
@@ -105,14 +107,14 @@ def _timm_state(name: str) -> dict[str, Tensor]:
     except RuntimeError as error:
         if not catalogue.known_model(name):
             raise WeightsError(_unknown(name)) from error
-        raise WeightsError(f"{error} ({_ways_out(name)})") from error
+        raise WeightsError(f"{error} ({_remedies(name)})") from error
     except (OSError, ValueError) as error:
-        raise WeightsError(f"could not get the weights of {name}: {error} ({_ways_out(name)})") from error
+        raise WeightsError(f"cannot load the weights of {name}: {error} ({_remedies(name)})") from error
     return dict(model.state_dict())
 
 
 def _cached_file(name: str) -> Path | None:
-    """The weights in huggingface_hub's cache, if they are there."""
+    """The file of the weights in huggingface_hub's cache, or None."""
     from huggingface_hub import try_to_load_from_cache
 
     config = timm.get_pretrained_cfg(name)
@@ -127,28 +129,30 @@ def _cached_file(name: str) -> Path | None:
 
 
 def _refuse_if_offline(name: str) -> None:
-    """Say at once what the hub's client says after a minute of retries."""
+    """Raise at once the error that the hub's client raises after a minute of retries."""
     from huggingface_hub import constants
 
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
-        raise WeightsError(f"timm has no pretrained weights for {name} ({_ways_out(name)})")
+        raise WeightsError(f"timm has no pretrained weights for {name} ({_remedies(name)})")
     if constants.HF_HUB_OFFLINE:
-        raise WeightsError(f"HF_HUB_OFFLINE is set and {name} is not cached ({_ways_out(name)})")
+        raise WeightsError(f"HF_HUB_OFFLINE is set, but the weights of {name} are not in the cache ({_remedies(name)})")
     host = urlsplit(os.environ.get("HF_ENDPOINT", constants.ENDPOINT)).hostname
     if urllib.request.getproxies():
         return
     try:
         socket.getaddrinfo(host, 443)
     except OSError as error:
-        raise WeightsError(f"{name} is not cached and {host} is out of reach ({_ways_out(name)})") from error
+        raise WeightsError(
+            f"the weights of {name} are not in the cache, and {host} cannot be reached ({_remedies(name)})"
+        ) from error
 
 
-def _ways_out(name: str) -> str:
+def _remedies(name: str) -> str:
     return (
-        f"ways out: download {name} once where there is a network and bring ~/.cache/huggingface "
-        "(or HF_HOME) here; or name a safetensors or state-dict file by model.pretrained=PATH; or start from "
-        "random weights by model.pretrained=false"
+        f"download {name} on a machine with a network and copy its ~/.cache/huggingface (or HF_HOME) to this machine; "
+        "or give a safetensors or state-dict file with model.pretrained=PATH; or start from random weights with "
+        "model.pretrained=false"
     )
 
 
@@ -166,8 +170,8 @@ def _fitting(state: dict[str, Tensor], model: nn.Module, source: str) -> dict[st
     unknown = [name for name in kept if name not in own]
     shapes = [name for name in kept if name in own and own[name].shape != kept[name].shape]
     problems = [
-        f"{len(names)} {what}, e.g. {names[0]}"
-        for names, what in ((missing, "missing"), (unknown, "unknown"), (shapes, "of another shape"))
+        f"{len(names)} {problem}, e.g. {names[0]}"
+        for names, problem in ((missing, "missing"), (unknown, "unknown"), (shapes, "of another shape"))
         if names
     ]
     if problems:
@@ -176,13 +180,13 @@ def _fitting(state: dict[str, Tensor], model: nn.Module, source: str) -> dict[st
 
 
 def classifiers(model: nn.Module) -> list[nn.Module]:
-    """The model's final layers; a few architectures have two."""
-    found = model.get_classifier()  # type: ignore[operator]
-    return list(found) if isinstance(found, tuple | list) else [found]
+    """Return the final layers of a model; a few architectures have two."""
+    layers = model.get_classifier()  # type: ignore[operator]
+    return list(layers) if isinstance(layers, tuple | list) else [layers]
 
 
 def classifier_names(model: nn.Module) -> set[str]:
-    """Names of the final layers' tensors in the model's state dict."""
+    """Return the names of the final layers' tensors in the state dict."""
     heads = {id(head) for head in classifiers(model)}
     prefixes = [name for name, module in model.named_modules() if id(module) in heads]
     return {name for name in model.state_dict() if any(name.startswith(f"{prefix}.") for prefix in prefixes)}

@@ -106,7 +106,7 @@ def test_a_hostile_pickle_with_a_wrong_md5_is_not_opened(cifar100: DataConfig, t
 
 def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CIFAR10, "url", (tmp_path / "absent.tar.gz").as_uri())
-    with pytest.raises(DataError, match=r"could not download .*absent.*data\.root"):
+    with pytest.raises(DataError, match=r"cannot download .*absent.*data\.root"):
         data.prepare(DataConfig(root=str(tmp_path), download=True), str(tmp_path / "cache"))
 
 

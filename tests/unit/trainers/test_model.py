@@ -202,7 +202,7 @@ def test_a_hostile_or_damaged_file_is_refused_and_never_executed(tmp_path: Path)
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Hostile(), protocol=2))
     (tmp_path / "damaged.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     for name in ("hostile.pth", "plain.pth", "damaged.safetensors"):
-        with pytest.raises(WeightsError, match=f"{name} is no intact"):
+        with pytest.raises(WeightsError, match=f"{name} is neither an intact"):
             build(replace(TINY, pretrained=str(tmp_path / name)))
     assert not trace.exists()
 
@@ -230,7 +230,12 @@ def test_offline_names_the_three_ways_out(empty_hub: Path) -> None:
     for call in (lambda: weights.check(config), lambda: build(config)):
         with pytest.raises(WeightsError) as caught:
             call()
-        for words in ("hub.invalid is out of reach", "huggingface", "model.pretrained=PATH", "model.pretrained=false"):
+        for words in (
+            "hub.invalid cannot be reached",
+            "huggingface",
+            "model.pretrained=PATH",
+            "model.pretrained=false",
+        ):
             assert words in str(caught.value)
 
 
