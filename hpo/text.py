@@ -49,7 +49,7 @@ def shorten(text: str, width: int = 60) -> str:
 
 def first_line(text: object) -> str:
     """The first line of a text or of an error's message; empty if there is none."""
-    return next(iter(str(text).strip().splitlines()), "")
+    return next(iter(str(text).strip().splitlines()), "").rstrip()
 
 
 def percent(value: float | None) -> str:

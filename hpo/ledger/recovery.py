@@ -68,4 +68,4 @@ def last_sign_of_life(trial: TrialRecord, earlier: Sequence[tuple[float, float]]
         earlier: (start, last sign of life) of the drivers before this one.
     """
     signs = [epoch.recorded for epoch in trial.epochs[-1:]] + [end for _, end in earlier]
-    return max(trial.attempts[-1].started, *signs)
+    return max([trial.attempts[-1].started, *signs])

@@ -1,4 +1,4 @@
-"""The home folder: which one is meant, and those that cannot be one."""
+"""Which folder is the home folder, and which folders cannot be one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hpo.errors import UsageError
 from hpo.home import Home
 
 
-def test_a_file_is_no_home(tmp_path: Path) -> None:
-    """Neither is what would lie in one; told before anything looks into it."""
+def test_a_home_folder_cannot_be_a_file_or_lie_in_a_file(tmp_path: Path) -> None:
+    """The error is raised before anything is read from the folder."""
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"file cannot be used: it is a file; choose another folder with --home"):
         Home.at(tmp_path / "file")
@@ -21,8 +21,8 @@ def test_a_file_is_no_home(tmp_path: Path) -> None:
         Home.at(tmp_path / "file" / "home")
 
 
-def test_a_home_of_somebody_else_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The refusal is made up: no file is closed to root, who may run this."""
+def test_a_home_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test simulates the refusal, because root, who may run it, can read every folder."""
 
     def refused(path: Path) -> None:
         raise PermissionError(13, os.strerror(13), str(path))
@@ -32,7 +32,7 @@ def test_a_home_of_somebody_else_is_told_as_such(tmp_path: Path, monkeypatch: py
         Home.at(tmp_path)
 
 
-def test_commands_to_type_next_name_the_home_only_where_it_must_be(
+def test_commands_to_type_next_name_the_home_folder_only_if_they_need_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Passwords are masked wherever one may stand, also where the person forgot to encode it."""
+"""Passwords are masked wherever they may stand, also if nobody encoded their special characters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_passwords_are_masked(text: str, masked: str) -> None:
         "train.lr=0.1 at 12:30 by me@host",
     ],
 )
-def test_what_is_no_password_stays(text: str) -> None:
+def test_text_that_is_not_a_password_stays(text: str) -> None:
     assert redact(text) == text
 
 
@@ -54,7 +54,7 @@ def test_what_is_no_password_stays(text: str) -> None:
     ),
     user=st.text(st.sampled_from("ab@.%-_0"), max_size=6),
 )
-def test_no_part_of_a_password_is_left(middle: str, user: str) -> None:
+def test_no_part_of_a_password_stays(middle: str, user: str) -> None:
     text = f"uri: postgresql+psycopg://{user}:s3cret{middle}h1dden@host:5432/db\n"
     found = redact(text)
     assert "s3cret" not in found
@@ -133,7 +133,7 @@ def test_a_long_text_keeps_its_head_and_its_end() -> None:
 
 @pytest.mark.parametrize("blank", [" ", "\n", "/"])
 @pytest.mark.parametrize("before", range(2_980, 3_010))
-def test_no_half_of_a_password_is_left_at_a_cut(before: int, blank: str) -> None:
+def test_no_part_of_a_password_stays_at_a_cut(before: int, blank: str) -> None:
     uri = "postgresql://me:s3cret-h1dden@host/db"
     for text in (
         "x" * before + blank + uri + blank + "y" * 4_000,

@@ -1,4 +1,4 @@
-"""One driver per study where drivers share only the ledger: the lease in it."""
+"""One driver per study: the lock in the home folder, and the lease for drivers that share only the ledger."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPEC = synthetic_spec("leased")
 
 
 class Clock:
-    """Time as the test has it."""
+    """A clock that the test sets."""
 
     now = 1_000_000.0
 
@@ -34,7 +34,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time of leases and signs of life."""
+    """The clock of leases and signs of life."""
     clock = Clock()
     monkeypatch.setattr(ledger_module.time, "time", clock.time)
     monkeypatch.setattr(lock_module.time, "time", clock.time)
@@ -42,12 +42,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def elsewhere() -> Lease:
-    """Of a driver on another machine."""
+    """The lease of a driver on another machine."""
     return Lease("token-of-another", "another-host", 4711, "/elsewhere/studies/leased")
 
 
-def test_a_live_driver_elsewhere_is_named_and_a_dead_one_taken_over(clock: Clock) -> None:
-    """And the one that only seemed dead stops when it notices."""
+def test_a_live_driver_elsewhere_is_named_and_a_dead_driver_loses_its_study(clock: Clock) -> None:
+    """A driver that only seemed dead stops when it notices that another driver took over its study."""
     storage = InMemoryStorage()
     first = Ledger.create(storage, SPEC, {}, lease=elsewhere())
     clock.now += LEASE_S - 50
@@ -61,16 +61,16 @@ def test_a_live_driver_elsewhere_is_named_and_a_dead_one_taken_over(clock: Clock
     with pytest.raises(InfrastructureError, match=r"took over the study 'leased'"):
         first.heartbeat()
     second.close()
-    Ledger.open(storage, "leased", lease=elsewhere()).close()  # after an orderly end nobody waits
+    Ledger.open(storage, "leased", lease=elsewhere()).close()  # after an orderly end no driver has to wait
 
 
-def test_a_holder_whose_flock_is_ours_is_known_to_be_dead(clock: Clock) -> None:
+def test_a_holder_whose_lock_this_process_has_is_certainly_dead(clock: Clock) -> None:
     storage = InMemoryStorage()
     Ledger.create(storage, SPEC, {}, lease=Lease.here("/here"))
     Ledger.open(storage, "leased", lease=Lease.here("/here"))
 
 
-def test_the_flock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
+def test_a_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
     folder = tmp_path / "leased"
     refused = pytest.raises(UsageError, match=r"is being run by process \d+ on \S+ since")
     with study_lock(folder), refused, study_lock(folder):
@@ -80,11 +80,11 @@ def test_the_flock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 3}', '{"pid": 1, "host": "elsewhere", "since": ""}'])
-def test_only_a_holder_that_died_on_this_host_is_told_of(tmp_path: Path, text: str) -> None:
-    """What is left of it is to be ended; an orderly end leaves nothing, and no rubbish is taken for a holder."""
+def test_a_lock_yields_the_previous_holder_only_if_it_died_on_this_host(tmp_path: Path, text: str) -> None:
+    """The next driver ends the processes of a dead one. An orderly end and an unreadable file name no holder."""
     folder = tmp_path / "leased"
     with pytest.raises(KeyError), study_lock(folder, "its token"):
-        raise KeyError  # as good as dead: what it wrote stays
+        raise KeyError  # like the death of a process: what it wrote stays
     with study_lock(folder) as before:
         assert before is not None
         assert (before.pid, before.token) == (os.getpid(), "its token")
@@ -95,8 +95,10 @@ def test_only_a_holder_that_died_on_this_host_is_told_of(tmp_path: Path, text: s
         assert before is None
 
 
-def test_a_lock_that_was_removed_meanwhile_holds_nobody_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a study that came to nothing, between another driver's opening of it and its locking."""
+def test_a_lock_file_that_was_removed_before_it_was_locked_is_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver whose study could not start removes the folder, between the opening and the locking of the file."""
     folder = tmp_path / "leased"
     flock = lock_module.fcntl.flock
 
@@ -111,14 +113,14 @@ def test_a_lock_that_was_removed_meanwhile_holds_nobody_off(tmp_path: Path, monk
 
 
 def refused(home: Home) -> None:
-    """A study that cannot start from what it names."""
+    """Try to start a study whose warm start names nothing that exists."""
     spec = synthetic_spec("leased", warm_start=["nowhere"])
-    with pytest.raises(UsageError, match="nowhere is no study here"):
+    with pytest.raises(UsageError, match="nowhere is neither a study nor a file"):
         run(spec, home, view=RecordingView())
 
 
 def test_a_refused_study_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Neither in a new home nor in one that is in use; what was there before it leaves alone."""
+    """Neither in a new home folder nor in one that is in use. Files that were there before stay."""
     home = Home.at(tmp_path / "home")
     refused(home)
     assert list(tmp_path.iterdir()) == []

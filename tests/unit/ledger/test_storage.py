@@ -1,4 +1,4 @@
-"""Databases that are gone, of another version, on the wrong disk or out of reach: told in a sentence, with a remedy."""
+"""Databases that are missing, of another version, on the wrong disk or out of reach are named with a remedy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hpo.driver.conductor import Conductor
 from hpo.errors import InfrastructureError, UsageError
 from hpo.files import sqlite_file
 from hpo.home import Home
-from hpo.ledger import attributes as ledger_form
+from hpo.ledger import attributes
 from hpo.ledger.reader import load_study
 from hpo.ledger.sqlite import network_file_system, network_warning
 from hpo.ledger.storage import open_existing, open_storage
@@ -31,7 +31,7 @@ SPEC = synthetic_spec("kept", extra={"light": True})
 
 @pytest.fixture
 def ledger(home: Home) -> Ledger:
-    """A study that has just begun, in the home folder's database."""
+    """A study that has just begun, in the default database of the home folder."""
     home.study("kept").mkdir(parents=True)
     return create(open_storage(home.ledger_url), SPEC)
 
@@ -40,7 +40,7 @@ def ledger(home: Home) -> Ledger:
 def test_a_database_that_is_removed_under_a_study_stops_it(
     home: Home, ledger: Ledger, tmp_path: Path, replaced: bool
 ) -> None:
-    """SQLite would go on writing to what nobody can find again, to the study's end; or begin an empty database."""
+    """SQLite itself would continue to write to the removed file until the study ends, or begin an empty database."""
     conductor = Conductor(ledger)
     rounds = steps(conductor, tmp_path)
     next(rounds)
@@ -58,8 +58,8 @@ def test_a_database_that_is_removed_under_a_study_stops_it(
     assert {trial.status for trial in again.trials if trial.started} == {"interrupted"}
 
 
-def test_a_database_that_is_gone_before_a_resume_is_named(home: Home, ledger: Ledger, tmp_path: Path) -> None:
-    """Both the home folder's own and another; and none is made in its place."""
+def test_a_database_that_is_missing_before_a_resume_is_named(home: Home, ledger: Ledger, tmp_path: Path) -> None:
+    """This holds for the default database and for another one. No new database is created in its place."""
     (home.path / "optuna.db").unlink()
     with pytest.raises(InfrastructureError, match=rf"'kept', {home.path}/optuna\.db, is missing; put it back"):
         open_existing(home, "kept")
@@ -72,14 +72,14 @@ def test_a_database_that_is_gone_before_a_resume_is_named(home: Home, ledger: Le
         open_existing(home, "never")
 
 
-def test_a_file_that_is_no_database_is_named(home: Home) -> None:
+def test_a_file_that_is_not_a_database_is_named(home: Home) -> None:
     (home.path / "optuna.db").write_bytes(b"something else" * 1000)
     with pytest.raises(InfrastructureError, match="file is not a database"):
         open_existing(home)
 
 
-def test_an_older_optunas_database_is_brought_up_by_the_command_that_is_told(home: Home, ledger: Ledger) -> None:
-    """Optuna 3.0's lacks an index that 3.2 added."""
+def test_a_database_of_an_older_optuna_names_the_command_that_upgrades_it(home: Home, ledger: Ledger) -> None:
+    """The database of Optuna 3.0 lacks an index that Optuna 3.2 added."""
     with sqlite3.connect(home.path / "optuna.db") as database:
         database.execute("DROP INDEX ix_trials_study_id")
         database.execute("UPDATE alembic_version SET version_num = 'v3.0.0.d'")
@@ -91,32 +91,32 @@ def test_an_older_optunas_database_is_brought_up_by_the_command_that_is_told(hom
     assert load_study(open_existing(home), "kept").name == "kept"
 
 
-def test_a_newer_optunas_database_names_the_upgrade_of_optuna(home: Home, ledger: Ledger) -> None:
+def test_a_database_of_a_newer_optuna_names_the_upgrade_of_optuna(home: Home, ledger: Ledger) -> None:
     with sqlite3.connect(home.path / "optuna.db") as database:
         database.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
     with pytest.raises(InfrastructureError, match=r"the schema of a newer Optuna.*pip install --upgrade optuna"):
         open_existing(home)
 
 
-@pytest.mark.parametrize(("schema", "word", "command"), [(0, "older", "=="), (ledger_form.SCHEMA + 1, "newer", ">=")])
+@pytest.mark.parametrize(("schema", "word", "command"), [(0, "older", "=="), (attributes.SCHEMA + 1, "newer", ">=")])
 def test_a_ledger_of_another_version_of_this_tool_names_the_version(
     home: Home, ledger: Ledger, schema: int, word: str, command: str
 ) -> None:
-    ledger._study.set_user_attr(ledger_form.SCHEMA_KEY, schema)
-    ledger._study.set_user_attr(ledger_form.INFO_KEY, {"versions": {"hpo-efficientnetv2": "7.8"}})
+    ledger._study.set_user_attr(attributes.SCHEMA_KEY, schema)
+    ledger._study.set_user_attr(attributes.INFO_KEY, {"versions": {"hpo-efficientnetv2": "7.8"}})
     with pytest.raises(InfrastructureError, match=f"{word} version of this tool") as refused:
         load_study(open_existing(home), "kept")
     assert f"'hpo-efficientnetv2{command}7.8'" in str(refused.value)
 
 
 def test_a_specification_that_cannot_be_read_names_the_version(home: Home, ledger: Ledger) -> None:
-    ledger._study.set_user_attr(ledger_form.SPEC_KEY, '{"study": "kept", "settings_to_come": 1}')
+    ledger._study.set_user_attr(attributes.SPEC_KEY, '{"study": "kept", "settings_to_come": 1}')
     with pytest.raises(InfrastructureError, match="was written by another version of this tool"):
         load_study(open_existing(home), "kept")
 
 
-def test_a_driver_knows_of_retrainings_as_every_reader_does(home: Home, ledger: Ledger) -> None:
-    """Else it would take their runs in MLflow for nobody's and delete them."""
+def test_an_open_ledger_holds_the_retrainings_that_every_reader_sees(home: Home, ledger: Ledger) -> None:
+    """Without them a driver would delete the MLflow runs of the retrainings."""
     storage = open_storage(home.ledger_url)
     record_evaluation(storage, ledger.name, "command/0", {"trial": 0})
     record_retraining(storage, ledger.name, {"trial": 0, "test_accuracy": 0.5})
@@ -125,7 +125,7 @@ def test_a_driver_knows_of_retrainings_as_every_reader_does(home: Home, ledger: 
     assert Ledger.open(storage, ledger.name).study.info == read
 
 
-def test_mlflows_database_of_another_version_names_the_upgrade(home: Home) -> None:
+def test_a_database_of_another_mlflow_names_the_upgrade(home: Home) -> None:
     from mlflow import MlflowClient
 
     MlflowClient(tracking_uri=home.mlflow_url).search_experiments()
@@ -148,7 +148,9 @@ def test_mlflows_database_of_another_version_names_the_upgrade(home: Home) -> No
         ("no url", "cannot be used", UsageError),
     ],
 )
-def test_a_ledger_out_of_reach_is_told_without_its_password(url: str, said: str, error: type[Exception]) -> None:
+def test_a_ledger_that_cannot_be_reached_is_named_without_its_password(
+    url: str, said: str, error: type[Exception]
+) -> None:
     pytest.importorskip("psycopg", reason="psycopg, the PostgreSQL driver, is not installed")
     with pytest.raises(error, match=said) as refused:
         open_storage(url)
@@ -203,12 +205,12 @@ def test_the_write_ahead_log_is_left_out_on_a_network_file_system(
         ("sqlite://", None),
     ],
 )
-def test_the_file_of_a_database(url: str, path: Path | None) -> None:
+def test_an_sqlite_url_gives_the_file_of_its_database(url: str, path: Path | None) -> None:
     assert sqlite_file(url) == path
 
 
-def test_the_home_folder_is_its_owners_alone(tmp_path: Path) -> None:
-    """Also where it was there before, open to everyone."""
+def test_a_home_folder_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    """This holds also for a folder that existed before and was readable by everyone."""
     folder = tmp_path / "home"
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)
@@ -219,7 +221,7 @@ def test_the_home_folder_is_its_owners_alone(tmp_path: Path) -> None:
     assert (home.study("kept") / "ledger.url").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_home_folder_that_cannot_be_had_is_a_usage_error(tmp_path: Path) -> None:
+def test_a_home_folder_that_cannot_be_created_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="choose another folder with --home"):
         Home.at(tmp_path / "file" / "home").create()
