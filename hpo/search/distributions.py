@@ -1,4 +1,4 @@
-"""The search space as Optuna draws it: parameters as distributions, and a trial's values."""
+"""The search space in Optuna's terms: parameters as distributions, and the values that a trial draws from them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def suggest(trial: BaseTrial, space: Mapping[str, Parameter]) -> dict[str, Choice]:
-    """Draw the active parameters, in the order of the space; conditions only look back, so one pass does.
+    """Draw the active parameters in the order of the space: conditions refer only to earlier parameters.
 
-    Returns the trial's values by dotted path; inactive parameters are absent.
+    Returns:
+        The trial's values by dotted path, without inactive parameters.
     """
     values: dict[str, Choice] = {}
     for name, parameter in space.items():

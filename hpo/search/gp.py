@@ -1,21 +1,22 @@
-"""The Gaussian-process policy: one model over configuration and epoch, improvement sought at the full horizon.
+"""The Gaussian-process policy: one model over configuration and epoch, which seeks improvement at the last epoch.
 
-A trial contributes its values at epochs 1, 4, 16, ... and its last one, all values together as normal scores of
-their ranks. Values of few epochs thus inform without deceiving: the model learns how far they agree with later
-ones. Running trials count as if they would end as predicted ("kriging believer", Ginsbourger, Le Riche and
-Carraro 2010), so that no two workers get the same configuration; failed ones as worse than every other. A configuration
-is tried again only where none is left that has not been tried.
+A trial contributes its values at epochs 1, 4, 16, ... and at its last epoch. All values together become normal scores
+of their ranks. So short runs inform the model without biasing it: the model learns how far they agree with longer ones.
+Running trials count as if they would end as predicted ("kriging believer", Ginsbourger, Le Riche and Carraro 2010), so
+that no two workers get the same configuration. Failed trials count as worse than all others. A configuration is tried
+again only if every configuration has been tried.
 
-Trials of earlier studies join with the scores that they had among their own, and with one more feature for each
-study: how far it speaks for this one is a length scale that is fitted like the others, to nothing where the two
-disagree. And the more trials of its own a study has completed, the fewer of the earlier ones it is shown.
+Trials of earlier studies join with their scores among the trials of their own study, and with one more feature per
+study. The length scale of that feature says how far the study is evidence for this one; it is fitted like the others,
+and becomes so short that the study has no influence if the two disagree. The more trials this study has completed, the
+fewer trials of earlier studies the model gets.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +29,13 @@ from hpo.search.gp_regression import Posterior, fit
 from hpo.search.unit_cube import Array, UnitCube
 
 MIN_TRIALS = 4
-"""Fewer trials with a value teach nothing that even spreading does not do better."""
+"""With fewer trials that have a value, evenly spread trials are better."""
 MAX_OBSERVATIONS, MAX_FITTED = 256, 100
-"""What the posterior and the fit of its kernel see at most; they bound the time of a suggestion."""
+"""Most observations for the posterior and for the fit of its kernel; they bound the time of a suggestion."""
 MAX_PAST, PAST_PER_COMPLETE = 64, 8
-"""Observations of earlier studies at most, and how many fewer for each trial that this study has completed."""
+"""Most observations of earlier studies, and how many fewer for each trial that this study has completed."""
 SEPARATION = 0.05
-"""Least distance to running trials, in features; a twentieth of one parameter's range."""
+"""Least distance to running trials, in features: a twentieth of the range of one parameter."""
 CANDIDATES, NEIGHBOURS, LEADERS, ROUNDS = 400, 30, 5, 6
 
 
@@ -47,82 +48,127 @@ def propose(
     rng: np.random.Generator,
     past: Sequence[Past] = (),
 ) -> Array | None:
-    """The point of the unit cube with the greatest expected improvement at `horizon`, or None so early.
+    """The point of the unit cube with the greatest expected improvement at `horizon`; None while there are too few
+    trials to learn from.
 
     Args:
-        trials: all others of the study, in any state; intermediate values are keyed by epoch.
+        trials: all other trials of the study, in any state; intermediate values are keyed by epoch.
         horizon: epochs of a full training.
-        sign: 1 where larger values are better, -1 where smaller ones are.
-        past: trials of earlier studies, larger values are better.
+        sign: 1 if larger values are better, -1 if smaller values are.
+        past: trials of earlier studies; larger values are better.
     """
     curves = [_curve(trial, horizon, sign) for trial in trials]
     if sum(map(bool, curves)) < (1 if past else MIN_TRIALS):
         return None
+    sources = list(dict.fromkeys(trial.source for trial in past))
     cube = space.encode([trial.params for trial in trials])
-    names = list(dict.fromkeys(one.source for one in past))
-    features = _with_sources(space.features(cube), len(names))
-    owners = np.append(space.owners(), len(space) + np.arange(len(names) + 1))
-    trial, epoch, value = observations(curves)
-    scores = normal_scores(value)
-    kept = thin(epoch, scores, MAX_OBSERVATIONS)
-    x, y = _at(features[trial[kept]], epoch[kept], horizon), scores[kept]
-    most = MAX_PAST - PAST_PER_COMPLETE * sum(max(curve, default=0) >= horizon for curve in curves)
-    px, py = _past(space, past, names, max(most, 0))
-    fitted = np.append(_even(len(x), MAX_FITTED - len(px) // 2), len(x) + _even(len(px), MAX_FITTED // 2))
-    x, y = np.vstack([x, px]), np.append(y, py)
-    posterior = Posterior(fit(x[fitted], y[fitted], owners), x, y)
+    features = _with_sources(space.features(cube), len(sources))
+    ours = Observations.of_study(features, curves, horizon)
+    complete = sum(max(curve, default=0) >= horizon for curve in curves)
+    earlier = Observations.of_earlier(space, past, sources, max(MAX_PAST - PAST_PER_COMPLETE * complete, 0))
+    fitted = ours.spread(MAX_FITTED - len(earlier.x) // 2) + earlier.spread(MAX_FITTED // 2)
+    owners = np.append(space.owners(), len(space) + np.arange(len(sources) + 1))
+    kernel = fit(fitted.x, fitted.y, owners)
+
+    known = ours + earlier
+    posterior = Posterior(kernel, known.x, known.y)
     ends = _at(features, np.full(len(features), horizon), horizon)
     final, _ = posterior.predict(ends)
-    best = float(final.max())
-    pending = [i for i, one in enumerate(trials) if not one.state.is_finished()]
-    if pending:
-        x, y = np.vstack([x, ends[pending]]), np.append(y, final[pending])
-        posterior = Posterior(posterior.kernel, x, y, exact=len(pending))
+    running = [index for index, trial in enumerate(trials) if not trial.state.is_finished()]
+    if running:
+        known = known + Observations(ends[running], final[running])
+        posterior = Posterior(kernel, known.x, known.y, exact=len(running))
 
-    tried = set(space.keys(cube))
-
-    def improvement(points: Array, repeats: bool = False) -> Array:
-        rows = _with_sources(space.features(points), len(names))
-        mean, deviation = posterior.predict(_at(rows, np.full(len(rows), horizon), horizon))
-        value = log_expected_improvement(mean, deviation, best)
-        shut = distance(rows, features[pending]) < SEPARATION
-        if not repeats:
-            shut |= np.array([key in tried for key in space.keys(points)])
-        return np.where(shut, -np.inf, value)
-
+    acquisition = Acquisition(
+        posterior=posterior,
+        best=float(final.max()),
+        pending=features[running],
+        tried=frozenset(space.keys(cube)),
+        space=space,
+        sources=len(sources),
+        horizon=horizon,
+    )
     leaders = cube[np.argsort(-final, kind="stable")[:LEADERS]]
-    point = maximise(improvement, space, leaders, rng)
-    if space.keys(point[None])[0] in tried:  # as all are that were looked at
-        point = maximise(functools.partial(improvement, repeats=True), space, leaders, rng)
+    point = maximise(acquisition, space, leaders, rng)
+    if space.keys(point[None])[0] in acquisition.tried:  # no point that it looked at was new
+        point = maximise(replace(acquisition, tried=frozenset()), space, leaders, rng)
     return point
 
 
-def _past(space: UnitCube, past: Sequence[Past], names: Sequence[str], most: int) -> tuple[Array, Array]:
-    """Earlier studies as observations: positions, and scores within each study; at most `most` in all."""
-    xs, ys = [np.zeros((0, len(space.owners()) + len(names) + 1))], [np.zeros(0)]
-    for index, name in enumerate(names):
-        ours = [one for one in past if one.source == name]
-        trial, epoch, value = observations([dict(one.curve) for one in ours])
+@dataclass(frozen=True)
+class Observations:
+    """What the model learns from."""
+
+    x: Array
+    """Features, one for each earlier study, and the epoch: (n, features)."""
+    y: Array
+    """Normal scores, (n,)."""
+
+    @classmethod
+    def of_study(cls, features: Array, curves: Sequence[dict[int, float]], horizon: int) -> Observations:
+        """The trials of this study, at most `MAX_OBSERVATIONS` values; `features` has a row for each curve."""
+        trial, epoch, value = observations(curves)
         scores = normal_scores(value)
-        kept = thin(epoch, scores, most // len(names))
-        features = _with_sources(space.features(space.encode([one.values for one in ours])), len(names), index)
-        horizons = np.array([one.horizon for one in ours])[trial[kept]]
-        xs.append(_at(features[trial[kept]], epoch[kept], horizons))
-        ys.append(scores[kept])
-    return np.vstack(xs), np.concatenate(ys)
+        kept = thin(epoch, scores, MAX_OBSERVATIONS)
+        return cls(_at(features[trial[kept]], epoch[kept], horizon), scores[kept])
+
+    @classmethod
+    def of_earlier(cls, space: UnitCube, past: Sequence[Past], sources: Sequence[str], most: int) -> Observations:
+        """Trials of earlier studies, at most `most` values; the scores are among the trials of each study."""
+        known = cls(np.zeros((0, len(space.owners()) + len(sources) + 1)), np.zeros(0))
+        for index, source in enumerate(sources):
+            trials = [trial for trial in past if trial.source == source]
+            trial, epoch, value = observations([dict(trial.curve) for trial in trials])
+            scores = normal_scores(value)
+            kept = thin(epoch, scores, most // len(sources))
+            cube = space.encode([trial.values for trial in trials])
+            features = _with_sources(space.features(cube), len(sources), index)
+            horizons = np.array([trial.horizon for trial in trials])[trial[kept]]
+            known += cls(_at(features[trial[kept]], epoch[kept], horizons), scores[kept])
+        return known
+
+    def __add__(self, other: Observations) -> Observations:
+        return Observations(np.vstack([self.x, other.x]), np.append(self.y, other.y))
+
+    def spread(self, most: int) -> Observations:
+        """At most `most` of them, evenly spread over their order."""
+        count = len(self.y)
+        kept = np.linspace(0, count - 1, min(count, most)).round().astype(np.intp)
+        return Observations(self.x[kept], self.y[kept])
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How promising points are: the logarithm of the expected improvement at the last epoch."""
+
+    posterior: Posterior
+    best: float
+    """The greatest value predicted for a trial."""
+    pending: Array
+    """Features of running trials; points closer to one than `SEPARATION` are excluded."""
+    tried: frozenset[bytes]
+    """Keys of the points that are excluded because they have been tried."""
+    space: UnitCube
+    sources: int
+    """Number of earlier studies."""
+    horizon: int
+
+    def __call__(self, points: Array) -> Array:
+        """For points of the unit cube; minus infinity for those that are excluded."""
+        features = _with_sources(self.space.features(points), self.sources)
+        mean, deviation = self.posterior.predict(_at(features, np.full(len(features), self.horizon), self.horizon))
+        excluded = distance(features, self.pending) < SEPARATION
+        if self.tried:
+            excluded |= np.array([key in self.tried for key in self.space.keys(points)])
+        return np.where(excluded, -np.inf, log_expected_improvement(mean, deviation, self.best))
 
 
 def _with_sources(features: Array, count: int, source: int | None = None) -> Array:
-    """Features and one more for each earlier study: 1 in that of `source`, 0 in all of the present study."""
+    """Features and one more for each earlier study: 1 for the study of number `source`, else 0."""
     beside = np.zeros((len(features), count))
     if source is not None:
         beside[:, source] = 1.0
     return np.hstack([features, beside])
-
-
-def _even(count: int, most: int) -> NDArray[np.intp]:
-    """At most `most` indices of `count`, evenly spread."""
-    return np.asarray(np.linspace(0, count - 1, min(count, most)).round(), dtype=np.intp)
 
 
 def observations(curves: Sequence[dict[int, float]]) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
@@ -133,8 +179,8 @@ def observations(curves: Sequence[dict[int, float]]) -> tuple[NDArray[np.intp], 
 
 
 def thin(epoch: NDArray[np.intp], scores: Array, most: int) -> NDArray[np.intp]:
-    """At most `most` observations, the longest trainings first, and of the last epoch that fits an even sample
-    over its values: the bad ones must stay known as bad."""
+    """At most `most` observations, those of the last epochs. The earliest epoch that still fits gets an even sample
+    over its values, so that the model also knows bad configurations."""
     order = np.lexsort((-scores, -epoch))
     kept = order[:most]
     if len(order) > most:
@@ -151,8 +197,8 @@ def normal_scores(values: Array) -> Array:
 
 
 def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
-    """Logarithm of E[max(f - best, 0)] for normal f, accurate far below `best` too (Ament et al., arXiv
-    2310.20708, equation 9)."""
+    """Logarithm of E[max(f - best, 0)] for normal f, accurate also far below `best` (Ament et al., arXiv 2310.20708,
+    equation 9)."""
     z = (mean - best) / deviation
     low = np.minimum(z, 0.0)
     mills = math.sqrt(math.pi / 2) * erfcx(-low / math.sqrt(2))
@@ -164,14 +210,15 @@ def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Arra
 
 
 def distance(a: Array, b: Array) -> Array:
-    """Distance of each row of `a` to the nearest row of `b`; infinite where there is none."""
+    """Distance of each row of `a` to the nearest row of `b`; infinite if `b` has no rows."""
     return np.asarray(np.sqrt(((a[:, None] - b[None]) ** 2).sum(2)).min(axis=1, initial=np.inf))
 
 
 def maximise(value: Callable[[Array], Array], space: UnitCube, leaders: Array, rng: np.random.Generator) -> Array:
-    """Random search over the cube and around `leaders`, then ever smaller steps around the best points found.
+    """The point with the greatest value: random search over the cube and around `leaders`, then smaller and smaller
+    steps around the best points.
 
-    Steps, not gradients: choices, integers and parameters that come and go are no obstacle.
+    It needs no gradients, so the space may have categorical, integer and conditional parameters.
     """
     around = _filled(leaders, rng).repeat(NEIGHBOURS, axis=0)
     raw = np.vstack([rng.random((CANDIDATES, len(space))), _stepped(around, 0.15, rng)])
@@ -186,7 +233,7 @@ def maximise(value: Callable[[Array], Array], space: UnitCube, leaders: Array, r
 
 
 def _stepped(points: Array, size: float, rng: np.random.Generator) -> Array:
-    """Some coordinates of each point moved by a normal step, reflected at the borders, or drawn anew."""
+    """Points with some coordinates moved by a normal step, reflected at the borders, or drawn anew."""
     count, dimensions = points.shape
     moved = rng.random(points.shape) < max(0.3, 1.5 / dimensions)
     moved[np.arange(count), rng.integers(dimensions, size=count)] = True
@@ -197,17 +244,17 @@ def _stepped(points: Array, size: float, rng: np.random.Generator) -> Array:
 
 
 def _filled(points: Array, rng: np.random.Generator) -> Array:
-    """Inactive coordinates drawn at random, in case a step activates them."""
+    """Points with random inactive coordinates, because a step may activate them."""
     return np.where(np.isnan(points), rng.random(points.shape), points)
 
 
 def _at(features: Array, epoch: NDArray[np.intp], horizon: int | NDArray[np.intp]) -> Array:
-    """Features and the epoch beside them, logarithmic, -0.5 at epoch 1 and 0.5 at the horizon."""
+    """Features and the epoch as one more: logarithmic, -0.5 at epoch 1 and 0.5 at the horizon."""
     return np.column_stack([features, np.log(epoch) / np.maximum(np.log(horizon), 1.0) - 0.5])
 
 
 def _curve(trial: FrozenTrial, horizon: int, sign: float) -> dict[int, float]:
-    """Values by epoch, larger is better; that of a failed trial at the horizon is minus infinity."""
+    """Values by epoch, larger is better; a failed trial has minus infinity at the horizon."""
     curve = {max(epoch, 1): sign * value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
     if not curve and trial.state == TrialState.COMPLETE and math.isfinite(trial.values[0]):
         curve[horizon] = sign * trial.values[0]

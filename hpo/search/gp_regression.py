@@ -1,4 +1,4 @@
-"""Exact Gaussian-process regression: Matern 5/2 with one length scale per parameter, fitted by MAP.
+"""Exact Gaussian-process regression: a Matern 5/2 kernel with one length scale per parameter, fitted by MAP.
 
 Formulas after Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006): prediction is algorithm
 2.1, the marginal likelihood and its gradient equations 5.8 and 5.9.
@@ -19,10 +19,10 @@ Array = NDArray[np.float64]
 LENGTH_PRIOR = (0.0, 1.0)
 SCALE_PRIOR = (0.0, 1.0)
 NOISE_PRIOR = (-3.0, 1.5)
-"""Mean and deviation of the normal priors on the logarithms of length, scale and noise. Features span one unit
-and observations are normal scores, so neither needs knowing more of the problem."""
+"""Mean and deviation of the normal priors of the logarithms of length, scale and noise. They suit every problem,
+because features span one unit and observations are normal scores."""
 MIN_NOISE = 1e-4
-"""Variance added to every observation; it keeps the covariance positive definite for all that `fit` tries."""
+"""Variance added to every observation, so that the covariance is positive definite for all kernels that `fit` tries."""
 ITERATIONS = 40
 
 
@@ -45,9 +45,9 @@ class Kernel:
 
 
 class Posterior:
-    """A Gaussian process of zero prior mean, given observations `y` (n,) at features `x` (n, features).
+    """A Gaussian process with prior mean zero, given observations `y` (n,) at features `x` (n, features).
 
-    The last `exact` of them are free of noise: nothing is left to learn there.
+    The last `exact` observations have no noise: they are believed as they are.
     """
 
     def __init__(self, kernel: Kernel, x: Array, y: Array, exact: int = 0) -> None:
@@ -67,7 +67,7 @@ class Posterior:
 
 
 def fit(x: Array, y: Array, owners: NDArray[np.intp]) -> Kernel:
-    """The kernel of greatest posterior density given observations `y` of about zero mean and unit variance."""
+    """The kernel with the greatest posterior density, for observations `y` with mean about 0 and variance about 1."""
     count = int(owners.max()) + 1
     gaps = np.zeros((count, len(x), len(x)))  # squared distances, parameter by parameter
     for feature, owner in enumerate(owners):

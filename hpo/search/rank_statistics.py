@@ -1,6 +1,6 @@
-"""How well early values rank what late values rank: statistics over unpruned trials, free of studies and clocks.
+"""How well early values predict the order of final values: pure statistics of unpruned trials.
 
-Larger is better throughout. Every interval is a 95 % interval.
+Larger values are better. All intervals are 95 % intervals.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TAIL = 0.025
 
 @dataclass(frozen=True)
 class RankStatistic:
-    """A value with its interval; NaN where there is too little to say one."""
+    """A statistic and its interval; NaN if there are too few trials."""
 
     value: float
     low: float
@@ -33,15 +33,15 @@ class RankStatistic:
 
 
 def kendall_tau(early: ArrayLike, late: ArrayLike) -> float:
-    """Kendall's tau-b, which corrects for ties; NaN of fewer than two items or where one side is all equal."""
+    """Kendall's tau-b, which corrects for ties; NaN for fewer than two items, or if one side has only equal values."""
     early = np.asarray(early, dtype=float)
     return float(taus(early, late, np.ones((1, len(early))))[0])
 
 
 def taus(early: ArrayLike, late: ArrayLike, weights: Array) -> Array:
-    """Tau-b of every row of `weights`, which says how often each item counts; see `resamples`.
+    """Tau-b for every row of `weights`, which say how often each item counts; see `resamples`.
 
-    Copies of one item are neither concordant nor discordant, so drawing an item twice adds no agreement.
+    Copies of one item are neither concordant nor discordant, so an item that is drawn twice adds no agreement.
     """
     first, second = _signs(early), _signs(late)
     agreement, one, other = (_pairs(weights, matrix) for matrix in (first * second, abs(first), abs(second)))
@@ -50,13 +50,13 @@ def taus(early: ArrayLike, late: ArrayLike, weights: Array) -> Array:
 
 
 def resamples(count: int, repeats: int = REPEATS, seed: int = 0) -> Array:
-    """How often each of `count` items is drawn in each of `repeats` bootstrap resamples, (repeats, count)."""
+    """How often each of `count` items occurs in each of `repeats` bootstrap resamples, (repeats, count)."""
     random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))  # its stream never changes
     return np.asarray(random.multinomial(count, np.full(count, 1 / count), size=repeats), dtype=float)
 
 
 def interval(value: float, resampled: Array) -> RankStatistic:
-    """`value` with the percentile interval of its bootstrap resamples; those that are NaN are left out."""
+    """The value with the percentile interval of its bootstrap resamples, without those that are NaN."""
     sound = resampled[np.isfinite(resampled)]
     if not len(sound):
         return RankStatistic(value, float("nan"), float("nan"))
@@ -73,24 +73,24 @@ def tau(early: ArrayLike, late: ArrayLike) -> RankStatistic:
 
 
 def winner_weights(late: ArrayLike) -> Array:
-    """The chance of each item to be the best of a bootstrap resample: about 0.63, 0.23, 0.09, ... from the top.
+    """The chance that each item is the best of a bootstrap resample: about 0.63, 0.23, 0.09, ... from the top.
 
-    Weighting by it asks what happens to "the best of so many trials" instead of to the one that happened to be
-    it. Ties go to the earlier item.
+    With these weights a figure is about "the best of so many trials", not only about the trial that was best by chance.
+    Ties go to the earlier item.
     """
     values = np.asarray(late, dtype=float)
     count = len(values)
-    steps = ((count - np.arange(count + 1)) / max(count, 1)) ** count  # that none of the best k is drawn
+    steps = ((count - np.arange(count + 1)) / max(count, 1)) ** count  # chance that none of the best k is drawn
     weights: Array = np.empty(count)
     weights[np.argsort(-values, kind="stable")] = steps[:-1] - steps[1:]
     return weights
 
 
 def winner_share(holds: Sequence[bool] | NDArray[np.bool_], late: ArrayLike) -> RankStatistic:
-    """The estimated chance that something holds for the winner, e.g. that it passed a rung.
+    """The estimated chance that something holds for the winner, e.g. that it survives a rung.
 
-    The share is weighted by `winner_weights`. Its interval is Jeffreys' for as many trials as those weights are
-    worth (Kish's effective sample size, 2 to 3): how the winner fares, a single study hardly tells.
+    The share is weighted by `winner_weights`. Its interval is Jeffreys' for Kish's effective sample size of these
+    weights, which is 2 to 3: a single study says little about winners.
     """
     weights = winner_weights(late)
     if not len(weights):
@@ -100,13 +100,13 @@ def winner_share(holds: Sequence[bool] | NDArray[np.bool_], late: ArrayLike) -> 
 
 
 def jeffreys(share: float, count: float) -> RankStatistic:
-    """Jeffreys' interval of a share of `count` trials (Brown, Cai & DasGupta, Stat. Sci. 16, 2001); its ends are
-    0 and 1 where none or all are counted.
+    """Jeffreys' interval of a share of `count` trials (Brown, Cai & DasGupta, Stat. Sci. 16, 2001). It starts at 0
+    for a share of 0 and ends at 1 for a share of 1.
 
     Raises:
-        ValueError: nothing was counted, or the share is outside 0 to 1.
+        ValueError: `count` is 0, or the share is outside 0 to 1.
     """
-    from scipy.stats import beta  # half a second that only an audit pays
+    from scipy.stats import beta  # takes half a second, and only an audit needs it
 
     if count <= 0 or not 0 <= share <= 1:
         raise ValueError(f"no interval of a share of {share} among {count}")

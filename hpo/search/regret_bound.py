@@ -1,4 +1,4 @@
-"""Optuna's bound on what a study can still gain, in the one place that knows its API."""
+"""Optuna's bound on the possible improvement of a study. No other module knows its API."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 MOST_TRIALS = 100
-"""The best so many complete trials are looked at: a Gaussian process of more takes seconds."""
+"""Only so many of the best complete trials count: a Gaussian process of more takes seconds."""
 FEWEST_TRIALS = 5
-"""Of fewer complete trials nothing is concluded."""
+"""With fewer complete trials there is no bound."""
 
 
 def regret_bound(trials: Sequence[FrozenTrial], seed: int) -> float | None:
     """An upper bound, with high probability, on how much better than the best trial any configuration is.
 
-    After Makarova et al., "Automatic termination for hyperparameter optimization" (AutoML 2022), as Optuna computes
-    it from the complete trials of a study that maximises. None where it cannot be told: too few of them, or no
-    parameter that all of them have. `optuna.terminator` is announced to leave Optuna with version 6; without it
-    this is None too, and patience has no end.
+    Optuna computes it from the complete trials of a study that maximises, after Makarova et al., "Automatic termination
+    for hyperparameter optimization" (AutoML 2022). None if there are too few of them, or if they share no parameter.
+    Also None if Optuna has no `optuna.terminator`, which it will remove in version 6; `budget.patience` then never
+    stops a study.
     """
     from optuna.study import StudyDirection
     from optuna.trial import TrialState
@@ -32,7 +32,7 @@ def regret_bound(trials: Sequence[FrozenTrial], seed: int) -> float | None:
         return None
     best = sorted(complete, key=lambda trial: -(trial.value or 0.0))[:MOST_TRIALS]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is called experimental and deprecated at once
+        warnings.simplefilter("ignore")  # Optuna calls it experimental and deprecated
         try:
             from optuna.terminator import RegretBoundEvaluator
         except ImportError:

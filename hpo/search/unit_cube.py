@@ -1,7 +1,7 @@
-"""A search space as numbers: parameters to a unit cube and back, and to the features a kernel measures.
+"""A search space as numbers: parameters as points of a unit cube and back, and as features for a kernel.
 
-Rows of the *unit cube* have one column per parameter, in [0, 1], NaN where the parameter is inactive. Steps of
-integers and choices of categoricals are equal cells, and a value stands at its cell's centre.
+A point of the *unit cube* has one coordinate per parameter, in [0, 1]; NaN if the parameter is inactive. The steps of
+an integer and the choices of a categorical parameter are cells of equal size, and a value is at the centre of its cell.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 Array = NDArray[np.float64]
 Active = Callable[[Mapping[str, Any]], Collection[str]]
-"""Parameters, conditional ones included, in; names of those in force out."""
+"""From values of parameters, inactive ones included, to the names of the active parameters."""
 
 DRAWS = 1_000
-"""Of so many random points one is new, unless the space has so few points that nearly all have been tried."""
+"""Random points drawn to find a new one; that fails only if nearly all points of the space have been tried."""
 
 
 class UnitCube:
-    """Named distributions, some of them perhaps conditional on the values of others."""
+    """Named distributions; some may depend on the values of others."""
 
     def __init__(self, distributions: Mapping[str, BaseDistribution], active: Active | None = None) -> None:
         self.distributions = dict(distributions)
@@ -35,24 +35,24 @@ class UnitCube:
         return len(self._axes)
 
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> Array:
-        """Parameters to the unit cube, (n, parameters); what a row lacks is NaN."""
+        """Parameters as points of the unit cube, (n, parameters); parameters that a row lacks are NaN."""
         cube = np.full((len(rows), len(self)), math.nan)
         for column, (name, axis) in enumerate(self._axes):
-            there = [index for index, row in enumerate(rows) if name in row]
-            cube[there, column] = axis.encode([rows[index][name] for index in there])
+            having = [index for index, row in enumerate(rows) if name in row]
+            cube[having, column] = axis.encode([rows[index][name] for index in having])
         return cube
 
     def decode(self, cube: Array) -> list[dict[str, Any]]:
-        """Rows of the unit cube to parameters; inactive ones are left out."""
+        """Points of the unit cube as parameters, without the inactive ones."""
         columns = [axis.decode(column) for (_, axis), column in self._columns(cube)]
         names, present = list(self.distributions), ~np.isnan(cube)
         return [
-            {name: value for name, value, there in zip(names, values, row, strict=True) if there}
+            {name: value for name, value, is_active in zip(names, values, row, strict=True) if is_active}
             for values, row in zip(zip(*columns, strict=True), present.tolist(), strict=True)
         ]
 
     def settle(self, cube: Array) -> Array:
-        """Any points of the cube (no NaN) to points that exist: on the grid, and NaN where inactive."""
+        """Any points of the cube (without NaN) moved to points that exist: on the grid, and NaN where inactive."""
         settled = np.column_stack([axis.settle(column) for (_, axis), column in self._columns(cube)])
         if self.active is not None:
             for row, values in zip(settled, self.decode(settled), strict=True):
@@ -62,19 +62,19 @@ class UnitCube:
         return settled
 
     def keys(self, cube: Array) -> list[bytes]:
-        """One for each settled or encoded point, the same for the same configuration only."""
+        """A key for each settled or encoded point; two points have the same key if they are the same configuration."""
         return [row.tobytes() for row in np.nan_to_num(cube.round(9), nan=-1.0)]
 
     def untried(self, tried: Collection[bytes], rng: np.random.Generator) -> Array | None:
-        """A random point, (1, parameters), whose key is not among `tried`; None where many draws find none."""
+        """A random point, (1, parameters), whose key is not in `tried`; None if many draws find none."""
         points = self.settle(rng.random((DRAWS, len(self))))
         return next((row[None] for row, key in zip(points, self.keys(points), strict=True) if key not in tried), None)
 
     def features(self, cube: Array) -> Array:
-        """Points as (n, features) whose Euclidean distance makes sense.
+        """Points as features, (n, features), with a Euclidean distance that makes sense.
 
-        Numbers lie on [-0.5, 0.5] and two choices of a categorical are 1 apart; an inactive parameter sits at
-        the centre of its range, half a range off the plane of the active ones.
+        Numbers are in [-0.5, 0.5], and two choices of a categorical parameter have distance 1. An inactive parameter
+        is at the centre of its range, and half a range away from the plane of the active ones.
         """
         return np.hstack([axis.features(column) for (_, axis), column in self._columns(cube)])
 
@@ -87,7 +87,7 @@ class UnitCube:
 
 
 def in_force(values: Mapping[str, Any], active: Active) -> Mapping[str, Any]:
-    """Those of `values` that are active beside each other; what depends on an inactive one is inactive too."""
+    """The values of active parameters. A parameter that depends on an inactive one is inactive too."""
     while True:
         names = active(values)
         kept = {name: value for name, value in values.items() if name in names}
@@ -98,7 +98,7 @@ def in_force(values: Mapping[str, Any], active: Active) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class _Axis:
-    """One parameter on [0, 1]: a continuum where `cells` is 0, else that many equal cells."""
+    """One parameter on [0, 1]: continuous if `cells` is 0, else with so many cells of equal size."""
 
     distribution: BaseDistribution
     cells: int
