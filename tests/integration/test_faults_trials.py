@@ -189,7 +189,6 @@ def test_run_and_doctor_warn_about_a_ledger_on_a_network_file_system(
 ) -> None:
     """By `run` as it begins, and by `doctor`."""
     monkeypatch.setattr("hpo.driver.session.network_file_system", lambda url: "nfs4")
-    monkeypatch.setattr("hpo.ledger.storage.network_file_system", lambda url: "nfs4")
     monkeypatch.setattr("hpo.ledger.sqlite.network_file_system", lambda url: "nfs4")
     view = RecordingView()
     spec = synthetic_spec("afar", extra={"seconds": 0.0, "light": True}, budget={"trials": 1})
