@@ -1,4 +1,4 @@
-"""What the shell offers on Tab. Asked anew at every key press, so nothing here imports a model or a database."""
+"""The words that the shell offers on Tab. They must come fast, so this module imports no model and no database."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from hpo.home import Home
 from hpo.text import first_line
 
 Offer = tuple[str, str]
-"""A word, and what it means."""
+"""A word, and its meaning."""
 
 
 def studies(ctx: typer.Context) -> list[str]:
-    """Names of the studies in the home folder, by their folders there."""
+    """Names of the studies in the home folder, which are the names of their folders."""
     home = ctx.params.get("home")
     try:
         folder = Home.at(Path(home) if home else None).path / "studies"
-        return sorted(one.name for one in folder.iterdir() if one.is_dir())
-    except (OSError, UsageError):  # no study yet, or not ours to read
+        return sorted(study.name for study in folder.iterdir() if study.is_dir())
+    except (OSError, UsageError):  # no study yet, or no permission to read them
         return []
 
 
 def specs() -> list[str]:
-    """Shipped search spaces, and YAML files here; where nothing fits the shell goes on with its own file names."""
+    """Shipped search spaces, and YAML files of this folder. If no word matches, the shell offers its own file names."""
     return [*search_spaces.studies(), *_files()]
 
 
 def trainings(ctx: typer.Context) -> list[str]:
-    """What can be retrained: studies (their best), shipped recipes, and YAML files here."""
+    """Everything that `hpo retrain` takes: studies, shipped recipes, and YAML files of this folder."""
     return [*studies(ctx), *search_spaces.recipes(), *_files()]
 
 
 def overrides() -> list[Offer]:
-    """Dotted keys of a specification, and the values of those that take one of a few."""
+    """Dotted keys of a specification, and the values of settings that have a list of values."""
     return _offers("schema.json")
 
 
 def training_overrides() -> list[Offer]:
-    """As `overrides`, for an exported configuration."""
+    """Like `overrides`, for an exported configuration."""
     return _offers("training.schema.json")
 
 
@@ -64,14 +64,14 @@ def _keys(section: Mapping[str, Any], parts: Mapping[str, Any], path: str) -> It
         if "properties" in below:
             yield from _keys(below, parts, f"{path}{name}.")
         elif names := field.get("propertyNames"):  # the space: a parameter per searchable setting
-            yield from ((f"{path}{name}.{one}=", meaning) for one in names["anyOf"][0]["enum"])
+            yield from ((f"{path}{name}.{parameter}=", meaning) for parameter in names["anyOf"][0]["enum"])
         else:
             yield f"{path}{name}=", meaning
             yield from ((f"{path}{name}={word}", meaning) for word in _words(field))
 
 
 def _words(field: Mapping[str, Any]) -> Iterator[str]:
-    """The values of a setting that can be listed."""
+    """The values of a setting, if the schema lists them."""
     for kind in (field, *field.get("anyOf", ())):
         words = kind.get("enum", [kind["const"]] if "const" in kind else [])
         yield from map(str, words)

@@ -27,13 +27,14 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the trials of a study."""
-    from hpo.cli.display.status import newest, show_study
+    from hpo.cli.display.status import show_study
+    from hpo.cli.display.studies import newest
     from hpo.cli.display.watch import watch as follow
     from hpo.errors import UsageError
     from hpo.home import Home
 
     if watch and as_json:
-        raise UsageError("--watch shows a study to a person and --json to a program; leave one of them out")
+        raise UsageError("--watch and --json exclude each other; leave one of them out")
     place = Home.at(home)
     if watch:
         follow(place, name or newest(place))
@@ -55,7 +56,7 @@ def audit(name: StudyArgument, home: HomeOption = None, as_json: JsonOption = Fa
 
 def ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """List the studies of a home folder."""
-    from hpo.cli.display.status import show_studies
+    from hpo.cli.display.studies import show_studies
     from hpo.home import Home
 
     show_studies(Home.at(home), as_json)
@@ -102,23 +103,24 @@ def export(
     from hpo.ledger.reader import read_study
     from hpo.results.best import training
 
-    if form not in [known.value for known in Format]:
-        raise UsageError(f"--format {form} is none of {', '.join(known.value for known in Format)}")
+    formats = [each.value for each in Format]
+    if form not in formats:
+        raise UsageError(f"--format {form}: unknown format; choose one of {', '.join(formats)}")
     place, wanted = Home.at(home), Format(form)
     if output == Path("-"):
         if top is not None or not wanted.is_configuration:
-            raise UsageError("-o - prints one configuration; give a folder for several, or for a model")
+            raise UsageError("-o - prints one configuration; name a folder for several trials or for a model")
         study = read_study(place, name)
         chosen = chosen_trial(study, Request(name, wanted, trial, top, pick, search_best=search_best))
         print(configuration_text(training(study, chosen.number), wanted), end="")
         return
     written = write(place, Request(name, wanted, trial, top, pick, model, search_best, output))
     if as_json:
-        found = [one.to_json(wanted) for one in written]
-        print(json.dumps(found if top is not None else found[0]))
+        exports = [exported.to_json(wanted) for exported in written]
+        print(json.dumps(exports if top is not None else exports[0]))
         return
-    for one in written:
-        print("\n".join(filter(None, (str(one.file), one.remark))))
+    for exported in written:
+        print("\n".join(filter(None, (str(exported.file), exported.remark))))
 
 
 def report(
@@ -207,19 +209,17 @@ def retrain(
     if as_json:
         print(json.dumps(retraining.summary(repeats)))
         return
-    deviation = (
-        f" ± {100 * repeats.deviation:.2f} (standard deviation of {seeds} seeds)"
-        if repeats.deviation is not None
-        else ""
-    )
-    print(f"test accuracy {percent(repeats.mean)}{deviation}\nweights, config.json and metrics: {retraining.output}")
+    spread = ""
+    if repeats.deviation is not None:
+        spread = f" ± {100 * repeats.deviation:.2f} (mean and standard deviation over {seeds} seeds)"
+    print(f"test accuracy {percent(repeats.mean)}{spread}\nweights, config.json and metrics: {retraining.output}")
 
 
 def _warn_of_earlier(evaluations: int) -> None:
     """Warn before the training, when it can still be stopped, and again beside the result."""
     if evaluations:
         print(
-            f"warning: the test set was opened for this configuration {evaluations} times before; "
-            "choosing by test accuracy makes it no test any more",
+            f"warning: the test set was evaluated {evaluations} times before for this configuration; "
+            "if you choose by test accuracy, the test result is too optimistic",
             file=sys.stderr,
         )

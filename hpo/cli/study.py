@@ -119,7 +119,7 @@ def confirm(
 
 
 def _home_option(home: Path | None) -> str:
-    """As it was typed, for the commands that are proposed next."""
+    """The `--home` that was typed, for the commands that are printed as next steps."""
     from hpo.home import Home
 
     return "" if home is None or Home.at(home).usual else f" --home {shlex.quote(str(home))}"

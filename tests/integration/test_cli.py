@@ -62,8 +62,8 @@ def test_wrong_usage_exits_with_2_and_writes_nothing(tmp_path: Path, arguments: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_from_run_to_retrain(tmp_path: Path) -> None:
-    """The whole way on the built-in data: run, ls, status, export, retrain over two seeds."""
+def test_a_study_goes_from_run_to_retrain(tmp_path: Path) -> None:
+    """On generated images: run, ls, status, export, retrain with two seeds."""
     (tmp_path / "tiny.yaml").write_text(tiny_study("way"))
     run = hpo("run", "tiny.yaml", cwd=tmp_path)
     assert "hpo export way" in run.stdout
@@ -86,7 +86,7 @@ def test_from_run_to_retrain(tmp_path: Path) -> None:
     (tmp_path / "best.yaml").rename(elsewhere / "best.yaml")
     again = hpo("retrain", "best.yaml", "--seeds", "2", "-o", "final", "--json", cwd=elsewhere)
     summary = json.loads(again.stdout)
-    assert "test set was opened" not in again.stderr
+    assert "test set was evaluated" not in again.stderr
     assert len(summary["test_accuracies"]) == 2
     assert summary["test_accuracy_std"] is not None
     for seed in (0, 1):

@@ -1,4 +1,4 @@
-"""`hpo run --dry-run` as a command: everything it promises is printed, and nothing is written."""
+"""`hpo run --dry-run` as a command: it prints the whole plan and writes nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ budget: {trials: 8}
 """
 
 
-def test_it_prints_the_plan_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
@@ -39,23 +39,23 @@ def test_it_prints_the_plan_and_writes_nothing(tmp_path: Path, monkeypatch: pyte
     assert done.exit_code == 0, done.output
     text = done.stdout
     assert "study: small" in text
-    assert "1 given, 5 sampled" in text
-    assert re.search(r"rung \(compute\) +after epoch +trials expected there\n +1 +3 +8\n", text)
+    assert "1 enqueued, 5 sampled" in text
+    assert re.search(r"rung \(compute\) +after epoch +expected trials\n +1 +3 +8\n", text)
     assert f"{os.cpu_count()} trials at once on cpu, each with 1 CPUs and 0 GPUs" in text
     text = " ".join(text.split())  # paragraphs wrap
     assert re.search(r"test_efficientnet: 0\.\d million parameters", text)
-    assert "measured at the largest stage, 32 px with batches of 64" in text
+    assert "measured in the largest stage, 32 px with batches of 64" in text
     assert re.search(r"which fits in the [\d.]+ GB of this machine", text)
     assert re.search(r"disk: checkpoints of \d\.\d MB, at most \d+ at a time: \d+\.\d MB", text)
     assert re.search(r"time: about \d+:\d\d:\d\d for 8 trials", text)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["small.yaml", "tmp"]
 
 
-def test_missing_data_is_said_with_the_remedy(tmp_path: Path) -> None:
+def test_a_dry_run_without_data_prints_what_it_knows_and_then_the_error(tmp_path: Path) -> None:
     arguments = ["run", "cifar10_cpu", f"data.root={tmp_path}", "--dry-run", "--home", str(tmp_path / "home")]
     done = CliRunner().invoke(app, arguments)
     assert type(done.exception).__name__ == "DataError"
-    assert "First configurations" in done.stdout, "what is known without data is told before"
+    assert "First configurations" in done.stdout, "printed before the data is needed"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -64,7 +64,7 @@ def hpo(home: Home, *arguments: object) -> Result:
 
 def repaired(home: Home, name: str) -> list[str]:
     """What `hpo doctor NAME` finds different and repairs, one word each; fails if anything is left."""
-    findings = list(doctor._study(home, name))
+    findings = list(doctor.compare(home, name))
     assert findings[-1].state == "ok"
     assert {finding.state for finding in findings[:-1]} <= {"differs"}
     words = [*REWORDED, "best.yaml"]

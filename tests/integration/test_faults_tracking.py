@@ -77,7 +77,7 @@ def test_a_tracking_server_that_is_down_refuses_a_start_but_never_stops_training
 
 def findings(home: Home, name: str) -> str:
     """What `hpo doctor NAME` prints of the study, after its look at the machine."""
-    return "\n".join(f"{one.state} {one.subject} {one.text}" for one in doctor._study(home, name))
+    return "\n".join(f"{one.state} {one.subject} {one.text}" for one in doctor.compare(home, name))
 
 
 def load_names(home: Home) -> list[str]:

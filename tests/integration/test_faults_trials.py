@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.cli import doctor
+from hpo.cli import checks
 from hpo.cli.display.status import show_study, study_json
 from hpo.driver.run import run
 from hpo.errors import NoTrialSucceeded
@@ -194,7 +194,7 @@ def test_run_and_doctor_warn_about_a_ledger_on_a_network_file_system(
     spec = synthetic_spec("afar", extra={"seconds": 0.0, "light": True}, budget={"trials": 1})
     run(spec, home, view=view)
     assert [text for text in view.texts if "network file system (nfs4)" in text]
-    found = doctor._ledger(home)
+    found = checks.ledger(home)
     assert found.state == "warning"
     assert "network file system (nfs4)" in found.text
 

@@ -69,7 +69,9 @@ def test_noise_of_libraries_does_not_garble_the_view(
     assert "a library's print" in log
 
 
-def test_a_view_that_breaks_says_why_and_goes_on_in_plain_lines(tmux: Callable[..., Tmux], tmp_path: Path) -> None:
+def test_a_view_that_breaks_prints_the_error_and_continues_in_plain_lines(
+    tmux: Callable[..., Tmux], tmp_path: Path
+) -> None:
     session = tmux(200, 50, show("broken", tmp_path))
     session.until(lambda text: "status=0" in text, "the end")
     everything = session.history()
@@ -88,7 +90,9 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(tmux: Callable[..., Tmux], tmp_pat
     assert (tmp_path / "stopping").read_text() == "interrupted by SIGINT"
 
 
-def test_a_second_ctrl_c_says_its_last_words_on_the_terminal(tmux: Callable[..., Tmux], tmp_path: Path) -> None:
+def test_a_second_ctrl_c_prints_the_command_that_continues_on_the_terminal(
+    tmux: Callable[..., Tmux], tmp_path: Path
+) -> None:
     (tmp_path / "twice").touch()
     session = tmux(80, 24, show("interrupt", tmp_path))
     session.until(painted, "the view")
@@ -119,7 +123,7 @@ def test_a_resized_terminal_is_painted_anew(tmux: Callable[..., Tmux], tmp_path:
 
 
 @pytest.mark.parametrize("variable", ["TERM", "NO_COLOR"])
-def test_dumb_terminals_get_lines_and_no_color_no_colours(
+def test_a_dumb_terminal_gets_plain_lines_and_no_color_turns_colours_off(
     tmux: Callable[..., Tmux], followed: Home, variable: str
 ) -> None:
     value = {"TERM": "dumb", "NO_COLOR": "1"}[variable]
@@ -154,7 +158,7 @@ def status(home: Home, *options: str) -> list[str]:
     return [sys.executable, "-m", "hpo", "status", "followed", "--watch", "--home", str(home.path), *options]
 
 
-def test_watch_shows_a_study_that_is_over_once(tmux: Callable[..., Tmux], followed: Home) -> None:
+def test_watch_shows_an_ended_study_once(tmux: Callable[..., Tmux], followed: Home) -> None:
     session = tmux(80, 24, status(followed))
     text = session.until(lambda text: "status=0" in text, "the end")
     assert "2/2 ended" in text

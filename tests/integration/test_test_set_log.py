@@ -101,7 +101,7 @@ def test_a_killed_retraining_counts_from_its_first_test_set_evaluation(
     before, epoch, after = done.output.partition("seed 0 epoch 1/1")
     assert epoch
     for part in (before, after):
-        assert "the test set was opened for this configuration 2 times before" in part
+        assert "the test set was evaluated 2 times before for this configuration" in part
     assert evaluations(home)[2:] == [(0, True), (1, True)]
     assert evaluations_before() == 3, "one for each command, not for each seed"
     (entry,) = load_study(open_storage(home.ledger_url), "evaluated").info["retrainings"]

@@ -1,4 +1,4 @@
-"""Show a live view of made-up events, for terminals to be captured: `python -m tests.support.live_view_program HOW`.
+"""Show a live view of made-up events in a terminal: `python -m tests.support.live_view_program HOW FOLDER`.
 
 HOW is one of: `noise` (libraries print past Python), `broken` (rendering fails), `interrupt` (a driver that ends on the
 first signal and leaves on the second), `kill` (waits to be killed).
@@ -22,12 +22,12 @@ from tests.support.sample_records import busy
 
 
 def broken(*arguments: object, **options: object) -> NoReturn:
-    """Stands for a mistake in the rendering."""
+    """Raise, like a mistake in the rendering."""
     raise RuntimeError("a mistake in the rendering")
 
 
 def main(how: str, folder: str) -> None:
-    """Shows until told otherwise; the words `view is up` in FOLDER/ready say that it does."""
+    """Show the view until it is ended. FOLDER/ready exists as soon as the view is shown."""
     now = time.time()
     study = dataclasses.replace(busy(64), sessions=((now - 481, now),))
     ready = Path(folder) / "ready"

@@ -26,31 +26,31 @@ def show_audit(home: Home, name: str, as_json: bool) -> None:
         UsageError: there is no such study.
     """
     study = read_study(home, name)
-    found = audit(study)
+    pruning = audit(study)
     if as_json:
-        print(json.dumps(_plain({**dataclasses.asdict(found), "remarks": remarks(study, found)})))
+        print(json.dumps(_plain({**dataclasses.asdict(pruning), "remarks": remarks(study, pruning)})))
         return
     console = Console(highlight=False)
-    for line in remarks(study, found):
+    for line in remarks(study, pruning):
         console.print(Text(line))
-    if found.rungs:
-        show(_table(study, found))
+    if pruning.rungs:
+        show(_table(study, pruning))
         console.print(Text("With 95 % intervals. Rank agreement: 1 is the same order as at the end, 0 is no relation."))
 
 
-def _table(study: StudyRecord, found: Audit) -> Table:
+def _table(study: StudyRecord, pruning: Audit) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in columns(study):
         table.add_column(title.replace(" with ", " with\n").replace(" the winner", "\nthe winner"), justify="right")
-    for row in rows(found):
+    for row in rows(pruning):
         table.add_row(*row)
     return table
 
 
 def _plain(value: Any) -> Any:
-    """Without NaN, which JSON does not have."""
+    """The value with None for NaN, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _plain(below) for key, below in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

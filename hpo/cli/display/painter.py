@@ -1,4 +1,4 @@
-"""Keeps one renderable painted at the end of a terminal, and everything else off that terminal meanwhile."""
+"""Paint one renderable at the end of a terminal, and keep everything else off the terminal meanwhile."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ from rich.segment import Segment, Segments
 from rich.text import Text
 
 LEAST_INTERVAL_S = 0.25
-"""Between two paintings; at most four a second."""
+"""Least time between two frames."""
 CLOCK_INTERVAL_S = 1.0
-"""Painted anew so often where nothing happens, so that times go on and a resized terminal is filled."""
+"""Time between two frames when nothing happens, for the clock and for a resized terminal."""
 
 
 def interactive(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a person with a terminal that can be painted on is looking at `stream`."""
+    """Whether `stream` is a terminal that can be painted on, outside of CI."""
     dumb = environment.get("TERM", "") in ("", "dumb", "unknown")
     continuous_integration = environment.get("CI", "false").lower() not in ("", "0", "false")
     return stream.isatty() and not dumb and not continuous_integration
 
 
 class Painter:
-    """Paints what `source` returns whenever `paint` is called, and once a second by a thread of its own.
+    """Paints what `source` returns: when `paint` is called, and once a second in a thread.
 
-    An exception of `source`, or of rendering what it returned, is kept in `failure` for the caller, who must look:
-    in the thread nobody would see it, and in the driver it must not end the study. Nothing is painted after it.
+    An exception of `source` or of the rendering is kept in `failure`, and nothing is painted after it. The caller must
+    check `failure`: the thread cannot report it, and the exception must not end the study.
 
-    The cursor stays visible and the normal screen is used, so that a process that is killed leaves a terminal that
-    is in order.
+    The cursor stays visible and the normal screen is used, so that a killed process leaves a usable terminal.
     """
 
     def __init__(self, source: Callable[[], RenderableType], stream: TextIO) -> None:
@@ -67,13 +66,13 @@ class Painter:
         self._live.stop()  # paints a last time
 
     def paint(self) -> None:
-        """Paint now, unless that was done a moment ago; then the thread does it."""
+        """Paint now. If the last frame is too recent, the thread paints later."""
         if time.monotonic() - self._painted >= LEAST_INTERVAL_S:
             self._painted = time.monotonic()
             self._live.refresh()
 
     def say(self, text: str) -> None:
-        """Print a line that stays, above what is painted."""
+        """Print a line that stays, above the painted frame."""
         self._console.print(Text(text))
 
     def _frame(self) -> RenderableType:
@@ -82,31 +81,31 @@ class Painter:
         try:
             size = self._fit()
             if size[0] != self._size[0]:
-                # The terminal has broken or joined the lines painted before, so they cannot be painted over.
+                # The terminal has wrapped or joined the painted lines, so they cannot be painted over.
                 self._stream.write("\x1b[2J\x1b[H")
             self._size = size
             options = self._console.options.update(highlight=False)
             lines = self._console.render_lines(self._source(), options, pad=False, new_lines=True)
-            # The cursor rests on an empty line, where a terminal's echo of ^C cannot break a line that is full.
+            # The cursor rests on an empty line, where the terminal's echo of ^C breaks no full line.
             return Segments([*(segment for line in lines for segment in line), Segment(" ")])
-        except Exception as error:  # noqa: BLE001 - kept for the caller, who looks at it
+        except Exception as error:  # noqa: BLE001 - kept for the caller
             self.failure = error
             return Text("")
 
     def _fit(self) -> tuple[int, int]:
-        """Take over the size of the very terminal that is painted on; stdin and stdout may be others."""
+        """Take the size of the terminal that is painted on; stdin and stdout may be other terminals."""
         columns, rows = os.get_terminal_size(self._stream.fileno())
-        # Some terminals say 0 until they are ready.
+        # Some terminals report 0 until they are ready.
         self._console.size = size = (columns or 80, rows or 24)
         return size
 
 
 @contextmanager
 def captured(path: Path) -> Iterator[TextIO]:
-    """Everything that this process and its libraries print goes to the end of a file; yields the terminal.
+    """Append everything that this process and its libraries print to a file; yield the terminal.
 
-    Libraries write to file descriptor 2 past Python's `sys.stderr`, so the descriptor itself is exchanged, and 1
-    too where it is the same terminal. Readable by the owner only.
+    Libraries write to file descriptor 2 without Python's `sys.stderr`, so the descriptor itself is replaced, and
+    descriptor 1 too if it is a terminal. Only the owner can read the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -130,7 +129,7 @@ def captured(path: Path) -> Iterator[TextIO]:
 
 
 def last_line(path: Path, start: int) -> str:
-    """The last line that was written to a file after its byte `start`, `` if none was."""
+    """The last line of a file after its byte `start`; empty if there is none."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(start, end - 4096))

@@ -1,4 +1,4 @@
-"""What a person sees of a running study on stderr: a live view on a terminal, else one plain line per event."""
+"""A running study as plain lines on stderr, and the closing text with the next steps."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def describe(event: Event, horizon: int) -> str:
         return _epoch(trial, horizon)
     if event.kind == "lost":
         lost = next((attempt.lost for attempt in reversed(trial.attempts) if attempt.lost), "it died")
-        return f"{trial.label} lost its worker ({lost}); tried again"
+        return f"{trial.label} lost its worker ({lost}); it is retried"
     if event.kind == "finished" and trial.outcome is not None:
         return f"{trial.label} {trial.outcome.ending.value}: {first_line(trial.outcome.reason)}"
-    again = f" after epoch {len(trial.epochs)}" if event.kind == "resumed" else ""
+    progress = f" after epoch {len(trial.epochs)}" if event.kind == "resumed" else ""
     values = configuration(trial)
     named = " ".join(f"{name}={values[path]}" for path, name in short_names(values).items())
-    return f"{trial.label} {event.kind}{again}: {named}"
+    return f"{trial.label} {event.kind}{progress}: {named}"
 
 
 def _epoch(trial: TrialRecord, horizon: int) -> str:
@@ -67,23 +67,24 @@ def _epoch(trial: TrialRecord, horizon: int) -> str:
 
 
 def closing(study: StudyRecord, home_option: str) -> str:
-    """The last words of a run: what was found and what to type next."""
+    """The closing text of a run: the results and the commands to type next."""
     lines = [f"Study {study.name}: {counts(study)}, {duration(study.seconds)}."]
     if study.best:
         lines.append(f"Best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
         lines += [f"  {path} = {value}" for path, value in configuration(study.best).items()]
     else:
         lines.append("No trial is complete yet.")
-    baseline, points = study.baseline, gain_over_baseline(study)
-    if baseline and points is not None:
-        number, value = baseline.number, percent(baseline.value)
-        lines.append(f"Trial {number}, the {study.spec.baseline_name}: {value}; gain {100 * points:+.2f} points")
+    baseline, gain = study.baseline, gain_over_baseline(study)
+    if baseline and gain is not None:
+        name = study.spec.baseline_name.capitalize()
+        lines.append(f"{name}: trial {baseline.number}, {percent(baseline.value)}; gain {100 * gain:+.2f} points")
     if study.ended:
         key = study.ended.partition(":")[0]
         lines.append(f"{stopped(study)}.")
         lines.append(f"Continue with a larger budget: hpo resume {study.name}{home_option} {key}=…")
     if len(study.spec.objectives) > 1:
-        lines.append(f"Pareto front: {len(front(study))} trials, to choose from by hpo export --pick; see hpo status")
+        trials = f"{len(front(study))} trials"
+        lines.append(f"Pareto front: {trials}. hpo status shows them, and hpo export --pick exports one.")
     return "\n".join([*lines, "Next:", *_next_steps(study, home_option)])
 
 
@@ -92,9 +93,9 @@ def _next_steps(study: StudyRecord, home_option: str) -> list[str]:
     here = study.spec.tracking.enabled and tracking_server(study.spec) is None  # a server has a UI of its own
     steps = {
         **({f"hpo ui{home_option}": "browse the trials in MLflow"} if here else {}),
-        f"hpo confirm {name}{home_option}": "was it luck? fresh seeds tell",
-        f"hpo export {name}{home_option} -o best.yaml": "write down the best",
-        "hpo retrain best.yaml": "train it on all data, test it once",
+        f"hpo confirm {name}{home_option}": "rule out luck: retrain with new seeds",
+        f"hpo export {name}{home_option} -o best.yaml": "write the best configuration to a file",
+        "hpo retrain best.yaml": "train on all data, then test once",
     }
     width = max(map(len, steps))
     return [f"  {command:{width}}   {purpose}" for command, purpose in steps.items()]

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from hpo.cli.display.running_trials import running_trials
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.best import gain_over_baseline, incumbent
 from hpo.results.progress import SILENT_S, Progress, failures, progress, running, survival
@@ -21,29 +22,29 @@ from hpo.text import duration, percent, short_names
 
 FAILURES_SHOWN = 3
 FEWEST_ROWS = 3
-"""Running trials that are shown before rungs and failures get any room."""
+"""Running trials that have room before rungs and failures."""
 LABEL = 9
 """Width of the left column, characters."""
 BAR_LINE = 100
-"""Greatest width of a line with a bar, characters: a longer one reads no better."""
+"""Greatest width of a line with a bar, characters."""
 
 
 @dataclass(frozen=True)
 class Screen:
-    """The study at a moment, fitted to whatever width and height it is rendered at.
+    """A study at one moment. It fits any width and height.
 
-    Lines never wrap unless they are meant to, and two lines of room are left below, so that the screen
-    can be painted over in place. What does not fit is summarised.
+    No line is wider than the terminal and two lines below stay free, so that the screen can be painted over in
+    place. Parts that do not fit are summarised.
     """
 
     study: StudyRecord
     now: float
     """Seconds since the epoch."""
     notes: tuple[str, ...] = ()
-    """What happened last that no record tells."""
+    """The newest output of libraries, which is not recorded."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The parts that fit."""
+        """Yield the parts that fit."""
         state = progress(self.study, self.now)
         room = max(1, options.max_height - 2)
         parts: list[RenderableType] = [
@@ -61,7 +62,7 @@ class Screen:
                 below += part
                 room -= height
         if active and room >= 2 + min(len(active), 2):
-            parts += _running(self.study, active, rows=room - 2, width=options.max_width)
+            parts += running_trials(self.study, active, rows=room - 2, width=options.max_width)
         yield from parts
         yield from below
 
@@ -71,7 +72,7 @@ def _height(console: Console, options: ConsoleOptions, parts: Iterable[Renderabl
 
 
 def _line(label: str, *content: str | tuple[str, str]) -> Text:
-    """One line, cut where the terminal ends."""
+    """One line, cut at the edge of the terminal."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{label:<{LABEL}}", "dim")
     for part in content:
@@ -85,7 +86,7 @@ def _header(study: StudyRecord) -> Text:
     text.append(study.name, "bold")
     shipped = spec.trainer == SHIPPED_TRAINER
     what = f"{spec.model.name} on {spec.data.name}" if shipped else spec.trainer
-    pruning = f", ASHA 1/{spec.asha.reduction_factor:g}" if spec.asha.enabled else ""
+    pruning = f", ASHA factor {spec.asha.reduction_factor:g}" if spec.asha.enabled else ""
     text.append(f"  {what}, {spec.train.epochs} epochs; search {spec.search.policy}{pruning}", "dim")
     return text
 
@@ -105,7 +106,7 @@ def _bars(study: StudyRecord, state: Progress, width: int) -> Iterator[Renderabl
     if state.silent > SILENT_S and not (state.over and state.ended >= state.trials):
         yield _line(
             "driver",
-            (f"no sign of life for {duration(state.silent)}; go on with: hpo resume {study.name}", "yellow"),
+            (f"no heartbeat for {duration(state.silent)}; continue with: hpo resume {study.name}", "yellow"),
         )
 
 
@@ -130,11 +131,10 @@ def _best(study: StudyRecord, options: ConsoleOptions) -> Iterator[RenderableTyp
     where = f"  trial {trial.number}, epoch {len(trial.epochs)}/{study.spec.train.epochs}"
     style = "bold green" if trial.complete else "bold"
     yield _line(
-        "best" if trial.complete else "ahead",
+        "best" if trial.complete else "leading",
         (percent(trial.value), style),
         where,
-        _gain(study, trial),
-        _settles(trial),
+        _gain(study, trial) if trial.complete else "; no trial is complete yet",
     )
     values = configuration(trial)
     pairs = [f"{name}={values[path]}" for path, name in short_names(values).items()]
@@ -143,18 +143,15 @@ def _best(study: StudyRecord, options: ConsoleOptions) -> Iterator[RenderableTyp
 
 
 def _gain(study: StudyRecord, trial: TrialRecord) -> str:
+    """The gain over the baseline, if both trials are complete."""
     if study.baseline is not None and study.baseline.number == trial.number:
-        return f", the {study.spec.baseline_name}" if trial.complete else ""
+        return f", the {study.spec.baseline_name}"
     points = gain_over_baseline(study, trial)
     return "" if points is None else f", {100 * points:+.2f} points over the {study.spec.baseline_name}"
 
 
-def _settles(trial: TrialRecord) -> str:
-    return "" if trial.complete else "; no trial is complete yet"
-
-
 def _wrapped(words: Sequence[str], width: int) -> Iterator[str]:
-    """The words in lines of at most `width` characters, two spaces apart; a word is never broken."""
+    """Lines of words, each at most `width` characters. Two spaces are between words, and no word is broken."""
     line = ""
     for word in words:
         if line and len(line) + 2 + len(word) > width:
@@ -166,106 +163,35 @@ def _wrapped(words: Sequence[str], width: int) -> Iterator[str]:
         yield line
 
 
-# ---------------------------------------------------------------------------------------------- running
-
-
-def _running(study: StudyRecord, active: Sequence[TrialRecord], *, rows: int, width: int) -> Iterator[RenderableType]:
-    """The table of running trials in `rows` lines after its blank and header line."""
-    shown = active if len(active) <= rows else active[: rows - 1]
-    hosts = {trial.attempts[-1].host for trial in active}
-    cells = [_cells(study, trial, several_hosts=len(hosts - {None}) > 1) for trial in shown]
-    titles = ["trial", "stage", "px", "epoch", "last", "best", "images/s", "device"]
-    used = sum(max([len(title), *(len(row[index]) for row in cells)]) + 2 for index, title in enumerate(titles))
-    extra = _parameters(study, shown, width - used)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in titles:
-        table.add_column(title, justify="left" if title == "device" else "right", no_wrap=True)
-    for title in extra:
-        table.add_column(Text(title), justify="right", no_wrap=True)
-    for row, trial in zip(cells, shown, strict=True):
-        values = configuration(trial, digits=3)
-        named = {name: path for path, name in short_names(study.spec.space).items()}
-        table.add_row(*map(Text, row), *(values.get(named[title], "–") for title in extra))
-    yield Padding(table, (1, 0, 0, 0), expand=False)
-    hidden = active[len(shown) :]
-    if hidden:
-        yield _more(hidden)
-
-
-def _cells(study: StudyRecord, trial: TrialRecord, *, several_hosts: bool) -> list[str]:
-    last = trial.last
-    stages = trial.values.get("train.progressive.stages", study.spec.train.progressive.stages)
-    attempt = trial.attempts[-1]
-    device = attempt.device or "starting"
-    if several_hosts and attempt.host:
-        device = f"{device}@{attempt.host}"
-    best = max((epoch.metrics.val_accuracy for epoch in trial.epochs), default=None)
-    return [
-        str(trial.number),
-        "–" if last is None or last.stage is None else f"{last.stage + 1}/{stages}",
-        "–" if last is None or last.image_size is None else str(last.image_size),
-        f"{len(trial.epochs)}/{study.spec.train.epochs}",
-        percent(trial.value),
-        percent(best),
-        "–" if last is None or last.images_per_second is None else f"{last.images_per_second:,.0f}",
-        device if len(device) <= 20 else f"{device[:19]}…",
-    ]
-
-
-def _parameters(study: StudyRecord, shown: Sequence[TrialRecord], room: int) -> list[str]:
-    """As many of the searched parameters, in the space's order, as `room` characters take."""
-    paths = list(study.spec.space)
-    fitting = []
-    for path, name in short_names(paths).items():
-        values = (configuration(trial, digits=3).get(path, "–") for trial in shown)
-        room -= max([len(name), *map(len, values)]) + 2
-        if room < 0:
-            break
-        fitting.append(name)
-    return fitting
-
-
-def _more(hidden: Sequence[TrialRecord]) -> Text:
-    epochs = [len(trial.epochs) for trial in hidden]
-    values = [trial.value for trial in hidden if trial.value is not None]
-    speed = sum(trial.last.images_per_second or 0.0 for trial in hidden if trial.last)
-    text = f"and {len(hidden)} more: epochs {min(epochs)} to {max(epochs)}"
-    if values:
-        text += f", last {percent(min(values))} to {percent(max(values))}"
-    if speed:
-        text += f", {speed:,.0f} images/s together"
-    return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
-
-
 # ------------------------------------------------------------------------------------------------ below
 
 
 def _rungs(study: StudyRecord) -> list[RenderableType]:
-    found = survival(study)
-    if not found:
+    rungs = survival(study)
+    if not rungs:
         return []
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     unit = "epoch" if rung_resource(study.spec) == "epochs" else "compute"
     table.add_column(style="dim", no_wrap=True)
-    for _ in found:
+    for _ in rungs:
         table.add_column(justify="right", no_wrap=True)
-    table.add_row(f"rung at {unit}", *(f"{rung.level:g}" for rung in found), style="dim")
-    table.add_row("reached", *(str(rung.reached) for rung in found))
-    table.add_row("stopped", *(str(rung.stopped) for rung in found))
-    table.add_row("passed", *(str(rung.passed) for rung in found))
+    table.add_row(f"rung at {unit}", *(f"{rung.level:g}" for rung in rungs), style="dim")
+    table.add_row("reached", *(str(rung.reached) for rung in rungs))
+    table.add_row("stopped", *(str(rung.stopped) for rung in rungs))
+    table.add_row("passed", *(str(rung.passed) for rung in rungs))
     return [Padding(table, (1, 0, 0, 0), expand=False)]
 
 
 def _failures(study: StudyRecord) -> list[RenderableType]:
-    found = failures(study)
-    if not found:
+    reasons = failures(study)
+    if not reasons:
         return []
     lines: list[RenderableType] = [Text("")]
-    for numbers, reason in found[:FAILURES_SHOWN]:
+    for numbers, reason in reasons[:FAILURES_SHOWN]:
         which = f"trial {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} trials, last {numbers[-1]}"
         lines.append(_line("failed", (f"{which}: {reason}", "red")))
-    if len(found) > FAILURES_SHOWN:
-        lines.append(_line("", f"and {len(found) - FAILURES_SHOWN} other reasons: hpo status {study.name}"))
+    if len(reasons) > FAILURES_SHOWN:
+        lines.append(_line("", f"and {len(reasons) - FAILURES_SHOWN} other reasons; see hpo status {study.name}"))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""`hpo status` and `hpo ls`: studies as tables or JSON, from the ledger alone."""
+"""`hpo status`: one study as a table or JSON, from the ledger alone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from hpo.cli.display.tables import show
-from hpo.errors import UsageError
 from hpo.home import Home, confirmation_of
 from hpo.ledger.outcome import Ending
-from hpo.ledger.reader import load_study, read_study, study_names
+from hpo.ledger.reader import read_study
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.ledger.storage import open_existing
 from hpo.redact import redact
 from hpo.results.confirmation import confirmation
 from hpo.results.confirmation_text import confirmation_json, lines
@@ -27,20 +25,7 @@ from hpo.results.pareto import table as front_table
 from hpo.results.summary import configuration, counts, stopped
 from hpo.results.warm_start_effect import effect
 from hpo.spec.objectives import values
-from hpo.spec.study import SHIPPED_TRAINER
 from hpo.text import duration, first_line, iso, percent, short_names, size
-
-
-def newest(home: Home) -> str:
-    """The study created last.
-
-    Raises:
-        UsageError: there is none.
-    """
-    studies = _all_studies(home)
-    if not studies:
-        raise UsageError(f"no study was run in {home.path}; name another home folder with --home")
-    return max(studies, key=lambda study: float(study.info.get("created", 0.0))).name
 
 
 def show_study(home: Home, name: str, as_json: bool) -> None:
@@ -65,8 +50,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         console.print(f"best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
     for source in study.transfer.sources:
         console.print(f"warm start from {escape(str(source))}", highlight=False)
-    if found := effect(study):
-        console.print(escape(f"warm start: {found}"), highlight=False)
+    if comparison := effect(study):
+        console.print(escape(f"warm start: {comparison}"), highlight=False)
     if len(study.spec.objectives) > 1:
         show(_front(study))
     show(_trials(study), _trials(study, "origin"), _trials(study, "origin", "epochs"))
@@ -75,7 +60,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
 
 
 def _front(study: StudyRecord) -> Table:
-    """The Pareto front; its places are what `hpo export --pick` takes."""
+    """The Pareto front; `hpo export --pick` takes its places."""
     header, rows = front_table(study)
     table = Table(title="Pareto front of complete trials", title_justify="left", box=None, pad_edge=False)
     for title in header:
@@ -89,23 +74,23 @@ def _trials(study: StudyRecord, *without: str) -> Table:
     """All trials; `without` are the titles of columns to leave out."""
     names = list(study.spec.space)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (title for title in ("#", "status", "origin", "epochs", "val acc") if title not in without):
+    for title in (title for title in ("trial", "status", "origin", "epochs", "val acc") if title not in without):
         table.add_column(title, justify="left" if title in ("status", "origin") else "right", no_wrap=True)
     for title in short_names(names).values():
         # A long path wraps at its dots, so that five parameters fit into 80 columns.
         table.add_column(escape(title.replace(".", "\n.")), justify="right", no_wrap=True)
     for trial in study.trials:
-        shown = [cell for title, cell in _of_a_trial(trial, study).items() if title not in without]
+        shown = [cell for title, cell in _cells(trial, study).items() if title not in without]
         values = configuration(trial, digits=3)
         cells = [*shown, *(values.get(name, "-") for name in names)]
         table.add_row(*cells, style="bold" if trial is study.best else None)
     return table
 
 
-def _of_a_trial(trial: TrialRecord, study: StudyRecord) -> dict[str, str]:
-    """What the columns say beside its configuration, by their titles."""
+def _cells(trial: TrialRecord, study: StudyRecord) -> dict[str, str]:
+    """The cells before the configuration, by the title of their column."""
     return {
-        "#": str(trial.number),
+        "trial": str(trial.number),
         "status": trial.status,
         "origin": escape(_origin(trial)),
         "epochs": f"{len(trial.epochs)}/{study.spec.train.epochs}",
@@ -114,7 +99,7 @@ def _of_a_trial(trial: TrialRecord, study: StudyRecord) -> dict[str, str]:
 
 
 def _origin(trial: TrialRecord) -> str:
-    """Short, for a table: the number in the source for a transferred trial."""
+    """A short text for a table; a transferred trial has its number in the earlier study."""
     origin = trial.origin
     if origin is None:
         return "-"
@@ -132,7 +117,7 @@ def _failures(study: StudyRecord) -> list[str]:
 
 
 def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
-    """A study for programs."""
+    """A study as JSON, for programs."""
     return {
         "study": study.name,
         "created": iso(study.info.get("created")),
@@ -154,16 +139,18 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
 
 
 def _warm_start(study: StudyRecord) -> dict[str, Any] | None:
-    """What it took over, and whether that helped."""
-    found = effect(study)
+    """The earlier studies it started from, and the effect."""
     if not study.transfer.sources:
         return None
-    comparison = None if found is None else {**dataclasses.asdict(found), "verdict": found.verdict}
-    return {"sources": [dataclasses.asdict(one) for one in study.transfer.sources], "effect": comparison}
+    comparison = effect(study)
+    return {
+        "sources": [dataclasses.asdict(source) for source in study.transfer.sources],
+        "effect": comparison and {**dataclasses.asdict(comparison), "verdict": comparison.verdict},
+    }
 
 
 def trial_json(trial: TrialRecord) -> dict[str, Any]:
-    """A trial for programs."""
+    """A trial as JSON, for programs."""
     return {
         "number": trial.number,
         "status": trial.status,
@@ -178,75 +165,20 @@ def trial_json(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def show_studies(home: Home, as_json: bool) -> None:
-    """Print all studies."""
-    studies = _all_studies(home)
-    if as_json:
-        print(
-            json.dumps(
-                [
-                    {
-                        "study": one.name,
-                        "created": iso(one.info.get("created")),
-                        "trials": len(one.trials),
-                        "best_val_accuracy": one.best.value if one.best else None,
-                    }
-                    for one in studies
-                ]
-            )
-        )
-        return
-    if studies:
-        show(_studies(studies), _studies(studies, "data"), _studies(studies, "data", "created"))
-    else:
-        print(f"no study in {home.path}")
-
-
-def _studies(studies: list[StudyRecord], *without: str) -> Table:
-    """All studies; `without` are the titles of columns to leave out."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ("study", "created", "complete", "val acc", "data", "model")
-    for title in (title for title in titles if title not in without):
-        table.add_column(title, justify="right" if title in ("complete", "val acc") else "left", no_wrap=True)
-    for one in studies:
-        shipped = one.spec.trainer == SHIPPED_TRAINER  # data and model are another's own affair
-        cells = {
-            "study": one.name,
-            "created": (iso(one.info.get("created")) or "").replace("T", " ")[:16],
-            "complete": f"{one.count('complete')}/{len(one.trials)}",
-            "val acc": percent(one.best.value if one.best else None),
-            "data": one.spec.data.name if shipped else "–",
-            "model": one.spec.model.name if shipped else one.spec.trainer,
-        }
-        table.add_row(*(escape(cell) for title, cell in cells.items() if title not in without))
-    return table
-
-
-def _all_studies(home: Home) -> list[StudyRecord]:
-    found = []
-    if (home.path / "optuna.db").is_file():
-        storage = open_existing(home)
-        found += [load_study(storage, name) for name in study_names(storage)]
-    pointers = (home.path / "studies").glob("*/ledger.url")
-    found += [read_study(home, path.parent.name) for path in sorted(pointers)]
-    return found
-
-
 def checkpoint_bytes(study: StudyRecord, home: Home) -> int | None:
-    """Bytes of disk that the checkpoints of a study and its confirmation take; None where they are in no folder of this
-    machine."""
+    """Bytes on disk of the checkpoints of a study and its confirmation; None if they are not on this machine."""
     root = study.spec.storage.checkpoints
     places = [home.checkpoints(name, root) for name in (study.name, confirmation_of(study.name))]
     return None if "://" in places[0] else sum(folder_bytes(Path(place)) for place in places)
 
 
 def _checkpoints(study: StudyRecord, home: Home) -> str:
-    taken, place = checkpoint_bytes(study, home), home.checkpoints(study.name, study.spec.storage.checkpoints)
-    return size(taken) if taken is not None else f"at {escape(redact(place))}"
+    total, place = checkpoint_bytes(study, home), home.checkpoints(study.name, study.spec.storage.checkpoints)
+    return size(total) if total is not None else f"at {escape(redact(place))}"
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below a folder; a file that goes meanwhile counts nothing."""
+    """Bytes of all files below a folder; a file that is deleted meanwhile counts 0."""
     total = 0
     for path in folder.rglob("*"):
         try:

@@ -1,4 +1,4 @@
-"""Tables on the terminal: never with cells cut off."""
+"""Tables on the terminal, without cut cells."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ UNBOUNDED = 10_000
 
 
 def show(*tables: Table) -> None:
-    """Print the first of `tables` that fits the terminal; each leaves out more than the one before.
+    """Print the first of `tables` that fits the terminal. Each table has fewer columns than the one before.
 
-    The last is printed whole even where it does not fit: a line that the terminal wraps can be read. In a pipe or
-    file, which have no width, the first is.
+    If none fits, the last one is printed whole, because a wrapped line can still be read. A pipe or a file has no
+    width and gets the first one.
     """
     console = Console(highlight=False)
     widths = [console.measure(table, options=console.options.update(width=UNBOUNDED)).maximum for table in tables]

@@ -1,4 +1,4 @@
-"""`hpo status --watch`: a study followed from its ledger alone, from any terminal and while its driver runs or not."""
+"""`hpo status --watch`: follow a study through its ledger, from any terminal, with or without a running driver."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from hpo.ledger.storage import open_existing
 from hpo.results.progress import progress
 
 INTERVAL_S = 2.0
-"""Between two looks at the ledger, at least."""
+"""Least time between two readings of the ledger."""
 READING_SHARE = 0.1
-"""The ledger of a great study is read less often, so that reading takes no more than this share of the time."""
+"""Greatest share of the time spent reading: the ledger of a large study is read less often."""
 
 
 def watch(home: Home, name: str, interval: float = INTERVAL_S) -> None:
-    """Show a study until it is over: a live view on a terminal, else one plain line per event.
+    """Show a study until it ends: a live view on a terminal, otherwise one plain line per event.
 
-    A study that is over already is shown once. Ctrl-C ends it.
+    A study that has already ended is shown once. Ctrl-C stops watching.
 
     Raises:
         UsageError: there is no such study.
     """
-    looks = _looks(home, name, interval)
-    study = next(looks)
+    readings = _readings(home, name, interval)
+    study = next(readings)
     if interactive(sys.stdout):
-        _paint(study, looks)
+        _paint(study, readings)
     else:
-        _print(study, looks)
+        _print(study, readings)
 
 
-def _looks(home: Home, name: str, interval: float) -> Iterator[StudyRecord]:
-    """The study as it stands, again and again until it is over."""
+def _readings(home: Home, name: str, interval: float) -> Iterator[StudyRecord]:
+    """The study as recorded now, again and again until it ends."""
     storage = open_existing(home, name)
     while True:
         began = time.monotonic()
@@ -51,10 +51,10 @@ def _looks(home: Home, name: str, interval: float) -> Iterator[StudyRecord]:
         time.sleep(max(interval, (time.monotonic() - began) / READING_SHARE))
 
 
-def _paint(study: StudyRecord, looks: Iterator[StudyRecord]) -> None:
+def _paint(study: StudyRecord, readings: Iterator[StudyRecord]) -> None:
     shown = study
     with Painter(lambda: Screen(shown, time.time()), sys.stdout) as painter:
-        for shown in looks:  # noqa: B007 - the painter reads it
+        for shown in readings:  # noqa: B007 - the painter reads it
             painter.paint()
             if painter.failure is not None:
                 break
@@ -62,25 +62,25 @@ def _paint(study: StudyRecord, looks: Iterator[StudyRecord]) -> None:
         raise painter.failure
 
 
-def _print(study: StudyRecord, looks: Iterator[StudyRecord]) -> None:
+def _print(study: StudyRecord, readings: Iterator[StudyRecord]) -> None:
     view = PlainView(sys.stdout)
     view.begin(study)
     before: StudyRecord | None = None
-    for look in itertools.chain([study], looks):
-        for event in events(before, look):
+    for reading in itertools.chain([study], readings):
+        for event in events(before, reading):
             view(event)
-        before = look
+        before = reading
 
 
 def events(before: StudyRecord | None, after: StudyRecord) -> list[Event]:
-    """What the driver must have told between two looks, trial by trial; of many epochs only the newest.
+    """The events between two readings, trial by trial. Several epochs of a trial give one event, for the newest.
 
-    With nothing before, every trial is told as it stands, in one event.
+    Without an earlier reading, every trial gives one event, for its newest change.
     """
     if before is None:
         return [event for trial in after.trials for event in list(_changes(None, trial))[-1:]]
-    known = {trial.number: trial for trial in before.trials}
-    return [event for trial in after.trials for event in _changes(known.get(trial.number), trial)]
+    earlier = {trial.number: trial for trial in before.trials}
+    return [event for trial in after.trials for event in _changes(earlier.get(trial.number), trial)]
 
 
 def _changes(before: TrialRecord | None, after: TrialRecord) -> Iterator[Event]:

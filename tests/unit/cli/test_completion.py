@@ -65,18 +65,18 @@ def offered(words: str, path: str, folder: Path, **variables: str) -> list[str]:
         ("hpo export --home elsewhere ", ["third"]),
     ],
 )
-def test_what_bash_offers(words: str, expected: list[str], path: str, tmp_path: Path) -> None:
+def test_bash_offers_the_words_that_fit(words: str, expected: list[str], path: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").touch()
     for folder in ("home/studies/first", "home/studies/second", "elsewhere/studies/third"):
         (tmp_path / folder).mkdir(parents=True)
     assert offered(words, path, tmp_path) == expected
 
 
-def test_no_study_yet_offers_none(path: str, tmp_path: Path) -> None:
+def test_completion_without_a_study_offers_nothing(path: str, tmp_path: Path) -> None:
     assert offered("hpo resume ", path, tmp_path) == []
 
 
-def test_other_shells_get_values_too(path: str, tmp_path: Path) -> None:
+def test_shells_other_than_bash_get_values_too(path: str, tmp_path: Path) -> None:
     """bash takes `=` for the end of a word, so it completes keys alone."""
     variables = {"_HPO_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "hpo run quickstart asha.resource="}
     run = subprocess.run(

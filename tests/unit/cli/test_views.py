@@ -1,4 +1,4 @@
-"""What a person sees of a study: the screen at any size, plain lines, and which of the two is chosen."""
+"""What a terminal shows of a study: the screen at any size, plain lines, tables, and which view is chosen."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_screen_never_outgrows_the_terminal(width: int, height: int, running
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50)])
 @pytest.mark.parametrize("running", [2, 64])
-def test_every_part_is_there(width: int, height: int, running: int) -> None:
+def test_the_screen_has_every_part(width: int, height: int, running: int) -> None:
     text = "\n".join(lines(busy(running), width, height))
     assert "15/100 ended  ETA 0:" in text
     assert f"2 complete, 10 pruned, 3 failed, {running} running" in text
@@ -56,15 +56,15 @@ def test_every_part_is_there(width: int, height: int, running: int) -> None:
     assert [int(one) for one in reached] == [int(a) + int(b) for a, b in zip(stopped, passed, strict=True)]
 
 
-def test_what_does_not_fit_is_summarised() -> None:
+def test_running_trials_that_do_not_fit_are_summarised_in_one_line() -> None:
     shown = lines(busy(64), 80, 24)
     more = next(line for line in shown if line.startswith("and "))
     rows = [line for line in shown if line.endswith(("cuda", "node-a")) or "  cuda" in line]
-    assert more.startswith(f"and {64 - len(rows)} more: epochs 0 to 15, last 4")
-    assert "images/s together" in more
+    assert more.startswith(f"and {64 - len(rows)} more: epochs 0 to 15, val acc 4")
+    assert "images/s in all" in more
 
 
-def test_all_64_fit_a_tall_terminal() -> None:
+def test_a_tall_terminal_shows_all_64_running_trials() -> None:
     shown = lines(busy(64), 80, 100)
     assert sum("  cuda" in line for line in shown) == 64
     assert not any(line.startswith("and ") for line in shown)
@@ -82,27 +82,27 @@ def test_trials_on_several_hosts_name_them() -> None:
     assert not any("cuda@" in line for line in lines(study(here), 80, 24))
 
 
-def test_a_study_without_a_trial_and_one_without_pruning() -> None:
+def test_the_screen_of_a_study_without_trials_or_without_pruning() -> None:
     assert any("no trial yet" in line for line in lines(study(), 80, 24))
     plain = SPEC.model_copy(update={"asha": SPEC.asha.model_copy(update={"enabled": False})})
     assert not any("rung" in line for line in lines(busy(2, plain), 80, 24))
 
 
-def test_hours_have_a_bar_and_bound_the_estimate() -> None:
+def test_a_budget_in_hours_has_a_bar_and_limits_the_estimated_time() -> None:
     spec = SPEC.model_copy(update={"budget": SPEC.budget.model_copy(update={"hours": 0.15})})
     shown = "\n".join(lines(busy(2, spec), 80, 24))
     assert "0:08:01 of 0:09:00" in shown
     assert "ETA 0:00:59" in shown
 
 
-def test_a_silent_driver_is_told_with_the_way_on() -> None:
+def test_a_driver_without_heartbeat_is_shown_with_the_command_that_continues() -> None:
     console = Console(width=80, height=24, file=io.StringIO(), color_system=None)
     console.print(Screen(busy(2), BEGAN + 4_000))
     shown = console.file.getvalue()
-    assert "no sign of life for 0:58:40; go on with: hpo resume cifar10_b0" in shown
+    assert "no heartbeat for 0:58:40; continue with: hpo resume cifar10_b0" in shown
 
 
-def test_markup_in_a_reason_is_text() -> None:
+def test_markup_in_the_reason_of_a_failure_is_printed_as_text() -> None:
     broken = study(trial(0, 0, ending=Ending.FAILED, reason="KeyError: '[bold]no[/bold]' [/]"))
     assert any("'[bold]no[/bold]' [/]" in line for line in lines(broken, 80, 24))
 
@@ -119,7 +119,7 @@ def printed(*shown: Event) -> list[str]:
     return [line[8:] for line in stream.getvalue().splitlines()]
 
 
-def test_plain_lines_tell_every_event() -> None:
+def test_plain_lines_show_every_event() -> None:
     first, second = trial(3, 1), trial(3, 16, ending=Ending.COMPLETE, reason="trained for all 16 epochs")
     lost = dataclasses.replace(
         first, attempts=(dataclasses.replace(first.attempts[0], lost="ActorDiedError: it died"), first.attempts[0])
@@ -134,7 +134,7 @@ def test_plain_lines_tell_every_event() -> None:
     ) == [
         "trial 3 started: lr=0.001265 dropout.end=0.25 randaugment.end=9.875 stages=4",
         "trial 3 epoch 1/16  val accuracy 41.30 %  128 px  1,234 images/s",
-        "trial 3 lost its worker (ActorDiedError: it died); tried again",
+        "trial 3 lost its worker (ActorDiedError: it died); it is retried",
         "trial 3 resumed after epoch 1: lr=0.001265 dropout.end=0.25 randaugment.end=9.875 stages=4",
         "trial 3 complete: trained for all 16 epochs",
         "best so far: 56.30 % by trial 3",
@@ -142,7 +142,7 @@ def test_plain_lines_tell_every_event() -> None:
     ]
 
 
-def test_a_watcher_tells_what_the_driver_told() -> None:
+def test_watching_the_ledger_gives_the_events_of_the_driver() -> None:
     before = study(trial(1, 2), trial(2, 1))
     after = study(trial(1, 3), trial(2, 1, ending=Ending.PRUNED, reason="below the cutoff"), trial(3, 0))
     told = [(event.kind, event.trial.number) for event in events(before, after) if event.trial]
@@ -151,14 +151,14 @@ def test_a_watcher_tells_what_the_driver_told() -> None:
     assert [event.kind for event in events(None, after)] == ["epoch", "finished", "started"]
 
 
-def test_closing_fits_eighty_columns() -> None:
+def test_the_closing_text_fits_eighty_columns() -> None:
     text = closing(busy(0), " --home /home/somebody/studies")
     assert "gain +0.10 points" in text
     assert all(len(line) <= 80 for line in closing(busy(0), "").splitlines())
 
 
 @pytest.mark.parametrize("change", [{"enabled": False}, {"uri": "http://127.0.0.1:5000"}])
-def test_closing_names_hpo_ui_only_where_the_home_has_something_to_show(
+def test_the_closing_text_proposes_hpo_ui_only_if_the_home_folder_has_the_runs(
     change: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -191,10 +191,10 @@ def test_no_cell_of_a_table_is_cut_off(
     assert width < 64 or max(map(len, shown)) <= width
 
 
-def test_a_narrow_table_leaves_out_what_matters_least(
+def test_a_narrow_table_leaves_out_origin_and_then_epochs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [" ".join(table(width, capsys, monkeypatch)) for width in (0, 70, 64)]
+    found = [" ".join(table(width, capsys, monkeypatch)) for width in (0, 71, 64)]
     assert ["origin" in one for one in found] == [True, False, False]
     assert ["epochs" in one for one in found] == [True, True, False]
 

@@ -37,7 +37,7 @@ def begun(home: Home) -> Home:
         (["resume", "begin"], "no study named 'begin' here; studies: begun"),
     ],
 )
-def test_it_is_told_in_a_sentence(begun: Home, arguments: list[str], said: str) -> None:
+def test_wrong_usage_is_reported_in_one_sentence(begun: Home, arguments: list[str], said: str) -> None:
     words = [str(begun.path / "file") if word == "FILE" else word for word in arguments]
     done = CliRunner().invoke(app, [*words, "--home", str(begun.path)])
     assert isinstance(done.exception, UsageError), done.output
@@ -46,5 +46,5 @@ def test_it_is_told_in_a_sentence(begun: Home, arguments: list[str], said: str) 
     assert done.stdout == ""
 
 
-def test_a_port_that_cannot_be_is_refused(begun: Home) -> None:
+def test_a_port_out_of_range_is_refused(begun: Home) -> None:
     assert CliRunner().invoke(app, ["ui", "--port", "99999", "--home", str(begun.path)]).exit_code == 2

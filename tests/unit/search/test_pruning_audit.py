@@ -194,6 +194,7 @@ def test_the_command_and_the_report_show_the_audit(home: Home, tmp_path) -> None
     assert "12 controls trained to the end." in shown.output
     assert "Estimated chance that the winner was pruned" in shown.output
     assert "rank agreement with" in shown.output
+    assert "the final result" in shown.output
     assert "the winner survives" in shown.output
     decisions = sum(len(trial.rungs) for trial in study.trials)
     replayed = f"Replayed: all {decisions} decisions of ASHA follow from the values recorded before them."

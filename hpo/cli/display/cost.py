@@ -1,0 +1,169 @@
+"""What a study will cost in time, memory and disk, from a few training steps measured on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpo.driver.ray_backend.slots import Slots
+from hpo.home import Home
+from hpo.ledger.records import TrialRecord
+from hpo.redact import redact
+from hpo.search.forecast import AshaPlan
+from hpo.spec.configure import configure
+from hpo.spec.corners import corners
+from hpo.spec.parameters import Choice
+from hpo.spec.study import Spec
+from hpo.text import duration, size
+from trainers import schedule
+from trainers.api import Context, DataConfig, DataError, TrialConfig
+
+if TYPE_CHECKING:
+    from trainers.loop.cost import Cost
+
+COSTLY = ("model.name", "train.batch_size", "train.accumulate", "train.progressive", "train.ema", "train.epochs")
+"""Beginnings of the parameters that change the cost of a step."""
+
+
+def estimate(
+    spec: Spec, home: Home, trials: Sequence[TrialRecord], expected: AshaPlan, slots: Slots, scratch: str
+) -> Iterator[str]:
+    """Lines on memory, disk and time. Files go to the folder `scratch`.
+
+    Args:
+        trials: configurations that stand for those of the whole study.
+
+    Raises:
+        TrainerError: the data is missing, or a training step does not fit in memory.
+    """
+    costs: dict[str, Cost] = {}
+    for config in heaviest(spec):
+        cost = costs[config.model.name] = _measure(config, slots, scratch)
+        yield _measured(config, cost, slots)
+    yield _disk(max(cost.checkpoint_bytes for cost in costs.values()), spec, slots, home)
+    yield _time(spec, [configure(spec.base(), trial.values) for trial in trials], costs, expected, slots)
+
+
+def heaviest(spec: Spec) -> list[TrialConfig]:
+    """For each model of the space, the configuration with the most pixels per micro-batch in its last stage."""
+    base = spec.base()
+    costly = {name for name in spec.space if name.startswith(COSTLY)}
+    different = {repr(_only(corner, costly)): corner for corner in corners(spec.space).combinations}
+    heaviest_of: dict[str, TrialConfig] = {}
+    for values in different.values():
+        config = configure(base, values)
+        known = heaviest_of.get(config.model.name)
+        if known is None or _pixels(config) > _pixels(known):
+            heaviest_of[config.model.name] = config
+    return list(heaviest_of.values())
+
+
+def _only(values: Mapping[str, Choice], names: set[str]) -> dict[str, Choice]:
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _pixels(config: TrialConfig) -> float:
+    train = config.train
+    batch = train.batch_size if isinstance(train.batch_size, int) else 1
+    last = schedule.stages(train.progressive, train.epochs)[-1]
+    return float(batch / train.accumulate * last.size**2)
+
+
+def _measure(config: TrialConfig, slots: Slots, scratch: str) -> Cost:
+    from trainers.checkpoint import DirectoryStore
+    from trainers.loop.cost import measure
+
+    context = Context(
+        seed=0,
+        checkpoints=DirectoryStore(f"{scratch}/checkpoints"),
+        device=slots.device,
+        threads=max(1, int(slots.cpus)) if slots.device == "cpu" else None,
+        cache_dir=f"{scratch}/cache",
+    )
+    return measure(dataclasses.replace(config, data=_data(config.data, scratch)), context)
+
+
+def _data(config: DataConfig, scratch: str) -> DataConfig:
+    """The settings of the data with a folder that has the images; a download goes to `scratch`."""
+    from trainers import data
+
+    if not config.download:
+        return config
+    there = dataclasses.replace(config, download=False)
+    try:
+        data.prepare(there, f"{scratch}/cache")
+    except DataError:
+        return dataclasses.replace(config, root=f"{scratch}/data")
+    return there
+
+
+def _measured(config: TrialConfig, cost: Cost, slots: Slots) -> str:
+    share = slots.concurrency if slots.device == "cpu" else max(1, int(1 / slots.gpus)) if slots.gpus else 1
+    fits = "fits in" if cost.memory_bytes * share <= cost.memory_available else "does NOT fit in"
+    place = "this machine" if slots.device == "cpu" else "the GPU"
+    together = f"; {share} at once need {size(cost.memory_bytes * share)}" if share > 1 else ""
+    return (
+        f"{config.model.name}: {cost.parameters / 1e6:.1f} million parameters\n"
+        f"speed: measured in the largest stage, {cost.size} px with batches of {cost.batch}: {cost.step_seconds:.2f} s "
+        f"per step, {cost.batch / cost.step_seconds:,.0f} images/s; evaluation {1 / cost.eval_seconds:,.0f} images/s\n"
+        f"memory: {size(cost.memory_bytes)} for one trial{together}, which {fits} the "
+        f"{size(cost.memory_available)} of {place}"
+    )
+
+
+def _disk(checkpoint_bytes: float, spec: Spec, slots: Slots, home: Home) -> str:
+    # An ended trial keeps one checkpoint. A running trial has two, and a third while it writes.
+    kept = spec.budget.trials + 2 * slots.concurrency
+    needed = kept * checkpoint_bytes
+    text = f"disk: checkpoints of {size(checkpoint_bytes)}, at most {kept} at a time: {size(needed)}"
+    place = Path(spec.storage.checkpoints or home.path)
+    if "://" in str(spec.storage.checkpoints):
+        return f"{text} at {redact(str(spec.storage.checkpoints))}"
+    folder = next(parent for parent in (place, *place.parents) if parent.exists())
+    free = shutil.disk_usage(folder).free
+    return f"{text}; {size(free)} free at {folder}{'' if needed < free else ', which is NOT enough'}"
+
+
+def _time(
+    spec: Spec, configs: Sequence[TrialConfig], costs: Mapping[str, Cost], expected: AshaPlan, slots: Slots
+) -> str:
+    """The wall-clock time: the mean of the configurations, each with its pixels times the measured time per pixel."""
+    per_epoch = [
+        statistics.fmean(_epoch_seconds(config, costs[config.model.name], epoch) for config in configs)
+        for epoch in range(1, spec.train.epochs + 1)
+    ]
+    worker = sum(
+        seconds * count for seconds, count in zip(per_epoch, trials_by_epoch(expected, len(per_epoch)), strict=True)
+    )
+    wall = max(worker / slots.concurrency, sum(per_epoch))
+    text = (
+        f"time: about {duration(wall)} for {expected.trials} trials, {slots.concurrency} at once, without start-up; "
+        f"one full trial takes {duration(sum(per_epoch))}; without pruning the study takes "
+        f"{duration(sum(per_epoch) * expected.trials / slots.concurrency)}"
+    )
+    hours = spec.budget.hours
+    if hours is not None and wall > hours * 3600:
+        share = 100 * 3600 * hours / wall
+        text += f"\nThe budget of {hours:g} hours stops the study earlier, after about {share:.0f} % of the trials."
+    return text
+
+
+def trials_by_epoch(expected: AshaPlan, epochs: int) -> list[float]:
+    """Expected number of trials that train each epoch, from the first epoch on."""
+    ends = [0, *(rung.epoch for rung in expected.rungs), epochs]
+    counts = [*(rung.reached for rung in expected.rungs), expected.complete]
+    return [count for (start, end), count in zip(pairwise(ends), counts, strict=True) for _ in range(end - start)]
+
+
+def _epoch_seconds(config: TrialConfig, cost: Cost, epoch: int) -> float:
+    train = config.train
+    stage = schedule.stage_of(schedule.stages(train.progressive, train.epochs), epoch)
+    eval_size = train.eval_size or schedule.stages(train.progressive, train.epochs)[-1].size
+    training = cost.train_images * cost.step_seconds / cost.batch * (stage.size / cost.size) ** 2
+    scores = 2 if train.ema.decay else 1
+    return training + scores * cost.validation_images * cost.eval_seconds * (eval_size / cost.eval_size) ** 2

@@ -1,0 +1,86 @@
+"""The table of running trials on the screen of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.summary import configuration
+from hpo.text import percent, short_names
+
+TITLES = ("trial", "stage", "px", "epoch", "val acc", "best", "images/s", "device")
+
+
+def running_trials(
+    study: StudyRecord, running: Sequence[TrialRecord], *, rows: int, width: int
+) -> Iterator[RenderableType]:
+    """A table of running trials: a blank line, the header, and at most `rows` lines of at most `width` characters.
+
+    If there are more trials than rows, the last row summarises the trials that are not shown.
+    """
+    shown = running if len(running) <= rows else running[: rows - 1]
+    hosts = {trial.attempts[-1].host for trial in running}
+    cells = [_cells(study, trial, several_hosts=len(hosts - {None}) > 1) for trial in shown]
+    used = sum(max([len(title), *(len(row[index]) for row in cells)]) + 2 for index, title in enumerate(TITLES))
+    parameters = _parameters(study, shown, width - used)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title in TITLES:
+        table.add_column(title, justify="left" if title == "device" else "right", no_wrap=True)
+    for name in parameters.values():
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for row, trial in zip(cells, shown, strict=True):
+        values = configuration(trial, digits=3)
+        table.add_row(*map(Text, row), *(values.get(path, "–") for path in parameters))
+    yield Padding(table, (1, 0, 0, 0), expand=False)
+    hidden = running[len(shown) :]
+    if hidden:
+        yield _summary(hidden)
+
+
+def _cells(study: StudyRecord, trial: TrialRecord, *, several_hosts: bool) -> list[str]:
+    last = trial.last
+    stages = trial.values.get("train.progressive.stages", study.spec.train.progressive.stages)
+    attempt = trial.attempts[-1]
+    device = attempt.device or "starting"
+    if several_hosts and attempt.host:
+        device = f"{device}@{attempt.host}"
+    best = max((epoch.metrics.val_accuracy for epoch in trial.epochs), default=None)
+    return [
+        str(trial.number),
+        "–" if last is None or last.stage is None else f"{last.stage + 1}/{stages}",
+        "–" if last is None or last.image_size is None else str(last.image_size),
+        f"{len(trial.epochs)}/{study.spec.train.epochs}",
+        percent(trial.value),
+        percent(best),
+        "–" if last is None or last.images_per_second is None else f"{last.images_per_second:,.0f}",
+        device if len(device) <= 20 else f"{device[:19]}…",
+    ]
+
+
+def _parameters(study: StudyRecord, shown: Sequence[TrialRecord], room: int) -> dict[str, str]:
+    """As many searched parameters as fit into `room` characters: each path with its short name."""
+    fitting = {}
+    for path, name in short_names(study.spec.space).items():
+        values = (configuration(trial, digits=3).get(path, "–") for trial in shown)
+        room -= max([len(name), *map(len, values)]) + 2
+        if room < 0:
+            break
+        fitting[path] = name
+    return fitting
+
+
+def _summary(hidden: Sequence[TrialRecord]) -> Text:
+    epochs = [len(trial.epochs) for trial in hidden]
+    values = [trial.value for trial in hidden if trial.value is not None]
+    speed = sum(trial.last.images_per_second or 0.0 for trial in hidden if trial.last)
+    text = f"and {len(hidden)} more: epochs {min(epochs)} to {max(epochs)}"
+    if values:
+        text += f", val acc {percent(min(values))} to {percent(max(values))}"
+    if speed:
+        text += f", {speed:,.0f} images/s in all"
+    return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
