@@ -9,7 +9,7 @@ from timm import optim
 from torch import nn
 
 from trainers.api import TrainConfig
-from trainers.network.weights import classifier_names
+from trainers.network.weight_fit import classifier_names
 
 RMSPROP_ALPHA = 0.9
 RMSPROP_EPS = 1e-3

@@ -30,6 +30,22 @@ def close_models(name: str) -> list[str]:
     return difflib.get_close_matches(name[:100], names, n=3, cutoff=0.6)
 
 
+def padding_warning(name: str, source: str) -> str | None:
+    """What to know before a model takes its weights from the file `source`; None where no other model fits it too.
+
+    The `tf_` models pad their images as TensorFlow does. Each of the same name without `tf_` has the same tensors.
+    """
+    architecture = name.partition(".")[0]
+    twin = architecture.removeprefix("tf_") if architecture.startswith("tf_") else f"tf_{architecture}"
+    if not known_model(twin):
+        return None
+    return (
+        f"model.pretrained: weights of {twin} fit {architecture} too, by name and shape, but the two models pad images "
+        f"differently, and with the other's weights a model starts worse; if {source} is of {twin}, set "
+        f"model.name={twin}"
+    )
+
+
 @functools.lru_cache(maxsize=1)
 def _model_names() -> frozenset[str]:
     path = _cache_file()

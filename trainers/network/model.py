@@ -15,7 +15,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from trainers.api import ModelConfig, TrainerError
-from trainers.network import weights
+from trainers.network import weight_fit, weights
 from trainers.rng import derive, isolated
 
 KEPT = 2
@@ -102,7 +102,7 @@ def freeze(model: Model, blocks: int) -> None:
         return
     net: Any = model.net
     groups: dict[str, int] = group_parameters(net, net.group_matcher(coarse=True), reverse=True)
-    heads = weights.classifier_names(net)
+    heads = weight_fit.classifier_names(net)
     stages = max(group for name, group in groups.items() if name not in heads)
     if blocks >= stages:
         raise TrainerError(
@@ -128,7 +128,7 @@ def _wrap(net: nn.Module, device: str, channels_last: bool) -> Model:
     layout = torch.channels_last if channels_last else torch.contiguous_format
     net = net.to(memory_format=layout).to(device)
     dropout = Dropout(torch.device(device))
-    for classifier in weights.classifiers(net):
+    for classifier in weight_fit.classifiers(net):
         classifier.register_forward_pre_hook(dropout)
     described: Any = net
     config = described.pretrained_cfg
@@ -149,10 +149,10 @@ def _fresh_head(net: nn.Module, config: ModelConfig, num_classes: int, seed: int
     timm draws the classifier of an EfficientNet from +-1 / sqrt(classes), as TensorFlow does for 1,000 classes. With 10
     classes, the first loss would be twice that of guessing.
     """
-    heads = weights.classifiers(net)
+    heads = weight_fit.classifiers(net)
     if not all(isinstance(head, nn.Linear | nn.Conv2d) for head in heads):
         created = _create(config, num_classes, seed)
-        return {name: created.state_dict()[name] for name in weights.classifier_names(created)}
+        return {name: created.state_dict()[name] for name in weight_fit.classifier_names(created)}
     state: dict[str, Tensor] = {}
     names = {id(module): name for name, module in net.named_modules()}
     with isolated(derive(seed, "head")):

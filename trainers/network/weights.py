@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import os
-import pickle
 import socket
 import urllib.request
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import timm
+import torch
 from safetensors import SafetensorError
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from trainers.api import ModelConfig, WeightsError
-from trainers.network import catalogue
+from trainers.network import catalogue, weight_file, weight_fit
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+class WeightsWarning(UserWarning):
+    """Weights may not be those of the model that they fit."""
 
 
 def check(config: ModelConfig) -> None:
     """Check before any training that the model exists and that its weights are available.
 
-    Whether a file fits the model is checked only when it is loaded.
+    A file is read here, and its fit is checked on a model without memory.
 
     Raises:
         WeightsError: for the same reasons as in `create` and `pretrained_state`.
@@ -33,7 +37,9 @@ def check(config: ModelConfig) -> None:
     if not catalogue.known_model(config.name):
         raise WeightsError(_unknown(config.name))
     if isinstance(config.pretrained, str):
-        _existing(config.pretrained)
+        with torch.device("meta"):
+            model = create(config, 1)
+        _file_state(config, model)
     elif config.pretrained and _cached_file(config.name) is None:
         _refuse_if_offline(config.name)
 
@@ -65,10 +71,10 @@ def pretrained_state(config: ModelConfig, model: nn.Module) -> dict[str, Tensor]
         WeightsError: no weights exist, they cannot be reached, or they belong to another architecture.
     """
     if isinstance(config.pretrained, str):
-        path = _existing(config.pretrained)
-        state = _load_file(path, path.stat().st_mtime_ns)
-        return _fitting(state, model, str(path))
-    return _fitting(_timm_state(config.name), model, f"timm's weights of {config.name}")
+        if text := catalogue.padding_warning(config.name, config.pretrained):
+            warnings.warn(text, WeightsWarning, stacklevel=2)
+        return _file_state(config, model)
+    return weight_fit.fitted(_timm_state(config.name), model, f"timm's weights of {config.name}")
 
 
 def _unknown(name: str) -> str:
@@ -83,16 +89,15 @@ def _existing(text: str) -> Path:
     return path
 
 
+def _file_state(config: ModelConfig, model: nn.Module) -> dict[str, Tensor]:
+    path = _existing(str(config.pretrained))
+    state = _load_file(path, path.stat().st_mtime_ns)
+    return weight_fit.fitted(state, model, str(path), weight_fit.timm_filter(config.name))
+
+
 @lru_cache(maxsize=2)
 def _load_file(path: Path, modified: int) -> dict[str, Tensor]:
-    """The tensors of a safetensors or state-dict file. Pickled code is never run."""
-    try:
-        state = load_state_dict(str(path), device="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
-        raise WeightsError(
-            f"{path} is neither an intact safetensors file nor a state dict of plain tensors: {error}"
-        ) from error
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return weight_file.read(path)
 
 
 @lru_cache(maxsize=2)
@@ -108,7 +113,7 @@ def _timm_state(name: str) -> dict[str, Tensor]:
         if not catalogue.known_model(name):
             raise WeightsError(_unknown(name)) from error
         raise WeightsError(f"{error} ({_remedies(name)})") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(f"cannot load the weights of {name}: {error} ({_remedies(name)})") from error
     return dict(model.state_dict())
 
@@ -154,39 +159,3 @@ def _remedies(name: str) -> str:
         "or give a safetensors or state-dict file with model.pretrained=PATH; or start from random weights with "
         "model.pretrained=false"
     )
-
-
-def _fitting(state: dict[str, Tensor], model: nn.Module, source: str) -> dict[str, Tensor]:
-    own = model.state_dict()
-    heads = classifier_names(model)
-    kept = {
-        name: value
-        for name, value in state.items()
-        if name not in heads or (name in own and own[name].shape == value.shape)
-    }
-    if any(name not in kept for name in heads):
-        kept = {name: value for name, value in kept.items() if name not in heads}
-    missing = [name for name in own if name not in kept and name not in heads]
-    unknown = [name for name in kept if name not in own]
-    shapes = [name for name in kept if name in own and own[name].shape != kept[name].shape]
-    problems = [
-        f"{len(names)} {problem}, e.g. {names[0]}"
-        for names, problem in ((missing, "missing"), (unknown, "unknown"), (shapes, "of another shape"))
-        if names
-    ]
-    if problems:
-        raise WeightsError(f"{source} does not fit {type(model).__name__}: tensors {'; '.join(problems)}")
-    return kept
-
-
-def classifiers(model: nn.Module) -> list[nn.Module]:
-    """Return the final layers of a model; a few architectures have two."""
-    layers = model.get_classifier()  # type: ignore[operator]
-    return list(layers) if isinstance(layers, tuple | list) else [layers]
-
-
-def classifier_names(model: nn.Module) -> set[str]:
-    """Return the names of the final layers' tensors in the state dict."""
-    heads = {id(head) for head in classifiers(model)}
-    prefixes = [name for name, module in model.named_modules() if id(module) in heads]
-    return {name for name in model.state_dict() if any(name.startswith(f"{prefix}.") for prefix in prefixes)}

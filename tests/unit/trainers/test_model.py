@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from trainers.api import ModelConfig, WeightsError
 from trainers.network import model as models
-from trainers.network import model_size, weights
+from trainers.network import model_size, weight_fit, weights
 
 TINY = ModelConfig(name="test_efficientnet", pretrained=False)
 
@@ -129,7 +129,7 @@ def test_a_new_classifier_starts_at_the_loss_of_guessing() -> None:
 def test_dropout_works_on_any_classifier(name: str) -> None:
     size = 160 if name == "test_vit" else 64
     model = build(replace(TINY, name=name))
-    (classifier,) = weights.classifiers(model.net)
+    (classifier,) = weight_fit.classifiers(model.net)
     given: list[torch.Tensor] = []
     kept: list[torch.Tensor] = []
     handles = [
@@ -310,7 +310,7 @@ def test_the_literatures_baselines_take_a_step(name: str) -> None:
     torch.nn.functional.cross_entropy(logits, torch.tensor([0, 9])).backward()
     optimizer.step()
     moved = differing(before, state(model))
-    head = sorted(weights.classifier_names(model.net))
+    head = sorted(weight_fit.classifier_names(model.net))
     assert set(head) <= set(moved)
     assert next(iter(before)) not in moved
 

@@ -20,7 +20,7 @@ from trainers.loop.evaluate import evaluate
 from trainers.network import batchnorm
 from trainers.network.ema import WeightAverage
 from trainers.network.model import Dropout, Model
-from trainers.network.weights import classifier_names
+from trainers.network.weight_fit import classifier_names
 from trainers.numerics import KERNEL_SEARCH_STEPS, memory_errors, numerics_of, search_kernels, session
 
 OPTIMIZERS = ["adamw", "sgd", "rmsprop", "lamb", "muon"]

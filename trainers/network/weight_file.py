@@ -1,0 +1,141 @@
+"""A file of weights, read as names and tensors. What cannot be read is refused in words that say what the file is."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models import clean_state_dict
+from torch import Tensor
+
+from trainers.api import WeightsError
+
+_TIMM_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Where checkpoints of timm's own training keep the tensors; the first that is there counts, as in timm."""
+_SNIFFED = 512
+_LARGEST_HEADER = 100_000_000
+"""Bytes; safetensors itself refuses a longer one."""
+_FOREIGN = (
+    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes it", "convert it to safetensors first"),
+    (b"\x1f\x8b", "a gzip archive", "unpack it and name the file inside"),
+    (b"\xfd7zXZ", "an xz archive", "unpack it and name the file inside"),
+    (b"\x93NUMPY", "a NumPy array", "convert it to safetensors first"),
+)
+"""How files begin that people take for weights, what they are, and the remedy."""
+_SAVE = "save the state dict alone, by torch.save(model.state_dict(), PATH) or as safetensors"
+_AGAIN = "copy or download it again"
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file or a state dict, whatever the file is called. Pickled code is never run.
+
+    Raises:
+        WeightsError: the file is something else, is damaged, or holds values that are not finite.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_SNIFFED)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
+    _refuse_other_kinds(path, start)
+    state = _safetensors(path) if _is_safetensors(path, start) else _tensors(path, _unpickled(path))
+    for name, value in state.items():
+        # As the model holds them: a value that float32 cannot hold is infinite there.
+        if not torch.isfinite(value.float()).all():
+            raise WeightsError(
+                f"{path}: the tensor {name} has values that are NaN or infinite; the training that wrote the file "
+                "had diverged; name an earlier checkpoint of it"
+            )
+    return state
+
+
+def _refuse_other_kinds(path: Path, start: bytes) -> None:
+    text = start.lstrip().lower()
+    if not start:
+        raise WeightsError(f"{path} is empty; {_AGAIN}")
+    if start.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path} is a Git LFS pointer, not the weights; fetch them by `git lfs pull`")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise WeightsError(
+            f"{path} is an HTML or XML page, not the weights; download the file itself "
+            "(on Hugging Face: the address with /resolve/ in place of /blob/)"
+        )
+    for magic, what, remedy in _FOREIGN:
+        if start.startswith(magic):
+            raise WeightsError(f"{path} is {what}, not weights of PyTorch; {remedy}")
+
+
+def _is_safetensors(path: Path, start: bytes) -> bool:
+    """By the content; the name counts only where the file is neither a zip archive nor a pickle."""
+    header = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and header <= _LARGEST_HEADER:
+        return True
+    return path.suffix == ".safetensors" and not start.startswith((b"PK", b"\x80"))
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is neither an intact safetensors file nor a state dict; it is truncated or damaged; "
+            f"{_AGAIN} ({error})"
+        ) from error
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        # Checkpoints of timm's training hold their command line, which is plain data.
+        # torch goes by the name of a path, and by the content of an open file.
+        with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            raise WeightsError(
+                f"{path} is neither an intact safetensors file nor a state dict of plain tensors: it holds "
+                f"the Python object {found[1]}, and building objects from a file can run any code, so it is not "
+                f"opened; {_SAVE}"
+            ) from error
+        raise WeightsError(_unreadable(path)) from error
+    except Exception as error:
+        # The bytes come from anywhere, and each way in which they are wrong has another exception.
+        if "TorchScript" in str(error):
+            raise WeightsError(f"{path} is a TorchScript program, not a state dict; {_SAVE}") from error
+        raise WeightsError(_unreadable(path)) from error
+
+
+def _unreadable(path: Path) -> str:
+    return (
+        f"{path} is neither an intact safetensors file nor an intact state dict of PyTorch; it may be truncated; "
+        f"{_AGAIN}"
+    )
+
+
+def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
+    """The tensors of what was pickled, by their names."""
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in _TIMM_KEYS if content.get(key) is not None), content)
+    if not isinstance(content, Mapping):
+        what = type(content).__name__
+        raise WeightsError(f"{path} holds a value of type {what}, not tensors by their names; {_SAVE}")
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor) and isinstance(name, str)}
+    wrappers = [str(key) for key, value in content.items() if _holds_tensors(value)]
+    if wrappers:
+        raise WeightsError(
+            f"{path} has the tensors under {' and '.join(map(repr, wrappers))}, one level too deep; store that part "
+            f"alone: torch.save(torch.load(PATH)[{wrappers[0]!r}], NEW_PATH)"
+        )
+    if not tensors:
+        raise WeightsError(f"{path} holds no tensors by their names; {_SAVE}")
+    return dict(clean_state_dict(tensors))
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(part, Tensor) for part in value.values())
