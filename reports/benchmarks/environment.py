@@ -1,4 +1,4 @@
-"""The machine and the versions that a benchmark's figures depend on."""
+"""The machine and the versions on which the figures of a benchmark depend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 
 def environment() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return the time, the versions, the machine and its load."""
     cuda = torch.cuda.is_available()
     return {
         "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),

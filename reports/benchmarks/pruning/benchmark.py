@@ -115,7 +115,7 @@ def _collect_options(parser: argparse.ArgumentParser) -> None:
         "--model", default="tf_efficientnetv2_b0", help="timm model, trained from random weights [tf_efficientnetv2_b0]"
     )
     add("--bn-momentum", type=float, default=0.1, help="share of each batch in the batch-norm statistics [0.1]")
-    add("--epochs", type=int, help="epochs of every training [9; 14]")
+    add("--epochs", type=int, help="epochs of every training, at least 4 [9; 14]")
     add("--batch-size", type=int, help="images per step [64; 256]")
     add("--weight-decay", type=float, default=0.01, help="weight decay [0.01]")
     add("--warmup-epochs", type=float, default=0.0, help="epochs of linear warm-up [0]")

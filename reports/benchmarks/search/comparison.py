@@ -1,11 +1,11 @@
-"""Search policies compared on learning curves, in virtual time.
+"""Comparison of search policies on learning curves, in virtual time.
 
     python -m reports.benchmarks.search --model PATH/TO/lcbench --tasks dev --seeds 8
 
-Four workers train on LCBench's surrogate curves (its own seconds are the clock) until 16 median full trainings
-are spent, under ASHA with reduction factor 4 and a grace period of 1 epoch. `random`, `tpe` and `gp` are the
-tool's own samplers with its own ASHA; `stock` is Ray's OptunaSearch with Ray's ASHAScheduler as installed.
-Needs `onnxruntime` beside the tool's own dependencies, and matplotlib for `--plot`.
+Four workers train on the learning curves of LCBench's surrogate, whose seconds are the clock. The budget is 16 median
+full trainings; ASHA has reduction factor 4 and a grace period of 1 epoch. `random`, `tpe` and `gp` are the samplers of
+this project with its ASHA; `stock` is Ray's OptunaSearch with Ray's ASHAScheduler, as installed. The command needs
+`onnxruntime` besides the dependencies of `hpo`, and matplotlib for `--plot`.
 """
 
 from __future__ import annotations
@@ -56,12 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m reports.benchmarks.search", description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="folder with model.onnx and encoding.json")
-    parser.add_argument("--tasks", default="dev", help="dev, all, or OpenML task ids with commas between")
-    parser.add_argument("--seeds", type=int, default=8, help="runs per task and policy")
-    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES)
-    parser.add_argument("--log-weight-decay", action="store_true", help="weight decay on a log scale")
-    parser.add_argument("--json", type=Path, help="write all figures here")
-    parser.add_argument("--plot", type=Path, help="write regret over the budget here (png, svg or pdf)")
+    parser.add_argument("--tasks", default="dev", help="dev, all, or OpenML task ids separated by commas (dev)")
+    parser.add_argument("--seeds", type=int, default=8, help="runs per task and policy (8)")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES, help="policies to compare (all)")
+    parser.add_argument("--log-weight-decay", action="store_true", help="search the weight decay on a log scale")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument(
+        "--plot", type=Path, help="write a plot of regret over the budget to this file (png, svg or pdf)"
+    )
     return parser
 
 
@@ -70,7 +72,7 @@ def _task_names(wanted: str, surrogate: Surrogate) -> list[str]:
     names = {"dev": list(DEVELOPMENT), "all": all_tasks}.get(wanted, wanted.replace(",", " ").split())
     unknown = [name for name in names if name not in all_tasks]
     if unknown or not names:
-        raise SystemExit(f"no such task: {', '.join(unknown) or wanted!r}; there are {', '.join(all_tasks)}")
+        raise SystemExit(f"--tasks: unknown task {', '.join(unknown) or wanted!r}; known tasks: {', '.join(all_tasks)}")
     return names
 
 
@@ -91,7 +93,7 @@ def _search(policy: str, seed: int, space: Mapping[str, BaseDistribution]) -> Se
 
 
 def suggestion_seconds(policy: str, task: Task) -> float:
-    """Median processor time of a suggestion in a study of 1,000 trials that went through ASHA, 3 of them running."""
+    """Return the median processor time of a suggestion in a study of 1,000 trials that ASHA has judged."""
     study = optuna.create_study(
         direction="maximize", sampler=make_sampler(policy, seed=0, horizon=EPOCHS, distributions=task.distributions)
     )
@@ -128,10 +130,10 @@ def _asha_trial(params: dict[str, Any], task: Task, asha: AshaPruner, number: in
 
 
 def table(summaries: Sequence[Summary], many: Mapping[str, float], tasks: Sequence[str], seeds: int, log: bool) -> str:
-    """Everything in Markdown."""
+    """Return all results as Markdown."""
     lines = [
-        f"{len(tasks)} tasks x {seeds} seeds, weight decay on a {'log' if log else 'linear'} scale; mean normalised",
-        "regret ± standard error over tasks at shares of the budget; lower is better.",
+        f"{len(tasks)} tasks x {seeds} seeds, weight decay on a {'log' if log else 'linear'} scale. Mean normalised",
+        "regret ± standard error over tasks, at shares of the budget; lower is better.",
         "",
         "| policy | 20 % | 50 % | 100 % | final minus random | at stock's final by | trials | suggestion | at 1,000 |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -185,7 +187,7 @@ def _record(
 
 
 def plot(summaries: Sequence[Summary], path: Path) -> None:
-    """Mean regret over the budget, with a band of one standard error over tasks."""
+    """Draw the mean regret over the budget, with a band of one standard error over tasks."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")

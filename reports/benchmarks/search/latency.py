@@ -1,9 +1,9 @@
-"""How long a suggestion takes in a study of the shipped, conditional space that has many trials already.
+"""Time of a suggestion in a study of a shipped, conditional search space that already has many trials.
 
     python -m reports.benchmarks.search.latency --spec cifar10 --trials 1000
 
-The trials went through the tool's own conductor, ASHA and ledger (in memory), with made-up values, and a few of them
-still run. Processor time of the sampler alone; run it with OPENBLAS_NUM_THREADS=1 for the time on one core.
+The trials have made-up values and went through the conductor, ASHA and a ledger in memory; a few of them are still
+running. The command measures the processor time of the sampler. Set OPENBLAS_NUM_THREADS=1 for the time on one core.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m reports.benchmarks.search.latency", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--spec", default="cifar10", help="a shipped study or a file")
-    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--spec", default="cifar10", help="name of a shipped study, or a file (cifar10)")
+    parser.add_argument("--trials", type=int, default=1000, help="trials of the study (1000)")
     options = parser.parse_args(arguments)
     spec = load_spec(options.spec)
     conditional = sum(bool(parameter.when) for parameter in spec.space.values())
@@ -49,13 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def with_policy(spec: Spec, policy: str) -> Spec:
-    """The same study under another policy, none of whose suggestions are spread evenly."""
+    """Return the same study with another policy and without random suggestions."""
     search = {**spec.search.model_dump(), "policy": policy, "random_share": 0.0}
     return Spec.model_validate({**spec.model_dump(), "search": search})
 
 
 def filled(spec: Spec, trials: int) -> BaseStorage:
-    """A ledger with so many trials drawn at random, the last of them still running after an epoch."""
+    """Return a ledger with `trials` random trials, of which the last few are running after one epoch."""
     drawn = Spec.model_validate({**with_policy(spec, "random").model_dump(), "budget": {"trials": trials}})
     storage = InMemoryStorage()
     conductor = Conductor(Ledger.create(storage, drawn, {}, study_sampler(drawn)))
@@ -67,7 +67,7 @@ def filled(spec: Spec, trials: int) -> BaseStorage:
 
 
 def train(conductor: Conductor, assignment: Assignment, epochs: int) -> None:
-    """Report up to `epochs` epochs of a curve whose height follows from the seed."""
+    """Report up to `epochs` epochs of a curve whose height depends on the seed."""
     settings = assignment.config.train
     plan = schedule.stages(settings.progressive, settings.epochs)
     height = np.random.default_rng(assignment.seed).random()
@@ -79,7 +79,7 @@ def train(conductor: Conductor, assignment: Assignment, epochs: int) -> None:
 
 
 def suggestion_seconds(storage: BaseStorage, spec: Spec) -> list[float]:
-    """Processor time of each of some suggestions, the first left out; their trials run on."""
+    """Return the processor times of a few suggestions, without the first. Their trials stay running."""
     study = optuna.load_study(study_name=spec.study, storage=storage, sampler=study_sampler(spec))
     seconds = []
     for _ in range(ASKED + 1):

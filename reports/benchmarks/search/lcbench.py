@@ -1,6 +1,6 @@
 """Learning curves of LCBench's tasks from YAHPO Gym's neural surrogate (Pfisterer et al., arXiv 2109.03670).
 
-The surrogate's epoch 1 is an untrained network at chance, so its epochs 2 to 51 stand for epochs 1 to 50.
+Epoch 1 of the surrogate is an untrained network, so its epochs 2 to 51 are used as epochs 1 to 50.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ DEVELOPMENT = (
     "168868",
     "189354",
 )
-"""Tasks settings may be chosen by; all others are for a final check."""
+"""Tasks for the choice of settings. All others are for a final check."""
 
 _ORDER = ("batch_size", "learning_rate", "momentum", "weight_decay", "num_layers", "max_units", "max_dropout")
 _REFERENCE_SAMPLES = 10_000
 
 
 def distributions(log_weight_decay: bool = False) -> dict[str, BaseDistribution]:
-    """LCBench's seven hyperparameters; the published space has the weight decay on a linear scale."""
+    """Return the seven hyperparameters of LCBench. In the published space the weight decay has a linear scale."""
     return {
         "batch_size": IntDistribution(16, 512, log=True),
         "learning_rate": FloatDistribution(1e-4, 0.1, log=True),
@@ -54,14 +54,14 @@ def distributions(log_weight_decay: bool = False) -> dict[str, BaseDistribution]
 
 @dataclass(frozen=True)
 class Curve:
-    """One training: after epoch i + 1, `seconds[i]` have passed and `accuracy[i]` (0 to 1) is reached."""
+    """One training. After epoch i + 1, `seconds[i]` have passed and the accuracy is `accuracy[i]` (0 to 1)."""
 
     seconds: Array
     accuracy: Array
 
 
 class Surrogate:
-    """The ONNX model in `folder`, on one thread."""
+    """The ONNX model in `folder`, run on one thread."""
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime
@@ -75,17 +75,18 @@ class Surrogate:
         self._codes = {task: code for task, code in codes.items() if task.isdigit()}
 
     def tasks(self) -> list[str]:
+        """Return the OpenML ids of all tasks."""
         return sorted(self._codes, key=int)
 
     def metrics(self, task: str, rows: Array) -> tuple[Array, Array]:
-        """Rows of (epoch, the seven hyperparameters) to (cumulative seconds, validation accuracy 0 to 1)."""
+        """Return cumulative seconds and validation accuracies (0 to 1) for rows of (epoch, seven hyperparameters)."""
         code = np.full((len(rows), 1), self._codes[task], dtype=np.int32)
         output = self._session.run(["output"], {"x_cont": rows.astype(np.float32), "x_cat": code})[0]
         return output[:, 0].astype(float), output[:, 1].astype(float) / 100
 
 
 class Task:
-    """One data set: curves of configurations, and the scale of its regret."""
+    """One data set: the learning curves of configurations, and the scale of its regret."""
 
     def __init__(self, surrogate: Surrogate, task: str, log_weight_decay: bool = False) -> None:
         self.name = task
@@ -93,6 +94,7 @@ class Task:
         self._surrogate = surrogate
 
     def curve(self, params: Mapping[str, Any]) -> Curve:
+        """Return the learning curve of a configuration."""
         epochs = np.arange(1, EPOCHS + 2, dtype=float)
         settings = np.array([float(params[name]) for name in _ORDER])
         rows = np.column_stack([epochs, np.tile(settings, (len(epochs), 1))])
@@ -101,7 +103,7 @@ class Task:
         return Curve(np.maximum(seconds[1:], 1e-3), accuracy[1:])
 
     def regret(self, accuracy: float) -> float:
-        """(best - accuracy) / (best - median) of 10,000 random configurations; below 0 beats them all."""
+        """Return (best - accuracy) / (best - median) of 10,000 random configurations; below 0: better than all."""
         best, median, _ = self._reference
         return (best - accuracy) / (best - median)
 

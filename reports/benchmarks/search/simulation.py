@@ -1,4 +1,4 @@
-"""A search in virtual time: four workers, learning curves for trainings, and the tool's own search objects."""
+"""A search in virtual time: four workers, learning curves instead of trainings, and the real search objects."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ Array = NDArray[np.float64]
 
 
 class Search(Protocol):
-    """What a simulated study asks of the searcher and the scheduler together."""
+    """The searcher and the scheduler of a simulated study."""
 
-    def suggest(self, trial: int) -> Mapping[str, Any]: ...
+    def suggest(self, trial: int) -> Mapping[str, Any]:
+        """Return the parameters of a new trial."""
+        ...
 
     def report(self, trial: int, epoch: int, value: float) -> bool:
-        """Whether the trial goes on."""
+        """Record a value; return whether the trial continues."""
         ...
 
 
 class OwnSearch:
-    """The tool's sampler on an in-memory study, and its ASHA; outcomes are told as the tool tells them."""
+    """A sampler of this project on an in-memory study, with its ASHA. Outcomes are recorded as in a real study."""
 
     def __init__(
         self, sampler: optuna.samplers.BaseSampler, space: Mapping[str, optuna.distributions.BaseDistribution]
@@ -61,14 +63,14 @@ class OwnSearch:
 
 
 class StockSearch:
-    """Ray's OptunaSearch and ASHAScheduler as installed, called in the order Ray's controller calls them."""
+    """Ray's OptunaSearch and ASHAScheduler, as installed, called in the same order as by Ray's controller."""
 
     def __init__(self, seed: int, space: Mapping[str, optuna.distributions.BaseDistribution]) -> None:
         from ray.tune.schedulers import ASHAScheduler
         from ray.tune.search.optuna import OptunaSearch
 
         self._search = OptunaSearch(dict(space), metric="accuracy", mode="max", seed=seed)
-        # Any: Ray's signatures want its own Trial, of which only the id is read.
+        # Any, because Ray's signatures need its own Trial, of which only the id is read.
         self._scheduler: Any = ASHAScheduler(
             metric="accuracy", mode="max", max_t=EPOCHS, grace_period=GRACE, reduction_factor=REDUCTION
         )
@@ -93,7 +95,7 @@ class StockSearch:
 
 @dataclass(frozen=True)
 class _Handle:
-    """The part of Ray's Trial its ASHA reads."""
+    """The part of Ray's Trial that its ASHA reads."""
 
     trial_id: str
 
@@ -103,21 +105,21 @@ class Run:
     """One simulated study."""
 
     times: Array
-    """When the incumbent changed, as a share of the budget."""
+    """Times at which the incumbent changed, as shares of the budget."""
     regrets: Array
-    """Normalised regret from then on."""
+    """Normalised regret from each of these times."""
     trials: int
     suggestion_seconds: Array
-    """Processor time of each suggestion, which other load on the machine does not change."""
+    """Processor time of each suggestion, seconds. Other load on the machine does not change it."""
 
     def regret_at(self, share: float) -> float:
-        """Regret of the incumbent at a share of the budget; 1.0, a median configuration, before there is one."""
+        """Return the regret of the incumbent at a share of the budget; 1.0 before there is an incumbent."""
         index = int(np.searchsorted(self.times, share, side="right")) - 1
         return float(self.regrets[index]) if index >= 0 else 1.0
 
 
 def simulate(task: Task, search: Search, full_trainings: float = FULL_TRAININGS) -> Run:
-    """Run a study until the budget is spent. The incumbent is the best value seen, scored by its final one."""
+    """Run a study until the budget is spent. The incumbent has the best value so far; its final value is its score."""
     budget = full_trainings * task.full_training / WORKERS
     best, times, regrets, waits = -np.inf, [], [], []
     curves: list[Curve] = []

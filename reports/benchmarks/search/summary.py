@@ -1,4 +1,4 @@
-"""What a set of simulated searches says: regrets with errors, paired differences, compute to reach a quality."""
+"""Summary of simulated searches: regrets with errors, paired differences, budget to reach a quality."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.benchmarks.search.simulation import Run
 Array = NDArray[np.float64]
 
 SHARES = np.arange(1, 101) / 100
-"""Shares of the budget at which regrets are read."""
+"""Shares of the budget at which regrets are computed."""
 SHOWN = (0.2, 0.5, 1.0)
 BASELINE, STOCK = "random", "stock"
 
@@ -38,7 +38,7 @@ class Difference:
     """Over seeds."""
 
     def worse_tasks(self) -> list[str]:
-        """Tasks on which the policy is worse by more than two standard errors."""
+        """Return the tasks on which the policy is worse by more than two standard errors."""
         return [
             task
             for task, difference in self.by_task.items()
@@ -48,7 +48,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Summary:
-    """One policy's figures."""
+    """The figures of one policy."""
 
     policy: str
     regret: dict[float, Estimate]
@@ -62,13 +62,13 @@ class Summary:
     reaches_stock_at: float | None
     """Least share of the budget at which the mean regret is at most stock's final one."""
     trials: float
-    """Mean trials started per run."""
+    """Mean number of trials per run."""
     suggestion_seconds: float
-    """Mean processor time of a suggestion."""
+    """Mean processor time of a suggestion, seconds."""
 
 
 def summarize(runs: dict[str, dict[str, list[Run]]]) -> list[Summary]:
-    """Runs by policy and task, one per seed, to a summary per policy."""
+    """Return one summary per policy; `runs` has one run per seed, by policy and task."""
     curves = {policy: _curves(by_task) for policy, by_task in runs.items()}
     goal = float(_mean_curve(curves[STOCK])[-1]) if STOCK in curves else None
     return [
@@ -112,7 +112,7 @@ def _difference(tasks: list[str], differences: Array) -> Difference:
 
 
 def estimate(values: Array) -> Estimate:
-    """Mean and standard error over the first axis; the error of a single value is unknown, NaN."""
+    """Return mean and standard error over the first axis. The error of a single value is NaN."""
     return Estimate(float(values.mean()), float(_error(values)))
 
 

@@ -1,15 +1,16 @@
-"""What a warm start gains, and what a misleading one costs, on learning curves in virtual time.
+"""Gain of a warm start, and cost of a misleading one, on learning curves in virtual time.
 
     python -m reports.benchmarks.search.transfer --model PATH/TO/lcbench --seeds 4
 
-Every development task of LCBench is searched by `gp` with and without an earlier study of another task: a short one
-(6 median full trainings, as `reports.benchmarks.search.comparison` does them) on
+`gp` searches every development task of LCBench with and without an earlier study. The earlier study is short (6 median
+full trainings, as in `reports.benchmarks.search.comparison`) and has another task:
 
 - `related`: the task whose final accuracies of 500 random configurations correlate best with the target's (Spearman),
-- `other`: the next one of the list, whatever it is,
-- `reversed`: the target itself with accuracies turned upside down, the worst there can be.
+- `other`: the next task of the list,
+- `reversed`: the target with reversed accuracies, the worst possible source.
 
-`enqueue only` takes the best configurations of `related` and hides the history from the sampler.
+With `enqueue only`, the search first tries the best configurations of the source, but the sampler does not get its
+history.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ KINDS = ("related", "related, enqueue only", "other", "reversed", "reversed, enq
 
 
 class Reversed:
-    """A task of which the worst configuration is the best."""
+    """A task with reversed accuracies: its worst configuration is the best."""
 
     def __init__(self, task: Task) -> None:
         self.name, self.distributions = f"{task.name} reversed", task.distributions
@@ -87,16 +88,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m reports.benchmarks.search.transfer")
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.benchmarks.search.transfer", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--model", type=Path, required=True, help="folder with model.onnx and encoding.json")
-    parser.add_argument("--tasks", default="", help="OpenML task ids with commas between; the development tasks")
-    parser.add_argument("--seeds", type=int, default=4, help="runs per task and kind")
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--tasks", default="", help="OpenML task ids separated by commas (the development tasks)")
+    parser.add_argument("--seeds", type=int, default=4, help="runs per task and kind (4)")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser
 
 
 def _likeness(tasks: Sequence[Task]) -> NDArray[np.float64]:
-    """Spearman's correlation of every two tasks' final accuracies, over the same 500 random configurations."""
+    """Spearman's correlation between the final accuracies of all pairs of tasks, for 500 random configurations."""
     sampler = make_sampler("random", seed=123, horizon=EPOCHS, distributions=tasks[0].distributions)
     study = optuna.create_study(sampler=sampler)
     drawn = [study.ask(tasks[0].distributions).params for _ in range(500)]
@@ -114,7 +117,7 @@ def _run(kind: str, task: Task, sources: Mapping[str, Any], seed: int) -> Run:
 
 
 def earlier(task: Any, seed: int) -> list[optuna.trial.FrozenTrial]:
-    """The trials of a short study of another task."""
+    """Return the trials of a short study of another task."""
     sampler = make_sampler("gp", seed=1000 + seed, horizon=EPOCHS, distributions=task.distributions)
     search = OwnSearch(sampler, task.distributions)
     simulate(task, search, full_trainings=SOURCE_TRAININGS)
@@ -122,7 +125,7 @@ def earlier(task: Any, seed: int) -> list[optuna.trial.FrozenTrial]:
 
 
 def warm(search: OwnSearch, trials: Sequence[optuna.trial.FrozenTrial], *, history: bool) -> None:
-    """Give a search the best complete configurations of earlier trials to begin with, and their results."""
+    """Enqueue the best complete earlier trials in a search; with `history`, give the sampler their results."""
     complete = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
     for trial in sorted(complete, key=lambda trial: -(trial.value or 0.0))[:ENQUEUED]:
         search.study.enqueue_trial(trial.params)
@@ -136,7 +139,7 @@ def warm(search: OwnSearch, trials: Sequence[optuna.trial.FrozenTrial], *, histo
 
 
 def table(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> str:
-    """Everything in Markdown."""
+    """Return all results as Markdown."""
     tasks = list(runs[COLD])
     lines = [
         f"| start | {' | '.join(f'{share:.0%}' for share in SHOWN)} | at 20 % minus cold | final minus cold |",
@@ -156,7 +159,7 @@ def table(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> str:
 
 
 def record(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
-    """Regrets at 20, 50 and 100 % of every run, by start and task."""
+    """Return the regrets of every run at 20, 50 and 100 % of the budget, by start and task."""
     return {
         kind: {task: [[round(run.regret_at(share), 5) for share in SHOWN] for run in some] for task, some in of.items()}
         for kind, of in runs.items()

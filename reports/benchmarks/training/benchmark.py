@@ -1,9 +1,9 @@
-"""How fast the training engine is: against the bare steps of the model, and against timm's own loader and loop.
+"""Speed of the training engine, compared with the bare steps of the model and with timm's own loader and loop.
 
     python -m reports.benchmarks.training --json reports/benchmarks/training/cpu.json
 
-Contenders take turns, one epoch each per repeat, in an order that rotates; the first round is thrown away. A
-table of medians goes to the terminal and, with everything measured, into the JSON file.
+In each round, every contender trains one epoch, in rotating order. The first round is discarded. The command prints a
+table of medians and writes the table and all measurements beside the JSON file.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ CASES = {
 }
 DEFAULTS = {"cpu": {"batch": 64, "steps": 12}, "cuda": {"batch": 256, "steps": 60}}
 LARGE_MODEL_STEPS = 20
-"""On a GPU, for the S model, whose steps take long enough to be timed in fewer."""
+"""Steps for the S model on a GPU: its steps are long, so fewer are enough."""
 LEAST_REPEATS = 5
 
 
 @dataclass(frozen=True)
 class Row:
-    """One case, measured `repeats` times by every contender."""
+    """The measurements of one case by all contenders."""
 
     case: Case
     images_per_second: dict[str, list[float]]
-    """By contender, in the order measured."""
+    """By contender, in the order of measurement."""
     peak_memory: dict[str, int | None]
-    """Greatest of all repeats, bytes; None where it could not be measured."""
+    """Largest of all repeats, bytes; None if it could not be measured."""
 
     def median(self, contender: str) -> float:
-        """Images per second."""
+        """Return the median images per second."""
         return statistics.median(self.images_per_second[contender])
 
     def ratio(self, contender: str, base: str) -> float:
-        """Median over repeats of the ratio within one repeat: what slows both does not count."""
+        """Return the median of the ratios within each repeat, so that a slow repeat does not matter."""
         pairs = zip(self.images_per_second[contender], self.images_per_second[base], strict=True)
-        return statistics.median(one / other for one, other in pairs)
+        return statistics.median(rate / reference for rate, reference in pairs)
 
 
 def measure(case: Case, repeats: int) -> Row:
-    """Let all contenders run `repeats` + 1 times in turn."""
+    """Run all contenders in `repeats` + 1 rounds; the first round does not count."""
     contenders = _contenders(case)
     names = list(contenders)
     rates: dict[str, list[float]] = {name: [] for name in names}
@@ -89,7 +89,7 @@ def _contenders(case: Case) -> dict[str, Contender]:
 
 
 def table(rows: Sequence[Row], turnaround: Turnaround | None, missing: Sequence[tuple[str, str, int]]) -> str:
-    """Markdown: medians in images per second, ratios, peak memory."""
+    """Return a Markdown table of medians (images per second), ratios and peak memory."""
     lines = [
         "| device | model | px | contender | images/s | least to most | of the limit | of the peer | peak memory |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -118,16 +118,16 @@ def table(rows: Sequence[Row], turnaround: Turnaround | None, missing: Sequence[
 def _turnaround_lines(measured: Turnaround) -> list[str]:
     warm, ending, fresh = (statistics.median(times) for times in (measured.warm, measured.ending, measured.fresh))
     return [
-        "| from a trial's last step to the next trial's first | median |",
+        "| time from the last step of a trial to the first step of the next | median |",
         "|---|---|",
-        f"| on a warm process | {warm:.2f} s |",
-        f"| evaluation (10 images) and checkpoint of the ending trial, on top | {ending:.2f} s |",
-        f"| with a fresh process for the next trial | {fresh:.2f} s ({fresh / warm:.0f} times the warm one) |",
+        f"| on the same process | {warm:.2f} s |",
+        f"| in addition: evaluation (10 images) and checkpoint of the ending trial | {ending:.2f} s |",
+        f"| on a new process | {fresh:.2f} s ({fresh / warm:.0f} times as long) |",
     ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, write."""
+    """Measure all cases, print the table and write the files."""
     options = _options(arguments)
     kind = options.device.partition(":")[0]
     conditions, rows = environment(), []
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 cache_dir=cache,
             )
             rows.append(measure(case, options.repeats))
-            _write(options.json, conditions, rows)  # what is measured is kept, whatever happens to the rest
+            _write(options.json, conditions, rows)  # keeps the finished cases if a later case fails
         turnaround = None
         if not options.no_turnaround:
             turnaround = training_turnaround.measure(
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _settings(case: Case) -> dict[str, Any]:
-    """What the figures depend on; where this machine keeps the images is none of that."""
+    """The settings on which the figures depend, without the folders of this machine."""
     settings = asdict(case)
     del settings["cache_dir"], settings["source"]["root"]
     return settings
@@ -211,19 +211,19 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--repeats", type=int, default=LEAST_REPEATS, help="measurements per contender (5)")
-    parser.add_argument("--sizes", type=int, nargs="+", help="image sizes of --model instead of the usual cases")
-    parser.add_argument("--model", default=CASES["cpu"][0][0], help="timm model for --sizes")
-    parser.add_argument("--batch", type=int, help="images per step (64; 256 on a GPU)")
-    parser.add_argument("--steps", type=int, help="steps per measurement (12; on a GPU 60, 20 of the S model)")
+    parser.add_argument("--sizes", type=int, nargs="+", help="image sizes for --model, instead of the usual cases")
+    parser.add_argument("--model", default=CASES["cpu"][0][0], help="timm model for --sizes (tf_efficientnetv2_b0)")
+    parser.add_argument("--batch", type=int, help="images per step (64; on a GPU 256)")
+    parser.add_argument("--steps", type=int, help="steps per measurement (12; on a GPU 60, for the S model 20)")
     parser.add_argument("--threads", type=int, default=cores, help="torch threads (all cores)")
     parser.add_argument("--workers", type=int, default=cores, help="loader processes of the peer (all cores)")
-    parser.add_argument("--device", default=device, help="cpu, cuda or cuda:N (cuda where there is one)")
-    parser.add_argument("--data", choices=("shapes", "cifar10"), default="shapes", help="the images (shapes)")
+    parser.add_argument("--device", default=device, help="cpu, cuda or cuda:N (cuda if there is a GPU)")
+    parser.add_argument("--data", choices=("shapes", "cifar10"), default="shapes", help="data set (shapes)")
     parser.add_argument("--root", default="data", help="folder of the CIFAR files")
-    parser.add_argument("--cache-dir", help="where decoded images are kept (a temporary folder)")
-    parser.add_argument("--json", type=Path, help="write all figures here, and the table beside it as .md")
+    parser.add_argument("--cache-dir", help="folder for decoded images (a temporary folder)")
+    parser.add_argument("--json", type=Path, help="write all figures to this file, and the table beside it as .md")
     parser.add_argument("--no-turnaround", action="store_true", help="leave out the time between trials")
     options = parser.parse_args(arguments)
     if options.repeats < LEAST_REPEATS:
-        print(f"fewer than {LEAST_REPEATS} repeats: these figures are a trial run", file=sys.stderr)
+        print(f"fewer than {LEAST_REPEATS} repeats: the figures are not reliable", file=sys.stderr)
     return options

@@ -1,7 +1,7 @@
-"""Three ways through the same training: the bare steps, this engine, and timm's own loader and loop.
+"""The contenders, which run the same training in three ways: bare steps, this engine, and timm's loader and loop.
 
-Each measurement trains from fresh weights and a fresh optimiser, which are built before the clock starts. All
-use the same network, optimiser, precision, thread count and batch; none clips gradients.
+Each measurement builds a new network and optimiser before the clock starts. All contenders use the same network,
+optimiser, precision, number of threads and batch; none clips gradients.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from trainers.loop import optimizers
 from trainers.numerics import Numerics, numerics_of, session
 
 TIMM: Any = timm
-"""Half of what is used of it has no types."""
+"""timm without types, which half of the functions used here lack."""
 MAGNITUDE, LAYERS, MIXUP, SMOOTHING = 9.0, 2, 0.2, 0.1
 
 
@@ -59,20 +59,20 @@ class Case:
     device: str
     batch: int
     steps: int
-    """Optimiser steps of one measurement, which is one epoch."""
+    """Optimiser steps of one measurement, one epoch."""
     threads: int
     workers: int
-    """Loader processes of the peer."""
+    """Processes of the peer's loader."""
     source: DataConfig
     cache_dir: str
 
     def config(self, *, ema: bool = False, cuda_graphs: bool = False) -> TrialConfig:
-        """What the engine is given: RandomResizedCrop, flips, RandAugment, mixup, label smoothing."""
+        """Return the engine's configuration: RandomResizedCrop, flips, RandAugment, mixup, label smoothing."""
         return TrialConfig(
             data=replace(self.source, train_limit=self.batch * self.steps, validation_limit=10),
             model=ModelConfig(name=self.model, pretrained=False),
             train=TrainConfig(
-                epochs=2 if cuda_graphs else 1,  # the first one holds the recording
+                epochs=2 if cuda_graphs else 1,  # the first epoch contains the recording
                 batch_size=self.batch,
                 optimizer="adamw",
                 lr=1e-4,
@@ -95,17 +95,17 @@ class Case:
 
     @cached_property
     def images(self) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
-        """The images (N, 3, H, W) and labels that every contender trains on, and the number of classes."""
+        """The images (N, 3, H, W) and labels (N,) of all contenders, and the number of classes."""
         train, _ = data.train_and_validation(self.config().data, self.cache_dir, "cpu")
         return train.images[train.indices].numpy(), train.labels[train.indices].numpy(), len(train.classes)
 
 
 Contender = Callable[[], float]
-"""One measurement: images per second."""
+"""Makes one measurement; returns images per second."""
 
 
 def limit(case: Case) -> Contender:
-    """The bare steps: forward, loss, backward, optimiser, on one fixed batch that is there already."""
+    """Return the contender of bare steps: forward, loss, backward and optimiser, on one fixed batch."""
 
     def measure() -> float:
         train, context = case.config().train, _context(case, "")
@@ -128,10 +128,10 @@ def limit(case: Case) -> Contender:
 
 
 def engine(case: Case, **switches: bool) -> Contender:
-    """This project's trainer through its public generator: one whole epoch, data and metrics included.
+    """Return the contender of this project's trainer: one complete epoch of `finetune.train`, with data and metrics.
 
-    `switches` are those of `Case.config`. The rate is the one it reports of its last epoch, which leaves out evaluation
-    and checkpoint.
+    `switches` are the arguments of `Case.config`. The speed is the one that the trainer reports for its last epoch,
+    without evaluation and checkpoint.
     """
 
     def measure() -> float:
@@ -144,30 +144,11 @@ def engine(case: Case, **switches: bool) -> Contender:
 
 
 def peer(case: Case) -> Contender:
-    """The loader, augmentation, mixup, optimiser and loop of timm's training script, with its defaults.
+    """Return the contender with loader, augmentation, mixup, optimiser and loop of timm's training script.
 
-    Its prefetcher normalises on the device and `FastCollateMixup` mixes in the workers, as there. Workers persist
-    from one measurement to the next; RandAugment applies every operation it draws (`p1.0`), as this engine does.
+    The workers persist from one measurement to the next.
     """
-    images, labels, classes = case.images
-    described = TIMM.create_model(case.model)
-    loader = TIMM.data.create_loader(
-        _Pictures(images, labels),
-        input_size=(3, case.size, case.size),
-        batch_size=case.batch,
-        is_training=True,
-        auto_augment=to_timm(MAGNITUDE, layers=LAYERS, std=MAGNITUDE_STD),
-        color_jitter=0.0,
-        interpolation="bilinear",
-        mean=described.pretrained_cfg["mean"],
-        std=described.pretrained_cfg["std"],
-        num_workers=case.workers,
-        collate_fn=TIMM.data.FastCollateMixup(
-            mixup_alpha=MIXUP, mode="elem", label_smoothing=SMOOTHING, num_classes=classes
-        ),
-        pin_memory=case.device.startswith("cuda"),
-        device=torch.device(case.device),
-    )
+    loader = _timm_loader(case)
 
     def measure() -> float:
         train, context = case.config().train, _context(case, "")
@@ -190,8 +171,34 @@ def peer(case: Case) -> Contender:
     return measure
 
 
+def _timm_loader(case: Case) -> Any:
+    """timm's loader: its prefetcher normalises on the device, and `FastCollateMixup` mixes in the workers.
+
+    RandAugment applies every operation that it draws (`p1.0`), as this engine does.
+    """
+    images, labels, classes = case.images
+    described = TIMM.create_model(case.model)
+    return TIMM.data.create_loader(
+        _Pictures(images, labels),
+        input_size=(3, case.size, case.size),
+        batch_size=case.batch,
+        is_training=True,
+        auto_augment=to_timm(MAGNITUDE, layers=LAYERS, std=MAGNITUDE_STD),
+        color_jitter=0.0,
+        interpolation="bilinear",
+        mean=described.pretrained_cfg["mean"],
+        std=described.pretrained_cfg["std"],
+        num_workers=case.workers,
+        collate_fn=TIMM.data.FastCollateMixup(
+            mixup_alpha=MIXUP, mode="elem", label_smoothing=SMOOTHING, num_classes=classes
+        ),
+        pin_memory=case.device.startswith("cuda"),
+        device=torch.device(case.device),
+    )
+
+
 class _Pictures(torch.utils.data.Dataset[tuple[Any, int]]):
-    """Pillow images for timm's transforms, which `create_loader` puts into `transform`."""
+    """Pillow images for timm's transforms; `create_loader` sets `transform`."""
 
     transform: Callable[[Image.Image], Any]
 
@@ -222,7 +229,7 @@ def _context(case: Case, folder: str) -> Context:
 
 @contextmanager
 def _clock(case: Case) -> Iterator[Callable[[], float]]:
-    """Seconds spent inside, the device's work included."""
+    """Measure the seconds of the block, with the work of the device."""
     taken = [0.0]
     _finish(case.device)
     started = time.perf_counter()

@@ -1,9 +1,11 @@
-"""One whole training on full CIFAR-10 from random weights, to see that its curve is a sane one.
+"""A complete training on all of CIFAR-10 from random weights, to check its learning curves.
 
-    python -m reports.benchmarks.training.full_training --root FOLDER --json reports/benchmarks/full_training.json
+    python -m reports.benchmarks.training.full_training --root FOLDER \
+        --json reports/benchmarks/training/full_training.json
 
-Progressive learning in four stages with everything on: RandAugment, mixup, dropout, averaged weights. Scores are of
-the validation part; no test image is seen. Every epoch goes into the JSON file, the curves into a PNG beside it.
+The training uses progressive learning in four stages, RandAugment, mixup, dropout and averaged weights. All accuracies
+are those of the validation images; the test images are not used. The command writes every epoch to the JSON file and
+the learning curves to a PNG file beside it.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from trainers.checkpoint import DirectoryStore
 
 
 def configuration(options: argparse.Namespace) -> TrialConfig:
-    """The training: a quarter of the epochs at each of four sizes, regularisation growing with them."""
+    """Return the training: four sizes, a quarter of the epochs each, with growing regularisation."""
     return TrialConfig(
         data=DataConfig(name="cifar10", root=str(options.root), train_limit=options.train_limit),
         model=ModelConfig(name=options.model, pretrained=False, bn_momentum=0.1),
@@ -67,7 +69,7 @@ def configuration(options: argparse.Namespace) -> TrialConfig:
 
 
 def figure(epochs: Sequence[EpochMetrics], title: str) -> Plot:
-    """Validation accuracy and losses over epochs, stages marked."""
+    """Return the figure of validation accuracy and losses over epochs, with the stages marked."""
     numbers = [float(metrics.epoch) for metrics in epochs]
     starts = [
         Rule(metrics.epoch - 0.5, f"{metrics.image_size} px")
@@ -102,7 +104,7 @@ def figure(epochs: Sequence[EpochMetrics], title: str) -> Plot:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train, print a line per epoch, write."""
+    """Train, print a line per epoch and write the files."""
     options = _options(arguments)
     config, conditions, epochs = configuration(options), environment(), []
     with tempfile.TemporaryDirectory() as scratch:
@@ -136,16 +138,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m reports.benchmarks.training.full_training", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.benchmarks.training.full_training",
+        description=__doc__.split("\n")[0] if __doc__ else None,
+    )
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the CIFAR-10 files")
     parser.add_argument("--model", default="tf_efficientnetv2_b0", help="timm model (tf_efficientnetv2_b0)")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=512, help="images per step")
-    parser.add_argument("--sizes", type=int, nargs=2, default=(64, 128), help="pixels of the first and the last stage")
-    parser.add_argument("--train-limit", type=int, help="at most so many training images (all)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--cache-dir", help="where decoded images are kept (a temporary folder)")
-    parser.add_argument("--json", type=Path, help="write all epochs here, and the curves beside it as .png")
+    parser.add_argument("--epochs", type=int, default=40, help="epochs (40)")
+    parser.add_argument("--batch", type=int, default=512, help="images per step (512)")
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs=2,
+        default=(64, 128),
+        help="image size of the first and the last stage, pixels (64 128)",
+    )
+    parser.add_argument("--train-limit", type=int, help="largest number of training images (all)")
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu, cuda or cuda:N (cuda if there is a GPU)",
+    )
+    parser.add_argument("--cache-dir", help="folder for decoded images (a temporary folder)")
+    parser.add_argument("--json", type=Path, help="write all epochs to this file, and the curves beside it as .png")
     return parser.parse_args(arguments)
 
 

@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work: of the GPU where there is one, else of this process and its children."""
+"""Peak memory of a block of code: of the GPU, or of this process and its children."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def peak(device: str) -> Iterator[Callable[[], int | None]]:
-    """Bytes at the peak inside, asked for afterwards; None where the system cannot tell.
+    """Yield a function that returns the peak memory of the block, bytes, after its end, or None if it is unknown.
 
-    CUDA: what torch allocated. CPU (Linux): the high-water mark of resident memory, which is set back at the
-    start, and the children's share of theirs at the end (loader workers; pages they share are split).
+    CUDA: the memory that torch allocated. CPU (Linux): the high-water mark of resident memory, reset at the start, plus
+    the memory of the children at the end (the loader's workers), with shared pages divided among them.
     """
     if device.startswith("cuda"):
         import torch
@@ -42,12 +42,12 @@ def _children() -> list[str]:
 def _share(process: str) -> int:
     try:
         return _field(f"/proc/{process}/smaps_rollup", "Pss:")
-    except OSError:  # it has ended meanwhile
+    except OSError:  # the process has ended
         return 0
 
 
 def _field(path: str, name: str) -> int:
-    """Bytes of a line like `VmHWM:  1234 kB`."""
+    """The bytes of a line like `VmHWM:  1234 kB`."""
     for line in Path(path).read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) * 1024

@@ -1,7 +1,7 @@
-"""From one trial's last optimiser step to the next trial's first, on a warm process and with a process per trial.
+"""Time from the last optimiser step of a trial to the first step of the next, on one process and on a process each.
 
-`python -m reports.benchmarks.training.turnaround CASE` runs one trial of a case given as JSON and prints when its
-first step began: the child of the comparison.
+`python -m reports.benchmarks.training.turnaround CASE` is the child process of the comparison. It runs one trial of a
+case given as JSON and prints the time at which its first step began.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Turnaround:
     """Seconds between two trials."""
 
     warm: tuple[float, ...]
-    """On one process, evaluation and checkpoint of the ending trial left out."""
+    """On one process, without evaluation and checkpoint of the ending trial."""
     ending: tuple[float, ...]
-    """Evaluation (ten images) and checkpoint of the ending trial, each time."""
+    """Evaluation (ten images) and checkpoint of each ending trial."""
     fresh: tuple[float, ...]
-    """With a new process for the next trial, from starting it on."""
+    """On a new process for the next trial, from the start of the process."""
 
 
 def measure(model: str, *, size: int, device: str, threads: int, cache_dir: str, repeats: int) -> Turnaround:
-    """Run `repeats` + 1 trials of two steps on this process, and `repeats` on a process each."""
+    """Run `repeats` + 1 trials of two steps on this process, and `repeats` trials on a new process each."""
     case = {"model": model, "size": size, "device": device, "threads": threads, "cache_dir": cache_dir}
     warm, ending = _warm(case, repeats)
     return Turnaround(tuple(warm), tuple(ending), tuple(_fresh(case) for _ in range(repeats)))
@@ -85,7 +85,7 @@ def _run(case: dict[str, Any], seed: int) -> EpochMetrics:
 
 @contextmanager
 def _step_times() -> Iterator[tuple[list[float], list[float]]]:
-    """When training steps began (the network's forward, after the batch is augmented) and ended; wall clock."""
+    """Yield the wall-clock times at which training steps begin and end. A step begins after the augmentation."""
     from torch.nn.modules.module import register_module_forward_pre_hook
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -93,7 +93,7 @@ def _step_times() -> Iterator[tuple[list[float], list[float]]]:
     ends: list[float] = []
 
     def forward(module: Any, _: Any) -> None:
-        if module.training and len(begins) == len(ends):  # the first module of a step is the network itself
+        if module.training and len(begins) == len(ends):  # the first module of a step is the network
             begins.append(time.time())
 
     def step(*_: Any) -> None:

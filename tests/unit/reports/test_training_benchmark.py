@@ -48,7 +48,7 @@ def test_the_table_shows_ratios_memory_and_what_was_not_measured() -> None:
     text = training.table([measured], Turnaround((0.2,), (0.1,), (8.0,)), [("cuda", "tf_efficientnetv2_s", 300)])
     assert "| engine | 95.0 | 95.0 to 95.0 | 0.950 | 1.90 | 3 MiB |" in text
     assert "| cuda | tf_efficientnetv2_s | 300 | not measured |" in text
-    assert "8.00 s (40 times the warm one)" in text
+    assert "8.00 s (40 times as long)" in text
 
 
 def test_peak_memory_is_seen_though_it_is_freed_again() -> None:
