@@ -181,13 +181,13 @@ def test_a_trainer_that_does_not_report_an_objective_fails_with_the_reason(home:
 @pytest.mark.parametrize(
     ("given", "rule"),
     [
-        ("[params, val_accuracy]", "must begin with val_accuracy"),
-        ("[]", "must begin with val_accuracy"),
-        ("[val_accuracy, params, params]", "must not name an objective twice"),
+        ("[params, val_accuracy]", "must start with val_accuracy"),
+        ("[]", "must start with val_accuracy"),
+        ("[val_accuracy, params, params]", "must not contain an objective twice"),
         ("[val_accuracy, latency]", "must be val_accuracy, seconds_per_epoch, images_per_s, params or macs"),
     ],
 )
-def test_wrong_objectives_are_told(given: str, rule: str) -> None:
+def test_wrong_objectives_are_refused_with_the_rule(given: str, rule: str) -> None:
     with pytest.raises(SpecificationError, match=rule):
         parse_spec(spec().to_yaml(), "spec.yaml", [f"objectives={given}"])
 
