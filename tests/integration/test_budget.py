@@ -233,9 +233,9 @@ def test_a_used_up_budget_is_no_error_unless_every_trial_failed() -> None:
         assert succeeded(record) is record
         assert "Stopped: reached the budget of 2.5 hours." in closing(record, "")
         assert "No trial is complete yet." in closing(record, "")
-    for hopeless in (dataclasses.replace(study(failed), ended="budget.hours: …"), study(failed), study()):
+    for without_result in (dataclasses.replace(study(failed), ended="budget.hours: …"), study(failed), study()):
         with pytest.raises(NoTrialSucceeded, match=r"trial 1 failed: Diverged: nan|no trial began"):
-            succeeded(hopeless)
+            succeeded(without_result)
 
 
 def test_gpu_hours_without_a_gpu_are_refused() -> None:

@@ -39,7 +39,7 @@ def folder() -> Iterator[Path]:
 def test_a_study_whose_processes_are_killed_loses_and_doubles_nothing(
     index: int, folder: Path, ray: dict[str, str]
 ) -> None:
-    """One run's drivers start a Ray each, which dies with them; the others' find one that goes on."""
+    """One run's drivers start a Ray each, which dies with them; the others' find one that continues."""
     result = Run(folder, 1, index, ray if index != ALONE else {"RAY_TMPDIR": str(folder)}, SMALL).play()
     print(f"killed {dict(result.kills)}, trained {result.repeated} epochs again")
     assert result.kills.total() >= 1

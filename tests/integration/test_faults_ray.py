@@ -48,7 +48,7 @@ def test_a_driver_whose_ray_died_ends_at_once_and_in_order(home: Home, tmp_path:
 
 @pytest.mark.timeout(600)
 def test_a_trial_of_a_lost_node_continues_on_another_node(home: Home, tmp_path: Path) -> None:
-    """One of two nodes dies under its trial: the trial goes on from its last checkpoint on the other."""
+    """One of two nodes dies under its trial: the trial continues from its last checkpoint on the other."""
     spec = synthetic_spec(
         "nodes", extra={"seconds": 1.0, "light": True}, budget={"trials": 3}, asha={"enabled": False}, retries=1
     )

@@ -60,7 +60,7 @@ def test_a_signal_during_the_imports_ends_the_command_without_a_traceback(home: 
 
 @pytest.mark.ray
 def test_a_signal_during_the_start_of_ray_leaves_no_process(home: Home, spec: Path) -> None:
-    """Nothing is left running, and the last line says how to go on."""
+    """Nothing is left running, and the last line says how to continue."""
     drivers = []
     for number, delay in ((signal.SIGINT, 0.5), (signal.SIGTERM, 1.5), (signal.SIGTERM, 3.0), (signal.SIGINT, 4.0)):
         driver = Driver.start("run", spec, home=home.path)

@@ -104,7 +104,7 @@ def cgroup() -> Iterator[Path]:
 
 def test_running_out_of_memory_fails_the_trial_alone(home: Home) -> None:
     """On the device, told by the trainer with the stage that was too large; and on the host, where Python cannot have
-    what it asks for. The study goes on."""
+    what it asks for. The study continues."""
     spec = faulty("memory", {"extra.memory_at": 2}, {"extra.starve_at": 2})
     study = run(spec, home, view=RecordingView())
     assert [trial.status for trial in study.trials] == ["failed", "failed", "complete"]
@@ -114,7 +114,7 @@ def test_running_out_of_memory_fails_the_trial_alone(home: Home) -> None:
 
 
 def test_a_lost_device_costs_its_process_and_no_other_trial(home: Home) -> None:
-    """Every later call to the device would fail there. The trial goes on in a new process, from its checkpoint, where
+    """Every later call to the device would fail there. The trial continues in a new process, from its checkpoint, where
     the next trial's failure is its own."""
     spec = synthetic_spec(
         "device",
@@ -149,7 +149,7 @@ def test_a_trial_that_the_kernel_kills_for_memory_fails_after_its_retries(home: 
 
 
 def test_a_trial_whose_worker_is_killed_fails_after_its_retries(home: Home) -> None:
-    """SIGKILL, each time in the same epoch; every attempt goes on from the last checkpoint."""
+    """SIGKILL, each time in the same epoch; every attempt continues from the last checkpoint."""
     spec = faulty("killed", {"extra.kill_at": 4}, retries=2)
     study = run(spec, home, view=RecordingView())
     assert [trial.status for trial in study.trials] == ["failed", "complete"]

@@ -1,4 +1,4 @@
-"""Images for tests: CIFAR-10's test images where HPO_TEST_CIFAR names their folder, else the built-in drawings."""
+"""Images for tests: CIFAR-10's test images where HPO_TEST_CIFAR names their folder, else the generated shapes."""
 
 from __future__ import annotations
 

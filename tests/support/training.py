@@ -45,7 +45,7 @@ def context(cache: str, checkpoints: Path, seed: int = 0) -> Context:
 
 
 def tiny_study(name: str) -> str:
-    """A specification as YAML: a real EfficientNetV2 on a few of the built-in drawings, for seconds."""
+    """A specification as YAML: a real EfficientNetV2 on a few of the generated shapes, for seconds."""
     return f"""\
 study: {name}
 data: {{name: shapes, train_limit: 64, validation_limit: 40}}

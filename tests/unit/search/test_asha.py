@@ -111,7 +111,7 @@ def test_decisions_agree_with_ray_tune_epoch_by_epoch(factor, reports):
 @given(FACTORS, REPORTS, st.integers(0, 119), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
 def test_a_crash_changes_no_decision(factor, reports, at, random):
-    """Restored from its records in any order, with every report so far repeated, it goes on as before."""
+    """Restored from its records in any order, with every report so far repeated, it continues as before."""
     levels = rung_levels(0.1, factor, 20)
     steady, before = AshaPruner(levels, factor), AshaPruner(levels, factor)
     reports = sorted(reports, key=lambda report: report[1])

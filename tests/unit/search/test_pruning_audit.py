@@ -130,7 +130,7 @@ def test_a_rehearsal_applies_asha_to_the_recorded_curves() -> None:
     assert (late.share, late.lost) == (1, 0)
     single = study.spec.asha.model_copy(update={"grace_period": 8, "reduction_factor": 2.0})
     tried = rehearse(controls, single)
-    assert 0.5 + 0.5 / 8 <= tried.share < 1, "whoever is stopped has trained half, and the first is not"
+    assert 0.5 + 0.5 / 8 <= tried.share < 1, "a stopped trial has trained half, and the first trial is not stopped"
 
 
 @pytest.mark.parametrize("count", [1, 2])

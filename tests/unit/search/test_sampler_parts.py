@@ -138,7 +138,7 @@ def test_expected_improvement_is_the_integral(mean, deviation, best):
     assert math.exp(value) == pytest.approx(expected, rel=1e-6)
 
 
-def test_expected_improvement_still_ranks_the_hopeless():
+def test_expected_improvement_still_ranks_points_without_a_chance():
     values = log_expected_improvement(-np.array([0.0, 1, 5, 30, 300, 3000]), np.ones(6), 0.0)
     assert np.isfinite(values).all()
     assert (np.diff(values) < 0).all()

@@ -110,7 +110,7 @@ def test_suggestions_fit_the_space_and_its_conditions(policy: str) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_resumed_study_gets_the_same_suggestions(policy: str) -> None:
-    """A fresh sampler over the recorded trials goes on where the first stopped."""
+    """A fresh sampler over the recorded trials continues where the first stopped."""
     steady = study(policy, seed=7)
     search(steady, 14)
     for stop in (3, 13):
@@ -262,7 +262,7 @@ def test_the_gp_keeps_away_from_where_trials_fail() -> None:
 
 
 def test_lost_workers_say_nothing_against_a_configuration() -> None:
-    """Values rise towards x = 1, and a cluster lost what was tried above 0.7. The gp goes on there, though not at the
+    """Values rise towards x = 1, and a cluster lost what was tried above 0.7. The gp continues there, though not at the
     very points; it would not where a trial failed by itself."""
     suggested, tried = {}, (0.75, 0.8, 0.9)
     for reason in ("its node was lost", None):
