@@ -7,6 +7,7 @@ Local files are written under a temporary name, synced to the disk and renamed. 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
@@ -14,7 +15,9 @@ import os
 import pickle
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 KEPT = 2
 """Checkpoints that stay: the newest and the one before, in case the newest is damaged later."""
+FILES = 3
+"""Files of one checkpoint."""
 _FORMAT = 1
 _MANIFEST = re.compile(r"(\d{6})\.json")
 
@@ -68,7 +73,7 @@ class DirectoryStore:
             hashes[name] = hashlib.sha256(content).hexdigest()
         manifest = json.dumps({"format": _FORMAT, "epoch": epoch, "sha256": hashes}, sort_keys=True).encode()
         self._write(f"{epoch:06}.json", manifest)
-        self._remove_but(self.epochs()[-KEPT:])
+        self._remove_but_newest()
         return hashlib.sha256(manifest).hexdigest()
 
     def load(self) -> tuple[int, dict[str, torch.Tensor], dict[str, Any]] | None:
@@ -90,12 +95,18 @@ class DirectoryStore:
 
     def epochs(self) -> list[int]:
         """Return the epochs that have a checkpoint, damaged ones included, in ascending order."""
-        matches = (_MANIFEST.fullmatch(name) for name in self._names())
-        return sorted(int(match[1]) for match in matches if match)
+        return _epochs(self._names())
 
     def drop(self, *, keep_last: bool) -> None:
-        """Remove all checkpoints, or all except the newest, and in both cases the leftovers of interrupted writes."""
-        self._remove_but(self.epochs()[-1:] if keep_last else [])
+        """Remove all checkpoints, or all except the newest, and in both cases the leftovers of interrupted writes.
+
+        One listing and one removal. Call it only when the trial has ended: the removal has no order.
+        """
+        names = self._names()
+        self._remove(_outdated(names, _epochs(names)[-1:] if keep_last else []))
+        if not keep_last and names and isinstance(self._files, LocalFileSystem):
+            with suppress(OSError):  # a trainer of one's own may have more in it
+                self._files.rmdir(self._root)
 
     def _load(self, epoch: int) -> tuple[int, dict[str, torch.Tensor], dict[str, Any]]:
         import torch
@@ -144,11 +155,21 @@ class DirectoryStore:
             # An object store shows only complete objects. On other file systems the hashes reveal a partial file.
             self._files.pipe_file(f"{self._root}/{name}", content)
 
-    def _remove_but(self, kept: list[int]) -> None:
+    def _remove_but_newest(self) -> None:
         # Manifests first: a checkpoint without a manifest does not exist, so none is ever half removed.
-        for name in sorted(self._names(), key=lambda name: not name.endswith(".json")):
-            if not any(name.startswith(f"{epoch:06}.") for epoch in kept):
-                self._files.rm_file(f"{self._root}/{name}")
+        names = self._names()
+        outdated = _outdated(names, _epochs(names)[-KEPT:])
+        self._remove([name for name in outdated if name.endswith(".json")])
+        self._remove([name for name in outdated if not name.endswith(".json")])
+
+    def _remove(self, names: list[str]) -> None:
+        """One request to an object store, however many files there are."""
+        paths = [f"{self._root}/{name}" for name in names]
+        if any(glob.escape(path) != path for path in paths):
+            for path in paths:  # `rm` would take a path with `*` or `[` for a pattern, and remove what it matches
+                self._files.rm_file(path)
+        elif paths:
+            self._files.rm(paths)
 
     def _names(self) -> list[str]:
         """The names of all files; empty if the folder does not exist."""
@@ -158,6 +179,23 @@ class DirectoryStore:
         except FileNotFoundError:
             return []
         return [entry["name"].rpartition("/")[2] for entry in entries if entry["type"] == "file"]
+
+
+def _epochs(names: list[str]) -> list[int]:
+    matches = (_MANIFEST.fullmatch(name) for name in names)
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def _outdated(names: list[str], kept: list[int]) -> list[str]:
+    return [name for name in names if not any(name.startswith(f"{epoch:06}.") for epoch in kept)]
+
+
+def stored_files(url: str) -> Counter[str]:
+    """Return the number of files in each trial's folder below `url`, by the folder's name. One listing."""
+    files, root = url_to_fs(os.path.expanduser(url) if "://" not in url else url)
+    files.invalidate_cache()
+    paths = [path.removeprefix(root).strip("/").split("/") for path in files.find(root)]
+    return Counter(path[0] for path in paths if len(path) == 2)
 
 
 class _Damaged(Exception):

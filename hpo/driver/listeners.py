@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, TypeVar
 
 from hpo.driver.events import Event
 from hpo.errors import InfrastructureError
@@ -11,8 +13,12 @@ from hpo.home import Home
 from hpo.ledger.records import TrialRecord
 from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
+from hpo.redact import redact
+from hpo.text import first_line
 from hpo.tracking.tracker import Tracker
-from trainers.checkpoint import DirectoryStore
+from trainers.checkpoint import FILES, DirectoryStore, stored_files
+
+_T = TypeVar("_T")
 
 
 class BestFile:
@@ -68,18 +74,61 @@ class MlflowLink:
 
 
 class CheckpointCleaner:
-    """Deletes the checkpoints of trials that have ended, except the last one of each."""
+    """Deletes the checkpoints of ended trials that `storage.keep` does not name.
 
-    def __init__(self, folder: str) -> None:
+    The store may be slow, so a thread of its own does this while the study continues.
+    """
+
+    def __init__(self, folder: str, keep: Literal["all", "complete", "unfinished"]) -> None:
         self._folder = folder
+        self._keep = keep
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
+        self._error: Exception | None = None
 
     def __call__(self, event: Event) -> None:
-        """Clean up after a trial that has just ended."""
-        if event.kind == "finished" and event.trial is not None:
-            self.clean([event.trial])
+        """Clean up after a trial that has just ended; returns at once."""
+        if event.kind == "finished" and event.trial is not None and _ended(event.trial):
+            self._thread.submit(self._guarded, self._drop, event.trial)
 
-    def clean(self, trials: Iterable[TrialRecord]) -> None:
-        """Clean up after those of the trials that have ended for good."""
-        for trial in trials:
-            if trial.outcome is not None and trial.outcome.final:
-                DirectoryStore(f"{self._folder}/{trial.number:05d}").drop(keep_last=True)
+    def catch_up(self, trials: Iterable[TrialRecord]) -> None:
+        """Do what an earlier driver left undone; returns at once."""
+        if ended := [trial for trial in trials if _ended(trial)]:
+            self._thread.submit(self._guarded, self._drop_left, ended)
+
+    def close(self, *, at_once: bool) -> str | None:
+        """Wait until everything is deleted; returns what a person must know if it was not.
+
+        Args:
+            at_once: leave the rest to the next driver.
+        """
+        self._thread.shutdown(cancel_futures=at_once)
+        if self._error is None:
+            return None
+        return (
+            f"warning: checkpoints of ended trials in {redact(self._folder)} cannot be deleted: "
+            f"{redact(first_line(self._error))}; `hpo resume` tries it again"
+        )
+
+    def _drop_left(self, ended: list[TrialRecord]) -> None:
+        """One listing tells which trials have more files than they may keep."""
+        stored = stored_files(self._folder)
+        for trial in ended:
+            if stored[f"{trial.number:05d}"] > (FILES if self._keeps(trial) else 0):
+                self._drop(trial)
+
+    def _drop(self, trial: TrialRecord) -> None:
+        DirectoryStore(f"{self._folder}/{trial.number:05d}").drop(keep_last=self._keeps(trial))
+
+    def _keeps(self, trial: TrialRecord) -> bool:
+        return self._keep == "all" or (self._keep == "complete" and trial.status == "complete")
+
+    def _guarded(self, job: Callable[[_T], None], argument: _T) -> None:
+        """The study continues whatever the store says; `close` tells the first error."""
+        try:
+            job(argument)
+        except Exception as error:  # noqa: BLE001 - each kind of store has its own errors
+            self._error = self._error or error
+
+
+def _ended(trial: TrialRecord) -> bool:
+    return trial.outcome is not None and trial.outcome.final

@@ -17,8 +17,10 @@ from hpo.ledger.records import StudyRecord
 from hpo.ledger.sqlite import network_file_system, network_warning
 from hpo.ledger.writer import Ledger
 from hpo.search.forecast import advice
+from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.tracking.plots import Figures
 from hpo.tracking.tracker import Tracker
+from trainers.network.catalogue import padding_warning
 
 
 def drive(
@@ -38,7 +40,7 @@ def drive(
         Interrupted: a signal; resumable.
     """
     checkpoints = home.checkpoints(ledger.name, ledger.spec.storage.checkpoints)
-    cleaner = CheckpointCleaner(checkpoints)
+    cleaner = CheckpointCleaner(checkpoints, ledger.spec.storage.keep)
     link = MlflowLink(ledger, _tracker(ledger, home, slots, figures))
     # The order matters. best.yaml comes before the view, so that it is there when a person reads of a better trial.
     # The clean-up comes last, because nothing brings a checkpoint back: if a listener before it fails, the study stops
@@ -61,14 +63,15 @@ def drive(
         try:
             conductor.close()
         finally:
-            if missing := link.catch_up():
-                view(Event("notice", text=missing))
+            for problem in (cleaner.close(at_once=signals.received is not None), link.catch_up()):
+                if problem:
+                    view(Event("notice", text=problem))
         link.close()
 
     # The watchdog acts where Ray blocks the main thread for ever, or would end the process before `finally` runs.
     watchdog = Watchdog(conductor, lambda: signals.finish_and_exit(finish))
     try:
-        cleaner.clean(ledger.trials)  # a dead driver may have left some to do
+        cleaner.catch_up(ledger.trials)  # a dead driver may have left some to do
         with watchdog:
             tune(conductor, home, slots, checkpoints, verbose)
     finally:
@@ -110,3 +113,12 @@ def _warnings(ledger: Ledger, home: Home) -> Iterator[str]:
     if kind := network_file_system(ledger.spec.storage.ledger or home.ledger_url):
         yield network_warning(kind)
     yield from advice(ledger.spec)
+    yield from _other_padding(ledger.spec)
+
+
+def _other_padding(spec: Spec) -> Iterator[str]:
+    """Whether a file of weights may be that of another model; `trainers.network.weights` checks all else."""
+    model = spec.model
+    fixed = spec.trainer == SHIPPED_TRAINER and "model.name" not in spec.space
+    if fixed and isinstance(model.pretrained, str) and (text := padding_warning(model.name, model.pretrained)):
+        yield text

@@ -121,6 +121,9 @@ class Storage(Section):
     """SQLAlchemy URL of the Optuna database; null: `optuna.db` in the home folder."""
     checkpoints: str | None = None
     """Folder or fsspec URI for checkpoints. Every node must be able to reach it. null: a folder in the home folder."""
+    keep: Literal["all", "complete", "unfinished"] = "complete"
+    """Of which trials the last checkpoint is kept. `complete`: of complete and unfinished trials; `unfinished`: only of
+    those that `hpo resume` can continue; `all`: also of pruned and failed trials, which nothing reads."""
 
 
 class Tracking(Section):

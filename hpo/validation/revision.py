@@ -17,6 +17,7 @@ ALLOWED = (
     "retries",
     "stop_after_failures",
     "ray",
+    "storage.keep",
     "tracking",
     "description",
     "baseline",
@@ -34,7 +35,7 @@ def revise(recorded: Spec, overrides: Sequence[str]) -> Spec:
         return recorded
     revised = parse_spec(recorded.to_yaml(), f"the recorded specification of {recorded.study}", overrides)
     differences = sorted(_differences(recorded.model_dump(mode="json"), revised.model_dump(mode="json"), ""))
-    refused = [line for path, line in differences if path.split(".")[0] not in ALLOWED]
+    refused = [line for path, line in differences if not {path, path.split(".")[0]} & set(ALLOWED)]
     if refused:
         raise UsageError(
             "new trials must stay comparable with the study's earlier ones, so a resume may change only "

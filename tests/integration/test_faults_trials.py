@@ -47,8 +47,10 @@ def faulty(name: str, *faults: dict[str, int], **changes: object) -> Spec:
     )
 
 
-def test_only_the_last_checkpoint_of_an_ended_trial_is_kept(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whether it is complete, pruned or failed; and `hpo status` tells the disk that is used."""
+def test_of_ended_trials_only_a_complete_one_keeps_its_last_checkpoint(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing reads those of pruned and failed trials; and `hpo status` tells the disk that is used."""
     spec = synthetic_spec(
         "bounded",
         extra={"seconds": 0.0, "light": True, "crash_at": 0},
@@ -69,7 +71,8 @@ def test_only_the_last_checkpoint_of_an_ended_trial_is_kept(home: Home, capsys: 
     assert [trial.status for trial in study.trials] == ["complete", "pruned", "failed"]
     for trial in study.trials:
         folder = Path(home.checkpoints("bounded")) / f"{trial.number:05d}"
-        assert [path.stem for path in folder.glob("*.json")] == [f"{len(trial.epochs):06}"]
+        kept = [f"{len(trial.epochs):06}"] if trial.status == "complete" else []
+        assert [path.stem for path in folder.glob("*.json")] == kept
 
     taken = sum(path.stat().st_size for path in Path(home.checkpoints("bounded")).rglob("*.json"))
     assert study_json(study, home)["checkpoint_bytes"] == taken > 0

@@ -117,8 +117,9 @@ def _measured(config: TrialConfig, cost: Cost, slots: Slots) -> str:
 
 
 def _disk(checkpoint_bytes: float, spec: Spec, slots: Slots, home: Home) -> str:
-    # An ended trial keeps one checkpoint. A running trial has two, and a third while it writes.
-    kept = spec.budget.trials + 2 * slots.concurrency
+    # A trial that ends keeps one checkpoint at most. A running trial has two, and a third while it writes.
+    ended = slots.concurrency if spec.storage.keep == "unfinished" else spec.budget.trials
+    kept = ended + 2 * slots.concurrency
     needed = kept * checkpoint_bytes
     text = f"disk: checkpoints of {size(checkpoint_bytes)}, at most {kept} at a time: {size(needed)}"
     place = Path(spec.storage.checkpoints or home.path)

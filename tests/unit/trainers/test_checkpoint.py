@@ -181,6 +181,16 @@ def test_drop_removes_all_checkpoints_or_all_but_the_newest(store: DirectoryStor
     assert store.load() is None
 
 
+@pytest.mark.parametrize("scheme", ["memory:/", ""])
+def test_a_folder_named_like_a_pattern_loses_only_its_own_files(scheme: str, tmp_path: Path) -> None:
+    pattern, other = (DirectoryStore(f"{scheme}{tmp_path}/{name}") for name in ("run*[1]", "run-1"))
+    for one in (pattern, other):
+        one.save(1, TENSORS, STATE)
+    pattern.drop(keep_last=False)
+    assert pattern.epochs() == []
+    assert other.epochs() == [1]
+
+
 def test_listing_and_removing_checkpoints_needs_no_torch(tmp_path: Path) -> None:
     DirectoryStore(str(tmp_path)).save(4, TENSORS, STATE)
     code = (
