@@ -70,7 +70,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.filename is not None:  # a file that a command uses; only what is printed has no name
+        if error.filename is not None:  # about a file of the command; errors of the output name no file
             raise
         _drop_output()
         print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    """Run the command, and write out what it printed while its errors can still be told."""
+    """Run the command and flush its output, while an error of the output can still be reported."""
     try:
         app()
     except SystemExit:
@@ -94,11 +94,12 @@ def _show_every_character() -> None:
 
 
 def _drop_output() -> None:
-    """Nothing more is printed to a pipe or a device that takes no more."""
+    """Discard further output: the pipe is closed or the device is full."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(error: HpoError) -> int:
+    """Print an error and its advice; returns the exit code."""
     from hpo.driver.signals import Interrupted
     from hpo.redact import redact
 

@@ -128,7 +128,8 @@ def ledger(home: Home) -> Finding:
 
     if not (home.path / "optuna.db").is_file():
         return Finding("ok", "ledger", "no study yet")
-    count = f"{len(study_names(open_existing(home)))} studies"
+    studies = len(study_names(open_existing(home)))
+    count = "1 study" if studies == 1 else f"{studies} studies"
     kind = network_file_system(home.ledger_url)
     return Finding("warning", "ledger", f"{count}; {network_warning(kind)}") if kind else Finding("ok", "ledger", count)
 

@@ -41,7 +41,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, monkeypatc
     assert "study: small" in text
     assert "1 enqueued, 5 sampled" in text
     assert re.search(r"rung \(compute\) +after epoch +expected trials\n +1 +3 +8\n", text)
-    assert f"{os.cpu_count()} trials at once on cpu, each with 1 CPUs and 0 GPUs" in text
+    assert f"{os.cpu_count()} trials at once on cpu; CPUs per trial: 1, GPUs per trial: 0" in text
     text = " ".join(text.split())  # paragraphs wrap
     assert re.search(r"test_efficientnet: 0\.\d million parameters", text)
     assert "measured in the largest stage, 32 px with batches of 64" in text

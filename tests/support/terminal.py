@@ -1,8 +1,8 @@
-"""A real terminal, tmux, and pictures of what it shows.
+"""A real terminal (tmux), and pictures of its screen.
 
 python -m tests.support.terminal OUTDIR WORDS COMMAND... runs a command in a terminal of 200 columns until WORDS are on
-the screen, writes it to OUTDIR as text and as SVG, and again at 80 columns. Then the command is ended: of a study that
-must not be, show `hpo status NAME --watch`.
+the screen, and writes the screen to OUTDIR as text and as SVG. It does the same at 80 columns and then ends the
+command. To show a study that must not be ended, use the command `hpo status NAME --watch`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.conftest import REPOSITORY
 
 SIZES = ((200, 50), (80, 24))
 SETTLED_S = 3.0
-"""A resized view has been painted by then."""
+"""Seconds after which a resized view has been painted."""
 
 
 class Tmux:
@@ -53,7 +53,7 @@ class Tmux:
         self._run("resize-window", "-x", str(width), "-y", str(height))
 
     def until(self, condition: Callable[[str], object], what: str, limit_s: float = 60) -> str:
-        """The screen's text once `condition` holds of it."""
+        """Wait until `condition` is true for the text of the screen; returns that text."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
             text = "\n".join(self.screen())
@@ -67,7 +67,7 @@ class Tmux:
 
 
 def svg(lines: list[str], width: int, title: str) -> str:
-    """Lines with their colours, as tmux gives them, as a picture."""
+    """A picture of lines with the colours that tmux gives."""
     from rich.console import Console
     from rich.text import Text
 
@@ -82,7 +82,7 @@ def capture(folder: Path, words: str, command: list[str], limit_s: float = 600) 
     """Write `terminal-WIDTH.txt` and `.svg` for both widths.
 
     Raises:
-        AssertionError: the words did not come.
+        AssertionError: the words did not appear in time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []

@@ -57,8 +57,8 @@ def heaviest(spec: Spec) -> list[TrialConfig]:
     heaviest_of: dict[str, TrialConfig] = {}
     for values in different.values():
         config = configure(base, values)
-        known = heaviest_of.get(config.model.name)
-        if known is None or _pixels(config) > _pixels(known):
+        heaviest_so_far = heaviest_of.get(config.model.name)
+        if heaviest_so_far is None or _pixels(config) > _pixels(heaviest_so_far):
             heaviest_of[config.model.name] = config
     return list(heaviest_of.values())
 

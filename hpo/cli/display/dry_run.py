@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -55,10 +55,8 @@ def rehearse(spec: Spec, home: Home) -> Iterator[RenderableType]:
         yield from (Text(f"warning: {warning}") for warning in advice(spec))
         slots = survey(spec, home)
         yield _title(f"Cluster {cluster}" if (cluster := spec.ray.cluster()) else "This machine")
-        yield Text(
-            f"{slots.concurrency} trials at once on {slots.device}, each with {slots.cpus:g} CPUs and "
-            f"{slots.gpus:g} GPUs"
-        )
+        per_trial = f"CPUs per trial: {slots.cpus:g}, GPUs per trial: {slots.gpus:g}"
+        yield Text(f"{slots.concurrency} trials at once on {slots.device}; {per_trial}")
         yield _title("Cost")
         if spec.trainer == SHIPPED_TRAINER:
             yield from map(Text, estimate(spec, home, trials, expected, slots, scratch))
@@ -95,18 +93,17 @@ def _configurations(spec: Spec, trials: Sequence[TrialRecord]) -> Table:
 
 
 def _pruning(spec: Spec, expected: AshaPlan) -> RenderableType:
-    full = f"{expected.trials} trials of {spec.train.epochs} epochs"
+    full = expected.trials * spec.train.epochs
     if not spec.asha.enabled:
-        return Text(f"No pruning: {full}.")
+        return Text(f"No pruning: {expected.trials} trials of {spec.train.epochs} epochs, {full} epochs in total.")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in (f"rung ({rung_resource(spec)})", "after epoch", "expected trials"):
         table.add_column(title, justify="right")
     for rung in expected.rungs:
         table.add_row(f"{rung.level:g}", _epochs(rung), f"{rung.reached:.0f}")
     table.add_row("end", str(spec.train.epochs), f"{expected.complete:.0f}")
-    table.caption = f"{expected.epochs:.0f} epochs in total, {100 * expected.share:.0f} % of {full}"
-    table.caption_justify = "left"
-    return table
+    share = f"{100 * expected.share:.0f} % of the {full} epochs without pruning"
+    return Group(table, Text(f"Expected training: {expected.epochs:.0f} epochs in total, {share}."))
 
 
 def _epochs(rung: RungPlan) -> str:

@@ -68,7 +68,7 @@ def _epoch(trial: TrialRecord, horizon: int) -> str:
 
 def closing(study: StudyRecord, home_option: str) -> str:
     """The closing text of a run: the results and the commands to type next."""
-    lines = [f"Study {study.name}: {counts(study)}, {duration(study.seconds)}."]
+    lines = [f"Study {study.name}: {counts(study)}", f"Wall-clock time: {duration(study.seconds)}"]
     if study.best:
         lines.append(f"Best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
         lines += [f"  {path} = {value}" for path, value in configuration(study.best).items()]
@@ -76,8 +76,8 @@ def closing(study: StudyRecord, home_option: str) -> str:
         lines.append("No trial is complete yet.")
     baseline, gain = study.baseline, gain_over_baseline(study)
     if baseline and gain is not None:
-        name = study.spec.baseline_name.capitalize()
-        lines.append(f"{name}: trial {baseline.number}, {percent(baseline.value)}; gain {100 * gain:+.2f} points")
+        value = f"trial {baseline.number}, {percent(baseline.value)}"
+        lines.append(f"Gain over the {study.spec.baseline_name}: {100 * gain:+.2f} points ({value})")
     if study.ended:
         key = study.ended.partition(":")[0]
         lines.append(f"{stopped(study)}.")

@@ -36,7 +36,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         return
     console = Console()
     console.print(
-        f"[bold]{escape(study.name)}[/bold]  {counts(study)}, {duration(study.seconds)}, "
+        f"[bold]{escape(study.name)}[/bold]  {counts(study)}; wall-clock time {duration(study.seconds)}, "
         f"checkpoints {_checkpoints(study, home)}"
     )
     if reason := stopped(study):

@@ -153,7 +153,7 @@ def test_watching_the_ledger_gives_the_events_of_the_driver() -> None:
 
 def test_the_closing_text_fits_eighty_columns() -> None:
     text = closing(busy(0), " --home /home/somebody/studies")
-    assert "gain +0.10 points" in text
+    assert "Gain over the baseline: +0.10 points (trial 0, 56.00 %)" in text
     assert all(len(line) <= 80 for line in closing(busy(0), "").splitlines())
 
 
