@@ -1,4 +1,4 @@
-"""Student's t for a handful of repeated trainings: an interval of a mean, and tests of differences paired by seed."""
+"""Student's t for a few repeated trainings: intervals of means, and tests of differences that are paired by seed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 ALPHA = 0.05
 """Tests reject below this p-value, two-sided; intervals cover 1 - ALPHA."""
 FINEST = 1e-4
-"""No difference of two trainings comes out the same more exactly than this: an image in ten thousand. Of a few seeds
-it may seem to, by the rounding of accuracies that are shares of a thousand images."""
+"""The least standard deviation of a difference of two trainings: one image in ten thousand. With a few seeds it may
+seem smaller, because accuracies are rounded to shares of a thousand images."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % interval, fractions."""
+    """A mean and its 95 % interval, as fractions."""
 
     mean: float
     low: float
@@ -24,7 +24,7 @@ class Interval:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -32,7 +32,7 @@ def interval(values: Sequence[float]) -> Interval:
     """The mean of independent values with its t-interval.
 
     Raises:
-        ValueError: fewer than two values, which say nothing of their spread.
+        ValueError: fewer than two values, which have no spread.
     """
     if len(values) < 2:
         raise ValueError(f"an interval needs two values or more, got {len(values)}")
@@ -45,18 +45,18 @@ def interval(values: Sequence[float]) -> Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """How two configurations differ over seeds that both were trained with."""
+    """How two configurations differ over the seeds that both were trained with."""
 
     mean: float
     variance: float
-    """Of one seed's difference."""
+    """Variance of the difference with one seed."""
     freedom: float
-    """Degrees of freedom of that estimate."""
+    """Degrees of freedom of `variance`."""
     seeds: int
 
     @property
     def interval(self) -> Interval:
-        """Its 95 % interval."""
+        """The mean with its 95 % interval."""
         from scipy.special import stdtrit
 
         half = float(stdtrit(self.freedom, 1 - ALPHA / 2)) * math.sqrt(self.variance / self.seeds)
@@ -64,36 +64,40 @@ class Difference:
 
     @property
     def p(self) -> float:
-        """The two-sided p-value that there is none."""
+        """The two-sided p-value of the hypothesis that there is no difference."""
         from scipy.special import stdtr
 
         return 2 * float(stdtr(self.freedom, -abs(self.mean) / math.sqrt(self.variance / self.seeds)))
 
 
 def differences(reference: Mapping[int, float], others: Sequence[Mapping[int, float]]) -> tuple[Difference | None, ...]:
-    """What `reference` has more than each of the others, accuracies by seed, over the seeds that the two share; None
-    for one that shares fewer than two.
+    """`reference` minus each of the others, over the seeds that the two share; None if they share fewer than two.
 
-    Paired t-tests with moderated variances: those of the differences are drawn towards their common value as far as
-    they are alike (Smyth, "Linear models and empirical Bayes methods for assessing differential expression in
-    microarray experiments", 2004: limma's `eBayes`). Three seeds of two configurations hardly tell how much trainings
-    scatter; the other configurations help. One that scatters otherwise, as a weak recipe does, keeps a variance of
-    its own and lends it to nobody.
+    Paired t-tests with moderated variances: each variance is moved towards the common one, as far as the variances are
+    alike (Smyth, "Linear models and empirical Bayes methods for assessing differential expression in microarray
+    experiments", 2004: limma's `eBayes`). Three seeds of two configurations say little about the variance between
+    trainings; the other configurations add to that. A configuration with a much greater variance keeps its own, and
+    does not change that of the others.
 
-    Limits: with three seeds and configurations that scatter alike about 6 % of equal ones are told apart; one that
-    scatters ten times as much as the others is drawn down by them, and about 15 % are. Five seeds halve the excess.
-    The number of tests is not corrected for.
+    Limits: with three seeds and equal variances, the test tells about 6 % of equal configurations apart. If one
+    configuration has ten times the standard deviation of the others, its variance is moved too far towards theirs, and
+    the test tells it apart in about 15 % of cases. Five seeds halve the excess. The number of tests is not corrected
+    for.
+
+    Args:
+        reference, others: accuracies by seed.
     """
     gaps = [[reference[seed] - other[seed] for seed in sorted(reference.keys() & other.keys())] for other in others]
-    told = [one for one in gaps if len(one) > 1]
-    variances = iter(_moderated([max(statistics.variance(one), FINEST**2) for one in told], [len(o) - 1 for o in told]))
+    tested = [gap for gap in gaps if len(gap) > 1]
+    variances = [max(statistics.variance(gap), FINEST**2) for gap in tested]
+    moderated = iter(_moderated(variances, [len(gap) - 1 for gap in tested]))
     return tuple(
-        Difference(statistics.fmean(one), *next(variances), len(one)) if len(one) > 1 else None for one in gaps
+        Difference(statistics.fmean(gap), *next(moderated), len(gap)) if len(gap) > 1 else None for gap in gaps
     )
 
 
 def _moderated(variances: Sequence[float], freedoms: Sequence[int]) -> list[tuple[float, float]]:
-    """Each variance with its degrees of freedom, after it was drawn towards the common one."""
+    """Each variance, moved towards the common one, with its degrees of freedom."""
     if len(variances) < 2:
         return [(variance, float(freedom)) for variance, freedom in zip(variances, freedoms, strict=True)]
     from scipy.special import digamma, polygamma
@@ -101,9 +105,9 @@ def _moderated(variances: Sequence[float], freedoms: Sequence[int]) -> list[tupl
     each = list(zip(variances, freedoms, strict=True))
     logs = [math.log(variance) - float(digamma(freedom / 2)) + math.log(freedom / 2) for variance, freedom in each]
     excess = statistics.variance(logs) - statistics.fmean(float(polygamma(1, freedom / 2)) for freedom in freedoms)
-    # What all of them tell together: they share the reference, so that two of them are correlated by a half.
+    # The greatest freedom that all of them have together: they share the reference, so two of them correlate by 0.5.
     most = 4 * sum(freedoms) / (len(freedoms) + 3)
-    if excess <= 0:  # no more different than one variance would make them
+    if excess <= 0:  # a single variance explains the scatter of all
         common = sum(variance * freedom for variance, freedom in each) / sum(freedoms)
         return [(common, max(freedom, most)) for freedom in freedoms]
     prior = 2 * _inverse_trigamma(excess)
@@ -115,13 +119,13 @@ def _moderated(variances: Sequence[float], freedoms: Sequence[int]) -> list[tupl
 
 
 def _inverse_trigamma(value: float) -> float:
-    """By Newton's method from below, as in Smyth's appendix; `value` > 0."""
+    """The x with trigamma(x) = `value` > 0, by Newton's method from below, as in Smyth's appendix."""
     from scipy.special import polygamma
 
-    found = 0.5 + 1 / value
+    x = 0.5 + 1 / value
     while True:
-        there = float(polygamma(1, found))
-        step = there * (1 - there / value) / float(polygamma(2, found))
-        found += step
-        if abs(step) < 1e-8 * found:
-            return found
+        trigamma = float(polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, x))
+        x += step
+        if abs(step) < 1e-8 * x:
+            return x

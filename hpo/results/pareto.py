@@ -1,4 +1,4 @@
-"""What a study may optimise beside validation accuracy, and which of its complete trials nobody beats in everything."""
+"""The Pareto front of a study with several objectives, and how to choose a trial from it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from hpo.errors import UsageError
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.spec.objectives import objectives, values
 
-# ---------------------------------------------------------------------------------------------- the front
-
 
 def front(study: StudyRecord) -> list[TrialRecord]:
-    """Complete trials that no other one equals or beats in every objective and beats in one; the most accurate first.
+    """The complete trials that no other trial dominates, the most accurate first.
 
-    Pruned trials have no place in it: their accuracy is that of a shorter training.
+    A trial dominates another if it is at least as good in every objective, and better in one. Pruned trials are left
+    out, because their accuracy is that of a shorter training.
     """
     names = study.spec.objectives
     complete = [trial for trial in study.trials if trial.complete and len(values(trial.metrics, names)) == len(names)]
     scores = {trial.number: _scores(trial, names) for trial in complete}
     kept: list[TrialRecord] = []
-    for trial in sorted(complete, key=lambda one: ([-score for score in scores[one.number]], one.number)):
-        # In this order only an earlier one can dominate, and if one does, so does one that was kept.
+    for trial in sorted(complete, key=lambda trial: ([-score for score in scores[trial.number]], trial.number)):
+        # In this order only an earlier trial can dominate; if a dropped one does, so does a kept one.
         if not any(_dominates(scores[other.number], scores[trial.number]) for other in kept):
             kept.append(trial)
     return kept
@@ -29,7 +28,7 @@ def front(study: StudyRecord) -> list[TrialRecord]:
 
 def _scores(trial: TrialRecord, names: Sequence[str]) -> tuple[float, ...]:
     pairs = zip(objectives(names), values(trial.metrics, names), strict=True)
-    return tuple(one.score(value) for one, value in pairs)
+    return tuple(objective.score(value) for objective, value in pairs)
 
 
 def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
@@ -37,9 +36,9 @@ def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 def knee(trials: Sequence[TrialRecord], names: Sequence[str]) -> TrialRecord:
-    """Where a front bulges most: the greatest distance from the plane through the best of each objective.
+    """The trial of a front with the greatest distance from the plane through the best trials of each objective.
 
-    Every objective is scaled to the front's range (Das, "On characterizing the 'knee' of the Pareto curve",
+    Every objective is scaled to the range of the front (Das, "On characterizing the 'knee' of the Pareto curve",
     Structural Optimization 18, 1999), so the distance grows with the sum.
     """
     columns = list(zip(*(_scores(trial, names) for trial in trials), strict=True))
@@ -49,32 +48,35 @@ def knee(trials: Sequence[TrialRecord], names: Sequence[str]) -> TrialRecord:
 
 
 def choose(study: StudyRecord, pick: str) -> TrialRecord:
-    """A trial of the front: `knee`, `max:val_accuracy`, `min:params` and the like, or its place there, from 0.
+    """Choose a trial of the front.
+
+    Args:
+        pick: `knee`, `max:val_accuracy`, `min:params` etc., or the place on the front, from 0.
 
     Raises:
-        UsageError: no trial is complete, or `pick` is none of these.
+        UsageError: no trial is complete, or `pick` is something else.
     """
     names, trials = study.spec.objectives, front(study)
-    ways = [f"{'max' if one.maximize else 'min'}:{one.name}" for one in objectives(names)]
+    extremes = [f"{'max' if objective.maximize else 'min'}:{objective.name}" for objective in objectives(names)]
     if not trials:
-        raise UsageError(f"study {study.name} has no complete trial yet, so it has no front to pick from")
+        raise UsageError(f"study {study.name} has no complete trial yet, so its Pareto front is empty")
     if pick == "knee":
         return knee(trials, names)
-    if pick in ways:
-        return max(trials, key=lambda trial: _scores(trial, names)[ways.index(pick)])
+    if pick in extremes:
+        return max(trials, key=lambda trial: _scores(trial, names)[extremes.index(pick)])
     if pick.isascii() and pick.isdigit() and int(pick) < len(trials):
         return trials[int(pick)]
     raise UsageError(
-        f"--pick {pick} is none of knee, {', '.join(ways)} and the places 0 to {len(trials) - 1} on the front, "
-        f"which `hpo status {study.name}` shows"
+        f"--pick {pick}: must be knee, {', '.join(extremes)}, or a place on the front from 0 to {len(trials) - 1}; "
+        f"`hpo status {study.name}` shows the front"
     )
 
 
 def table(study: StudyRecord) -> tuple[list[str], list[list[str]]]:
-    """The front for people: header and rows; empty rows while no trial is complete."""
+    """The front as a header and rows of text; no rows while no trial is complete."""
     chosen = objectives(study.spec.objectives)
     rows = [
-        [str(index), str(trial.number), *(one.show(one.of(trial.metrics)) for one in chosen)]
+        [str(index), str(trial.number), *(objective.show(objective.of(trial.metrics)) for objective in chosen)]
         for index, trial in enumerate(front(study))
     ]
-    return ["place", "trial", *(one.label for one in chosen)], rows
+    return ["place", "trial", *(objective.label for objective in chosen)], rows

@@ -1,4 +1,4 @@
-"""Whether what a study took over from earlier ones was worth it: its first results against the random trials'."""
+"""Did the warm start help? The configurations of earlier studies, compared with the random ones of this study."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class Effect:
-    """Transferred configurations against random ones, where every trial was measured: at its first rung."""
+    """Transferred configurations compared with random ones, at the first rung, which every trial reaches."""
 
     transferred: tuple[float, ...]
     random: tuple[float, ...]
     superiority: float | None
-    """Probability that a transferred one is better than a random one, ties counting half; None without both."""
+    """Probability that a transferred configuration is better than a random one, ties counting half; None if one of the
+    two kinds is missing."""
     p: float | None
-    """Of such a difference or a greater one by chance (two-sided, Mann and Whitney)."""
+    """Probability of this difference or a greater one by chance (two-sided, Mann and Whitney)."""
 
     @property
     def verdict(self) -> Literal["helped", "misled", "undecided"]:
-        """What the numbers allow to say."""
+        """The conclusion."""
         if self.p is None or self.superiority is None or self.p > SIGNIFICANCE:
             return "undecided"
         return "helped" if self.superiority > 0.5 else "misled"
@@ -35,24 +36,24 @@ class Effect:
         if self.p is None:
             return f"no comparison yet: {len(self.transferred)} transferred and {len(self.random)} random trials"
         return (
-            f"at the first rung {len(self.transferred)} transferred configurations have a median of "
-            f"{percent(statistics.median(self.transferred))}, {len(self.random)} random ones "
-            f"{percent(statistics.median(self.random))}; one of the former is better than one of the latter with "
-            f"probability {self.superiority:.2f} (p = {self.p:.2g}, Mann-Whitney): {_WORDS[self.verdict]}"
+            f"{_WORDS[self.verdict]}: at the first rung {len(self.transferred)} transferred configurations have a "
+            f"median of {percent(statistics.median(self.transferred))}, {len(self.random)} random ones "
+            f"{percent(statistics.median(self.random))}; a transferred configuration is better than a random one with "
+            f"probability {self.superiority:.2f} (p = {self.p:.2g}, Mann-Whitney)"
         )
 
 
 _WORDS = {
     "helped": "the transfer helped",
     "misled": "the transfer misled",
-    "undecided": "too few to say whether the transfer helped",
+    "undecided": "too few trials to say whether the transfer helped",
 }
 
 
 def effect(study: StudyRecord) -> Effect | None:
-    """The comparison, None where the study takes nothing over.
+    """The comparison; None if the study takes over no configuration.
 
-    Later values would mislead: only the trials that were ahead at a rung have them. Failed trials count as worst.
+    Values after the first rung would mislead, because only good trials have them. Failed trials count as worst.
     """
     if not study.transfer.first:
         return None
@@ -72,14 +73,14 @@ def _values(study: StudyRecord, kind: str) -> tuple[float, ...]:
 
 def _first_value(trial: TrialRecord) -> float | None:
     if trial.rungs:
-        return min(trial.rungs, key=lambda one: one.rung).value
+        return min(trial.rungs, key=lambda decision: decision.rung).value
     if trial.status == "failed":
         return 0.0
     return trial.value if trial.complete else None
 
 
 def best_by_origin(study: StudyRecord) -> Sequence[TrialRecord]:
-    """Of each origin the best complete trial, the best first."""
+    """The best complete trial of each origin, the best first."""
     best: dict[str, TrialRecord] = {}
     for trial in study.trials:
         if trial.complete and trial.origin is not None:

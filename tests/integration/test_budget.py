@@ -20,7 +20,7 @@ from hpo.errors import NoTrialSucceeded
 from hpo.export.incumbent import Incumbent
 from hpo.home import Home
 from hpo.ledger import writer
-from hpo.ledger.outcome import Ending
+from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import Repeat, StudyRecord
 from hpo.ledger.storage import open_storage
@@ -28,6 +28,7 @@ from hpo.ledger.writer import Ledger
 from hpo.results.confirmation import pooled_deviation, seed_noise
 from hpo.results.gpu_hours import gpu_hours
 from hpo.results.progress import progress
+from hpo.search.samplers import draw
 from hpo.spec.study import Spec
 from hpo.validation.loader import parse_spec
 from hpo.validation.problems import SpecificationError
@@ -146,6 +147,28 @@ def test_a_running_trial_uses_up_gpu_hours_during_a_long_epoch(monkeypatch: pyte
     world.now = 1.5 * HOUR
     conductor.tick()
     assert conductor.ending is not None
+
+
+def test_attempts_record_when_their_worker_was_free_and_its_share_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is lost, one is interrupted, one is left by a driver that dies; its last sign of life is what is known."""
+    now, storage, spec = [1000.0], InMemoryStorage(), a_spec({}, resources={"gpus": 0.5})
+    monkeypatch.setattr("time.time", lambda: now[0])
+    ledger = create(storage, spec)
+    for number in range(3):
+        ledger.ask(lambda trial: draw(trial, spec.space), lambda number: number)
+        ledger.place(number, "node", "cuda", 1)
+    now[0] = 1100.0
+    ledger.lose(0, "gone")
+    now[0] = 1200.0
+    ledger.finish(1, Outcome(Ending.INTERRUPTED, ""))
+    now[0] = 1300.0
+    ledger.heartbeat()
+    now[0] = 90_000.0
+    record = reopen(storage, spec).study
+    assert [trial.attempts[0].ended for trial in record.trials] == [1100.0, 1200.0, 1300.0]
+    assert {trial.attempts[0].gpus for trial in record.trials} == {0.5}
+    assert 3600 * gpu_hours(record) == pytest.approx(0.5 * (100 + 200 + 300))
+    assert load_study(storage, spec.study).trials == record.trials
 
 
 def virtual_time(monkeypatch: pytest.MonkeyPatch, spec: Spec, slots: int = 2) -> World:

@@ -1,4 +1,4 @@
-"""What repeated trainings say, against cases reckoned by hand and by scipy's own tests."""
+"""What a confirmation concludes, compared with results by hand and with scipy's own tests."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def judged(*configurations: list[TrialRecord]) -> Confirmation:
     return evaluate(SIZES, [one for trials in configurations for one in trials])
 
 
-def test_interval_by_hand() -> None:
+def test_the_interval_of_a_mean_is_the_one_computed_by_hand() -> None:
     """Mean 0.92, standard deviation 0.01, t(2) = 4.3027: half of it is 4.3027 * 0.01 / sqrt(3) = 0.024841."""
     found = interval([0.91, 0.92, 0.93])
     assert (found.mean, found.low, found.high) == pytest.approx((0.92, 0.895159, 0.944841), abs=1e-6)
@@ -67,7 +67,7 @@ def between(first: Sequence[float], *others: Sequence[float]) -> list[Difference
     return [one for one in found if one is not None]
 
 
-def test_paired_test_by_hand_and_by_scipy() -> None:
+def test_the_paired_test_agrees_with_a_computation_by_hand_and_with_scipy() -> None:
     """Differences 1, 2, 3: t = 2 / (1 / sqrt(3)) = 3.4641 with two degrees of freedom, p = 0.0742."""
     assert between([2, 4, 6], [1, 2, 3])[0].p == pytest.approx(0.07418, abs=1e-5)
     assert between([0.5, 0.7], [0.5, 0.7])[0].p == 1
@@ -85,7 +85,7 @@ def test_paired_test_by_hand_and_by_scipy() -> None:
         assert (interval(a).low, interval(a).high) == pytest.approx((low, high))
 
 
-def test_differences_are_of_the_seeds_in_common() -> None:
+def test_differences_are_over_the_seeds_in_common() -> None:
     """Whatever the others have more; one seed in common says nothing."""
     first, second = {0: 0.90, 1: 0.92, 2: 0.94, 3: 0.1}, {1: 0.90, 2: 0.91, 7: 0.9}
     found = differences(first, [second, {3: 0.5, 9: 0.5}, {}])
@@ -93,7 +93,7 @@ def test_differences_are_of_the_seeds_in_common() -> None:
     assert found[0] == between([0.92, 0.94], [0.90, 0.91])[0]
 
 
-def test_variances_are_drawn_together_as_far_as_they_are_alike() -> None:
+def test_variances_move_towards_each_other_as_far_as_they_are_alike() -> None:
     """Smyth's estimator by hand. Variances 1e-4 and 4e-4 at two degrees of freedom: their logarithms lie no further
     apart than chance (variance 0.961 < trigamma(1) = 1.645), so that both are 2.5e-4, at 4 * 4 / 5 degrees. And 1e-4
     and 1e-2: variance 10.60 of the logarithms, 8.96 in excess of chance, of which trigamma(x) = 8.96 at x = 0.3668."""
@@ -110,7 +110,7 @@ def test_variances_are_drawn_together_as_far_as_they_are_alike() -> None:
     assert [one.freedom for one in unlike] == pytest.approx([2 * half + 2] * 2)
 
 
-def test_equal_configurations_are_seldom_told_apart() -> None:
+def test_equal_configurations_are_rarely_told_apart() -> None:
     """Four in a hundred to eight, whether they scatter alike or one of them five times as much as another."""
     rng = np.random.default_rng(0)
     for scatter in ([1, 1, 1, 1], [1, 0.4, 1, 2]):
@@ -124,9 +124,9 @@ def test_equal_configurations_are_seldom_told_apart() -> None:
         assert 0.01 < fmean(told) < 0.09
 
 
-def test_a_noisy_recipe_ties_nobody() -> None:
-    """A is better than B with every seed, by 1 point give or take 0.015; the recipe scatters by 3 points, which says
-    nothing of those two."""
+def test_a_noisy_baseline_does_not_tie_other_configurations() -> None:
+    """Trial 1 is better than trial 2 with every seed, by about 1 point. The baseline varies by 3 points, which says
+    nothing about those two."""
     found = judged(
         again(1, [0.900, 0.901, 0.902]),
         again(2, [0.890, 0.8912, 0.8919], size=128),
@@ -137,7 +137,7 @@ def test_a_noisy_recipe_ties_nobody() -> None:
     assert found.chosen.trial == 1
 
 
-def test_unequal_numbers_of_seeds_are_compared_over_those_in_common() -> None:
+def test_configurations_with_unequal_numbers_of_seeds_are_compared_over_those_in_common() -> None:
     """Confirmed with five seeds, then others with three; none of them crashes the comparison."""
     found = judged(
         again(1, [0.90, 0.92, 0.94, 0.91, 0.93]),
@@ -153,7 +153,7 @@ def test_unequal_numbers_of_seeds_are_compared_over_those_in_common() -> None:
     assert found.gain.mean == pytest.approx(0.046)
 
 
-def test_costs_weigh_networks_by_their_size() -> None:
+def test_the_compute_of_a_configuration_counts_the_size_of_its_network() -> None:
     """Fewer pixels of a network of twice the operations, counted at the 256 px that all are evaluated at, are not
     cheaper; where its size is not known they are."""
     spec = SIZES.model_copy(update={"space": {**SIZES.space, "model.name": Spec.model_validate(
@@ -183,7 +183,7 @@ def test_costs_weigh_networks_by_their_size() -> None:
     assert {one.trial: one.compute for one in without.ranking} == {1: 16 * 200**2, 2: 16 * 256**2}
 
 
-def test_a_great_difference_is_no_tie_though_one_of_them_scatters() -> None:
+def test_a_great_difference_is_no_tie_even_if_one_configuration_varies_much() -> None:
     """Three seeds of two configurations alone (p = 0.06) would call 5.8 points chance, and take the cheaper one."""
     found = judged(
         again(12, [0.408, 0.412, 0.417]),
@@ -196,7 +196,7 @@ def test_a_great_difference_is_no_tie_though_one_of_them_scatters() -> None:
     assert found.gain.significant
 
 
-def test_the_cheapest_of_the_tied_is_chosen_by_compute() -> None:
+def test_the_tied_configuration_with_the_least_compute_is_chosen() -> None:
     """Trial 1 has the highest mean; 2 differs from it by chance only and trains at half the pixels; 3 is cheaper still
     but worse with every seed. Seconds play no part."""
     found = judged(
@@ -218,7 +218,7 @@ def test_the_cheapest_of_the_tied_is_chosen_by_compute() -> None:
     assert "it includes zero" in text
 
 
-def test_of_equally_cheap_ones_the_better_is_chosen() -> None:
+def test_the_better_of_two_equally_cheap_configurations_is_chosen() -> None:
     found = judged(again(4, [0.90, 0.92, 0.94]), again(2, [0.91, 0.915, 0.93]))
     assert found.chosen is not None
     assert found.chosen.trial == 4
@@ -226,14 +226,14 @@ def test_of_equally_cheap_ones_the_better_is_chosen() -> None:
     assert "the study has no baseline" in verdict(found)
 
 
-def test_the_recipe_itself_can_be_chosen() -> None:
+def test_the_baseline_itself_can_be_chosen() -> None:
     found = judged(again(1, [0.90, 0.92, 0.94]), again(0, [0.90, 0.91, 0.94], size=128, baseline=True))
     assert found.chosen is not None
     assert found.chosen.baseline
     assert "It is the baseline" in verdict(found)
 
 
-def test_what_fails_with_one_seed_is_not_chosen() -> None:
+def test_a_configuration_that_fails_with_one_seed_is_not_chosen() -> None:
     found = judged(again(1, [0.99, None, 0.99], size=128), again(2, [0.8, 0.81, 0.8]))
     assert found.chosen is not None
     assert found.chosen.trial == 2
@@ -255,7 +255,7 @@ def test_nothing_is_chosen_before_all_repeats_have_ended() -> None:
 
 
 def searched() -> StudyRecord:
-    """Five complete trials, the recipe the worst; 3 has the configuration of 2, and 5 that of the recipe."""
+    """Five complete trials, the baseline is the worst; 3 has the configuration of 2, and 5 that of the baseline."""
     complete = [
         trial(0, 16, ending=Ending.COMPLETE, enqueued=True, control=True),
         *(trial(number, 16, ending=Ending.COMPLETE) for number in range(1, 6)),
@@ -266,8 +266,8 @@ def searched() -> StudyRecord:
     return study(*complete)
 
 
-def test_candidates_are_different_configurations_and_the_recipe() -> None:
-    """The better of two equal ones stands for both; the recipe counts where it is among the best, else it is added."""
+def test_candidates_are_different_configurations_and_the_baseline() -> None:
+    """The better of two equal configurations stands for both; the baseline is added if it is not among the best."""
     numbers = [[one.number for one in candidates(searched(), top)] for top in (1, 2, 3, 9)]
     assert numbers == [[0], [0, 4], [0, 4, 3], [0, 4, 3, 1]]
     weak = study(*(trial(n, 16, ending=Ending.COMPLETE, enqueued=n == 0) for n in range(4)))
@@ -291,7 +291,7 @@ def test_repeats_share_their_seeds_and_are_planned_once() -> None:
     assert unfinished(dataclasses.replace(found, repeats=ended[:-1]), wanted)
 
 
-def test_a_confirmation_extended_by_others_trains_all_with_as_many_seeds() -> None:
+def test_an_extended_confirmation_trains_all_configurations_with_the_same_number_of_seeds() -> None:
     """First two with three seeds; then a third comes, with two: it gets three, and nothing is trained twice."""
     found = searched()
     before = repeats(found, candidates(found, 2), 3)
@@ -305,7 +305,7 @@ def test_a_confirmation_extended_by_others_trains_all_with_as_many_seeds() -> No
     assert {repeat for repeat, _ in before} < set(wanted)
 
 
-def test_what_failed_is_planned_again_with_its_seed(home: Home) -> None:
+def test_a_failed_repeat_is_planned_again_with_its_seed(home: Home) -> None:
     """Until it succeeds; what is complete is not. The newest try is what counts."""
     found = searched()
     wanted = repeats(found, candidates(found, 2), 2)
@@ -352,15 +352,15 @@ def test_exports_take_the_confirmed_choice_unless_told_otherwise() -> None:
     assert plain.trial == 3
 
 
-def test_before_any_trial_is_complete_the_one_ahead_is_marked_partial() -> None:
+def test_the_incumbent_is_marked_partial_while_no_trial_is_complete() -> None:
     found = training(study(trial(0, 4), trial(1, 8)), partial=True)
     assert found.provenance is not None
     assert (found.provenance.trial, found.provenance.fidelity, found.provenance.epochs) == (1, "partial", 8)
     assert "after 8 of 16 epochs" in found.description
 
 
-def test_a_report_opens_with_the_confirmed_figures(tmp_path: Path) -> None:
-    """Headline, cards and table are of the fresh seeds; test accuracy is compared with their mean."""
+def test_a_report_starts_with_the_confirmed_figures(tmp_path: Path) -> None:
+    """Headline, cards and table are of the new seeds; test accuracy is compared with their mean."""
     found = study(*(trial(number, 16, ending=Ending.COMPLETE, enqueued=number == 0) for number in range(4)), spec=SIZES)
     found = dataclasses.replace(
         found,

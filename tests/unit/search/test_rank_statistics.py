@@ -14,7 +14,7 @@ from hpo.search.rank_statistics import jeffreys, kendall_tau, resamples, tau, ta
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=25)
 
 
-def test_tau_by_hand() -> None:
+def test_tau_is_the_one_computed_by_hand() -> None:
     # Of the six pairs of 1, 2, 3, 4 only the last two items stand in another order.
     assert kendall_tau([1, 2, 3, 4], [0.1, 0.2, 0.4, 0.3]) == pytest.approx((5 - 1) / 6)
     # One tie on the left: 3 - 0 pairs agree, of sqrt((6 - 1) * 6)... with 5 comparable pairs all agreeing.
@@ -25,7 +25,7 @@ def test_tau_by_hand() -> None:
 
 @given(PAIRS)
 @settings(max_examples=100, deadline=None)
-def test_tau_is_scipys(pairs) -> None:
+def test_tau_agrees_with_scipy(pairs) -> None:
     early, late = zip(*pairs, strict=True)
     expected = stats.kendalltau(early, late).statistic
     assert kendall_tau(early, late) == pytest.approx(expected, nan_ok=True)
@@ -41,7 +41,7 @@ def test_a_weighted_tau_is_that_of_repeated_items(pairs, seed) -> None:
         assert found == pytest.approx(stats.kendalltau(early[drawn], late[drawn]).statistic, nan_ok=True)
 
 
-def test_resamples_draw_as_many_as_there_are_and_repeat() -> None:
+def test_resamples_draw_as_many_items_as_there_are_and_are_repeatable() -> None:
     drawn = resamples(7, 50)
     assert drawn.shape == (50, 7)
     assert (drawn.sum(axis=1) == 7).all()
@@ -49,7 +49,7 @@ def test_resamples_draw_as_many_as_there_are_and_repeat() -> None:
     assert (drawn != resamples(7, 50, seed=1)).any()
 
 
-def test_the_interval_of_tau_covers_what_it_should() -> None:
+def test_the_interval_of_tau_covers_the_true_value_as_often_as_it_claims() -> None:
     """Of correlated normal pairs tau is 2/pi * arcsin(rho); 95 % intervals of samples of 30 must mostly hold it."""
     random = np.random.RandomState(0)
     truth = 2 / math.pi * math.asin(0.7)
@@ -78,7 +78,7 @@ def test_winner_weights_are_the_chances_in_all_resamples() -> None:
     assert winner_weights(np.arange(40.0))[::-1][:3] == pytest.approx([0.63, 0.23, 0.09], abs=0.01)
 
 
-def test_the_share_of_winners() -> None:
+def test_the_share_of_winners_is_weighted_by_their_chances() -> None:
     share = winner_share([False, True, True], [0.3, 0.9, 0.5])
     assert share.value == pytest.approx(26 / 27)
     weights = np.array([1, 19, 7]) / 27
@@ -91,7 +91,7 @@ def test_the_share_of_winners() -> None:
     assert (nothing.low, nothing.high) == (0, 1)
 
 
-def test_jeffreys_interval() -> None:
+def test_jeffreys_interval_agrees_with_published_figures() -> None:
     # Brown, Cai and DasGupta's table: 3 of 10.
     assert jeffreys(0.3, 10).low == pytest.approx(0.093, abs=1e-3)
     assert jeffreys(0.3, 10).high == pytest.approx(0.606, abs=1e-3)

@@ -17,7 +17,7 @@ def ends(stages: int, epochs: int) -> list[int]:
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3, 4])
-def test_unaligned_rungs_lie_at_their_level(stages) -> None:
+def test_rungs_without_alignment_are_decided_at_their_level(stages) -> None:
     assert decision_epochs([2, 8], EPOCHS_32, ends(stages, 32), "none") == {2: 2, 8: 8}
 
 
@@ -36,14 +36,14 @@ def test_rungs_move_to_the_nearest_end_of_a_stage(stages, expected) -> None:
     assert decision_epochs([2, 8], EPOCHS_32, ends(stages, 32), "stages") == expected
 
 
-def test_a_rung_may_move_either_way() -> None:
+def test_a_rung_may_move_to_an_earlier_or_a_later_epoch() -> None:
     fifty = tuple(range(1, 51))
     assert decision_epochs([1, 4, 16], fifty, ends(4, 50), "stages") == {1: 1, 4: 4, 12: 16}
     assert decision_epochs([1, 4, 16], fifty, ends(2, 50), "stages") == {1: 1, 4: 4, 25: 16}
     assert decision_epochs([1, 4, 16], fifty, ends(10, 50), "stages") == {1: 1, 5: 4, 15: 16}
 
 
-def test_compute_reaches_a_rung_later_or_never() -> None:
+def test_a_training_may_reach_a_rung_of_compute_late_or_never() -> None:
     quarter_then_full = (0.25, 0.5, 0.75, 1.0, 2.0, 3.0, 4.0, 5.0)
     assert decision_epochs([1, 2, 4], quarter_then_full, [4, 8], "none") == {4: 1, 5: 2, 7: 4}
     assert decision_epochs([1, 5], quarter_then_full, [4, 8], "none") == {4: 1}, "at the end nothing is decided"
@@ -58,7 +58,7 @@ def test_compute_reaches_a_rung_later_or_never() -> None:
     st.sampled_from([1.5, 2, 3, 4]),
     st.floats(0.5, 2),
 )
-def test_alignment_keeps_every_rung_and_their_order(costs, stages, factor, grace) -> None:
+def test_alignment_keeps_all_rungs_and_their_order(costs, stages, factor, grace) -> None:
     resource = tuple(itertools.accumulate(costs))
     levels = rung_levels(min(grace, len(costs)), factor, len(costs))
     stage_ends = ends(min(stages, len(costs)), len(costs))
