@@ -61,11 +61,16 @@ def half_asked(running: Iterable[FrozenTrial], trials: Mapping[int, TrialRecord]
             yield frozen
 
 
-def last_sign_of_life(trial: TrialRecord, earlier: Sequence[tuple[float, float]]) -> float:
-    """When the worker of a trial that a dead driver left RUNNING was last known to train, in seconds since the epoch.
+def last_sign_of_life(trials: Iterable[TrialRecord], earlier: Sequence[tuple[float, float]]) -> float:
+    """When the workers of the trials that a dead driver left RUNNING were last known to train, in seconds since the
+    epoch: the newest record of the study.
 
     Args:
         earlier: (start, last sign of life) of the drivers before this one.
     """
-    signs = [epoch.recorded for epoch in trial.epochs[-1:]] + [end for _, end in earlier]
-    return max([trial.attempts[-1].started, *signs])
+    signs = [end for _, end in earlier]
+    for trial in trials:
+        signs += [attempt.ended or attempt.started for attempt in trial.attempts[-1:]]
+        signs += [epoch.recorded for epoch in trial.epochs[-1:]]
+        signs += [trial.finished or 0.0]
+    return max(signs, default=0.0)

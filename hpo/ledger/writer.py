@@ -270,7 +270,8 @@ class Ledger:
         state = TrialState[OPTUNA_STATE[outcome.ending]]
         values = self._values(trial) if outcome.ending in (Ending.COMPLETE, Ending.PRUNED) else None
         self._storage.set_trial_state_values(self._ids[number], state, values)
-        finished = time.time() if outcome.final else None
+        # Optuna's own time of the end: what a driver sends to MLflow must be what a later one reads.
+        finished = attributes.timestamp(self._storage.get_trial(self._ids[number]).datetime_complete)
         return self._keep(dataclasses.replace(trial, outcome=outcome, finished=finished))
 
     def _values(self, trial: TrialRecord) -> list[float] | None:
@@ -323,6 +324,7 @@ class Ledger:
     def _recover(self) -> None:
         """Write what a dead driver left unwritten: values and ends, and the state of trials that it left RUNNING."""
         self._put_back_half_asked()
+        died = recovery.last_sign_of_life(self.trials, self._session.earlier)
         stored = self._study.get_trials(deepcopy=False)
         for repair in recovery.repairs(stored, self._trials, self.spec.train.epochs):
             trial = repair.trial
@@ -331,8 +333,7 @@ class Ledger:
             if repair.outcome is None:
                 continue
             if trial.attempts[-1].ended is None:  # its worker died with the driver, not now
-                ended = recovery.last_sign_of_life(trial, self._session.earlier)
-                self._start(trial.with_attempt(ended=ended))
+                self._start(trial.with_attempt(ended=died))
             self.finish(trial.number, repair.outcome)
 
     def _put_back_half_asked(self) -> None:

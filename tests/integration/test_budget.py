@@ -150,24 +150,29 @@ def test_a_running_trial_uses_up_gpu_hours_during_a_long_epoch(monkeypatch: pyte
 
 
 def test_attempts_record_when_their_worker_was_free_and_its_share_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One is lost, one is interrupted, one is left by a driver that dies; its last sign of life is what is known."""
+    """Trial 0 is lost, 1 is interrupted, 3 fails; a driver that dies leaves 2, and its last record counts."""
     now, storage, spec = [1000.0], InMemoryStorage(), a_spec({}, resources={"gpus": 0.5})
     monkeypatch.setattr("time.time", lambda: now[0])
     ledger = create(storage, spec)
-    for number in range(3):
+    for number in range(4):
         ledger.ask(lambda trial: draw(trial, spec.space), lambda number: number)
         ledger.place(number, "node", "cuda", 1)
     now[0] = 1100.0
     ledger.lose(0, "gone")
     now[0] = 1200.0
+    ledger.finish(3, Outcome(Ending.FAILED, "diverged"))
+    assert load_study(storage, spec.study).trials == ledger.study.trials, "with the same time of its end"
     ledger.finish(1, Outcome(Ending.INTERRUPTED, ""))
     now[0] = 1300.0
     ledger.heartbeat()
     now[0] = 90_000.0
     record = reopen(storage, spec).study
-    assert [trial.attempts[0].ended for trial in record.trials] == [1100.0, 1200.0, 1300.0]
+    assert [trial.attempts[0].ended for trial in record.trials[:2]] == [1100.0, 1200.0]
+    assert record.trials[2].attempts[0].ended == max(1300.0, record.trials[3].finished or 0.0)
+    assert record.trials[3].attempts[0].ended is None, "Optuna has the time"
     assert {trial.attempts[0].gpus for trial in record.trials} == {0.5}
-    assert 3600 * gpu_hours(record) == pytest.approx(0.5 * (100 + 200 + 300))
+    first_two = dataclasses.replace(record, trials=record.trials[:2])
+    assert 3600 * gpu_hours(first_two) == pytest.approx(0.5 * (100 + 200))
     assert load_study(storage, spec.study).trials == record.trials
 
 

@@ -83,6 +83,13 @@ def test_a_trial_that_optuna_has_begun_and_no_driver_has_is_half_asked() -> None
 
 
 def test_the_last_sign_of_life_is_the_latest_of_attempt_epoch_and_driver() -> None:
-    assert last_sign_of_life(record(0), []) == 10.0
-    assert last_sign_of_life(record(2), [(0.0, 11.0)]) == 12.0
-    assert last_sign_of_life(record(2), [(0.0, 9.0), (10.0, 40.0)]) == 40.0
+    assert last_sign_of_life([record(0)], []) == 10.0
+    assert last_sign_of_life([record(2)], [(0.0, 11.0)]) == 12.0
+    assert last_sign_of_life([record(2)], [(0.0, 9.0), (10.0, 40.0)]) == 40.0
+
+
+def test_the_records_of_every_trial_are_signs_of_life() -> None:
+    """A driver that recorded the end of one trial was alive then, and so were the workers of the others."""
+    assert last_sign_of_life([record(0), record(3)], []) == 13.0
+    assert last_sign_of_life([record(0), record(3, finished=15.0)], []) == 15.0
+    assert last_sign_of_life([record(0), TrialRecord(1)], []) == 10.0

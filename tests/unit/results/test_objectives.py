@@ -76,7 +76,7 @@ def run(one: Spec, home: Home, trials: int | None = None) -> StudyRecord:
     return load_study(storage, one.study)
 
 
-def test_the_ledger_has_the_right_directions_and_values(home: Home) -> None:
+def test_the_ledger_stores_a_direction_and_a_value_for_each_objective(home: Home) -> None:
     study = run(spec(objectives=["val_accuracy", "seconds_per_epoch", "params"]), home)
     stored = optuna.load_study(study_name="both", storage=open_storage(home.ledger_url))
     assert [one.name for one in stored.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
@@ -100,7 +100,7 @@ def test_asha_prunes_by_the_first_objective(home: Home) -> None:
 
 
 @pytest.mark.parametrize("policy", ["gp", "tpe", "random"])
-def test_a_resumed_study_suggests_what_an_uninterrupted_one_does(home: Home, tmp_path: Path, policy: str) -> None:
+def test_a_resumed_study_gets_the_suggestions_of_an_uninterrupted_one(home: Home, tmp_path: Path, policy: str) -> None:
     one = spec(search={"policy": policy, "startup_trials": 4})
     steady = run(one, home)
     other = Home.at(tmp_path / "other").create()
@@ -110,7 +110,7 @@ def test_a_resumed_study_suggests_what_an_uninterrupted_one_does(home: Home, tmp
     assert len({repr(trial.values) for trial in steady.trials}) == 24
 
 
-def test_the_gp_searches_the_whole_front(home: Home) -> None:
+def test_the_gp_searches_the_whole_pareto_front(home: Home) -> None:
     """The learning rate is best at 0.01 whatever the width, and no width is better than another."""
     study = run(spec(budget={"trials": 60}, asha={"enabled": False}), home)
     learned = [trial for trial in study.trials[20:] if trial.origin and trial.origin.kind == "sampler"]
@@ -133,7 +133,7 @@ def points(*pairs: tuple[float, float], names: tuple[str, ...] = NAMES) -> Study
     return sample_records.study(*trials, spec=sample_records.SPEC.model_copy(update={"objectives": names}))
 
 
-def test_the_front_is_what_nobody_beats() -> None:
+def test_the_front_holds_the_trials_that_no_other_dominates() -> None:
     study = points((0.9, 100), (0.8, 50), (0.7, 60), (0.95, 300), (0.5, 10), (0.9, 100))
     assert [trial.number for trial in front(study)] == [3, 0, 5, 1, 4]
     pruned = dataclasses.replace(sample_records.trial(6, 4, ending=Ending.PRUNED))
@@ -143,7 +143,7 @@ def test_the_front_is_what_nobody_beats() -> None:
     assert front(points()) == []
 
 
-def test_the_knee_and_other_picks() -> None:
+def test_a_trial_of_the_front_is_chosen_by_knee_extreme_or_place() -> None:
     study = points((0.9, 100), (0.95, 300), (0.5, 10), (0.4, 90))
     assert [trial.number for trial in front(study)] == [1, 0, 2]
     assert knee(front(study), NAMES).number == 0
@@ -157,7 +157,7 @@ def test_the_knee_and_other_picks() -> None:
     assert choose(points((0.5, 1), names=("val_accuracy",)), "knee").number == 0
 
 
-def test_means_are_over_epochs_and_sizes_are_the_newest() -> None:
+def test_speeds_are_means_over_epochs_and_sizes_are_the_newest() -> None:
     assert OBJECTIVES["seconds_per_epoch"].value([1.0, None, 3.0]) == 2.0
     assert OBJECTIVES["images_per_s"].value([100.0, 300.0, math.nan]) == 200.0
     assert OBJECTIVES["val_accuracy"].value([0.1, 0.5]) == 0.5

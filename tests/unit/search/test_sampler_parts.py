@@ -74,7 +74,7 @@ def test_inactive_parameters_are_left_out_and_conditions_chain():
     assert len(space.owners()) == features.shape[1]
 
 
-def test_distances_between_choices_and_to_inactive_ones():
+def test_choices_are_one_apart_and_inactive_parameters_half_a_range_away():
     space = UnitCube({"kind": CategoricalDistribution(["a", "b", "c"]), "x": FloatDistribution(0, 1)})
     rows = [{"kind": "a", "x": 0.5}, {"kind": "c", "x": 0.5}, {"kind": "a"}, {"kind": "a", "x": 1.0}]
     points = space.features(space.encode(rows))
@@ -89,7 +89,7 @@ def data():
     return x, np.sin(4 * x[:, 0]) + x[:, 1] ** 2 + 0.05 * rng.normal(size=25), np.array([0, 1, 2, 2])
 
 
-def test_prediction_is_scikit_learns(data):
+def test_predictions_agree_with_scikit_learn(data):
     x, y, owners = data
     kernel = Kernel(np.array([0.4, 0.8, 2.0]), 1.7, 0.01, owners)
     reference = GaussianProcessRegressor(
@@ -102,7 +102,7 @@ def test_prediction_is_scikit_learns(data):
     np.testing.assert_allclose(deviation, expected_deviation, rtol=1e-6)
 
 
-def test_the_gradient_of_the_fit_is_right(data):
+def test_the_gradient_of_the_fit_agrees_with_finite_differences(data):
     x, y, owners = data
     gaps = np.zeros((3, 25, 25))
     for feature, owner in enumerate(owners):
@@ -115,7 +115,7 @@ def test_the_gradient_of_the_fit_is_right(data):
     assert error < 1e-4
 
 
-def test_the_fit_tells_what_matters_from_what_does_not(data):
+def test_the_fit_tells_important_parameters_from_unimportant_ones(data):
     x, y, owners = data
     kernel = fit(x, (y - y.mean()) / y.std(), owners)
     assert kernel.lengths[2] > 2 * kernel.lengths[0]
@@ -123,7 +123,7 @@ def test_the_fit_tells_what_matters_from_what_does_not(data):
     assert np.corrcoef(mean, y)[0, 1] > 0.98
 
 
-def test_repeated_and_constant_observations_are_no_trouble():
+def test_repeated_and_constant_observations_can_be_fitted():
     x = np.zeros((30, 2))
     kernel = fit(x, np.zeros(30), np.array([0, 1]))
     mean, deviation = Posterior(kernel, x, np.zeros(30)).predict(np.ones((1, 2)))
@@ -132,25 +132,25 @@ def test_repeated_and_constant_observations_are_no_trouble():
 
 
 @pytest.mark.parametrize(("mean", "deviation", "best"), [(0.0, 1.0, 0.0), (2.0, 0.5, 0.0), (-1.0, 0.3, 0.5)])
-def test_expected_improvement_is_the_integral(mean, deviation, best):
+def test_expected_improvement_agrees_with_numerical_integration(mean, deviation, best):
     expected, _ = quad(lambda f: (f - best) * norm.pdf(f, mean, deviation), best, mean + 12 * deviation)
     value = log_expected_improvement(np.array([mean]), np.array([deviation]), best)[0]
     assert math.exp(value) == pytest.approx(expected, rel=1e-6)
 
 
-def test_expected_improvement_still_ranks_points_without_a_chance():
+def test_expected_improvement_ranks_points_far_below_the_best():
     values = log_expected_improvement(-np.array([0.0, 1, 5, 30, 300, 3000]), np.ones(6), 0.0)
     assert np.isfinite(values).all()
     assert (np.diff(values) < 0).all()
 
 
-def test_normal_scores_share_ranks_and_take_infinity():
+def test_normal_scores_share_ranks_and_accept_infinity():
     scores = normal_scores(np.array([-math.inf, 0.5, 0.5, 2.0, -math.inf]))
     assert scores[0] == scores[4] < scores[1] == scores[2] < scores[3]
     assert np.isfinite(scores).all()
 
 
-def test_observations_are_the_rungs_and_the_last_value():
+def test_observations_are_at_powers_of_four_and_the_last_epoch():
     trial, epoch, value = observations([{e: e / 100 for e in range(1, 21)}, {}, {1: 0.3, 2: 0.4}])
     assert list(zip(trial, epoch, value, strict=True)) == [
         (0, 1, 0.01),
@@ -162,7 +162,7 @@ def test_observations_are_the_rungs_and_the_last_value():
     ]
 
 
-def test_thinning_keeps_the_long_ones_and_both_ends_of_the_short_ones():
+def test_thinning_keeps_long_trainings_and_both_extremes_of_the_short_ones():
     epoch = np.array([50, 16, *[1] * 100])
     scores = np.array([0.0, 1.0, *np.linspace(-2, 2, 100)])
     kept = thin(epoch, scores, 12)

@@ -121,7 +121,7 @@ def test_a_resumed_study_gets_the_same_suggestions(policy: str) -> None:
     assert search(other, 2) != [trial.params for trial in steady.trials[:2]]
 
 
-def test_a_study_in_a_database_is_resumed_bit_by_bit(tmp_path: Path) -> None:
+def test_a_study_in_a_database_gets_the_same_suggestions_after_a_resume(tmp_path: Path) -> None:
     """Numbers survive SQLite, and a running trial left behind counts as it did."""
     options: dict[str, Any] = {"startup_trials": 4, "random_share": 0.0}
     steady = study("gp", **options)
@@ -168,7 +168,7 @@ def test_the_gp_learns_a_mixed_conditional_space() -> None:
     assert found > best("random") + 0.01
 
 
-def test_the_direction_is_the_studys() -> None:
+def test_samplers_follow_the_direction_of_the_study() -> None:
     one = study("gp", direction="minimize", distributions={"x": FloatDistribution(0, 1)}, active=None)
     for _ in range(20):
         trial = one.ask()
@@ -201,7 +201,7 @@ def test_a_space_with_fewer_points_than_workers_still_gets_suggestions() -> None
 
 
 @pytest.mark.parametrize("policy", ["gp", "tpe"])
-def test_nothing_is_tried_again_while_there_is_something_new(policy: str) -> None:
+def test_no_configuration_is_tried_again_while_there_is_a_new_one(policy: str) -> None:
     """Nine points; whichever way a trial is drawn, and whether or not others still run. Then repeats are welcome."""
     space = {"x": IntDistribution(1, 3), "y": CategoricalDistribution(["a", "b", "c"])}
     one = study(policy, distributions=space, active=None, startup_trials=4, random_share=0.3)
@@ -218,7 +218,7 @@ def test_nothing_is_tried_again_while_there_is_something_new(policy: str) -> Non
 
 
 @pytest.mark.parametrize("policy", ["gp", "tpe"])
-def test_what_conditions_make_the_same_is_tried_once(policy: str) -> None:
+def test_configurations_that_conditions_make_equal_are_tried_once(policy: str) -> None:
     """Three points: `y` exists beside `x` = 2 only."""
     space = {"x": IntDistribution(1, 2), "y": IntDistribution(1, 2)}
 
@@ -248,7 +248,7 @@ def seen(one: optuna.Study, x: float, state: TrialState, curve: dict[int, float]
     )
 
 
-def test_the_gp_keeps_away_from_where_trials_fail() -> None:
+def test_the_gp_avoids_regions_where_trials_fail() -> None:
     """Values rise towards x = 1, but above 0.7 every trial fails, with NaN or without a word."""
     one = study("gp", random_share=0.0, distributions={"x": FloatDistribution(0, 1)}, active=None)
     for i in range(8):
@@ -261,7 +261,7 @@ def test_the_gp_keeps_away_from_where_trials_fail() -> None:
         one.tell(trial, state=TrialState.FAIL)
 
 
-def test_lost_workers_say_nothing_against_a_configuration() -> None:
+def test_a_lost_worker_does_not_count_against_a_configuration() -> None:
     """Values rise towards x = 1, and a cluster lost what was tried above 0.7. The gp continues there, though not at the
     very points; it would not where a trial failed by itself."""
     suggested, tried = {}, (0.75, 0.8, 0.9)
@@ -326,7 +326,7 @@ def test_enqueued_trials_come_first_and_count(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_without_a_space_given_it_is_learned_from_the_trials(policy: str) -> None:
+def test_a_sampler_without_a_space_takes_that_of_the_trials(policy: str) -> None:
     one = study(policy, distributions=None, active=None)
     suggested = search(one, 12)
     assert len({values["lr"] for values in suggested}) == 12
@@ -345,12 +345,12 @@ def test_no_warnings_and_no_global_random_state() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"policy": "grid"}, {"seed": -1}, {"horizon": 0}, {"random_share": 1.5}, {"startup_trials": -1}]
 )
-def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
+def test_sampler_options_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"range|policies are"):
         make_sampler(**{"policy": "gp", "seed": 0, "horizon": 50, **wrong})
 
 
-def test_frozen_trials_are_left_as_they_were() -> None:
+def test_samplers_do_not_change_the_trials_of_the_study() -> None:
     one = study("gp")
     search(one, 12)
     before: list[FrozenTrial] = one.get_trials()
