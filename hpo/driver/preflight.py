@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from hpo.errors import UsageError
 from hpo.home import Home
 from hpo.ledger.lock import Lease, study_lock
 from hpo.ledger.records import StudyRecord
+from hpo.spec.configure import configure
+from hpo.spec.corners import corners, subspace
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.tracking.preflight import check_tracking
+from trainers.api import ModelConfig
 
 
 def guard(farewell: str, lease: Lease) -> SignalGuard:
@@ -67,5 +70,12 @@ def preflight(spec: Spec, home: Home) -> dict[str, Any]:
     from trainers.network import weights
 
     info = data.prepare(spec.data, str(home.cache))
-    weights.check(spec.model)
+    for model in _models(spec):
+        weights.check(model)
     return {"data": dataclasses.asdict(info)}
+
+
+def _models(spec: Spec) -> Iterable[ModelConfig]:
+    """The models that trials can have, as far as their weights depend on it."""
+    base, parameters = spec.base(), subspace(spec.space, ("model.name", "model.pretrained"))
+    return dict.fromkeys(configure(base, corner).model for corner in corners(parameters).combinations)

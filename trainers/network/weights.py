@@ -40,6 +40,7 @@ def check(config: ModelConfig) -> None:
         with torch.device("meta"):
             model = create(config, 1)
         _file_state(config, model)
+        _load_file.cache_clear()  # a driver only checks; it must not keep hundreds of megabytes
     elif config.pretrained and _cached_file(config.name) is None:
         _refuse_if_offline(config.name)
 
