@@ -1,11 +1,13 @@
-"""A trainer without a model: a learning curve from its settings, with faults on demand.
+"""A trainer without a model: it computes a learning curve from its settings and makes faults on demand.
 
-`extra` settings: `quality` (0 to 1, final accuracy), `noise` (its deviation over seeds), `speed` (of the curve),
-`seconds` per epoch; `nan_at`, `infinite_at`, `crash_at`, `memory_at`, `exit_at`, `kill_at`, `hog_at`, `starve_at`,
-`device_at` (epochs at which it misbehaves: see `misbehave`), `exit_once` (only on the first attempt), `cgroup` (for
-`hog_at`), `megabytes` (size of a checkpoint), `params` (that it reports), `light` (checkpoints without torch, whose
-import takes longer than a whole study here), `journal` (a folder where every epoch that is really trained leaves a line
-per trial: `epoch pid time`).
+Settings in `extra`:
+
+- `quality`: final accuracy, 0 to 1. `noise`: its standard deviation over seeds. `speed`: speed of the curve.
+- `seconds`: duration of an epoch. `megabytes`: size of a checkpoint. `params`: number of parameters to report.
+- `nan_at`, `infinite_at`, `crash_at`, `memory_at`, `exit_at`, `kill_at`, `hog_at`, `starve_at`, `device_at`: the epoch
+  of a fault, see `misbehave`. `exit_once`: exit on the first attempt only. `cgroup`: the control group for `hog_at`.
+- `light`: write checkpoints without torch, whose import takes longer than a whole study of this trainer.
+- `journal`: a folder. Every epoch that is really trained adds the line `epoch pid time` to the trial's file there.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from trainers.schedule import compute, stages
 
 
 def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
-    """Follows the `Trainer` protocol; state is one number, checkpointed like any trainer's."""
+    """Train as the `Trainer` protocol says. The state is one number, saved in checkpoints."""
     extra = config.extra
     store = LightStore(context.checkpoints.url) if extra.get("light") else context.checkpoints
     loaded = store.load()
@@ -56,13 +58,13 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
 
 
 def misbehave(extra: Mapping[str, bool | int | float | str], epoch: int, *, again: bool) -> None:
-    """Dies, or raises what is asked for at this epoch."""
+    """End the process or raise the error that `extra` sets for this epoch."""
     if epoch == extra.get("exit_at", 0) and not (extra.get("exit_once") and again):
         os._exit(1)
     if epoch == extra.get("kill_at", 0):
         os.kill(os.getpid(), signal.SIGKILL)
     if epoch == extra.get("device_at", 0) and not again:
-        # Spoils this process, as a sticky error of CUDA does.
+        # Makes the process unusable, as a permanent CUDA error does.
         devices.device_error = lambda device: "CUDA error: a launch failed on demand"
         raise RuntimeError("CUDA error: a launch failed on demand")
     if epoch == extra.get("crash_at", 0):
@@ -77,14 +79,14 @@ def misbehave(extra: Mapping[str, bool | int | float | str], epoch: int, *, agai
 
 
 def hoard() -> None:
-    """Take memory until the kernel ends that."""
+    """Allocate memory until the kernel kills the process."""
     taken = []
     while True:
         taken.append(bytearray(b"x") * 2**20)
 
 
 def starve() -> None:
-    """Take more memory than this process may have; it may have more again afterwards."""
+    """Allocate more memory than the process is allowed to; restore the limit afterwards."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**24, before[1]))
@@ -95,7 +97,7 @@ def starve() -> None:
 
 
 def tensors(extra: Mapping[str, bool | int | float | str], epoch: int) -> dict[str, Any]:
-    """What a network's weights would be."""
+    """Return tensors in place of a network's weights."""
     if extra.get("light"):
         return {}
     import torch
@@ -104,13 +106,13 @@ def tensors(extra: Mapping[str, bool | int | float | str], epoch: int) -> dict[s
 
 
 def curve(extra: Mapping[str, bool | int | float | str], epoch: int, horizon: int) -> float:
-    """Accuracy after `epoch` epochs; grows towards `quality`."""
+    """Return the accuracy after `epoch` epochs. It grows towards `quality`."""
     speed = float(extra.get("speed", 1.0))
     return float(extra.get("quality", 0.5)) * (1 - math.exp(-3 * speed * epoch / horizon))
 
 
 class LightStore:
-    """A `CheckpointStore` of JSON files, named as those of `trainers.checkpoint` so that it can tidy them."""
+    """A `CheckpointStore` of JSON files with the names of `trainers.checkpoint`, which can therefore remove them."""
 
     def __init__(self, url: str) -> None:
         self.folder = Path(url)

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 
 
-def test_no_operation_waits_for_the_device() -> None:
+def test_no_augmentation_waits_for_the_gpu() -> None:
     images = real_images(125).cuda()
     labels = torch.zeros(len(images), dtype=torch.int64, device="cuda")
     settings = Augment(crop="resized", cutout=0.3, erase=0.5, cutmix=1.0)
@@ -28,19 +28,21 @@ def test_no_operation_waits_for_the_device() -> None:
     torch.testing.assert_close(targets.sum(1), torch.ones_like(targets[:, 0]))
 
 
-def test_operations_are_those_of_the_cpu() -> None:
+def test_augmentation_on_the_gpu_equals_that_on_the_cpu() -> None:
     images = real_images(125).float()
     every = torch.full((len(images),), 9.0)
     for name in color.OPERATIONS:
-        chosen = {one: torch.full((len(images),), one == name) for one in color.OPERATIONS}
+        chosen = {operation: torch.full((len(images),), operation == name) for operation in color.OPERATIONS}
         expected = color.distort(images, color.settings(every, chosen))
-        on_device = {one: mask.cuda() for one, mask in chosen.items()}
+        on_device = {operation: mask.cuda() for operation, mask in chosen.items()}
         result = color.distort(images.cuda(), color.settings(every.cuda(), on_device)).cpu()
         assert (result - expected).abs().max() <= 1
     for name in geometry.GEOMETRIC_OPERATIONS:
-        chosen = {one: torch.full((len(images),), one == name) for one in geometry.GEOMETRIC_OPERATIONS}
+        chosen = {
+            operation: torch.full((len(images),), operation == name) for operation in geometry.GEOMETRIC_OPERATIONS
+        }
         matrix = geometry.maps(every, chosen)
         place = torch.ones(len(images), 2), torch.zeros(len(images), 2)
         expected, _ = geometry.sample(images, 48, matrix, *place)
-        result, _ = geometry.sample(images.cuda(), 48, matrix.cuda(), *(one.cuda() for one in place))
+        result, _ = geometry.sample(images.cuda(), 48, matrix.cuda(), *(window.cuda() for window in place))
         assert (result.cpu() - expected).abs().max() < 0.1

@@ -50,7 +50,7 @@ def changed(**train: Any) -> TrialConfig:
     ("precision", "optimizer"),
     [("bf16", "adamw"), ("bf16", "sgd"), ("tf32", "adamw"), ("tf32", "sgd"), ("fp16", "adamw"), ("fp16", "rmsprop")],
 )
-def test_no_step_waits_for_the_device(
+def test_no_training_step_waits_for_the_gpu(
     precision: str, optimizer: str, cuda_graphs: bool, cache: str, tmp_path: Path
 ) -> None:
     config = changed(precision=precision, optimizer=optimizer, accumulate=2, cuda_graphs=cuda_graphs)
@@ -72,7 +72,7 @@ def test_no_step_waits_for_the_device(
 
 
 @pytest.mark.parametrize("precision", ["auto", "fp16", "fp32"])
-def test_training_lowers_the_loss_and_resumes(precision: str, cache: str, tmp_path: Path) -> None:
+def test_a_training_on_the_gpu_lowers_the_loss_and_resumes(precision: str, cache: str, tmp_path: Path) -> None:
     config = changed(precision=precision, epochs=6)
     stream = finetune.train(config, on_cuda(cache, tmp_path))
     first = [next(stream) for _ in range(3)]
@@ -83,15 +83,15 @@ def test_training_lowers_the_loss_and_resumes(precision: str, cache: str, tmp_pa
     assert rest[-1].train_loss < first[0].train_loss
 
 
-def test_images_live_on_the_device_once(cache: str) -> None:
-    one, _ = data.train_and_validation(TINY.data, cache, "cuda")
+def test_images_are_on_the_gpu_only_once(cache: str) -> None:
+    images, _ = data.train_and_validation(TINY.data, cache, "cuda")
     other, _ = data.train_and_validation(replace(TINY.data, split_seed=3), cache, "cuda")
-    assert one.images.is_cuda
-    assert one.images.dtype is torch.uint8
-    assert one.images.data_ptr() == other.images.data_ptr()
+    assert images.images.is_cuda
+    assert images.images.dtype is torch.uint8
+    assert images.images.data_ptr() == other.images.data_ptr()
 
 
-def test_running_out_of_memory_ends_one_trial_only(small_memory: None, cache: str, tmp_path: Path) -> None:
+def test_running_out_of_gpu_memory_ends_only_one_trial(small_memory: None, cache: str, tmp_path: Path) -> None:
     progressive = replace(TINY.train.progressive, stages=1, sizes=(1024,))
     big = changed(progressive=progressive, batch_size=160)
     with pytest.raises(OutOfMemory, match="training stage 0 at 1024 px with batches of 160") as caught:
@@ -101,7 +101,7 @@ def test_running_out_of_memory_ends_one_trial_only(small_memory: None, cache: st
     assert len(list(finetune.train(TINY, on_cuda(cache, tmp_path / "next")))) == 4
 
 
-def test_automatic_batches_fit(small_memory: None, cache: str, tmp_path: Path) -> None:
+def test_automatic_batches_fit_into_gpu_memory(small_memory: None, cache: str, tmp_path: Path) -> None:
     config = replace(TINY, data=replace(TINY.data, train_limit=4000))
     progressive = replace(TINY.train.progressive, stages=1, sizes=(256,))
     config = replace(
@@ -118,7 +118,7 @@ def test_automatic_batches_fit(small_memory: None, cache: str, tmp_path: Path) -
     assert 8 <= half < whole <= 1024
 
 
-def test_compiled_training_is_the_eager_one(cache: str, tmp_path: Path) -> None:
+def test_compiled_training_gives_the_same_losses_as_eager_training(cache: str, tmp_path: Path) -> None:
     losses = {}
     for compile_it in (False, True):
         config = changed(compile=compile_it, precision="fp32", epochs=2)
@@ -128,7 +128,7 @@ def test_compiled_training_is_the_eager_one(cache: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_recorded_training_is_the_eager_one(precision: str, cache: str, tmp_path: Path) -> None:
+def test_recorded_training_gives_the_same_losses_as_eager_training(precision: str, cache: str, tmp_path: Path) -> None:
     """With dropout, stochastic depth, two sizes and unequal micro-batches; random numbers are the same ones."""
     losses = {}
     for cuda_graphs in (False, True):
@@ -140,7 +140,7 @@ def test_recorded_training_is_the_eager_one(precision: str, cache: str, tmp_path
     assert losses[True] == pytest.approx(losses[False], rel=0.02)
 
 
-def test_recorded_steps_give_their_memory_back(cache: str, tmp_path: Path) -> None:
+def test_recorded_steps_free_their_memory(cache: str, tmp_path: Path) -> None:
     memory = []
     for trial in range(4):
         list(finetune.train(changed(cuda_graphs=True), on_cuda(cache, tmp_path / str(trial))))

@@ -41,7 +41,7 @@ def reports(caplog: pytest.LogCaptureFixture) -> list[int]:
     return [record.levelno for record in caplog.records if record.name == "trainers.loop.compiling"]
 
 
-def test_one_graph_per_size_whatever_changes(
+def test_torch_compile_makes_one_graph_per_image_size(
     counter: CompileCounterWithBackend, cache: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two training sizes and one evaluation are three graphs, for trials of different dropout and strength."""
@@ -60,7 +60,7 @@ def test_one_graph_per_size_whatever_changes(
     assert counter.frame_count == 4
 
 
-def test_more_graphs_than_shapes_is_an_error_not_eager_mode(
+def test_more_graphs_than_shapes_are_an_error_instead_of_eager_mode(
     counter: CompileCounterWithBackend,
 ) -> None:
     function = torch.compile(lambda x: x * x.shape[0], dynamic=False, backend=counter)
@@ -73,7 +73,7 @@ def test_more_graphs_than_shapes_is_an_error_not_eager_mode(
         many()
 
 
-def test_compiling_a_known_shape_again_is_reported(
+def test_a_second_compilation_of_the_same_shape_is_reported(
     counter: CompileCounterWithBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="trainers.loop.compiling")

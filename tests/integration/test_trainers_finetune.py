@@ -76,7 +76,7 @@ def whole(cache: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
     return folder, run(TINY, cache, folder)
 
 
-def test_it_reports_every_epoch_with_its_stage(whole: tuple) -> None:
+def test_the_trainer_reports_every_epoch_with_its_stage(whole: tuple) -> None:
     _, items = whole
     assert [(m.epoch, m.stage, m.image_size, m.batch_size) for m in items] == [
         (1, 0, 32, 40),
@@ -96,7 +96,7 @@ def test_it_reports_every_epoch_with_its_stage(whole: tuple) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
-def test_an_interrupted_training_goes_on_to_the_same_weights(
+def test_an_interrupted_training_continues_to_the_same_weights(
     whole: tuple, cut: int, cache: str, tmp_path: Path
 ) -> None:
     folder, items = whole
@@ -108,7 +108,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     assert_equal(weights(tmp_path), weights(folder))
 
 
-def test_a_trial_after_another_is_the_trial_on_a_fresh_worker(whole: tuple, cache: str, tmp_path: Path) -> None:
+def test_a_second_trial_on_a_worker_equals_the_trial_on_a_new_worker(whole: tuple, cache: str, tmp_path: Path) -> None:
     folder, _ = whole
     other = changed(freeze_blocks=1, optimizer="sgd", lr=0.1, ema=Ema(), score="raw")
     run(other, cache, tmp_path / "other", epochs=1, seed=5)
@@ -121,7 +121,7 @@ def test_another_seed_trains_other_weights(whole: tuple, cache: str, tmp_path: P
     assert not torch.equal(weights(tmp_path)["model.conv_stem.weight"], weights(whole[0])["model.conv_stem.weight"])
 
 
-def test_nothing_global_changes(cache: str, tmp_path: Path) -> None:
+def test_training_changes_no_global_state(cache: str, tmp_path: Path) -> None:
     torch.manual_seed(11)
     threads, state = torch.get_num_threads(), torch.random.get_rng_state()
     stream = finetune.train(TINY, replace(context(cache, tmp_path), threads=2 if threads == 1 else 1))
@@ -141,13 +141,13 @@ def test_a_checkpoint_of_another_configuration_is_refused(cache: str, tmp_path: 
         run(TINY, cache, tmp_path, seed=1)
 
 
-def test_the_place_of_the_data_is_no_part_of_a_configuration() -> None:
+def test_the_folder_of_the_data_does_not_change_the_identity_of_a_checkpoint() -> None:
     moved = replace(TINY, data=replace(TINY.data, root="/elsewhere", download=True))
     assert finetune.identity(moved, 0) == finetune.identity(TINY, 0)
     assert finetune.identity(TINY, 0) != finetune.identity(TINY, 0, part="train+validation")
 
 
-def test_a_setting_that_an_upgrade_brings_keeps_the_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_stay_valid_when_an_upgrade_adds_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it is at its default; whatever else differs makes another configuration, however deep it lies."""
     options: dict[str, Any] = {"frozen": True, "kw_only": True}
     new = ("novelty", float, dataclasses.field(default=0.5))
@@ -160,13 +160,13 @@ def test_a_setting_that_an_upgrade_brings_keeps_the_checkpoints(monkeypatch: pyt
     assert len(others | {before}) == 3
 
     monkeypatch.setattr(finetune, "TrialConfig", newer)
-    known = {one.name: getattr(TINY.train, one.name) for one in dataclasses.fields(TINY.train)}
-    upgraded = newer(data=TINY.data, model=TINY.model, train=newer_train(**known))
+    settings = {field.name: getattr(TINY.train, field.name) for field in dataclasses.fields(TINY.train)}
+    upgraded = newer(data=TINY.data, model=TINY.model, train=newer_train(**settings))
     assert finetune.identity(upgraded, 0) == before
     assert finetune.identity(replace(upgraded, train=replace(upgraded.train, novelty=1.0)), 0) != before
 
 
-def test_checkpoints_come_as_often_as_asked_and_at_the_end(cache: str, tmp_path: Path) -> None:
+def test_checkpoints_are_saved_at_the_configured_interval_and_at_the_end(cache: str, tmp_path: Path) -> None:
     items = run(changed(checkpoint_every=3), cache, tmp_path)
     assert [metrics.checkpoint is not None for metrics in items] == [False, False, True, True]
     assert DirectoryStore(str(tmp_path)).epochs() == [3, 4]
@@ -178,7 +178,7 @@ def test_a_diverging_training_ends_with_a_reason(cache: str, tmp_path: Path) -> 
     assert DirectoryStore(str(tmp_path)).epochs() == []
 
 
-def test_running_out_of_memory_names_stage_size_and_batch(cache: str, tmp_path: Path) -> None:
+def test_an_out_of_memory_error_names_stage_size_and_batch(cache: str, tmp_path: Path) -> None:
     sizes = replace(TINY.train.progressive, stages=1, sizes=(1024,))
     config = changed(progressive=sizes, batch_size=160, epochs=1, warmup_epochs=0.0)
     run(changed(epochs=2, ema=Ema(), score="raw"), cache, tmp_path / "warm", epochs=1)  # lazy libraries are loaded
@@ -205,7 +205,7 @@ def test_every_optimizer_resumes_to_the_same_weights(optimizer: str, cache: str,
     assert_equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
 
 
-def test_half_precision_with_its_scaler_resumes_too(cache: str, tmp_path: Path) -> None:
+def test_a_half_precision_training_resumes_with_its_scaler(cache: str, tmp_path: Path) -> None:
     config = changed(precision="fp16", epochs=2, progressive=replace(TINY.train.progressive, stages=1, sizes=(32,)))
     config = replace(config, data=replace(config.data, train_limit=40, validation_limit=20))
     run(config, cache, tmp_path / "whole")
@@ -214,7 +214,7 @@ def test_half_precision_with_its_scaler_resumes_too(cache: str, tmp_path: Path) 
     assert_equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
 
 
-def test_micro_batches_sum_to_the_batch(cache: str, tmp_path: Path) -> None:
+def test_micro_batches_give_the_same_weights_as_the_whole_batch(cache: str, tmp_path: Path) -> None:
     """Without batch norm's coupling and any chance, three parts of 40 images are one batch of 40."""
     plain = replace(
         changed(
@@ -237,12 +237,12 @@ def test_micro_batches_sum_to_the_batch(cache: str, tmp_path: Path) -> None:
     )
     run(plain, cache, tmp_path / "one")
     run(changed(plain, accumulate=3), cache, tmp_path / "three")
-    one, three = weights(tmp_path / "one"), weights(tmp_path / "three")
-    for name in one:
-        torch.testing.assert_close(three[name], one[name], rtol=1e-4, atol=1e-5)
+    whole, thirds = weights(tmp_path / "one"), weights(tmp_path / "three")
+    for name in whole:
+        torch.testing.assert_close(thirds[name], whole[name], rtol=1e-4, atol=1e-5)
 
 
-def test_growing_batches_and_reset_statistics(cache: str, tmp_path: Path) -> None:
+def test_batches_grow_and_statistics_are_reset_between_stages(cache: str, tmp_path: Path) -> None:
     progressive = replace(TINY.train.progressive, grow_batch=True, reset_batchnorm=True)
     items = run(changed(progressive=progressive), cache, tmp_path / "whole")
     assert [m.batch_size for m in items] == [90, 90, 40, 40]
@@ -267,7 +267,7 @@ def test_frozen_blocks_keep_weights_and_statistics(cache: str, tmp_path: Path) -
     assert {name for name in start if name.startswith(("blocks.2", "classifier"))} <= moved
 
 
-def test_freezing_everything_is_refused(cache: str, tmp_path: Path) -> None:
+def test_freezing_all_stages_is_refused(cache: str, tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match=r"train\.freeze_blocks.*the most is"):
         run(changed(freeze_blocks=50), cache, tmp_path)
 
@@ -288,13 +288,13 @@ def test_images_augmented_together_are_all_trained_once(
     parts = list(engine.batches.parts(positions, 32, stage, rng.generator(0)))
     assert [len(pixels) for pixels, _ in parts] == [11, 11, 10] * 3
     assert [len(targets) for _, targets in parts] == [11, 11, 10] * 3
-    assert [len(one) for one in seen] == [43, 43, 10]
+    assert [len(positions) for positions in seen] == [43, 43, 10]
     assert torch.equal(torch.cat(seen), positions)
     assert all(pixels.is_contiguous(memory_format=torch.channels_last) for pixels, _ in parts)
     assert run(config, cache, tmp_path / "whole")[-1].epoch == config.train.epochs
 
 
-def test_recorded_steps_train_as_others_do(cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_steps_train_to_the_same_weights(cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything about recorded steps but CUDA's own recording, for which the work is simply done again."""
     recorded: list[int] = []
 
@@ -312,7 +312,7 @@ def test_recorded_steps_train_as_others_do(cache: str, tmp_path: Path, monkeypat
     assert_equal(weights(tmp_path / "recorded"), weights(tmp_path / "plain"))
 
 
-def test_a_network_that_cannot_be_recorded_fails_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_network_that_cannot_be_recorded_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def waits(pixels: torch.Tensor, targets: torch.Tensor, share: float) -> torch.Tensor:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
@@ -322,7 +322,7 @@ def test_a_network_that_cannot_be_recorded_fails_with_the_remedy(monkeypatch: py
         step(waits, torch.zeros(1, 3, 8, 8), torch.zeros(1, 2), 1.0)
 
 
-def test_a_finished_training_leaves_its_memory_at_once(cache: str, tmp_path: Path) -> None:
+def test_a_finished_training_frees_its_memory_at_once(cache: str, tmp_path: Path) -> None:
     """Not when Python next looks for cycles: the next trial on the device needs it."""
     gc.collect()
     gc.disable()
@@ -343,7 +343,7 @@ def test_a_finished_training_leaves_its_memory_at_once(cache: str, tmp_path: Pat
         gc.enable()
 
 
-def test_the_learning_rate_of_automatic_batches_is_for_128_images(cache: str, tmp_path: Path) -> None:
+def test_the_learning_rate_of_automatic_batches_refers_to_128_images(cache: str, tmp_path: Path) -> None:
     """The batch follows from the device, so the learning rate follows the batch."""
     progressive = replace(TINY.train.progressive, stages=1, sizes=(32,))
     config = changed(batch_size="auto", accumulate=1, progressive=progressive, schedule="constant", warmup_epochs=0.0)

@@ -26,7 +26,7 @@ def result(tmp_path_factory: pytest.TempPathFactory, cache: str) -> tuple[retrai
     return retrain.retrain(TINY, where, seed=3, output_dir=folder, on_epoch=epochs.append), epochs
 
 
-def test_it_trains_on_train_and_validation_together(result: tuple, cache: str) -> None:
+def test_retraining_uses_training_and_validation_images_together(result: tuple, cache: str) -> None:
     finished, epochs = result
     parts = data.train_and_validation(TINY.data, cache, "cpu")
     assert finished.train_images == sum(map(len, parts))
@@ -34,7 +34,7 @@ def test_it_trains_on_train_and_validation_together(result: tuple, cache: str) -
     assert finished.test_images == 2_000
 
 
-def test_timm_loads_what_it_wrote_and_scores_the_same(result: tuple, cache: str) -> None:
+def test_timm_loads_the_retrained_model_with_the_same_accuracy(result: tuple, cache: str) -> None:
     finished, _ = result
     net = timm.create_model(f"local-dir:{finished.weights.parent}", pretrained=True).eval()
     settings = timm.data.resolve_model_data_config(net)
@@ -47,7 +47,7 @@ def test_timm_loads_what_it_wrote_and_scores_the_same(result: tuple, cache: str)
     assert F.cross_entropy(logits, test.labels).item() == pytest.approx(finished.test_loss, rel=1e-4)
 
 
-def test_the_written_numbers_are_the_returned_ones(result: tuple) -> None:
+def test_the_written_metrics_of_a_retraining_equal_the_returned_metrics(result: tuple) -> None:
     finished, _ = result
     written = json.loads((finished.weights.parent / "metrics.json").read_text())
     assert written["test_accuracy"] == finished.test_accuracy
@@ -57,7 +57,7 @@ def test_the_written_numbers_are_the_returned_ones(result: tuple) -> None:
     assert config["num_classes"] == 10
 
 
-def test_an_interrupted_retraining_goes_on_to_the_same_model(result: tuple, tmp_path: Path, cache: str) -> None:
+def test_an_interrupted_retraining_continues_to_the_same_model(result: tuple, tmp_path: Path, cache: str) -> None:
     class Interrupted(Exception):
         pass
 
@@ -75,7 +75,7 @@ def test_an_interrupted_retraining_goes_on_to_the_same_model(result: tuple, tmp_
     assert again.test_accuracy == finished.test_accuracy
 
 
-def test_cifar10_end_to_end(cifar_root: Path, tmp_path: Path) -> None:
+def test_a_retraining_on_real_cifar10_runs_end_to_end(cifar_root: Path, tmp_path: Path) -> None:
     config = dataclasses.replace(TINY, data=DataConfig(root=str(cifar_root), train_limit=128, validation_limit=64))
     where = dataclasses.replace(
         context(str(tmp_path / "cache"), tmp_path), checkpoints=DirectoryStore(str(tmp_path / "checkpoints"))

@@ -1,4 +1,4 @@
-"""Images for tests: CIFAR-10's test images where HPO_TEST_CIFAR names their folder, else the generated shapes."""
+"""Images for tests: CIFAR-10's test images if HPO_TEST_CIFAR names their folder, otherwise generated shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 @lru_cache
 def real_images(count: int) -> torch.Tensor:
-    """uint8 (count + 3, 3, 32, 32): `count` real ones, then one black, one of two tones, one nearly flat."""
+    """Return uint8 (count + 3, 3, 32, 32): `count` real images, then a black, a two-tone and a nearly flat image."""
     flat = np.full((3, 3, 32, 32), 0, np.uint8)
     flat[1, :, :, 16:] = 200
     flat[2] = 100 + (np.arange(32) // 16).astype(np.uint8)
@@ -32,10 +32,10 @@ def _source() -> NDArray[np.uint8]:
 
 
 def to_pillow(image: torch.Tensor) -> Image.Image:
-    """uint8 (3, H, W) to Pillow."""
+    """Convert uint8 (3, H, W) to a Pillow image."""
     return Image.fromarray(image.permute(1, 2, 0).numpy())
 
 
 def from_pillow(image: Image.Image) -> torch.Tensor:
-    """Pillow to float32 (3, H, W), 0 to 255."""
+    """Convert a Pillow image to float32 (3, H, W), 0 to 255."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float()

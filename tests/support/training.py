@@ -1,4 +1,4 @@
-"""Trainings small enough for tests: one with every moving part in it, and a study of two."""
+"""Trainings that are small enough for tests: a training that uses all parts, and a study of two trials."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ TINY = TrialConfig(
         ),
     ),
 )
-"""Stages, mixup, averaged weights; test_efficientnet is timm's own miniature (0.4 million parameters)."""
+"""A training with stages, mixup and averaged weights. timm's test_efficientnet has 0.4 million parameters."""
 
 
 def context(cache: str, checkpoints: Path, seed: int = 0) -> Context:
-    """One CPU thread, so that sums have one order."""
+    """Return a context with one CPU thread, so that sums are always in the same order."""
     return Context(seed=seed, checkpoints=DirectoryStore(str(checkpoints)), threads=1, cache_dir=cache)
 
 
 def tiny_study(name: str) -> str:
-    """A specification as YAML: a real EfficientNetV2 on a few of the generated shapes, for seconds."""
+    """Return a specification as YAML: a real EfficientNetV2 on a few generated shapes, for a few seconds."""
     return f"""\
 study: {name}
 data: {{name: shapes, train_limit: 64, validation_limit: 40}}

@@ -42,13 +42,13 @@ SETTINGS = rungs_collect.Settings(
 )
 
 
-def test_collecting_needs_no_orchestrator() -> None:
+def test_collecting_learning_curves_imports_no_orchestrator() -> None:
     heavy = "{'ray', 'optuna', 'mlflow', 'hpo', 'pydantic'} & set(sys.modules)"
     code = f"import reports.benchmarks.pruning.benchmark, sys\nprint({heavy})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
-def test_configurations_cover_the_space_and_are_valid() -> None:
+def test_drawn_configurations_cover_the_space_and_are_valid() -> None:
     drawn = rungs_collect.draw(SETTINGS)
     assert drawn[:5] == rungs_collect.draw(dataclasses.replace(SETTINGS, configurations=5))
     assert drawn != rungs_collect.draw(dataclasses.replace(SETTINGS, seed=1))
@@ -60,7 +60,7 @@ def test_configurations_cover_the_space_and_are_valid() -> None:
         assert train.eval_size == 32
 
 
-def test_a_training_leaves_every_epoch_or_nothing(tmp_path) -> None:
+def test_a_collected_training_has_every_epoch_or_is_left_out(tmp_path) -> None:
     settings = dataclasses.replace(SETTINGS, cache_dir=str(tmp_path))
     values = rungs_collect.draw(settings)[0]
     done = rungs_collect._train(settings, 0, values, None)
@@ -72,7 +72,7 @@ def test_a_training_leaves_every_epoch_or_nothing(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("device", "epochs"), [("cpu", 9), ("cuda:0", 14)])
-def test_defaults_are_the_devices(device, epochs) -> None:
+def test_the_defaults_of_collect_depend_on_the_device(device, epochs) -> None:
     options = rungs._options(["collect", "--json", "x.json", "--device", device])
     assert options.epochs == epochs
     assert options.threads >= 1
@@ -95,29 +95,32 @@ def record(number: int, early: float, late: float) -> dict:
     return {"number": number, "failure": None, "epochs": epochs}
 
 
-def test_rungs_are_read_where_the_setting_decides_them() -> None:
+def test_values_at_rungs_are_taken_from_the_epoch_that_the_setting_gives() -> None:
     failed = {"number": 9, "failure": "Diverged", "epochs": []}
-    found = analysis.curves({"configurations": [record(0, 0.1, 0.2), record(1, 0.2, 0.4), failed]})
-    assert [curve.stage_ends for curve in found] == [(2, 4), (2, 4)]
-    by_epoch = analysis.rungs(found, analysis.REFERENCE, 1, 2)
+    curves = analysis.curves({"configurations": [record(0, 0.1, 0.2), record(1, 0.2, 0.4), failed]})
+    assert [curve.stage_ends for curve in curves] == [(2, 4), (2, 4)]
+    by_epoch = analysis.rungs(curves, analysis.REFERENCE, 1, 2)
     assert [(rung.level, rung.reached) for rung in by_epoch] == [(1, 2), (2, 2)]
     assert by_epoch[0].early == pytest.approx([0.101, 0.201])
     assert by_epoch[1].compute_share == pytest.approx(0.2)
     assert by_epoch[1].seconds_share == pytest.approx(0.5)
-    by_compute = analysis.rungs(found, analysis.Setting("compute", "none", "ema"), 1, 2)
+    by_compute = analysis.rungs(curves, analysis.Setting("compute", "none", "ema"), 1, 2)
     assert by_compute[0].early == pytest.approx([0.103, 0.203])
     assert by_compute[1].reached == 0, "at 2 both are at their end"
     assert by_compute[0].tau().value == 1
     assert by_compute[0].retention(2).value == pytest.approx(0.75)
 
 
-def test_a_setting_that_ranks_worse_is_told_from_the_reference() -> None:
+def test_a_setting_that_ranks_worse_differs_from_the_reference() -> None:
     """Early values of averages rank backwards here."""
     records = [record(number, 0.1 + number / 100, 0.5 + number / 100) for number in range(20)]
-    for one in records:
-        for epoch in one["epochs"][:3]:
+    for configuration in records:
+        for epoch in configuration["epochs"][:3]:
             epoch["val_accuracy_ema"] = -epoch["val_accuracy_raw"]
-    comparisons = {one.setting: one for one in analysis.compare(analysis.curves({"configurations": records}), 1, 2)}
+    comparisons = {
+        comparison.setting: comparison
+        for comparison in analysis.compare(analysis.curves({"configurations": records}), 1, 2)
+    }
     worse = comparisons[analysis.Setting("epochs", "none", "ema")]
     assert comparisons[analysis.REFERENCE].mean_tau.value == pytest.approx(1)
     assert worse.mean_tau.value == pytest.approx(-1)
@@ -125,7 +128,7 @@ def test_a_setting_that_ranks_worse_is_told_from_the_reference() -> None:
     assert comparisons[analysis.REFERENCE].difference.value == 0
 
 
-def test_the_findings_are_written_with_their_conditions(tmp_path) -> None:
+def test_the_results_about_rungs_are_written_with_their_conditions(tmp_path) -> None:
     settings = dataclasses.asdict(SETTINGS)
     report = {
         "environment": {"gpu": "a GPU", "processor": "x", "cores": 2, "python": "3", "torch": "2", "timm": "1"},

@@ -69,11 +69,11 @@ def test_sixteen_full_trainings_on_four_workers_are_the_budget() -> None:
 
 
 @pytest.mark.parametrize("policy", ["random", "stock"])
-def test_searches_stop_the_weak_early(policy: str) -> None:
+def test_simulated_searches_stop_weak_trials_early(policy: str) -> None:
     task = Peak()
     sampler = make_sampler("random", seed=0, horizon=EPOCHS, distributions=task.distributions)
-    one = StockSearch(0, task.distributions) if policy == "stock" else OwnSearch(sampler, task.distributions)
-    run = simulate(task, one)
+    search_policy = StockSearch(0, task.distributions) if policy == "stock" else OwnSearch(sampler, task.distributions)
+    run = simulate(task, search_policy)
     assert run.trials > 60, "unpruned there would be twenty"
     assert (np.diff(run.times) >= 0).all()
     assert run.times[-1] <= 1
@@ -81,7 +81,7 @@ def test_searches_stop_the_weak_early(policy: str) -> None:
     assert len(run.suggestion_seconds) == run.trials
 
 
-def test_the_gp_does_better_than_random_here() -> None:
+def test_the_gp_finds_a_simple_peak_better_than_random_search() -> None:
     task = Peak()
 
     def final(policy: str, seed: int) -> float:
@@ -96,7 +96,7 @@ def flat(*finals: float) -> list[Run]:
     return [Run(np.array([0.0, 0.5]), np.array([1.0, final]), 10, np.array([0.1])) for final in finals]
 
 
-def test_the_summary_is_what_one_computes_by_hand() -> None:
+def test_the_summary_of_searches_equals_a_calculation_by_hand() -> None:
     random, stock, gp = summarize(
         {
             "random": {"a": flat(0.2, 0.4), "b": flat(0.6, 0.8)},
@@ -134,7 +134,7 @@ def test_suggestions_are_timed_in_a_shipped_conditional_study(capsys: pytest.Cap
     assert all(f"| {policy} | " in text for policy in ("random", "tpe", "gp"))
 
 
-def test_the_table_and_the_record_hold_every_policy(tmp_path: Path) -> None:
+def test_the_table_and_the_record_of_searches_contain_every_policy(tmp_path: Path) -> None:
     runs = {"random": {"a": flat(0.2, 0.4)}, "stock": {"a": flat(0.3, 0.3)}, "gp": {"a": flat(0.1, 0.2)}}
     summaries = summarize(runs)
     text = search.table(summaries, {"random": 0.001, "gp": 0.2}, ["a"], 2, log=False)
@@ -147,6 +147,6 @@ def test_the_table_and_the_record_hold_every_policy(tmp_path: Path) -> None:
     assert record["policies"]["gp"]["final_regrets"] == {"a": [0.1, 0.2]}
 
 
-def test_the_extra_is_loaded_with_the_surrogate_only() -> None:
+def test_onnxruntime_is_imported_only_with_the_surrogate() -> None:
     code = "import reports.benchmarks.search.comparison, sys; print('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

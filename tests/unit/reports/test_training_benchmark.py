@@ -30,20 +30,20 @@ def row(**rates: list[float]) -> training.Row:
     return training.Row(CASE, rates, dict.fromkeys(rates, 3 * 2**20))
 
 
-def test_it_needs_no_orchestrator() -> None:
+def test_the_training_benchmark_imports_no_orchestrator() -> None:
     code = "import reports.benchmarks.training.benchmark, sys\n"
     code += "print({'ray', 'optuna', 'mlflow', 'hpo'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
-def test_ratios_are_taken_within_a_round() -> None:
+def test_speed_ratios_are_computed_within_a_round() -> None:
     measured = row(limit=[100, 10, 100], engine=[90, 9, 90], averaged=[80, 8, 80], peer=[45, 3, 30])
     assert measured.median("engine") == 90
     assert measured.ratio("engine", "limit") == pytest.approx(0.9)
     assert measured.ratio("engine", "peer") == pytest.approx(3)
 
 
-def test_the_table_shows_ratios_memory_and_what_was_not_measured() -> None:
+def test_the_speed_table_shows_ratios_memory_and_what_was_not_measured() -> None:
     measured = row(limit=[100.0], engine=[95.0], averaged=[90.0], peer=[50.0])
     text = training.table([measured], Turnaround((0.2,), (0.1,), (8.0,)), [("cuda", "tf_efficientnetv2_s", 300)])
     assert "| engine | 95.0 | 95.0 to 95.0 | 0.950 | 1.90 | 3 MiB |" in text
@@ -51,7 +51,7 @@ def test_the_table_shows_ratios_memory_and_what_was_not_measured() -> None:
     assert "8.00 s (40 times as long)" in text
 
 
-def test_peak_memory_is_seen_though_it_is_freed_again() -> None:
+def test_peak_memory_includes_memory_that_was_freed_again() -> None:
     with peak("cpu") as before:
         pass
     with peak("cpu") as after:
@@ -62,7 +62,7 @@ def test_peak_memory_is_seen_though_it_is_freed_again() -> None:
     assert high - low > 150 * 2**20
 
 
-def test_it_runs_and_writes_every_measurement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_training_benchmark_writes_every_measurement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
     training.main(
         f"--repeats 1 --sizes 32 --model test_efficientnet --batch 8 --steps 2 --threads 1 --workers 1 --device cpu "

@@ -48,7 +48,7 @@ def augment(
 @pytest.mark.parametrize("name", CHOICES)
 @pytest.mark.parametrize("size", [16, 32, 40])
 @pytest.mark.parametrize("batch", [1, 13])
-def test_the_batch_comes_out_as_promised(name: str, size: int, batch: int) -> None:
+def test_an_augmented_batch_has_the_promised_shape_type_and_range(name: str, size: int, batch: int) -> None:
     images, targets = augment(CHOICES[name], real_images(20)[:batch], generator(), size=size)
     assert images.shape == (batch, 3, size, size)
     assert images.dtype == torch.float32
@@ -63,7 +63,7 @@ def test_the_batch_comes_out_as_promised(name: str, size: int, batch: int) -> No
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_the_generator_decides_everything_and_no_other_chance_is_touched(name: str) -> None:
+def test_augmentation_draws_all_random_numbers_from_its_generator(name: str) -> None:
     images, draws = real_images(20), generator(3)
     before = draws.get_state()
     globals_before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
@@ -81,12 +81,12 @@ def test_the_generator_decides_everything_and_no_other_chance_is_touched(name: s
 
 
 @pytest.mark.parametrize("name", ["default", "everything"])
-def test_another_seed_draws_something_else(name: str) -> None:
+def test_another_seed_gives_another_augmentation(name: str) -> None:
     first, second = (augment(CHOICES[name], real_images(20), generator(seed))[0] for seed in (1, 2))
     assert (first != second).flatten(1).any(1).float().mean() > 0.8
 
 
-def test_the_input_is_left_alone() -> None:
+def test_augmentation_does_not_change_its_input() -> None:
     images = real_images(20)
     copy = images.clone()
     augment(EVERYTHING, images, generator())
@@ -94,7 +94,7 @@ def test_the_input_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_autocast_changes_nothing(name: str) -> None:
+def test_autocast_does_not_change_the_augmentation(name: str) -> None:
     images = real_images(20)
     expected = augment(CHOICES[name], images, generator())
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -114,13 +114,15 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        shapes = [tuple(one.shape) for one in torch.utils._pytree.tree_leaves(result) if isinstance(one, torch.Tensor)]
+        shapes = [
+            tuple(leaf.shape) for leaf in torch.utils._pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)
+        ]
         self.calls.append((str(func), str(shapes)))
         return result
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_no_operation_waits_for_the_device_or_has_a_shape_of_chance(name: str) -> None:
+def test_no_augmentation_waits_for_the_device_or_has_a_random_shape(name: str) -> None:
     images = real_images(20)
     recorded = []
     augment(CHOICES[name], images, generator())  # what is kept between batches is there
@@ -144,13 +146,13 @@ def test_magnitude_zero_and_no_layers_both_switch_randaugment_off() -> None:
         torch.testing.assert_close(result, expected, atol=1e-3, rtol=0)
 
 
-def test_every_image_draws_its_own() -> None:
+def test_every_image_gets_its_own_augmentation() -> None:
     same = real_images(5)[:1].expand(300, -1, -1, -1)
     images, _ = augment(Augment(flip=False, crop="none"), same, generator(), size=32, mixup=0)
     assert len(images.flatten(1).unique(dim=0)) > 200
 
 
-def test_operations_signs_and_magnitudes_are_drawn_as_published() -> None:
+def test_randaugment_draws_operations_signs_and_magnitudes_as_published() -> None:
     count = 20_000
     plan = randaugment.draw(count, 2, 9.0, generator=generator(), device=torch.device("cpu"))
     assert len(randaugment.OPERATIONS) == 16
@@ -165,12 +167,12 @@ def test_operations_signs_and_magnitudes_are_drawn_as_published() -> None:
     assert plan.level.std().item() == pytest.approx(randaugment.MAGNITUDE_STD, abs=0.02)
 
 
-def test_magnitudes_are_never_negative() -> None:
+def test_randaugment_magnitudes_are_never_negative() -> None:
     plan = randaugment.draw(1000, 2, 0.1, generator=generator(), device=torch.device("cpu"))
     assert plan.level.min() == 0
 
 
-def test_one_operation_of_a_batch_leaves_the_other_images_alone() -> None:
+def test_an_operation_changes_only_the_images_that_drew_it() -> None:
     images = real_images(13).float()
     turned = torch.zeros(16, 1, dtype=torch.int64)
     turned[3] = randaugment.OPERATIONS.index("rotate")
@@ -200,7 +202,7 @@ def test_cutout_erases_its_share_of_the_side(size: int) -> None:
     assert erased.mean().item() == pytest.approx(0.25 * (7 / 8) ** 2, abs=0.02)
 
 
-def test_what_lies_outside_becomes_the_mean() -> None:
+def test_pixels_outside_the_image_become_the_mean() -> None:
     white = torch.full((300, 3, 32, 32), 255, dtype=torch.uint8)
     result, _ = augment(replace(PLAIN, randaugment_layers=4), white, generator(), size=32, mixup=0)
     assert (result == 0).any()
@@ -209,7 +211,7 @@ def test_what_lies_outside_becomes_the_mean() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.02, 0.2, 1.0, 5.0])
-def test_beta_has_its_moments_for_every_alpha(alpha: float) -> None:
+def test_beta_draws_have_the_right_moments_for_every_alpha(alpha: float) -> None:
     draws = mix.beta(alpha, 40_000, generator=generator(), device=torch.device("cpu")).double()
     assert draws.isfinite().all()
     assert ((draws >= 0) & (draws <= 1)).all()
@@ -243,21 +245,21 @@ def test_cutmix_counts_targets_by_the_pixels_shown() -> None:
     torch.testing.assert_close(targets, torch.lerp(one_hot, one_hot.flip(0), share[:, None]))
 
 
-def test_with_both_each_image_draws_mixup_or_cutmix() -> None:
+def test_with_mixup_and_cutmix_each_image_gets_one_of_the_two() -> None:
     images = (torch.arange(200, dtype=torch.uint8) + 20)[:, None, None, None].expand(200, 3, 32, 32)
     mixed, _ = augment(replace(PLAIN, cutmix=1.0), images, generator(), mixup=1.0, smoothing=0)
     boxed = (mixed - mixed[:, :, :1, :1]).abs().amax((1, 2, 3)) > 0.01
     assert 60 < boxed.sum() < 120  # half of them, less the boxes that show nothing or all
 
 
-def test_soft_targets_are_torchs_label_smoothing() -> None:
+def test_soft_targets_equal_torchs_label_smoothing() -> None:
     labels, logits = torch.arange(7), torch.randn(7, 10, generator=generator())
     targets = mix.smooth_targets(labels, 10, 0.1)
     torch.testing.assert_close(F.cross_entropy(logits, targets), F.cross_entropy(logits, labels, label_smoothing=0.1))
 
 
 @pytest.mark.parametrize("size", [16, 24, 32, 64, 100])
-def test_evaluation_images_are_pillows_bilinear(size: int) -> None:
+def test_evaluation_images_are_resized_as_pillow_does_bilinearly(size: int) -> None:
     images = real_images(10)
     result = prepare(images, size=size, mean=(0, 0, 0), std=(1, 1, 1)) * 255
     assert result.is_contiguous(memory_format=torch.channels_last)

@@ -52,7 +52,7 @@ LEVELS = (0.0, 2.0, 4.3, 9.0, 15.0)
 
 def apply(name: str, images: torch.Tensor, level: float) -> torch.Tensor:
     every = torch.full((len(images),), level)
-    chosen = {one: torch.full((len(images),), one == name) for one in OPERATIONS}
+    chosen = {operation: torch.full((len(images),), operation == name) for operation in OPERATIONS}
     return color.distort(images.float(), color.settings(every, chosen))
 
 
@@ -79,12 +79,12 @@ def test_every_operation_is_torchvisions_up_to_its_rounding(name: str, level: fl
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_results_are_whole_pixel_values(name: str) -> None:
+def test_colour_operations_return_whole_pixel_values(name: str) -> None:
     result = apply(name, real_images(40), 25.0)
     assert torch.equal(result, result.clamp(0, 255).round())
 
 
-def test_each_image_gets_its_own_operation_and_level() -> None:
+def test_each_image_gets_its_own_colour_operation_and_level() -> None:
     images = real_images(len(OPERATIONS) - 3)
     levels = torch.linspace(1, 12, len(images))
     chosen = {name: torch.arange(len(images)) == index for index, name in enumerate(OPERATIONS)}
@@ -94,7 +94,7 @@ def test_each_image_gets_its_own_operation_and_level() -> None:
         assert torch.equal(together[index], alone[0]), name
 
 
-def test_an_image_without_an_operation_stays_as_it_is() -> None:
+def test_an_image_without_a_colour_operation_does_not_change() -> None:
     images = real_images(8)
     nothing = {name: torch.zeros(len(images), dtype=torch.bool) for name in OPERATIONS}
     neutral = color.settings(torch.full((len(images),), 9.0), nothing)

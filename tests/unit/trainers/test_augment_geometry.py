@@ -61,7 +61,7 @@ def test_every_operation_is_pillows(name: str, level: float) -> None:
 
 
 @pytest.mark.parametrize("level", [-9.0, 9.0])
-def test_rotation_is_torchvisions(level: float) -> None:
+def test_rotation_equals_torchvisions(level: float) -> None:
     images = real_images(20)
     matrix = geometry.maps(torch.tensor([level]), chosen("rotate")).expand(len(images), 3, 3)
     result, _ = geometry.sample(images.float(), SIDE, matrix, *whole(len(images)))
@@ -71,13 +71,13 @@ def test_rotation_is_torchvisions(level: float) -> None:
     assert (result[middle] - expected[middle]).abs().max() < 0.01
 
 
-def test_operations_follow_one_another_in_the_order_drawn() -> None:
+def test_geometric_operations_are_applied_in_the_order_drawn() -> None:
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     smooth = torch.stack([x * 3, y * 3, (x + y) * 1.5]).to(torch.uint8)
     first, second = (geometry.maps(torch.tensor([8.0]), chosen(name)) for name in ("shear_x", "rotate"))
     identity = whole(1)
-    one, inside_one = geometry.sample(smooth[None].float(), 64, first, *identity)
-    expected, inside_two = geometry.sample(one, 64, second, *identity)
+    halfway, inside_one = geometry.sample(smooth[None].float(), 64, first, *identity)
+    expected, inside_two = geometry.sample(halfway, 64, second, *identity)
     result, inside = geometry.sample(smooth[None].float(), 64, geometry.compose(first, second), *identity)
     swapped, _ = geometry.sample(smooth[None].float(), 64, geometry.compose(second, first), *identity)
     assert inside_one is not None
@@ -100,7 +100,7 @@ def test_without_an_operation_sampling_is_a_bilinear_resize(size: int) -> None:
     assert (result[0] - pillow).abs().max() <= 1.01  # Pillow rounds after each axis
 
 
-def test_padded_windows_are_torchvisions_random_crop() -> None:
+def test_padded_windows_equal_torchvisions_random_crop() -> None:
     images = real_images(20)
     draws = torch.rand(len(images), 2, generator=torch.Generator().manual_seed(0))
     padded = F.pad(images.float(), [4] * 4, mode="reflect")
@@ -120,7 +120,7 @@ def test_padded_windows_reach_every_offset_and_no_further() -> None:
     assert offsets.unique().tolist() == list(range(9))
 
 
-def test_a_resized_window_is_torchvisions_resized_crop() -> None:
+def test_a_resized_window_equals_torchvisions_resized_crop() -> None:
     images = real_images(6)
     top, left, height, width = 5, 9, 18, 12
     scales = torch.tensor([[width / SIDE, height / SIDE]]).expand(len(images), 2)
@@ -141,10 +141,10 @@ def test_resized_windows_are_drawn_as_torchvision_draws_them() -> None:
     boxes = torch.tensor([RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(6000)])
     theirs = boxes[:, [3, 2]] / 400
     for statistic in (
-        lambda one: one.prod(1).mean(),
-        lambda one: one.prod(1).std(),
-        lambda one: (one[:, 0] / one[:, 1]).log().mean(),
-        lambda one: (one[:, 0] / one[:, 1]).log().std(),
+        lambda sides: sides.prod(1).mean(),
+        lambda sides: sides.prod(1).std(),
+        lambda sides: (sides[:, 0] / sides[:, 1]).log().mean(),
+        lambda sides: (sides[:, 0] / sides[:, 1]).log().std(),
     ):
         assert statistic(sides).item() == pytest.approx(statistic(theirs).item(), abs=0.015)
     left = (boxes[:, 1] + boxes[:, 3] / 2) / 400 * 2 - 1
@@ -196,7 +196,7 @@ def test_random_erasing_spares_its_share_of_the_images() -> None:
     assert covered.float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
-def test_google_and_ours_agree_on_the_cutout_of_magnitude_ten() -> None:
+def test_the_cutout_of_magnitude_ten_has_googles_size() -> None:
     half = scale.cutout_half_side(torch.tensor([10.0]))[:, None]
     covered = erase.covered(erase.squares(torch.tensor([[[0.5, 0.5]]]), half), 224)
     assert covered.sum() == 80 * 80

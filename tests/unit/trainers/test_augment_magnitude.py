@@ -45,7 +45,7 @@ def test_arguments_grow_linearly_above_ten() -> None:
 
 
 @pytest.mark.parametrize("magnitude", [0, 4.6, 9, 10, 15.2, 30])
-def test_timms_string_builds_the_operations_at_that_magnitude(magnitude: float) -> None:
+def test_timms_string_creates_the_operations_at_the_same_magnitude(magnitude: float) -> None:
     transform = auto_augment.rand_augment_transform(scale.to_timm(magnitude, layers=3, std=0.5), {})
     assert transform.num_layers == 3
     for operation in transform.ops:
@@ -68,7 +68,7 @@ def test_every_bin_of_torchvision_rotates_as_a_third_of_it_here(index: int) -> N
 
 
 @pytest.mark.parametrize("magnitude", [0, 1, 5, 9, 10])
-def test_torchvisions_bin_moves_pixels_as_far(magnitude: int) -> None:
+def test_a_torchvision_bin_moves_pixels_as_far_as_a_third_of_it_here(magnitude: int) -> None:
     space = RandAugment(num_magnitude_bins=31)._augmentation_space(31, (331, 331))
     index = torchvision_bin(magnitude)
     level = torch.tensor(float(magnitude))
@@ -77,7 +77,7 @@ def test_torchvisions_bin_moves_pixels_as_far(magnitude: int) -> None:
     assert space["TranslateX"][0][index].item() == pytest.approx(331 * scale.translation(level).item(), rel=0.01)
 
 
-def test_the_scales_differ_where_the_documentation_says_so() -> None:
+def test_torchvisions_magnitudes_differ_where_the_documentation_says_so() -> None:
     space = RandAugment(num_magnitude_bins=31)._augmentation_space(31, (331, 331))
     ten, level = torchvision_bin(10), torch.tensor(10.0)
     assert space["Solarize"][0][ten].item() == 0  # all pixels inverted

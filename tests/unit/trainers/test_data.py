@@ -60,7 +60,7 @@ def test_cifar100_is_read_from_the_official_layout(cifar100: DataConfig, tmp_pat
     assert torch.equal(test.images, torch.from_numpy(pixels(100, 1)).view(100, 3, 32, 32))
 
 
-def test_a_missing_file_is_named_with_the_remedy(tmp_path: Path) -> None:
+def test_an_error_about_a_missing_data_file_names_the_remedy(tmp_path: Path) -> None:
     config = DataConfig(root=str(tmp_path / "nowhere"))
     with pytest.raises(DataError) as caught:
         data.prepare(config, str(tmp_path / "cache"))
@@ -73,7 +73,7 @@ def test_a_missing_file_is_named_with_the_remedy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncate", "alter"])
-def test_a_damaged_file_is_named_with_both_md5s(cifar100: DataConfig, damage: str, tmp_path: Path) -> None:
+def test_an_error_about_a_damaged_data_file_names_both_md5s(cifar100: DataConfig, damage: str, tmp_path: Path) -> None:
     path = Path(cifar100.root) / CIFAR100.base_folder / "test"
     content = path.read_bytes()
     path.write_bytes(content[:-100] if damage == "truncate" else content[:-1] + b"x")
@@ -83,7 +83,7 @@ def test_a_damaged_file_is_named_with_both_md5s(cifar100: DataConfig, damage: st
     assert CIFAR100.test_list[0][1] in str(caught.value)
 
 
-def test_damage_is_found_although_the_cache_is_full(cifar100: DataConfig, tmp_path: Path) -> None:
+def test_a_missing_source_file_is_reported_even_if_the_cache_is_filled(cifar100: DataConfig, tmp_path: Path) -> None:
     data.prepare(cifar100, str(tmp_path / "cache"))
     (Path(cifar100.root) / CIFAR100.base_folder / "train").unlink()
     data.train_and_validation(cifar100, str(tmp_path / "cache"), "cpu")  # a worker has what it needs
@@ -104,13 +104,13 @@ def test_a_hostile_pickle_with_a_wrong_md5_is_not_opened(cifar100: DataConfig, t
     assert not trace.exists()
 
 
-def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_about_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CIFAR10, "url", (tmp_path / "absent.tar.gz").as_uri())
     with pytest.raises(DataError, match=r"cannot download .*absent.*data\.root"):
         data.prepare(DataConfig(root=str(tmp_path), download=True), str(tmp_path / "cache"))
 
 
-def test_the_cache_is_filled_once_and_shared(cifar100: DataConfig, tmp_path: Path) -> None:
+def test_the_data_cache_is_filled_once_and_shared(cifar100: DataConfig, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     data.prepare(cifar100, str(cache))
     (folder,) = (cache / "data").iterdir()
@@ -124,7 +124,7 @@ def test_the_cache_is_filled_once_and_shared(cifar100: DataConfig, tmp_path: Pat
     assert isinstance(np.load(folder / "images.npy", mmap_mode="r"), np.memmap)
 
 
-def test_real_cifar10(tmp_path: Path) -> None:
+def test_real_cifar10_is_read_completely(tmp_path: Path) -> None:
     import os
 
     root = os.environ.get("HPO_TEST_CIFAR")
@@ -168,7 +168,7 @@ def test_splits_are_stratified_disjoint_and_limited(
         assert abs(kept - had * share) < 1
 
 
-def test_the_hash_names_the_split_and_is_stable() -> None:
+def test_the_hash_of_a_split_identifies_it_and_is_stable() -> None:
     labels = np.arange(100) % 4
     split = stratified(labels, 0.2, 3)
     assert split.hash == stratified(labels, 0.2, 3).hash
@@ -183,7 +183,7 @@ def test_a_class_of_one_image_cannot_be_split() -> None:
         stratified(np.array([0, 0, 1]), 0.5, 0)
 
 
-def test_shapes_are_deterministic_balanced_and_not_told_by_colour() -> None:
+def test_generated_shapes_are_deterministic_balanced_and_not_recognisable_by_colour() -> None:
     images, labels = shapes.draw("test")
     assert images.shape == (2000, 3, 32, 32)
     assert images.dtype == np.uint8

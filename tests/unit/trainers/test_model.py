@@ -59,7 +59,7 @@ def spoil(model: models.Model) -> None:
 
 
 @pytest.mark.parametrize("pretrained", [False, True])
-def test_a_warm_model_starts_as_on_a_fresh_worker(
+def test_a_reused_model_starts_with_the_same_weights_as_on_a_new_worker(
     pretrained: bool, trained: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     save_file(trained, tmp_path / "w.safetensors")
@@ -77,19 +77,19 @@ def test_a_warm_model_starts_as_on_a_fresh_worker(
     assert warm.frozen == []
 
 
-def test_seeds_make_the_weights_and_nothing_else_does() -> None:
+def test_initial_weights_depend_on_the_seed_only() -> None:
     torch.manual_seed(1)
-    one = state(build(seed=1))
+    first = state(build(seed=1))
     torch.manual_seed(2)
     before = torch.random.get_rng_state()
     again = state(build(seed=1))
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert differing(one, again) == []
-    assert "conv_stem.weight" in differing(one, state(build(seed=2)))
-    assert "classifier.weight" in differing(one, state(build(seed=2)))
+    assert differing(first, again) == []
+    assert "conv_stem.weight" in differing(first, state(build(seed=2)))
+    assert "classifier.weight" in differing(first, state(build(seed=2)))
 
 
-def test_a_fresh_process_agrees() -> None:
+def test_a_new_process_builds_the_same_initial_weights() -> None:
     code = (
         "import hashlib, torch; from trainers.network import model; from trainers.api import ModelConfig;"
         "m = model.build(ModelConfig(name='test_efficientnet', pretrained=False), 10, seed=9, device='cpu',"
@@ -111,7 +111,7 @@ def test_a_fresh_process_agrees() -> None:
     assert printed.strip() == total.hex()
 
 
-def test_few_architectures_are_kept() -> None:
+def test_a_process_keeps_only_a_few_architectures() -> None:
     for classes in range(2, 8):
         build(classes=classes)
     assert len(models._kept) == models.KEPT
@@ -150,7 +150,7 @@ def test_dropout_works_on_any_classifier(name: str) -> None:
     assert lost == pytest.approx(0.4, abs=0.05)
 
 
-def test_dropout_keeps_the_mean_and_can_be_off() -> None:
+def test_dropout_keeps_the_mean_and_can_be_switched_off() -> None:
     dropout = models.Dropout(torch.device("cpu"))
     ones = torch.ones(100, 1000)
     module = torch.nn.Identity()
@@ -184,14 +184,14 @@ def test_a_file_of_another_architecture_does_not_fit(tmp_path: Path) -> None:
         build(replace(TINY, pretrained=str(tmp_path / "w.safetensors")))
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_an_error_about_a_missing_weights_file_names_it(tmp_path: Path) -> None:
     config = replace(TINY, pretrained=str(tmp_path / "none.safetensors"))
     for call in (lambda: weights.check(config), lambda: build(config)):
         with pytest.raises(WeightsError, match=r"there is no file .*none\.safetensors"):
             call()
 
 
-def test_a_hostile_or_damaged_file_is_refused_and_never_executed(tmp_path: Path) -> None:
+def test_a_hostile_or_damaged_weights_file_is_refused_and_never_executed(tmp_path: Path) -> None:
     trace = tmp_path / "executed"
 
     class Hostile:
@@ -207,7 +207,7 @@ def test_a_hostile_or_damaged_file_is_refused_and_never_executed(tmp_path: Path)
     assert not trace.exists()
 
 
-def test_an_unknown_name_gets_close_matches() -> None:
+def test_an_error_about_an_unknown_model_gives_similar_names() -> None:
     config = replace(TINY, name="tf_efficientnet_v2_s")
     for call in (lambda: weights.check(config), lambda: build(config)):
         with pytest.raises(WeightsError, match=r"no model 'tf_efficientnet_v2_s'; did you mean .*tf_efficientnetv2_s"):
@@ -225,7 +225,7 @@ def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_offline_names_the_three_ways_out(empty_hub: Path) -> None:
+def test_the_error_without_a_network_names_three_remedies(empty_hub: Path) -> None:
     config = ModelConfig(name="tf_efficientnetv2_b0.in1k")
     for call in (lambda: weights.check(config), lambda: build(config)):
         with pytest.raises(WeightsError) as caught:
@@ -260,7 +260,7 @@ def test_images_are_normalised_as_the_weights_were_trained() -> None:
     assert (model.mean, model.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def test_a_model_without_published_weights_says_so(empty_hub: Path) -> None:
+def test_the_error_for_a_model_without_published_weights_says_so(empty_hub: Path) -> None:
     with pytest.raises(WeightsError, match="no pretrained weights for efficientnetv2_xl"):
         weights.check(ModelConfig(name="efficientnetv2_xl"))
 
@@ -274,7 +274,7 @@ FAMILY = [
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_the_whole_family_builds_and_can_be_frozen(name: str) -> None:
+def test_every_efficientnetv2_can_be_built_and_frozen(name: str) -> None:
     """On the meta device: every shape, no memory."""
     with torch.device("meta"):
         net = weights.create(ModelConfig(name=name, pretrained=False, drop_path=0.2), 100)
@@ -288,7 +288,7 @@ def test_the_whole_family_builds_and_can_be_frozen(name: str) -> None:
     assert model.frozen
 
 
-BASELINES = [
+LITERATURE = [
     "densenet121",
     "efficientnet_b0",
     "regnety_016",
@@ -298,8 +298,8 @@ BASELINES = [
 ]
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_the_literatures_baselines_take_a_step(name: str) -> None:
+@pytest.mark.parametrize("name", LITERATURE)
+def test_models_from_the_literature_can_be_trained(name: str) -> None:
     model = build(ModelConfig(name=name, pretrained=False))
     models.freeze(model, 1)
     model.dropout.set(0.2)
@@ -326,13 +326,15 @@ def test_the_literatures_baselines_take_a_step(name: str) -> None:
         ("vit_tiny_patch16_224", 224, 5.72, 1.26),  # DeiT-Ti (arXiv 2012.12877): 5 M, 1.3 x 10^9 with attention
     ],
 )
-def test_sizes_are_the_published_ones(name: str, pixels: int, millions: float, giga: float) -> None:
+def test_parameters_and_operations_of_models_equal_the_published_numbers(
+    name: str, pixels: int, millions: float, giga: float
+) -> None:
     model = build(ModelConfig(name=name, pretrained=False), classes=1000)
     assert model_size.parameters(model) == pytest.approx(millions * 1e6, rel=0.001)
     assert model_size.macs(model, pixels) == pytest.approx(giga * 1e9, rel=0.05)
 
 
-def test_counting_changes_nothing_and_follows_the_image_size() -> None:
+def test_counting_operations_changes_no_weights_and_depends_on_the_image_size() -> None:
     model = build()
     before = state(model)
     torch.manual_seed(3)

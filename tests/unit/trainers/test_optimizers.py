@@ -33,7 +33,7 @@ def net() -> nn.Module:
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.7])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_no_weight_decay_on_norms_and_biases(name: str, layer_decay: float, net: nn.Module) -> None:
+def test_norms_and_biases_get_no_weight_decay(name: str, layer_decay: float, net: nn.Module) -> None:
     train = TrainConfig(optimizer=name, weight_decay=0.3, layer_decay=layer_decay)
     optimizer = optimizers.create(train, net, "cpu")
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
@@ -57,7 +57,7 @@ def test_every_optimizer_lowers_a_loss(name: str) -> None:
     assert losses[-1] < losses[0]
 
 
-def test_layers_learn_slower_the_farther_from_the_head(net: nn.Module) -> None:
+def test_with_layer_decay_layers_far_from_the_head_learn_slower(net: nn.Module) -> None:
     optimizer = optimizers.create(TrainConfig(layer_decay=0.5), net, "cpu")
     optimizers.set_lr(optimizer, 0.8)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -66,7 +66,7 @@ def test_layers_learn_slower_the_farther_from_the_head(net: nn.Module) -> None:
     assert rates[id(net.conv_stem.weight)] < rates[id(net.blocks[2][0].conv_exp.weight)] < 0.8
 
 
-def test_frozen_parameters_are_left_out(net: nn.Module) -> None:
+def test_the_optimizer_leaves_out_frozen_parameters(net: nn.Module) -> None:
     net.conv_stem.weight.requires_grad_(False)
     try:
         optimizer = optimizers.create(TrainConfig(), net, "cpu")
@@ -108,7 +108,7 @@ def test_sgd_is_nesterov_and_adamw_takes_momentum_as_beta(net: nn.Module) -> Non
 # ------------------------------------------------------------------------------------------------ averages
 
 
-def test_the_average_warms_up_and_then_decays() -> None:
+def test_the_weight_average_warms_up_and_then_decays() -> None:
     net = nn.Linear(1, 1, bias=False)
     average = WeightAverage(Ema(decay=0.25), net)
     expected = start = net.weight.item()
@@ -122,7 +122,7 @@ def test_the_average_warms_up_and_then_decays() -> None:
     assert expected != start
 
 
-def test_the_average_is_applied_in_place_and_taken_back() -> None:
+def test_the_weight_average_is_applied_in_place_and_removed_again() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     average = WeightAverage(Ema(decay=0.5, warmup=False), net)
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -142,7 +142,7 @@ def test_the_average_is_applied_in_place_and_taken_back() -> None:
 # -------------------------------------------------------------------------------------- batch statistics
 
 
-def test_statistics_are_the_plain_average_over_the_batches() -> None:
+def test_reestimated_statistics_are_the_plain_average_over_the_batches() -> None:
     layer, frozen = nn.BatchNorm2d(3), nn.BatchNorm2d(3).eval()
     net = nn.Sequential(layer, frozen)
     net(torch.randn(8, 3, 4, 4) * 9 + 5)
@@ -157,7 +157,7 @@ def test_statistics_are_the_plain_average_over_the_batches() -> None:
     assert changed == ["0.running_mean", "0.running_var"]
 
 
-def test_automatic_batches_fill_what_is_left() -> None:
+def test_an_automatic_batch_fills_the_free_memory() -> None:
     fixed, each = 1000, 50
     first, second = (fixed + each * count for count in auto_batch.PROBES)
     assert auto_batch.fitting(first, second, fixed + each * 100) == 96
@@ -183,7 +183,7 @@ class Linear(nn.Module):
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 33, 50])
-def test_scores_count_every_image_once_in_batches_of_one_shape(batch_size: int) -> None:
+def test_evaluation_counts_every_image_once_in_batches_of_one_shape(batch_size: int) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (60, 3, 8, 8), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 4, (60,), generator=generator)
@@ -234,14 +234,14 @@ def test_torchs_fused_optimisers_skip_an_overflowed_step_themselves() -> None:
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
     ],
 )
-def test_a_context_or_library_without_memory_is_out_of_memory_too(text: str) -> None:
+def test_a_context_or_library_that_gets_no_memory_counts_as_out_of_memory(text: str) -> None:
     guarded = memory_errors("training stage 2")
     with pytest.raises(OutOfMemory, match="device memory while training stage 2") as caught, guarded:
         raise RuntimeError(text)
     assert "asynchronously" not in str(caught.value)
 
 
-def test_memory_errors_say_what_was_going_on() -> None:
+def test_memory_errors_say_what_the_program_was_doing() -> None:
     failures = (torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB\nmore"), MemoryError())
     for failure in failures:
         with pytest.raises(OutOfMemory, match="memory while training stage 2"), memory_errors("training stage 2"):
@@ -252,7 +252,7 @@ def test_memory_errors_say_what_was_going_on() -> None:
         torch.zeros(3).view(2)
 
 
-def test_a_memory_error_holds_nothing_of_the_failed_step() -> None:
+def test_a_memory_error_keeps_no_memory_of_the_failed_step() -> None:
     alive: list[weakref.ref[torch.Tensor]] = []
 
     def step() -> None:
@@ -266,7 +266,7 @@ def test_a_memory_error_holds_nothing_of_the_failed_step() -> None:
     assert alive[0]() is None
 
 
-def test_kernels_are_searched_only_where_it_pays() -> None:
+def test_cudnn_tries_its_kernels_only_for_long_stages() -> None:
     seen = []
     for steps in (KERNEL_SEARCH_STEPS - 1, KERNEL_SEARCH_STEPS):
         with search_kernels(steps):
@@ -274,7 +274,7 @@ def test_kernels_are_searched_only_where_it_pays() -> None:
     assert [*seen, torch.backends.cudnn.benchmark] == [False, True, False]
 
 
-def test_settings_are_put_back_even_after_an_error() -> None:
+def test_torchs_settings_are_restored_even_after_an_error() -> None:
     store = object()
     context = Context(seed=0, checkpoints=store, threads=torch.get_num_threads() + 1)  # type: ignore[arg-type]
     numerics = numerics_of(replace(TrainConfig(), precision="tf32"), "cpu")
@@ -301,7 +301,7 @@ def test_settings_are_put_back_even_after_an_error() -> None:
     assert settings() == before
 
 
-def test_precisions_resolve() -> None:
+def test_precisions_resolve_to_data_types_and_scaling() -> None:
     assert numerics_of(TrainConfig(), "cpu").autocast_dtype is None
     assert numerics_of(TrainConfig(precision="bf16"), "cpu").autocast_dtype is torch.bfloat16
     half = numerics_of(TrainConfig(precision="fp16"), "cpu")

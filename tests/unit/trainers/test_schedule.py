@@ -49,7 +49,7 @@ def column(plan: tuple[Stage, ...], name: str) -> list[float]:
 
 
 @pytest.mark.parametrize("model", PAPER)
-def test_paper_form_spans_the_published_ranges_in_equal_stages(model: str) -> None:
+def test_the_paper_form_spans_the_published_ranges_in_equal_stages(model: str) -> None:
     size, randaugment, mixup, dropout = PAPER[model]
     plan = stages(ramps("paper", *PAPER[model]), 350)
     ranges = (("size", size), ("randaugment", randaugment), ("mixup", mixup), ("dropout", dropout))
@@ -60,14 +60,14 @@ def test_paper_form_spans_the_published_ranges_in_equal_stages(model: str) -> No
     assert [stage.last_epoch - stage.first_epoch + 1 for stage in plan] == [87, 88, 87, 88]
 
 
-def test_paper_form_of_the_small_model() -> None:
+def test_the_paper_form_of_the_small_model_has_the_published_sizes() -> None:
     plan = stages(ramps("paper", *PAPER["S"]), 8)
     assert column(plan, "size") == [128, 185, 243, 300]
     assert column(plan, "randaugment") == pytest.approx([5, 8 + 1 / 3, 11 + 2 / 3, 15])
     assert column(plan, "dropout") == pytest.approx([0.1, 0.1 + 0.2 / 3, 0.1 + 0.4 / 3, 0.3])
 
 
-def test_google_form_starts_one_step_above_and_keeps_dropout() -> None:
+def test_the_google_form_starts_one_step_above_the_start_and_keeps_dropout_constant() -> None:
     plan = stages(ramps("google", (128, 300), (5, 15), (0.0, 0.2), (0.1, 0.3)), 8)
     assert column(plan, "size") == [171, 214, 257, 300]
     assert column(plan, "randaugment") == pytest.approx([5, 8 + 1 / 3, 11 + 2 / 3, 15])
@@ -76,18 +76,18 @@ def test_google_form_starts_one_step_above_and_keeps_dropout() -> None:
 
 
 @pytest.mark.parametrize("form", ["paper", "google"])
-def test_one_stage_trains_at_the_end_values(form: str) -> None:
+def test_a_training_of_one_stage_has_the_end_values(form: str) -> None:
     (only,) = stages(ramps(form, (128, 300), (5, 15), (0.0, 0.2), (0.1, 0.3), count=1), 3)
     assert only == Stage(0, 1, 3, 300, 15, 0.3, 0.2)
 
 
-def test_explicit_sizes_win() -> None:
+def test_explicit_sizes_replace_the_size_ramp() -> None:
     plan = stages(Progressive(stages=3, sizes=(32, 32, 80)), 3)
     assert column(plan, "size") == [32, 32, 80]
 
 
 @given(count=st.integers(1, 16), extra=st.integers(0, 400))
-def test_stages_cut_the_epochs_without_gap_as_equally_as_possible(count: int, extra: int) -> None:
+def test_stages_divide_the_epochs_without_gaps_as_equally_as_possible(count: int, extra: int) -> None:
     epochs = count + extra
     plan = stages(Progressive(stages=count), epochs)
     lengths = [stage.last_epoch - stage.first_epoch + 1 for stage in plan]
@@ -115,7 +115,7 @@ def test_growing_batches_keep_the_pixels_and_scale_the_rate() -> None:
     assert batch_lr_factor(4.0, "adamw") == batch_lr_factor(4.0, "muon") == 2.0
 
 
-def test_cosine_runs_from_the_peak_to_the_floor_after_its_warm_up() -> None:
+def test_the_cosine_schedule_falls_from_the_peak_to_its_minimum_after_the_warm_up() -> None:
     train = TrainConfig(epochs=10, warmup_epochs=2, min_lr_ratio=0.05)
     assert lr_factor(train, 0) == pytest.approx(0.01)
     assert lr_factor(train, 1) == pytest.approx((0.01 + 1) / 2)
@@ -124,11 +124,11 @@ def test_cosine_runs_from_the_peak_to_the_floor_after_its_warm_up() -> None:
     assert lr_factor(train, 10) == pytest.approx(0.05)
 
 
-def test_constant_stays_at_its_peak() -> None:
+def test_the_constant_schedule_stays_at_its_peak() -> None:
     assert {curve("constant", step, 7) for step in range(8)} == {1.0}
 
 
-def test_onecycle_agrees_with_torch() -> None:
+def test_the_onecycle_schedule_agrees_with_torch() -> None:
     total = 50
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=total + 1, pct_start=0.3)
@@ -141,7 +141,7 @@ def test_onecycle_agrees_with_torch() -> None:
         theirs.step()
 
 
-def test_onecycle_without_warm_up_peaks_at_thirty_percent() -> None:
+def test_the_onecycle_schedule_without_warm_up_peaks_at_thirty_percent() -> None:
     values = [curve("onecycle", step, 100) for step in range(101)]
     assert max(range(101), key=values.__getitem__) == 30
     assert values[0] == pytest.approx(1 / 25)
@@ -154,7 +154,7 @@ def test_onecycle_without_warm_up_peaks_at_thirty_percent() -> None:
     warmup=st.floats(0, 0.9),
     floor=st.floats(0, 1),
 )
-def test_factors_stay_within_zero_and_one(
+def test_learning_rate_factors_stay_between_zero_and_one(
     schedule: str, share: float, total: float, warmup: float, floor: float
 ) -> None:
     assert 0 <= curve(schedule, share * total, total, warmup=warmup * total, min_ratio=floor) <= 1 + 1e-12
