@@ -70,7 +70,7 @@ def comparable(metrics: EpochMetrics) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def whole(cache: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EpochMetrics]]:
-    """An uninterrupted training on what is as good as a fresh worker."""
+    """An uninterrupted training, in the state of a new worker."""
     models._kept.clear()
     folder = tmp_path_factory.mktemp("whole")
     return folder, run(TINY, cache, folder)
@@ -318,12 +318,14 @@ def test_the_error_for_a_network_that_cannot_be_recorded_names_the_remedy(monkey
 
     monkeypatch.setattr(cuda_graphs, "record", lambda work, device: (work(), work))
     step = GraphedStep(torch.nn.Linear(2, 2), "cpu")
-    with pytest.raises(TrainerError, match=r"cuda_graphs: a step of Linear .*is capturing\); switch it off"):
+    with pytest.raises(
+        TrainerError, match=r"cuda_graphs: a step of Linear .*is capturing\); set train\.cuda_graphs to false"
+    ):
         step(waits, torch.zeros(1, 3, 8, 8), torch.zeros(1, 2), 1.0)
 
 
 def test_a_finished_training_frees_its_memory_at_once(cache: str, tmp_path: Path) -> None:
-    """Not when Python next looks for cycles: the next trial on the device needs it."""
+    """It does not wait for Python to collect cycles, because the next trial needs the memory."""
     gc.collect()
     gc.disable()
     try:

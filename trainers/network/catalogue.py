@@ -31,17 +31,17 @@ def close_models(name: str) -> list[str]:
 
 
 def padding_warning(name: str, source: str) -> str | None:
-    """What to know before a model takes its weights from the file `source`; None where no other model fits it too.
+    """Return a warning if the weights file `source` could also belong to another model than `name`, or None.
 
-    The `tf_` models pad their images as TensorFlow does. Each of the same name without `tf_` has the same tensors.
+    The `tf_` models pad images as TensorFlow does. The model of the same name without `tf_` has the same tensors.
     """
     architecture = name.partition(".")[0]
     twin = architecture.removeprefix("tf_") if architecture.startswith("tf_") else f"tf_{architecture}"
     if not known_model(twin):
         return None
     return (
-        f"model.pretrained: weights of {twin} fit {architecture} too, by name and shape, but the two models pad images "
-        f"differently, and with the other's weights a model starts worse; if {source} is of {twin}, set "
+        f"model.pretrained: weights of {twin} also fit {architecture}, by name and shape, but the two models pad "
+        f"images differently, and a model with the other's weights starts worse; if {source} belongs to {twin}, set "
         f"model.name={twin}"
     )
 

@@ -1,4 +1,4 @@
-"""A file of weights, read as names and tensors. What cannot be read is refused in words that say what the file is."""
+"""Reading a file of weights as names and tensors. An error about any other file says what the file is."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ from torch import Tensor
 from trainers.api import WeightsError
 
 _TIMM_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""Where checkpoints of timm's own training keep the tensors; the first that is there counts, as in timm."""
+"""Keys of the tensors in checkpoints of timm's training. As in timm, the first key that exists counts."""
 _SNIFFED = 512
 _LARGEST_HEADER = 100_000_000
-"""Bytes; safetensors itself refuses a longer one."""
+"""Bytes. safetensors refuses a longer header."""
 _FOREIGN = (
     (b"\x89HDF\r\n", "an HDF5 file, as Keras writes it", "convert it to safetensors first"),
     (b"\x1f\x8b", "a gzip archive", "unpack it and name the file inside"),
     (b"\xfd7zXZ", "an xz archive", "unpack it and name the file inside"),
     (b"\x93NUMPY", "a NumPy array", "convert it to safetensors first"),
 )
-"""How files begin that people take for weights, what they are, and the remedy."""
+"""First bytes of other kinds of files, the name of the kind, and the remedy."""
 _SAVE = "save the state dict alone, by torch.save(model.state_dict(), PATH) or as safetensors"
 _AGAIN = "copy or download it again"
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or a state dict, whatever the file is called. Pickled code is never run.
+    """Return the tensors of a safetensors or state-dict file, by name. Its content decides, not its name.
+
+    Pickled code is never run.
 
     Raises:
-        WeightsError: the file is something else, is damaged, or holds values that are not finite.
+        WeightsError: the file is of another kind, is damaged, or contains values that are not finite.
     """
     try:
         with path.open("rb") as file:
@@ -47,7 +49,7 @@ def read(path: Path) -> dict[str, Tensor]:
     _refuse_other_kinds(path, start)
     state = _safetensors(path) if _is_safetensors(path, start) else _tensors(path, _unpickled(path))
     for name, value in state.items():
-        # As the model holds them: a value that float32 cannot hold is infinite there.
+        # Checked as float32, the type of the model: larger values become infinite there.
         if not torch.isfinite(value.float()).all():
             raise WeightsError(
                 f"{path}: the tensor {name} has values that are NaN or infinite; the training that wrote the file "
@@ -67,13 +69,13 @@ def _refuse_other_kinds(path: Path, start: bytes) -> None:
             f"{path} is an HTML or XML page, not the weights; download the file itself "
             "(on Hugging Face: the address with /resolve/ in place of /blob/)"
         )
-    for magic, what, remedy in _FOREIGN:
+    for magic, kind, remedy in _FOREIGN:
         if start.startswith(magic):
-            raise WeightsError(f"{path} is {what}, not weights of PyTorch; {remedy}")
+            raise WeightsError(f"{path} is {kind}, not weights of PyTorch; {remedy}")
 
 
 def _is_safetensors(path: Path, start: bytes) -> bool:
-    """By the content; the name counts only where the file is neither a zip archive nor a pickle."""
+    """Whether the content is safetensors. The name counts only if the file is neither a zip archive nor a pickle."""
     header = int.from_bytes(start[:8], "little")
     if start[8:9] == b"{" and header <= _LARGEST_HEADER:
         return True
@@ -92,20 +94,20 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> Any:
     try:
-        # Checkpoints of timm's training hold their command line, which is plain data.
-        # torch goes by the name of a path, and by the content of an open file.
+        # Checkpoints of timm's training contain their command line, which is plain data.
+        # With a path torch looks at the name, with an open file at the content.
         with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if found := re.search(r"GLOBAL (\S+)", str(error)):
+        if match := re.search(r"GLOBAL (\S+)", str(error)):
             raise WeightsError(
                 f"{path} is neither an intact safetensors file nor a state dict of plain tensors: it holds "
-                f"the Python object {found[1]}, and building objects from a file can run any code, so it is not "
+                f"the Python object {match[1]}, and building objects from a file can run any code, so it is not "
                 f"opened; {_SAVE}"
             ) from error
         raise WeightsError(_unreadable(path)) from error
     except Exception as error:
-        # The bytes come from anywhere, and each way in which they are wrong has another exception.
+        # Damaged bytes make torch raise many types of exceptions.
         if "TorchScript" in str(error):
             raise WeightsError(f"{path} is a TorchScript program, not a state dict; {_SAVE}") from error
         raise WeightsError(_unreadable(path)) from error
@@ -119,7 +121,7 @@ def _unreadable(path: Path) -> str:
 
 
 def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
-    """The tensors of what was pickled, by their names."""
+    """The tensors of a pickled object, by name."""
     if isinstance(content, Mapping):
         content = next((content[key] for key in _TIMM_KEYS if content.get(key) is not None), content)
     if not isinstance(content, Mapping):

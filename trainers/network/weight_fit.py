@@ -1,4 +1,4 @@
-"""Which tensors of a file belong to which tensors of a model, and the model's classifier."""
+"""Matching the tensors of a file to the tensors of a model, and the classifier of a model."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from trainers.api import WeightsError
 State = dict[str, Tensor]
 
 _FILTERS = ("checkpoint_filter_fn", "checkpoint_filter_fn_classifier", "_filter_fn", "pretrained_filter_fn")
-"""What timm's modules call the function that renames the tensors of a model's first publication."""
+"""Names, in timm's modules, of the function that renames the tensors of a model's original files."""
 _COUNTER = ".num_batches_tracked"
-"""Batch norm counts its batches under this name. Files of before PyTorch 0.4.1, and converted ones, lack it."""
+"""Ending of batch norm's counters. Files older than PyTorch 0.4.1 and converted files do not have them."""
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """The tensors that a model takes, and what stands against it."""
+    """The tensors for a model, and the problems that remain."""
 
     state: State
     problems: list[str]
     wrong: int
-    """How many tensors stand against it."""
+    """Number of tensors with a problem."""
 
 
 def fitted(
     state: State, model: nn.Module, source: str, timm_filter: Callable[[State, nn.Module], State] | None = None
 ) -> State:
-    """The tensors of `state` under the names of `model`, without a classifier of another number of classes.
+    """Return the tensors of `state` with the names of `model`, without a classifier for another number of classes.
 
-    Tried in turn: the names as they are; without a prefix that a wrapper put before them (`model.`); and after
-    timm's own function for the model, with and without the prefix.
+    The function tries the names as they are, then without the prefix of a wrapper (`model.`), and then both after
+    timm's own function for the model.
 
     Raises:
-        WeightsError: they are of another architecture.
+        WeightsError: the tensors belong to another architecture. `source` names their origin in the text.
     """
     plain = _without_prefix(state, model)
     named = [state] if plain is None else [state, plain]
-    fits = [_fit(one, model) for one in named]
+    fits = [_fit(renamed, model) for renamed in named]
     if timm_filter is not None and all(fit.problems for fit in fits):
-        fits += [_fit(one, model) for one in map(partial(_filtered, model, timm_filter), named) if one]
+        fits += [_fit(renamed, model) for renamed in map(partial(_filtered, model, timm_filter), named) if renamed]
     best = min(fits, key=lambda fit: fit.wrong)
     if best.problems:
         raise WeightsError(
@@ -58,24 +58,24 @@ def fitted(
 
 
 def timm_filter(name: str) -> Callable[[State, nn.Module], State] | None:
-    """The function by which timm reads the first publication of a model; None where it has none."""
+    """Return timm's function that reads the original files of a model, or None if there is none."""
     module = vars(sys.modules[model_entrypoint(name.partition(".")[0]).__module__])
-    return next((module[known] for known in _FILTERS if known in module), None)
+    return next((module[function] for function in _FILTERS if function in module), None)
 
 
 def _filtered(model: nn.Module, change: Callable[..., Any], state: State) -> State | None:
     try:
         try:
             changed = change(dict(state), model)
-        except TypeError:  # some of timm's take no model
+        except TypeError:  # some functions of timm have no parameter for the model
             changed = change(dict(state))
     except (LookupError, AttributeError, RuntimeError, TypeError, ValueError):
-        return None  # made for files of another shape; the names as they are say better what is wrong
+        return None  # the function expects another file; the original names give a better error message
     return {name: value for name, value in changed.items() if isinstance(value, Tensor)}
 
 
 def _without_prefix(state: State, model: nn.Module) -> State | None:
-    """The tensors behind the one prefix before the model's first name; None where there is none or more than one."""
+    """The tensors without the prefix of the model's first name; None if there is no prefix, or more than one."""
     first = next(iter(model.state_dict()))
     prefixes = [name.removesuffix(first) for name in state if name.endswith(f".{first}")]
     if len(prefixes) != 1:
@@ -100,21 +100,21 @@ def _fit(state: State, model: nn.Module) -> _Fit:
     unknown = [name for name in kept if name not in own]
     shapes = [name for name in kept if name in own and own[name].shape != kept[name].shape]
     problems = [
-        f"{len(names)} {what}, e.g. {names[0]}"
-        for names, what in ((missing, "missing"), (unknown, "unknown"), (shapes, "of another shape"))
+        f"{len(names)} {problem}, e.g. {names[0]}"
+        for names, problem in ((missing, "missing"), (unknown, "unknown"), (shapes, "of another shape"))
         if names
     ]
     return _Fit(kept, problems, len(missing) + len(unknown) + len(shapes))
 
 
 def classifiers(model: nn.Module) -> list[nn.Module]:
-    """The model's final layers; a few architectures have two."""
-    found = model.get_classifier()  # type: ignore[operator]
-    return list(found) if isinstance(found, tuple | list) else [found]
+    """Return the final layers of a model; a few architectures have two."""
+    layers = model.get_classifier()  # type: ignore[operator]
+    return list(layers) if isinstance(layers, tuple | list) else [layers]
 
 
 def classifier_names(model: nn.Module) -> set[str]:
-    """Names of the final layers' tensors in the model's state dict."""
+    """Return the names of the final layers' tensors in the state dict."""
     heads = {id(head) for head in classifiers(model)}
     prefixes = [name for name, module in model.named_modules() if id(module) in heads]
     return {name for name in model.state_dict() if any(name.startswith(f"{prefix}.") for prefix in prefixes)}

@@ -23,13 +23,13 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class WeightsWarning(UserWarning):
-    """Weights may not be those of the model that they fit."""
+    """The weights fit the model, but may belong to another one."""
 
 
 def check(config: ModelConfig) -> None:
     """Check before any training that the model exists and that its weights are available.
 
-    A file is read here, and its fit is checked on a model without memory.
+    A file is read, and its tensors are compared with those of the model, without memory for the model.
 
     Raises:
         WeightsError: for the same reasons as in `create` and `pretrained_state`.

@@ -1,4 +1,4 @@
-"""Weights come from where they are asked for, or not at all; a warm model is a fresh one."""
+"""Initial weights come from the configured source or cause an error; a reused model equals a new one."""
 
 from __future__ import annotations
 

@@ -189,7 +189,9 @@ def test_a_model_with_a_twin_of_another_padding_warns_of_weights_from_a_file(tmp
         weights.pretrained_state(config, weights.create(config, 10))
 
 
-def test_twins_are_found_in_both_directions_and_tags_do_not_count() -> None:
-    assert "weights of efficientnet_lite0 fit" in (catalogue.padding_warning("tf_efficientnet_lite0.in1k", "f") or "")
-    assert "weights of tf_efficientnet_lite0 fit" in (catalogue.padding_warning("efficientnet_lite0", "f") or "")
+def test_the_padding_twin_of_a_model_is_found_in_both_directions_and_without_tags() -> None:
+    assert "weights of efficientnet_lite0 also fit" in (
+        catalogue.padding_warning("tf_efficientnet_lite0.in1k", "f") or ""
+    )
+    assert "weights of tf_efficientnet_lite0 also fit" in (catalogue.padding_warning("efficientnet_lite0", "f") or "")
     assert catalogue.padding_warning("resnet50", "f") is None
