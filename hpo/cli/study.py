@@ -103,6 +103,7 @@ def confirm(
     from hpo.home import Home
     from hpo.results.confirmation import confirmation
     from hpo.results.confirmation_text import confirmation_json, verdict
+    from hpo.spec.study import SHIPPED_TRAINER
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)
@@ -115,7 +116,9 @@ def confirm(
         print(json.dumps(confirmation_json(confirmed)))
         return
     Console(highlight=False, markup=False, emoji=False).print(verdict(confirmed))
-    print(f"Written: {place.incumbent(name)}\nNext: hpo retrain {name}{_home_option(home)}")
+    print(f"Written: {place.incumbent(name)}")
+    if study.spec.trainer == SHIPPED_TRAINER:  # hpo retrain refuses every other
+        print(f"Next: hpo retrain {name}{_home_option(home)}")
 
 
 def _home_option(home: Path | None) -> str:

@@ -11,6 +11,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.best import gain_over_baseline
 from hpo.results.pareto import front
 from hpo.results.summary import configuration, counts, stopped
+from hpo.spec.study import SHIPPED_TRAINER
 from hpo.text import duration, first_line, percent, short_names
 from hpo.tracking.runs import tracking_server
 
@@ -91,11 +92,12 @@ def closing(study: StudyRecord, home_option: str) -> str:
 def _next_steps(study: StudyRecord, home_option: str) -> list[str]:
     name = study.name
     here = study.spec.tracking.enabled and tracking_server(study.spec) is None  # a server has a UI of its own
+    shipped = study.spec.trainer == SHIPPED_TRAINER  # hpo retrain refuses every other
     steps = {
         **({f"hpo ui{home_option}": "browse the trials in MLflow"} if here else {}),
         f"hpo confirm {name}{home_option}": "rule out luck: retrain with new seeds",
         f"hpo export {name}{home_option} -o best.yaml": "write the best configuration to a file",
-        "hpo retrain best.yaml": "train on all data, then test once",
+        **({f"hpo retrain best.yaml{home_option}": "train on all data, then test once"} if shipped else {}),
     }
     width = max(map(len, steps))
     return [f"  {command:{width}}   {purpose}" for command, purpose in steps.items()]

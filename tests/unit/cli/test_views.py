@@ -168,6 +168,19 @@ def test_the_closing_text_proposes_hpo_ui_only_if_the_home_folder_has_the_runs(
     assert "hpo export" in closing(busy(0, elsewhere), "")
 
 
+def test_each_command_of_the_closing_text_names_the_home_folder_that_was_typed() -> None:
+    steps = closing(busy(0), " --home mine").partition("Next:\n")[2].splitlines()
+    assert "hpo retrain best.yaml --home mine" in steps[-1]
+    assert all("--home mine" in step for step in steps)
+
+
+def test_the_closing_text_proposes_no_command_that_refuses_the_trainer() -> None:
+    custom = SPEC.model_copy(update={"trainer": "mine:train"})
+    assert "hpo retrain" in closing(busy(0), "")
+    assert "hpo retrain" not in closing(busy(0, custom), "")
+    assert "hpo confirm" in closing(busy(0, custom), "")
+
+
 # ------------------------------------------------------------------------------------------------ tables
 
 
