@@ -62,14 +62,14 @@ class Home:
         return UsageError(f"the home folder {self.path} cannot be used: {reason}; choose another folder with --home")
 
     def create(self) -> Home:
-        """Create the folder, readable by its owner only.
+        """Create the folder, readable by its owner only. A folder that exists keeps its mode: a team may share it.
 
         Raises:
             UsageError: the folder cannot be created or written to.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.path.chmod(0o700)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise self._unusable(error) from error
         if not os.access(self.path, os.W_OK | os.X_OK):

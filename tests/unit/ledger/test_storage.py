@@ -209,12 +209,16 @@ def test_an_sqlite_url_gives_the_file_of_its_database(url: str, path: Path | Non
     assert sqlite_file(url) == path
 
 
-def test_a_home_folder_is_readable_by_its_owner_only(tmp_path: Path) -> None:
-    """This holds also for a folder that existed before and was readable by everyone."""
-    folder = tmp_path / "home"
-    folder.mkdir(mode=0o777)
-    folder.chmod(0o777)
-    home = Home.at(folder).create()
+@pytest.mark.parametrize("mode", [0o2775, 0o777, 0o750])
+def test_a_folder_that_exists_keeps_its_mode_as_a_home(mode: int, tmp_path: Path) -> None:
+    folder = tmp_path / "team"
+    folder.mkdir()
+    folder.chmod(mode)
+    assert Home.at(folder).create().path.stat().st_mode & 0o7777 == mode
+
+
+def test_a_new_home_folder_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    home = Home.at(tmp_path / "above" / "home").create().create()
     assert home.path.stat().st_mode & 0o777 == 0o700
     home.study("kept").mkdir(parents=True)
     home.remember_ledger("kept", "postgresql://me:s3cret@host/db")
