@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from trainers.api import Context, TrainConfig
 from trainers.augment import Augmenter
 from trainers.data import Images
 from trainers.network import batchnorm
+from trainers.network.model import Model
 from trainers.rng import derive, generator
 from trainers.schedule import Stage
 
@@ -98,3 +100,22 @@ class Batches:
     def _order(self, purpose: str, epoch: int) -> Tensor:
         """A random order of all images: int64 (N,) on the CPU."""
         return torch.randperm(len(self.images), generator=generator(derive(self.seed, purpose, epoch)))
+
+
+def batches_of(images: Images, model: Model, train: TrainConfig, context: Context) -> Batches:
+    """Return the batches of a training of `model` on `images`."""
+    augmenter = Augmenter(
+        train.augment,
+        mean=model.mean,
+        std=model.std,
+        num_classes=len(images.classes),
+        label_smoothing=train.label_smoothing,
+    )
+    return Batches(
+        images,
+        augmenter,
+        seed=context.seed,
+        device=context.device,
+        accumulate=train.accumulate,
+        pixels_at_once=pixels_at_once(context.device, context.device_share),
+    )

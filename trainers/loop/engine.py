@@ -20,10 +20,9 @@ from torch import Tensor
 
 from trainers import rng, schedule
 from trainers.api import Context, Diverged, TrialConfig
-from trainers.augment import Augmenter
 from trainers.data import Images
 from trainers.loop import auto_batch, compiling, optimizers
-from trainers.loop.batches import Batches, micro_batches, pixels_at_once
+from trainers.loop.batches import batches_of, micro_batches
 from trainers.loop.cuda_graphs import GraphedStep
 from trainers.loop.evaluate import Score, evaluate
 from trainers.network import batchnorm
@@ -74,7 +73,7 @@ class Engine:
         self.optimizer = optimizers.create(train, self.model.net, context.device)
         self.scaler = torch.amp.GradScaler(torch.device(context.device).type, enabled=numerics.scaled)
         self.average = WeightAverage(train.ema, self.model.net) if train.ema.decay else None
-        self.batches = self._batches(images, context)
+        self.batches = batches_of(images, self.model, train, context)
         self.forward: Callable[[Tensor], Tensor] = self.model.net
         if train.compile:
             self.forward = compiling.compiled(self.model, context.cache_dir)
@@ -198,24 +197,6 @@ class Engine:
         loss = F.cross_entropy(logits.float(), targets) * share
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
-
-    def _batches(self, images: Images, context: Context) -> Batches:
-        train = self.config.train
-        augmenter = Augmenter(
-            train.augment,
-            mean=self.model.mean,
-            std=self.model.std,
-            num_classes=len(images.classes),
-            label_smoothing=train.label_smoothing,
-        )
-        return Batches(
-            images,
-            augmenter,
-            seed=context.seed,
-            device=context.device,
-            accumulate=train.accumulate,
-            pixels_at_once=pixels_at_once(context.device, context.device_share),
-        )
 
     def _graphed(self, device: str) -> GraphedStep | None:
         """None on the CPU, where starting work costs nothing."""
