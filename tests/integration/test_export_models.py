@@ -180,8 +180,8 @@ def test_options_that_exclude_each_other_are_refused(studied: Home) -> None:
         "--trial 0 --top 2": "leave one of them out",
         "--model x": "--model names",
         "--format hf --top 2 --model x": "--model names",
-        "--top 2 -o -": "give a folder",
-        "--format pt2 -o -": "give a folder",
+        "--top 2 -o -": "name a folder",
+        "--format pt2 -o -": "name a folder",
     }.items():
         assert said in str(hpo(studied, *options.split()).exception), options
     assert not studied.exports(STUDY).exists()
