@@ -53,28 +53,22 @@ def as_reason(text: str) -> str:
 def shortened(text: str, length: int) -> str:
     """At most about `length` characters of `text`: its first three quarters and its end, with a note between them.
 
-    Words at the cut are dropped, so that no half of a password remains that masking would not recognise.
+    A word that the cut would split is dropped if it may hold a password, because masking does not recognise half a
+    password.
     """
     if len(text) <= length:
         return text
     first = length * 3 // 4
-    head, tail = text[:first], text[first - length :]
-    if not text[first].isspace():
-        head = head[: _last_blank(head)]
-    if not text[first - length - 1].isspace():
-        blank = re.search(r"\s", tail)
-        tail = tail[blank.start() :] if blank else tail if _is_one_word(text) else ""
+    head = _without_half_word(text[: first + 1])
+    tail = _without_half_word(text[first - length - 1 :][::-1])[::-1]
     return f"{head.rstrip()} [... {len(text) - len(head) - len(tail):,} characters left out ...] {tail.lstrip()}"
 
 
-def _last_blank(head: str) -> int:
-    """Where the last word of `head` begins; its end if it is one word that holds no URI."""
-    at = max((match.end() for match in re.finditer(r"\s", head)), default=0)
-    return at if at or "://" in head else len(head)
-
-
-def _is_one_word(text: str) -> bool:
-    return "@" not in text and not re.search(r"\s", text)
+def _without_half_word(text: str) -> str:
+    """`text` without its last character, and without the last word where that splits a word with a URI or an `@`."""
+    whole, split = text[:-1], not text[-1].isspace()
+    start = max((match.end() for match in re.finditer(r"\s", whole)), default=0)
+    return whole[:start] if split and re.search(r"//:|://|@", whole[start:]) else whole
 
 
 def encoding_hint(uri: str) -> str:

