@@ -14,7 +14,7 @@ from urllib.parse import unquote
 SHORTEST = 3
 """Shortest part of a password that is also masked where it stands alone, in characters."""
 LONGEST = 64 * 1024
-"""Longest text that is searched for passwords, in characters: of a longer one the middle is left out first."""
+"""Longest text of an error that is read at all, in characters: of a longer one the middle is left out first."""
 KEPT = 4_000
 """Longest text that is recorded or shown as the reason of something, in characters."""
 SCHEME = 64
@@ -31,10 +31,9 @@ _NAMED = re.compile(r"(?i)(?P<before>(?:[?&][\w-]*(?:token|secret|key)|\b\w*(?:p
 def redact(text: str, *uris: str) -> str:
     """`text` with the password of every URI in it replaced by `***`.
 
-    The middle of a text of more than `LONGEST` characters is left out. Parts of the passwords of `uris` are masked also
-    where they stand alone: a driver that splits a URI at the wrong `@` calls the rest of the password a host.
+    Parts of the passwords of `uris` are masked also where they stand alone: a driver that splits a URI at the wrong
+    `@` calls the rest of the password a host.
     """
-    text = shortened(text, LONGEST)
     for uri in uris:
         if span := _password(uri):
             secret = uri[slice(*span)]
@@ -47,7 +46,7 @@ def redact(text: str, *uris: str) -> str:
 
 def as_reason(text: str) -> str:
     """`text` masked, and cut to `KEPT` characters: what is recorded and shown of an error."""
-    return shortened(redact(text), KEPT)
+    return shortened(redact(shortened(text, LONGEST)), KEPT)
 
 
 def shortened(text: str, length: int) -> str:

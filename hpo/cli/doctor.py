@@ -100,12 +100,14 @@ def compare(home: Home, name: str, figures: Figures | None = None) -> Iterator[F
         ledger = Ledger.open(storage, name, lease=Lease.here(str(home.study(name))))
         differences = Mirror(ledger.study, home).differences(ledger.study, plots=figures is not None)
         yield from (Finding("differs", "MLflow", difference) for difference in differences)
+        remaining: list[str] = []
         if differences:
             remaining = _repair(ledger, home, figures)
             yield from (Finding("failed", "MLflow", f"could not be repaired: {line}") for line in remaining)
         ledger.close()
-        repaired = f"; {len(differences)} differences repaired" if differences else ""
-        yield Finding("ok", "MLflow", f"{len(ledger.trials)} trials of {name} agree with the ledger{repaired}")
+        if not remaining:
+            repaired = f"; {len(differences)} differences repaired" if differences else ""
+            yield Finding("ok", "MLflow", f"all {len(ledger.trials)} trials of {name} agree with the ledger{repaired}")
 
 
 def _repair(ledger: Ledger, home: Home, figures: Figures | None) -> list[str]:

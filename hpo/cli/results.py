@@ -218,8 +218,9 @@ def retrain(
 def _warn_of_earlier(evaluations: int) -> None:
     """Warn before the training, when it can still be stopped, and again beside the result."""
     if evaluations:
+        times = "once" if evaluations == 1 else f"{evaluations} times"
         print(
-            f"warning: the test set was evaluated {evaluations} times before for this configuration; "
+            f"warning: the test set was evaluated {times} before for this configuration; "
             "if you choose by test accuracy, the test result is too optimistic",
             file=sys.stderr,
         )

@@ -164,6 +164,8 @@ class Conductor:
             return
         if problem := fault(self.spec, trial, metrics, needs_compute=self._judge.counts_compute):
             self._finish(trial.number, failure=problem)
+            if math.isfinite(metrics.val_accuracy):  # else this configuration diverged, which says nothing of others
+                self._check_first_failures(trial, problem)
             return
         decision = self._judge.decide(trial, metrics)
         trial = self.ledger.record(trial.number, metrics, decision)
@@ -219,6 +221,7 @@ class Conductor:
             losses = sum(attempt.lost is not None for attempt in trial.attempts)
             if losses > self.spec.retries:
                 self._finish(number, failure=f"lost its worker {losses} times; the last time: {loss}")
+                self._check_first_failures(trial, loss)
             else:
                 self._queue.insert(0, number)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hpo.ledger.lock import LEASE_S
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.summary import STATUSES
@@ -11,8 +12,6 @@ from hpo.search.forecast import plan
 from hpo.search.rungs import study_levels
 from hpo.text import first_line
 
-SILENT_S = 120.0
-"""A driver gives a sign of life every 30 s; after so much silence it counts as dead."""
 CAUTION = 2.0
 """The estimate of the time left mixes the lengths of ended trials with the forecast; this is the weight of the
 forecast, in trials."""
@@ -45,7 +44,7 @@ class Progress:
         if dict(self.counts).get("running"):
             return False
         spent = self.allowed is not None and self.elapsed >= self.allowed
-        return self.closed or self.ended >= self.trials or spent or self.silent > SILENT_S
+        return self.closed or self.ended >= self.trials or spent or self.silent > LEASE_S
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def progress(study: StudyRecord, now: float) -> Progress:
     """The study at `now`, seconds since the epoch."""
     sign = max([end for _, end in study.sessions], default=study.info.get("created", now))
     silent = max(0.0, now - max([sign, *(trial.epochs[-1].recorded for trial in study.trials if trial.epochs)]))
-    alive = study.count("running") and silent < SILENT_S
+    alive = study.count("running") and silent < LEASE_S
     elapsed = study.seconds + (max(0.0, now - sign) if alive else 0.0)
     allowed = study.spec.budget.hours and study.spec.budget.hours * 3600
     return Progress(

@@ -13,7 +13,7 @@ from hpo.errors import InfrastructureError
 from hpo.home import Home
 from hpo.ledger.reader import read_study
 from hpo.ledger.records import StudyRecord
-from hpo.redact import redact
+from hpo.redact import as_reason
 from hpo.results.confirmation import chosen
 from hpo.text import first_line
 from hpo.tracking.preflight import check_tracking
@@ -205,7 +205,7 @@ def publish(home: Home, name: str) -> str:
         check_tracking(study.spec, home)
         has_champion = Models(Store(study, home)).sync(study)
     except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the training has succeeded
-        reason = first_line(redact(str(error)))
+        reason = first_line(as_reason(str(error)))
         return f"warning: MLflow does not have the model yet: {reason}. Write it with: hpo doctor {name}"
     return f"in MLflow: models:/{name}@{CHAMPION}" if has_champion else f"in MLflow: model {name}"
 

@@ -15,7 +15,7 @@ from functools import partial
 
 from hpo.home import Home
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.redact import redact
+from hpo.redact import as_reason
 from hpo.text import first_line
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.periodic import Periodic
@@ -89,13 +89,13 @@ class Tracker:
             taken = self._taken
             self._thread.join(CLOSE_TIMEOUT_S)
         if self._thread.is_alive() or self._trouble:
-            reason = f": {first_line(redact(str(self._trouble)))}" if self._trouble else ""
+            reason = f": {first_line(as_reason(str(self._trouble)))}" if self._trouble else ""
             return (
                 f"MLflow does not have everything yet{reason}. Nothing is lost: the ledger has it. "
                 f"Write the rest with: hpo doctor {study.name}"
             )
         if self._plots and self._plots.failure:
-            return f"MLflow has no plots of this study: {redact(self._plots.failure)}"
+            return f"MLflow has no plots of this study: {as_reason(self._plots.failure)}"
         return None
 
     # ------------------------------------------------------------------------------------- the thread

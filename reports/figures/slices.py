@@ -79,7 +79,8 @@ def _slice(
         hover=[hover(study, trial, index is not None) for _, trial in placed],
         legend=index is not None and legend,
     )
-    best = [_star(study, trial, at, index, legend=legend) for at, trial in placed if trial is study.best]
+    leader = study.best
+    best = [_star(study, trial, at, index, legend=legend) for at, trial in placed if trial is leader]
     return [cloud, *best]
 
 

@@ -16,7 +16,7 @@ NO_REPORT = "No trial has reported an epoch yet."
 def hover(study: StudyRecord, trial: TrialRecord, compared: bool) -> str:
     """The text that appears when the pointer rests on a trial."""
     name = f"{study.name}, trial {trial.number}" if compared else f"trial {trial.number}"
-    role = f", {study.spec.baseline_name}" if trial is study.baseline else ""
+    role = f", {study.spec.baseline_name}" if trial.enqueued and trial is study.baseline else ""
     reached = f"{len(trial.epochs)} of {study.spec.train.epochs} epochs, {percent(trial.value)}"
     return f"{name}{role}: {trial.status}\n{reached}\n{values_text(trial.values)}"
 

@@ -111,6 +111,7 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
     seconds: dict[int, float] = {}
     for span in spans(study):
         seconds[span.trial] = seconds.get(span.trial, 0.0) + span.seconds
+    marks = _marks(study)
     return [
         TrialRow(
             trial.status,
@@ -123,7 +124,7 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
                 percent(trial.value).removesuffix(" %"),
                 f"{seconds.get(trial.number, 0.0) / 60:.1f}",
                 *(word(trial.values[name]) if name in trial.values else "–" for name in names),
-                _note(study, trial),
+                _note(trial, marks.get(trial.number, ())),
             ),
             (trial.value or 0.0) + (1.0 if trial.complete else 0.0),
         )
@@ -131,12 +132,17 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
     ]
 
 
-def _note(study: StudyRecord, trial: TrialRecord) -> str:
-    parts = []
-    if trial is study.best:
-        parts.append("best")
-    if trial is study.baseline:
-        parts.append(study.spec.baseline_name)
+def _marks(study: StudyRecord) -> dict[int, list[str]]:
+    """What the best trial and the baseline are called, by trial number; found once, because it takes all trials."""
+    marks: dict[int, list[str]] = {}
+    for trial, name in ((study.best, "best"), (study.baseline, study.spec.baseline_name)):
+        if trial is not None:
+            marks.setdefault(trial.number, []).append(name)
+    return marks
+
+
+def _note(trial: TrialRecord, marks: Sequence[str]) -> str:
+    parts = [*marks]
     if len(trial.attempts) > 1:
         parts.append(f"{len(trial.attempts)} attempts")
     if trial.outcome is not None and not trial.complete:

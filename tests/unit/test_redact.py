@@ -142,3 +142,10 @@ def test_no_part_of_a_password_stays_at_a_cut(before: int, blank: str) -> None:
         kept = shortened(text, KEPT)
         assert "s3cret" not in redact(kept)
         assert "h1dden" not in redact(kept)
+
+
+def test_a_long_document_stays_whole() -> None:
+    """Specifications are masked too, and a person copies them from a report."""
+    text = "".join(f"- {{train.lr: {number}}}\n" for number in range(10_000))
+    assert len(text) > LONGEST
+    assert redact(text) == text

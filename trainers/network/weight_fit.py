@@ -78,9 +78,9 @@ def _without_prefix(state: State, model: nn.Module) -> State | None:
     """The tensors without the prefix of the model's first name; None if there is no prefix, or more than one."""
     first = next(iter(model.state_dict()))
     prefixes = [name.removesuffix(first) for name in state if name.endswith(f".{first}")]
-    if len(prefixes) != 1:
+    prefix = min(prefixes, key=len, default="")  # inner blocks of the model may have a tensor of the same name
+    if not all(other.startswith(prefix) for other in prefixes) or not prefix:
         return None
-    (prefix,) = prefixes
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 

@@ -49,11 +49,18 @@ def create(config: ModelConfig, num_classes: int) -> nn.Module:
     """Return the model on the CPU with timm's random initialisation, which uses torch's default generator.
 
     Raises:
-        WeightsError: timm has no model of this name. The text gives similar names.
+        WeightsError: timm has no model of this name (the text gives similar names), or the model has no stochastic
+            depth and `drop_path` is above 0.
     """
     options: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
     try:
         model = timm.create_model(config.name, pretrained=False, num_classes=num_classes, **options)
+    except TypeError as error:
+        if "drop_path_rate" not in str(error):
+            raise
+        raise WeightsError(
+            f"model.drop_path: {config.name} has no stochastic depth; set model.drop_path to 0"
+        ) from error
     except RuntimeError as error:
         if not catalogue.known_model(config.name):
             raise WeightsError(_unknown(config.name)) from error

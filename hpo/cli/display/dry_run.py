@@ -53,7 +53,7 @@ def rehearse(spec: Spec, home: Home) -> Iterator[RenderableType]:
         yield _title("Pruning")
         yield _pruning(spec, expected)
         yield from (Text(f"warning: {warning}") for warning in advice(spec))
-        slots = survey(spec, home)
+        slots = survey(spec)
         yield _title(f"Cluster {cluster}" if (cluster := spec.ray.cluster()) else "This machine")
         per_trial = f"CPUs per trial: {slots.cpus:g}, GPUs per trial: {slots.gpus:g}"
         yield Text(f"{slots.concurrency} trials at once on {slots.device}; {per_trial}")

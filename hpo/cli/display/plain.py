@@ -82,7 +82,8 @@ def closing(study: StudyRecord, home_option: str) -> str:
     if study.ended:
         key = study.ended.partition(":")[0]
         lines.append(f"{stopped(study)}.")
-        lines.append(f"Continue with a larger budget: hpo resume {study.name}{home_option} {key}=…")
+        larger = " a larger budget" if key.startswith("budget.") else ""
+        lines.append(f"Continue with{larger}: hpo resume {study.name}{home_option} {key}=…")
     if len(study.spec.objectives) > 1:
         trials = f"{len(front(study))} trials"
         lines.append(f"Pareto front: {trials}. hpo status shows them, and hpo export --pick exports one.")

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.display.running_trials import running_trials
+from hpo.ledger.lock import LEASE_S
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.best import gain_over_baseline, incumbent
-from hpo.results.progress import SILENT_S, Progress, failures, progress, running, survival
+from hpo.results.progress import Progress, failures, progress, running, survival
 from hpo.results.summary import configuration
 from hpo.search.rungs import rung_resource
 from hpo.spec.study import SHIPPED_TRAINER
@@ -103,7 +104,7 @@ def _bars(study: StudyRecord, state: Progress, width: int) -> Iterator[Renderabl
     else:
         yield _line("time", duration(state.elapsed))
     yield _line("", ", ".join(f"{count} {kind}" for kind, count in state.counts) or "no trial yet")
-    if state.silent > SILENT_S and not (state.over and state.ended >= state.trials):
+    if state.silent > LEASE_S and not (state.over and state.ended >= state.trials):
         yield _line(
             "driver",
             (f"no heartbeat for {duration(state.silent)}; continue with: hpo resume {study.name}", "yellow"),

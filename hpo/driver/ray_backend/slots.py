@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from hpo.driver.ray_backend.cluster import ray_session
 from hpo.errors import UsageError
-from hpo.home import Home
 from hpo.spec.study import Spec
 
 
@@ -33,7 +32,7 @@ def plan_slots(spec: Spec) -> Slots:
     return _slots_on([node["Resources"] for node in ray.nodes() if node["Alive"]], spec)  # type: ignore[no-untyped-call]
 
 
-def survey(spec: Spec, home: Home) -> Slots:
+def survey(spec: Spec) -> Slots:
     """As `plan_slots`, but without starting Ray: only a cluster is asked, this machine's resources are counted.
 
     Raises:

@@ -6,10 +6,7 @@ import math
 import shutil
 
 from hpo.driver.conductor import Conductor
-from hpo.driver.ray_backend.scheduler import StopAll, StudyScheduler
-from hpo.driver.ray_backend.searcher import StudySearcher
 from hpo.driver.ray_backend.slots import Slots
-from hpo.driver.ray_backend.trainable import Worker
 from hpo.errors import InfrastructureError
 from hpo.home import Home
 
@@ -20,12 +17,16 @@ def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbo
     Args:
         checkpoints: folder or URI below which every trial has its folder.
     """
+    # Ray reads its settings when it is imported, so everything of it loads after `ray_session` has set them.
     from ray import tune
 
+    from hpo.driver.ray_backend.scheduler import StopAll, StudyScheduler
+    from hpo.driver.ray_backend.searcher import StudySearcher
+    from hpo.driver.ray_backend.trainable import Worker
+
     spec = conductor.spec
-    scratch = (
-        home.study(conductor.ledger.name) / "ray"
-    )  # always the same folder, so that the next driver removes what a dead one left
+    # Always the same folder, so that the next driver removes what a dead one left.
+    scratch = home.study(conductor.ledger.name) / "ray"
     shutil.rmtree(scratch, ignore_errors=True)
     worker = {
         "trainer": spec.trainer,

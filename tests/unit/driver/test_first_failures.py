@@ -74,3 +74,32 @@ def test_the_recorded_reason_of_a_failure_with_a_very_long_text_is_short() -> No
     outcome = conductor.ledger.trial(assignment.number).outcome
     assert outcome is not None
     assert len(outcome.reason) < 5_000
+
+
+def test_reports_that_lack_an_objective_count_too() -> None:
+    conductor, _ = begun(objectives=["val_accuracy", "params"])
+    for _ in range(3):
+        assignment = conductor.next_trial()
+        assert assignment is not None
+        assert not conductor.on_epoch(assignment.number, EpochMetrics(epoch=1, val_accuracy=0.5))
+    assert conductor.ending is not None
+    assert "did not report params" in conductor.ending
+
+
+def test_workers_that_always_die_at_the_start_count_too() -> None:
+    conductor, _ = begun(retries=0)
+    for _ in range(3):
+        assignment = conductor.next_trial()
+        assert assignment is not None
+        conductor.on_lost(assignment.number, "its worker died: exit code 1")
+    assert conductor.ending is not None
+    assert "exit code 1" in conductor.ending
+
+
+def test_configurations_that_diverge_do_not_end_the_study() -> None:
+    conductor, _ = begun()
+    for _ in range(4):
+        assignment = conductor.next_trial()
+        assert assignment is not None
+        conductor.on_epoch(assignment.number, EpochMetrics(epoch=1, val_accuracy=float("nan")))
+    assert conductor.ending is None

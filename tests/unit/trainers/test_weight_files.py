@@ -58,6 +58,25 @@ def test_a_prefix_before_every_name_is_taken_off(prefix: str, tensors: State, tm
         assert_backbone(loaded(tmp_path / file), tensors)
 
 
+@pytest.mark.parametrize("prefix", ["model.", "module."])
+@pytest.mark.parametrize("name", ["resnet10t", "resnet18"])
+def test_a_prefix_is_taken_off_where_inner_blocks_repeat_the_first_name(name: str, prefix: str, tmp_path: Path) -> None:
+    """A ResNet begins with `conv1.weight`, and so does each of its blocks."""
+    model = timm.create_model(name, pretrained=False, num_classes=2)
+    save_file({prefix + key: value for key, value in model.state_dict().items()}, tmp_path / "w.safetensors")
+    config = ModelConfig(name=name, pretrained=str(tmp_path / "w.safetensors"))
+    found = weights.pretrained_state(config, model)
+    heads = {key for key in model.state_dict() if key.startswith("fc.")}
+    assert found.keys() - heads == model.state_dict().keys() - heads
+    assert all(torch.equal(found[key], model.state_dict()[key]) for key in found)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "repvit_m1"])
+def test_a_model_without_stochastic_depth_refuses_it_by_name(name: str) -> None:
+    with pytest.raises(WeightsError, match=f"{name} has no stochastic depth; set model.drop_path to 0"):
+        weights.create(ModelConfig(name=name, pretrained=False, drop_path=0.1), 2)
+
+
 def test_what_a_wrapper_keeps_beside_the_model_is_left_out(tensors: State, tmp_path: Path) -> None:
     saved = {f"model.{name}": value for name, value in tensors.items()} | {"loss.weight": torch.ones(10)}
     torch.save({"epoch": 3, "state_dict": saved}, tmp_path / "lightning.ckpt")
