@@ -15,7 +15,6 @@ import os
 import pickle
 import re
 import warnings
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 KEPT = 2
 """Checkpoints that stay: the newest and the one before, in case the newest is damaged later."""
-FILES = 3
-"""Files of one checkpoint."""
 _FORMAT = 1
 _MANIFEST = re.compile(r"(\d{6})\.json")
 
@@ -103,7 +100,7 @@ class DirectoryStore:
         One listing and one removal. Call it only when the trial has ended: the removal has no order.
         """
         names = self._names()
-        self._remove(_outdated(names, _epochs(names)[-1:] if keep_last else []))
+        self._remove(removable(names, keep_last=keep_last))
         if not keep_last and names and isinstance(self._files, LocalFileSystem):
             with suppress(OSError):  # a trainer of one's own may have more in it
                 self._files.rmdir(self._root)
@@ -190,12 +187,21 @@ def _outdated(names: list[str], kept: list[int]) -> list[str]:
     return [name for name in names if not any(name.startswith(f"{epoch:06}.") for epoch in kept)]
 
 
-def stored_files(url: str) -> Counter[str]:
-    """Return the number of files in each trial's folder below `url`, by the folder's name. One listing."""
+def stored_files(url: str) -> dict[str, list[str]]:
+    """Return the names of the files in each trial's folder below `url`, by the folder's name. One listing."""
     files, root = url_to_fs(os.path.expanduser(url) if "://" not in url else url)
     files.invalidate_cache()
-    paths = [path.removeprefix(root).strip("/").split("/") for path in files.find(root)]
-    return Counter(path[0] for path in paths if len(path) == 2)
+    names: dict[str, list[str]] = {}
+    for path in files.find(root):
+        parts = path.removeprefix(root).strip("/").split("/")
+        if len(parts) == 2:
+            names.setdefault(parts[0], []).append(parts[1])
+    return names
+
+
+def removable(names: list[str], *, keep_last: bool) -> list[str]:
+    """Return the names that `DirectoryStore.drop` removes from the folder of an ended trial that has these."""
+    return _outdated(names, _epochs(names)[-1:] if keep_last else [])
 
 
 class _Damaged(Exception):

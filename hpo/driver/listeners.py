@@ -16,7 +16,7 @@ from hpo.ledger.writer import Ledger
 from hpo.redact import redact
 from hpo.text import first_line
 from hpo.tracking.tracker import Tracker
-from trainers.checkpoint import FILES, DirectoryStore, stored_files
+from trainers.checkpoint import DirectoryStore, removable, stored_files
 
 _T = TypeVar("_T")
 
@@ -113,7 +113,7 @@ class CheckpointCleaner:
         """One listing tells which trials have more files than they may keep."""
         stored = stored_files(self._folder)
         for trial in ended:
-            if stored[f"{trial.number:05d}"] > (FILES if self._keeps(trial) else 0):
+            if removable(stored.get(f"{trial.number:05d}", []), keep_last=self._keeps(trial)):
                 self._drop(trial)
 
     def _drop(self, trial: TrialRecord) -> None:

@@ -163,3 +163,15 @@ def test_an_interrupted_driver_leaves_the_rest_to_the_next(folder: str, trials: 
         threading.Timer(0.05, go_on.set).start()
         cleaner.close(at_once=True)
     assert drop.call_count == 1
+
+
+def test_what_a_dead_driver_left_is_found_however_many_files_a_checkpoint_has(tmp_path: Path) -> None:
+    """A store of one file per checkpoint: two checkpoints are fewer files than one of the shipped trainer."""
+    folder = tmp_path / "00000"
+    folder.mkdir()
+    for epoch in (3, 4):
+        (folder / f"{epoch:06}.json").write_text("{}")
+    cleaner = CheckpointCleaner(str(tmp_path), "complete")
+    cleaner.catch_up([TrialRecord(number=0, values={}, outcome=Outcome(Ending.COMPLETE, "because"))])
+    assert cleaner.close(at_once=False) is None
+    assert [path.name for path in folder.iterdir()] == ["000004.json"]
