@@ -13,6 +13,7 @@ from hpo.cli.checks import Finding
 from hpo.errors import HpoError
 from hpo.home import Home
 from hpo.redact import redact
+from hpo.text import first_line, shorten
 
 if TYPE_CHECKING:
     from hpo.ledger.writer import Ledger
@@ -57,11 +58,20 @@ def _findings(home: Home, name: str | None, figures: Figures | None) -> Iterator
             yield check()
         except HpoError as error:
             yield Finding("failed", "study", str(error))
+        except Exception as error:  # noqa: BLE001 - one check that breaks must not hide the others
+            yield Finding("failed", "study", _kind(error))
     if name is not None:
         try:
             yield from compare(home, name, figures)
         except HpoError as error:
             yield Finding("failed", "study", str(error))
+        except Exception as error:  # noqa: BLE001 - MLflow raises many kinds, and the doctor names every fault
+            yield Finding("failed", "MLflow", f"the study cannot be compared: {_kind(error)}")
+
+
+def _kind(error: Exception) -> str:
+    """The kind of an error and the first line of its text, which may be empty."""
+    return shorten(f"{type(error).__name__}: {first_line(redact(str(error)))}", 500)
 
 
 def _print(finding: Finding) -> None:

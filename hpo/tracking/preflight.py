@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
+import math
+import os
 import re
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from hpo.errors import InfrastructureError, UsageError
+from hpo.errors import HpoError, InfrastructureError, UsageError
 from hpo.files import sqlite_file
 from hpo.home import Home
 from hpo.redact import encoding_hint, redact
 from hpo.spec.study import Spec
-from hpo.text import first_line
-from hpo.tracking.runs import tracking_uri
+from hpo.text import first_line, shorten
+from hpo.tracking.runs import find_experiment, tracking_uri
 
 CONNECT_TIMEOUT_S = 8
 
@@ -37,46 +37,72 @@ def check_tracking(spec: Spec, home: Home) -> None:
         raise UsageError(
             f"tracking.uri and storage.ledger are both {redact(uri)}, but MLflow and the ledger need separate databases"
         )
-    check_store(uri)
+    check_store(uri, spec.tracking.experiment or spec.study)
 
 
-def check_store(uri: str) -> None:
+def check_store(uri: str, experiment: str = "Default") -> None:
     """Fail within seconds if MLflow cannot be used at this URI.
 
     Raises:
         InfrastructureError: as `check_tracking`.
     """
-    check_server(uri)
     file = sqlite_file(uri)
     if file is not None and not file.is_file():
         return  # MLflow creates it while the workers start
-    if "://" in uri and not uri.startswith(("http://", "https://", "file:")):
+    server = uri.startswith(("http://", "https://"))
+    if "://" in uri and not server and not uri.startswith("file:"):
         _check_database(uri)
+    from mlflow import MlflowClient
 
-
-def check_server(uri: str) -> None:
-    """Fail within `CONNECT_TIMEOUT_S` if the MLflow server at this URI does not answer. Other URIs pass.
-
-    Raises:
-        InfrastructureError: it does not answer. The text names remedies.
-    """
-    if not uri.startswith(("http://", "https://")):
-        return
     try:
-        with urllib.request.urlopen(f"{_without_credentials(uri)}/health", timeout=CONNECT_TIMEOUT_S):
-            return
-    except urllib.error.HTTPError:
-        return  # it answers; the first call will show whether it accepts our credentials
-    except (OSError, http.client.HTTPException, ValueError) as error:  # also a server that does not speak HTTP
-        reason = redact(str(getattr(error, "reason", error)).strip(), uri)
-        raise InfrastructureError(
-            f"the MLflow server {redact(uri)} does not answer: {reason}{encoding_hint(uri)}. {_REMEDIES}"
-        ) from error
+        with _impatient():
+            found = find_experiment(MlflowClient(tracking_uri=uri), experiment)
+    except HpoError:
+        raise
+    except Exception as error:  # MLflow, requests and the plugins for authentication each raise their own
+        raise InfrastructureError(f"{_refusal(uri, error)}. {_REMEDIES}") from error
+    if found is not None and found.name != experiment:
+        raise InfrastructureError(f"{redact(uri)} answers, but not as an MLflow server does. {_REMEDIES}")
 
 
-def _without_credentials(uri: str) -> str:
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Let MLflow's client ask once and wait `CONNECT_TIMEOUT_S`; its own default is minutes. All else is as set."""
+    limits = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(math.ceil(CONNECT_TIMEOUT_S)),
+    }
+    before = {name: os.environ.get(name) for name in limits}
+    os.environ.update(limits)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _refusal(uri: str, error: Exception) -> str:
+    """What is wrong with the MLflow at this URI, in one sentence without its full stop."""
+    from mlflow.exceptions import RestException
+
+    text = str(error)
+    code = getattr(error, "get_http_status_code", int)() if isinstance(error, RestException) else 0
+    status = re.search(r"failed with error code (\d+)", text)
+    status_code = int(status[1]) if status else code
+    if status_code in (401, 403):
+        return (
+            f"the MLflow server {redact(uri)} refuses these credentials (HTTP {status_code}); set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        )
+    cause = shorten(redact(first_line(text), uri), 300)
+    if status or "valid JSON" in text:
+        return f"{redact(uri)} answers, but not as an MLflow server does: {cause}"
+    if uri.startswith(("http://", "https://")):
+        return f"the MLflow server {redact(uri)} does not answer: {cause}{encoding_hint(uri)}"
+    return f"MLflow cannot use {redact(uri)}: {cause}"
 
 
 def _check_database(uri: str) -> None:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.errors import InfrastructureError
 from hpo.home import NAME, Home, confirmed_study
 from hpo.ledger.records import StudyRecord
 from hpo.spec.study import Spec
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
 
 STUDY_TAG, IDENTITY_TAG = "hpo.study", "hpo.identity"
 TRIAL_TAG, RETRAINING_TAG = "hpo.trial", "hpo.retraining"
@@ -38,6 +40,22 @@ def tracking_server(spec: Spec | None = None) -> str | None:
 def tracking_uri(home: Home, spec: Spec | None = None) -> str:
     """The URI of the MLflow that a study is tracked in; without `spec`, that of a study which sets none itself."""
     return tracking_server(spec) or home.mlflow_url
+
+
+def find_experiment(client: MlflowClient, name: str) -> Experiment | None:
+    """The experiment of this name; None if there is none.
+
+    Raises:
+        InfrastructureError: it is deleted. MLflow keeps its name but takes no runs.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
+        raise InfrastructureError(
+            f"MLflow's experiment {name!r} is deleted, and MLflow takes no runs for it. Restore it with: mlflow "
+            f"experiments restore --experiment-id {experiment.experiment_id} (with MLFLOW_TRACKING_URI set to its "
+            "store), or set tracking.experiment=NAME to another one"
+        )
+    return experiment
 
 
 def make_store(home: Home) -> None:
@@ -99,7 +117,7 @@ class Store:
         """The experiment's id. Creates the experiment on first use."""
         if self._experiment is None:
             name = self._study.spec.tracking.experiment or self._study.name
-            experiment = self.client.get_experiment_by_name(name)
+            experiment = find_experiment(self.client, name)
             self._experiment = experiment.experiment_id if experiment else self._create_experiment(name)
         return self._experiment
 

@@ -23,7 +23,7 @@ from hpo.ledger.records import RungDecision
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.tracking.mirror import Mirror
-from hpo.tracking.preflight import CONNECT_TIMEOUT_S, check_server, check_store
+from hpo.tracking.preflight import CONNECT_TIMEOUT_S, check_store
 from hpo.tracking.runs import TRIAL_TAG, make_store
 from tests.conftest import synthetic_spec
 from tests.integration.conftest import free_port
@@ -218,7 +218,7 @@ def test_a_tracking_server_that_never_answers_is_given_up_on(monkeypatch: pytest
         if answers:
             threading.Thread(target=say, daemon=True).start()
         with pytest.raises(InfrastructureError, match="does not answer") as refused:
-            check_server(f"http://me:s3@cret@127.0.0.1:{silent.getsockname()[1]}")
+            check_store(f"http://me:s3@cret@127.0.0.1:{silent.getsockname()[1]}")
     assert "tracking.enabled=false" in str(refused.value)
     assert "cret" not in str(refused.value)
 
