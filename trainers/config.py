@@ -175,7 +175,7 @@ class TrainConfig:
     accumulate: Annotated[int, Range(ge=1)] = 1
     """Parts of a batch that are computed one after another to save memory; their gradients are added."""
     optimizer: Literal["adamw", "sgd", "rmsprop", "lamb", "muon"] = "adamw"
-    """Optimiser, as timm implements it."""
+    """Optimiser, as timm implements it. `sgd` has Nesterov's or classical momentum; see `nesterov`."""
     lr: Annotated[float, Range(gt=0)] = 1e-3
     """Largest learning rate of the schedule."""
     min_lr_ratio: Annotated[float, Range(ge=0, le=1)] = 0.01
@@ -187,7 +187,10 @@ class TrainConfig:
     weight_decay: Annotated[float, Range(ge=0)] = 0.05
     """Weight decay; not applied to normalisation layers and biases."""
     momentum: Annotated[float, Range(ge=0, lt=1)] = 0.9
-    """Momentum of SGD and RMSprop; the first beta of other optimisers."""
+    """Momentum of SGD and RMSprop, 0: none; the first beta of other optimisers."""
+    nesterov: bool = True
+    """true: `sgd` uses Nesterov's momentum; false: classical momentum. No effect on other optimisers, nor if
+    `momentum` is 0."""
     layer_decay: Annotated[float, Range(gt=0, le=1)] = 1.0
     """Factor of the learning rate from one layer group to the next, from the classifier down; 1: one rate for all."""
     freeze_blocks: Annotated[int, Range(ge=0)] = 0

@@ -75,7 +75,8 @@ class Resources(Section):
     cpus: float = Field(default=1, gt=0)
     """CPU cores per trial."""
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """GPUs per trial; with a fraction, several trials share one. `auto`: 1 if the device is CUDA, else 0."""
+    """GPUs per trial; with a fraction, several trials share one. The shipped trainer uses at most 1; your own may use
+    more. `auto`: 1 if the device is CUDA, else 0."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where trials train. `auto`: CUDA if there is a CUDA device, else the CPU."""
 

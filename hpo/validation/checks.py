@@ -9,7 +9,7 @@ from typing import Any, cast
 from hpo.spec.configure import assign
 from hpo.spec.corners import corners, describe, subspace
 from hpo.spec.parameters import Choice, Parameter, first_values
-from hpo.spec.study import Spec
+from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.spec.training import Training
 from hpo.text import close
 from hpo.validation.partial import PartialModel
@@ -133,7 +133,14 @@ def _resource_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Prob
     if not partial.is_valid("resources.gpus", "resources.device") or gpus == "auto":
         return
     path = ("resources", "gpus")
-    if gpus > 1 and gpus != int(gpus):
+    shipped = spec.trainer == SHIPPED_TRAINER and partial.is_valid("trainer")
+    if gpus > 1 and shipped:
+        yield partial.problem(
+            path,
+            "must be at most 1, because the shipped trainer uses one GPU per trial and the others would idle",
+            "set gpus: 1; with more GPUs, more trials run at the same time (concurrency: auto)",
+        )
+    elif gpus > 1 and gpus != int(gpus):
         yield partial.problem(path, "must be a whole number if above 1, because trials can share only a single GPU")
     if gpus == 0 and device == "cuda":
         yield partial.problem(path, "must be > 0 if device is cuda")

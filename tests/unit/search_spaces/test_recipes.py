@@ -95,6 +95,7 @@ def test_the_recipe_of_the_course_notebook_has_its_known_settings() -> None:
         "cosine",
         50,
     )
+    assert (train.momentum, train.nesterov) == (0.9, False)
 
 
 @pytest.fixture(scope="module")

@@ -42,10 +42,12 @@ def test_norms_and_biases_get_no_weight_decay(name: str, layer_decay: float, net
         assert decays[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_lowers_a_loss(name: str) -> None:
+def test_every_optimizer_lowers_a_loss(name: str, momentum: float) -> None:
     net = timm.create_model("test_efficientnet", num_classes=10)
-    optimizer = optimizers.create(TrainConfig(optimizer=name, lr=2e-3, weight_decay=0.0), net, "cpu")
+    train = TrainConfig(optimizer=name, momentum=momentum, lr=2e-3, weight_decay=0.0)
+    optimizer = optimizers.create(train, net, "cpu")
     images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
     losses = []
     for _ in range(8):
@@ -98,9 +100,25 @@ def test_only_clip_grad_clips() -> None:
     torch.testing.assert_close(moves[1], 1000 * moves[0])
 
 
-def test_sgd_is_nesterov_and_adamw_takes_momentum_as_beta(net: nn.Module) -> None:
-    sgd = optimizers.create(TrainConfig(optimizer="sgd", momentum=0.8), net, "cpu").param_groups[0]
-    assert (sgd["momentum"], sgd["nesterov"]) == (0.8, True)
+@pytest.mark.parametrize(
+    ("momentum", "nesterov", "applied"),
+    [(0.8, True, True), (0.8, False, False), (0.0, True, False), (0.0, False, False)],
+)
+def test_sgd_has_nesterovs_or_classical_momentum_or_none(momentum: float, nesterov: bool, applied: bool) -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    train = TrainConfig(optimizer="sgd", momentum=momentum, nesterov=nesterov, lr=0.1, weight_decay=0.0)
+    optimizer = optimizers.create(train, layer, "cpu")
+    assert (optimizer.param_groups[0]["momentum"], optimizer.param_groups[0]["nesterov"]) == (momentum, applied)
+    expected, velocity = layer.weight.item(), 0.0
+    for gradient in (1.0, 3.0):
+        layer.weight.grad = torch.full_like(layer.weight, gradient)
+        optimizer.step()
+        velocity = momentum * velocity + gradient
+        expected -= 0.1 * (gradient + momentum * velocity if applied else velocity)
+    assert layer.weight.item() == pytest.approx(expected)
+
+
+def test_adamw_takes_momentum_as_beta(net: nn.Module) -> None:
     adamw = optimizers.create(TrainConfig(optimizer="adamw", momentum=0.8), net, "cpu").param_groups[0]
     assert adamw["betas"] == (0.8, 0.999)
 

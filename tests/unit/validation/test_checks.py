@@ -66,6 +66,13 @@ BROKEN = [
     (GOOD + "resources: {gpus: -1}", "resources.gpus", ">= 0 or auto", None),
     (GOOD + "resources: {gpus: 1, device: cpu}\nray: {address: 'h:1'}", "resources.gpus", "must be 0", None),
     (GOOD + "resources: {gpus: 0, device: cuda}\nray: {address: 'h:1'}", "resources.gpus", "> 0", None),
+    (
+        "study: a\nspace: {train.lr: {type: float, low: 1e-4, high: 1e-2}}\n"
+        "resources: {gpus: 2}\nray: {address: 'h:1'}",
+        "resources.gpus",
+        "at most 1, because the shipped trainer uses one GPU",
+        "set gpus: 1; with more GPUs, more trials run at the same time (concurrency: auto)",
+    ),
     (GOOD + "resources: {gpus: 1.5}\nray: {address: 'h:1'}", "resources.gpus", "a whole number if above 1", None),
     (GOOD + "storage: {ledger: optuna.db}", "storage.ledger", "SQLAlchemy URL", None),
     (GOOD + "storage: {ledger: 'postgres://h/d'}", "storage.ledger", "", None),
