@@ -19,7 +19,7 @@ from typing import Literal
 from hpo.driver.events import Event, Listener
 from hpo.driver.stopping import Patience, all_trials_ended, same_failures, used_up
 from hpo.errors import InfrastructureError
-from hpo.ledger.outcome import classify
+from hpo.ledger.outcome import Cause, classify
 from hpo.ledger.records import RungDecision, TrialRecord
 from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
@@ -163,8 +163,9 @@ class Conductor:
             self._notice_loss(trial, metrics.epoch)
             return
         if problem := fault(self.spec, trial, metrics, needs_compute=self._judge.counts_compute):
-            self._finish(trial.number, failure=problem)
-            if math.isfinite(metrics.val_accuracy):  # else this configuration diverged, which says nothing of others
+            diverged = not math.isfinite(metrics.val_accuracy)
+            self._finish(trial.number, failure=problem, cause=Cause.CONFIGURATION if diverged else Cause.TRAINER)
+            if not diverged:  # else it says nothing of other configurations
                 self._check_first_failures(trial, problem)
             return
         decision = self._judge.decide(trial, metrics)
@@ -201,12 +202,12 @@ class Conductor:
                 f"warning: trial {trial.number}: later checkpoints are lost or damaged; it continues from epoch {epoch}"
             )
 
-    def on_failure(self, number: int, text: str) -> None:
+    def on_failure(self, number: int, text: str, cause: Cause = Cause.UNCLEAR) -> None:
         """The trainer itself failed: recorded as such, never retried; the study continues."""
         failure = as_reason(text)  # before the lock: masking a long text takes a while
         with self._guarded():
             if self.ledger.trial(number).outcome is None:
-                self._finish(number, failure=failure)
+                self._finish(number, failure=failure, cause=cause)
                 self._check_first_failures(self.ledger.trial(number), failure)
 
     def on_lost(self, number: int, text: str) -> None:
@@ -220,7 +221,8 @@ class Conductor:
             self._running.discard(number)
             losses = sum(attempt.lost is not None for attempt in trial.attempts)
             if losses > self.spec.retries:
-                self._finish(number, failure=f"lost its worker {losses} times; the last time: {loss}")
+                failure = f"lost its worker {losses} times; the last time: {loss}"
+                self._finish(number, failure=failure, cause=Cause.MACHINE)
                 self._check_first_failures(trial, loss)
             else:
                 self._queue.insert(0, number)
@@ -272,13 +274,21 @@ class Conductor:
 
     # ------------------------------------------------------------------------------------------ helpers
 
-    def _finish(self, number: int, *, failure: str | None = None, pruned_at: float | None = None) -> None:
+    def _finish(
+        self,
+        number: int,
+        *,
+        failure: str | None = None,
+        cause: Cause = Cause.UNCLEAR,
+        pruned_at: float | None = None,
+    ) -> None:
         trial = self.ledger.trial(number)
         outcome = classify(
             epochs=len(trial.epochs),
             horizon=self.spec.train.epochs,
             value=trial.value,
             failure=failure,
+            cause=cause,
             pruned_at=pruned_at,
         )
         self._running.discard(number)

@@ -8,7 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from hpo.ledger.outcome import Ending, Outcome
+from hpo.ledger.outcome import Cause, Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, Origin, Repeat, RungDecision, TrialRecord
 from hpo.ledger.transfer import Past
 from hpo.spec.parameters import Choice
@@ -66,7 +66,14 @@ def start_to_json(trial: TrialRecord) -> dict[str, Any]:
 
 def outcome_to_json(outcome: Outcome) -> dict[str, str]:
     """The `outcome` attribute."""
-    return {"ending": outcome.ending.value, "reason": outcome.reason}
+    cause = {"cause": outcome.cause.value} if outcome.cause else {}
+    return {"ending": outcome.ending.value, "reason": outcome.reason, **cause}
+
+
+def outcome_from_json(stored: Mapping[str, str]) -> Outcome:
+    """Read the `outcome` attribute."""
+    cause = Cause(stored["cause"]) if "cause" in stored else None
+    return Outcome(Ending(stored["ending"]), stored["reason"], cause)
 
 
 def progress_to_json(epochs: tuple[EpochRecord, ...], rungs: tuple[RungDecision, ...]) -> dict[str, Any]:
@@ -114,7 +121,7 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
         attempts=tuple(Attempt(**attempt) for attempt in start.get("attempts", ())),
         epochs=epochs,
         rungs=rungs,
-        outcome=Outcome(Ending(stored["ending"]), stored["reason"]) if stored else None,
+        outcome=outcome_from_json(stored) if stored else None,
         mlflow_run_id=late_runs.get(str(trial.number)) or attributes.get(RUN_KEY),
         finished=timestamp(trial.datetime_complete),
         repeat=Repeat(**attributes[REPEAT_KEY]) if REPEAT_KEY in attributes else None,

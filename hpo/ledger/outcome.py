@@ -1,10 +1,12 @@
-"""How a trial ended. One pure function decides, and Optuna and MLflow both record its answer."""
+"""How a trial ended and what caused its failure. Pure functions decide; Optuna and MLflow both record their answers."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from enum import Enum
+
+from trainers.api import CheckpointError, DataError, Diverged, OutOfMemory, TrainerError, WeightsError
 
 
 class Ending(str, Enum):
@@ -20,6 +22,42 @@ class Ending(str, Enum):
     """The study stopped before the trial ended. A resumed study continues it from its last checkpoint."""
 
 
+class Cause(str, Enum):
+    """What made a trial fail. The search policy learns from a failure unless no configuration can cause it."""
+
+    CONFIGURATION = "configuration"
+    """The trial's own settings: it diverged or ran out of memory."""
+    UNCLEAR = "unclear"
+    """An exception that settings may cause, and a node that lacks something, too."""
+    TRAINER = "trainer"
+    """A mistake in the trainer, for example a report that is none."""
+    MACHINE = "machine"
+    """A module, a file or a device was missing or broke, or the worker was lost."""
+
+    @property
+    def teaches(self) -> bool:
+        """Whether the failure says something about the configuration."""
+        return self in (Cause.CONFIGURATION, Cause.UNCLEAR)
+
+    @property
+    def may_be_node(self) -> bool:
+        """Whether the node may be at fault, so that the trial may succeed on another one."""
+        return self in (Cause.UNCLEAR, Cause.MACHINE)
+
+
+def cause_of(error: BaseException) -> Cause:
+    """What an exception of a trainer says about its cause; the error that it was raised from counts, too."""
+    if isinstance(error, OutOfMemory | Diverged | MemoryError | FloatingPointError):
+        return Cause.CONFIGURATION
+    if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):  # torch's
+        return Cause.CONFIGURATION
+    if isinstance(error, ImportError | OSError | DataError | WeightsError | CheckpointError):
+        return Cause.MACHINE
+    if isinstance(error, TrainerError | SystemExit | NameError | SyntaxError):
+        return Cause.TRAINER
+    return cause_of(error.__cause__) if error.__cause__ is not None else Cause.UNCLEAR
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How and why a trial ended."""
@@ -27,6 +65,8 @@ class Outcome:
     ending: Ending
     reason: str
     """One sentence for a person."""
+    cause: Cause | None = None
+    """What made it fail; None for other ends, and in records that are older than this field."""
 
     @property
     def final(self) -> bool:
@@ -57,6 +97,7 @@ def classify(
     horizon: int,
     value: float | None,
     failure: str | None = None,
+    cause: Cause = Cause.UNCLEAR,
     pruned_at: float | None = None,
 ) -> Outcome:
     """The outcome of a trial that is no longer training.
@@ -66,12 +107,13 @@ def classify(
         horizon: epochs of a full training.
         value: the objective that it reported last; None if it reported nothing.
         failure: why it failed; None if it did not fail.
+        cause: of the failure.
         pruned_at: the rung at which ASHA stopped it; None if ASHA did not.
     """
     if failure is not None:
-        return Outcome(Ending.FAILED, failure)
+        return Outcome(Ending.FAILED, failure, cause)
     if value is not None and not math.isfinite(value):
-        return Outcome(Ending.FAILED, f"the objective is {value} after epoch {epochs}")
+        return Outcome(Ending.FAILED, f"the objective is {value} after epoch {epochs}", Cause.CONFIGURATION)
     if epochs >= horizon:
         return Outcome(Ending.COMPLETE, f"trained for all {horizon} epochs")
     if pruned_at is not None:

@@ -22,7 +22,7 @@ from scipy.stats import qmc
 from hpo.ledger.transfer import TRANSFER_KEY, Transfer
 from hpo.search.distributions import distributions, suggest
 from hpo.search.gp import SEPARATION, distance, propose
-from hpo.search.trial_views import by_rung, last_value, others, scalarised, without_losses
+from hpo.search.trial_views import by_rung, last_value, others, scalarised, without_accidents
 from hpo.search.unit_cube import Active, Array, UnitCube, in_force
 from hpo.spec.objectives import Objective, objectives
 from hpo.spec.parameters import Choice, Parameter
@@ -228,7 +228,7 @@ class CurveGPSampler(SeededSampler):
     def _propose(
         self, study: Study, trial: FrozenTrial, space: UnitCube, rng: np.random.Generator
     ) -> dict[str, Any] | None:
-        trials = without_losses(others(study, trial))
+        trials = without_accidents(others(study, trial))
         sign = -1.0 if study.directions[0] == StudyDirection.MINIMIZE else 1.0
         if self._objectives:
             trials = scalarised(trials, self._objectives, rng)

@@ -1,7 +1,7 @@
 """A study's trials as the samplers see them: Optuna's records, with values that can be compared.
 
-All functions change copies only. `without_losses` forgives lost workers, `by_rung` keys the values of pruned trials by
-rung, `last_value` keeps only what TPE ranks by, `scalarised` joins several objectives into one.
+All functions change copies only. `without_accidents` forgives what no configuration causes, `by_rung` keys the values
+of pruned trials by rung, `last_value` keeps only what TPE ranks by, `scalarised` joins several objectives into one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import rankdata
 
-from hpo.ledger.attributes import PROGRESS_KEY, START_KEY
+from hpo.ledger.attributes import OUTCOME_KEY, PROGRESS_KEY, START_KEY
+from hpo.ledger.outcome import Cause
 from hpo.spec.objectives import Objective
 
 AUGMENTATION = 0.05
@@ -28,13 +29,13 @@ def others(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
     return [other for other in study.get_trials(deepcopy=False) if other.number != trial.number and other.params]
 
 
-def without_losses(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials, with those that failed because they lost their worker too often shown as running.
+def without_accidents(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials, with those shown as running that failed for a reason that no configuration causes.
 
-    A lost worker says nothing about a configuration. And while the trial counts as running, its configuration is not
-    tried again.
+    A lost worker, a node that lacks the data, or a mistake in the trainer says nothing about a configuration. And while
+    the trial counts as running, its configuration is not tried again.
     """
-    return [_running(trial) if _is_lost(trial) else trial for trial in trials]
+    return [_running(trial) if _is_accident(trial) else trial for trial in trials]
 
 
 def by_rung(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -98,9 +99,14 @@ def scalarised(
     return copies
 
 
-def _is_lost(trial: FrozenTrial) -> bool:
-    attempts = trial.user_attrs.get(START_KEY, {}).get("attempts", ())
-    return trial.state == TrialState.FAIL and bool(attempts) and attempts[-1]["lost"] is not None
+def _is_accident(trial: FrozenTrial) -> bool:
+    if trial.state != TrialState.FAIL:
+        return False
+    outcome = trial.user_attrs.get(OUTCOME_KEY) or {}
+    if "cause" in outcome:
+        return not Cause(outcome["cause"]).teaches
+    attempts = trial.user_attrs.get(START_KEY, {}).get("attempts", ())  # in older records only lost workers are known
+    return bool(attempts) and attempts[-1]["lost"] is not None
 
 
 def _running(trial: FrozenTrial) -> FrozenTrial:

@@ -11,6 +11,7 @@ from ray import tune
 
 from hpo.driver.conductor import Conductor
 from hpo.driver.ray_backend.worker_loss import MemoryWatch, explain
+from hpo.ledger.outcome import Cause
 from trainers.api import EpochMetrics
 
 NODE_S = 3.0
@@ -50,7 +51,7 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
             self._conductor.on_broken(result["broken"])
             return str(self.STOP)
         if result.get("failure"):
-            self._conductor.on_failure(number, result["failure"])
+            self._conductor.on_failure(number, result["failure"], Cause(result["cause"]))
             return str(self.STOP)
         self._conductor.on_placed(number, result["host"], result["device"], result["pid"])
         prefix = "metrics/"

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 from ray import tune
 
 from hpo.driver.ray_backend.trainer_report import as_iterator, checked, described
+from hpo.ledger.outcome import Cause, cause_of
 from hpo.redact import LONGEST, shortened
 from trainers import devices
 from trainers.api import Context, EpochMetrics, Trainer, TrainerError, TrialConfig
@@ -79,15 +80,17 @@ class Worker(tune.Trainable):
                 self._epochs = self._begin(train)
             metrics = checked(next(self._epochs))
         except StopIteration:
-            return self._report(failure="the trainer ended before its last epoch")
+            return self._failure("the trainer ended before its last epoch", Cause.TRAINER)
         except SystemExit as error:
             if hasattr(error, "ray_terminate_msg"):  # Ray ends this process; the trial comes again in another one
                 raise
             self._close()
-            return self._report(failure=f"the trainer called sys.exit({error.code!r}); raise an exception instead")
-        except MemoryError:
+            said = f"the trainer called sys.exit({error.code!r}); raise an exception instead"
+            return self._failure(said, cause_of(error))
+        except MemoryError as error:
             self._close()
-            return self._report(failure=f"MemoryError: the host is out of memory\n{traceback.format_exc(limit=-6)}")
+            said = f"MemoryError: the host is out of memory\n{traceback.format_exc(limit=-6)}"
+            return self._failure(said, cause_of(error))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a trainer raises ends its trial, not the study
@@ -96,7 +99,7 @@ class Worker(tune.Trainable):
             if isinstance(error, OSError) and error.errno in DISK:
                 return self._report(broken=f"{error.strerror} at {error.filename or self._job['checkpoints']}")
             self._check_device(error)
-            return self._report(failure=f"{described(error)}{trace}")
+            return self._failure(f"{described(error)}{trace}", cause_of(error))
         return self._report(metrics={k: v for k, v in dataclasses.asdict(metrics).items() if v is not None})
 
     def _check_device(self, error: BaseException) -> None:
@@ -127,6 +130,9 @@ class Worker(tune.Trainable):
             cache_dir=job["cache_dir"],
         )
         return as_iterator(train(config, context))
+
+    def _failure(self, text: str, cause: Cause) -> dict[str, Any]:
+        return self._report(failure=text, cause=cause.value)
 
     def _report(self, **report: Any) -> dict[str, Any]:
         report |= {key: shortened(report[key], LONGEST) for key in ("failure", "broken") if key in report}

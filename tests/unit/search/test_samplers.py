@@ -19,6 +19,8 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from hpo.ledger.attributes import outcome_to_json
+from hpo.ledger.outcome import Cause, Ending, Outcome
 from hpo.search.samplers import make_sampler
 from hpo.search.unit_cube import UnitCube
 
@@ -274,6 +276,18 @@ def test_a_lost_worker_does_not_count_against_a_configuration() -> None:
         suggested[reason] = one.ask().suggest_float("x", 0, 1)
     assert suggested[None] < 0.75 < suggested["its node was lost"]
     assert min(abs(suggested["its node was lost"] - x) for x in tried) >= 0.05
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_only_a_failure_that_a_configuration_can_cause_teaches_the_gp(cause: Cause) -> None:
+    """Values rise towards x = 1, where trials failed. A node without the data is no reason to stay away."""
+    one = study("gp", random_share=0.0, distributions={"x": FloatDistribution(0, 1)}, active=None)
+    for i in range(8):
+        seen(one, i / 10, TrialState.COMPLETE, {1: i / 10, 50: 0.2 + i / 10})
+    for x in (0.75, 0.8, 0.9):
+        stored = outcome_to_json(Outcome(Ending.FAILED, "because", cause))
+        seen(one, x, TrialState.FAIL, {}, outcome=stored)
+    assert (one.ask().suggest_float("x", 0, 1) < 0.75) == (cause in (Cause.CONFIGURATION, Cause.UNCLEAR))
 
 
 def test_the_gp_trusts_long_trainings_over_short_ones() -> None:
