@@ -45,8 +45,16 @@ def redact(text: str, *uris: str) -> str:
 
 
 def as_reason(text: str) -> str:
-    """`text` masked, and cut to `KEPT` characters: what is recorded and shown of an error."""
-    return shortened(redact(shortened(text, LONGEST)), KEPT)
+    """`text` masked, cut to `KEPT` characters and printable: what is recorded and shown of an error."""
+    return shortened(redact(printable(shortened(text, LONGEST))), KEPT)
+
+
+def printable(text: str) -> str:
+    """`text` with all control characters but line ends escaped, and halves of surrogate pairs too.
+
+    So it cannot control a terminal, and every database and file takes it.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def shortened(text: str, length: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from hpo.redact import redact
+from hpo.redact import printable, redact
 
 
 def close(word: str, known: Iterable[str]) -> str | None:
@@ -37,9 +37,9 @@ def ascii_safe(value: Any) -> str:
     return printable(repr(value))
 
 
-def printable(text: str) -> str:
-    """`text` with control characters escaped, so that no file can control the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+def one_line(text: str) -> str:
+    """`text` printable and on one line."""
+    return printable(text).replace("\n", "\\n")
 
 
 def shorten(text: str, width: int = 60) -> str:

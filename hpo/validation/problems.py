@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.errors import UsageError
-from hpo.text import printable, show
+from hpo.text import one_line, show
 
 MAX_SHOWN = 100
 UNKNOWN_KEY = "unknown key"
@@ -17,16 +17,16 @@ def format_problems(problems: Sequence[Problem], source: str) -> str:
     """Plain text, one line per problem, ordered by the line in the file: where, what, the rule, the remedy."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     ordered = sorted(problems, key=lambda problem: (problem.line or 0, problem.path))
-    blocks = [_format(problem, printable(source)) for problem in ordered[:MAX_SHOWN]]
+    blocks = [_format(problem, one_line(source)) for problem in ordered[:MAX_SHOWN]]
     if len(ordered) > MAX_SHOWN:
         blocks.append(f"... and {len(ordered) - MAX_SHOWN} more")
-    return "\n".join([f"{printable(source)}: {count}", *blocks])
+    return "\n".join([f"{one_line(source)}: {count}", *blocks])
 
 
 def _format(problem: Problem, source: str) -> str:
     where = f"{source}:{problem.line}" if problem.line else "override" if problem.path else source
     hint = f"; {problem.hint}" if problem.hint else ""
-    return f"  {where}: {printable(_sentence(problem) + hint)}"
+    return f"  {where}: {one_line(_sentence(problem) + hint)}"
 
 
 def _sentence(problem: Problem) -> str:

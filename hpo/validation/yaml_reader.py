@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -201,7 +202,7 @@ class _Reader:
 
     def scalar(self, event: Any, path: Path) -> Any:
         if not _is_text(event.value):
-            self.report(event, path, event.value, "contains half of a surrogate pair, which is not a character")
+            self.report(event, path, event.value, "contains a control character, or half of a surrogate pair")
             raise _Skip
         if event.style:  # quoted or block text
             return str(event.value)
@@ -220,7 +221,8 @@ def _closes(event: Any) -> bool:
 
 
 def _is_text(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    """Whether people can read it and every database takes it. Line ends and tabs are allowed."""
+    return not any(unicodedata.category(character) in {"Cc", "Cs"} and character not in "\n\r\t" for character in text)
 
 
 def resolve(text: str) -> Any:

@@ -121,6 +121,14 @@ def test_masking_takes_time_in_proportion_to_the_text(pieces: list[str]) -> None
     assert seconds(lambda: redact(long)) < 30 * seconds(lambda: redact(short)) + 0.002
 
 
+def test_a_reason_has_no_control_characters_and_no_half_characters() -> None:
+    """A terminal, MLflow's database, PostgreSQL and a report take it."""
+    assert as_reason("red \x1b[31m, nul \0, half \udcff,\nbell \a") == (
+        r"red \x1b[31m, nul \x00, half \udcff," + "\n" + r"bell \x07"
+    )
+    assert as_reason("Größe 5 µm – 目") == "Größe 5 µm – 目"
+
+
 def test_a_long_text_keeps_its_head_and_its_end() -> None:
     text = "first " + "middle " * 50_000 + "last"
     kept = as_reason(text)

@@ -49,6 +49,7 @@ class Worker(tune.Trainable):
         """Take a trial. Nothing here can fail, because Ray retries an actor that dies in its set-up."""
         self._job = config
         self._epochs: Iterator[EpochMetrics] | None = None
+        self._epoch: int | None = None
         self._lock: TextIO | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -78,7 +79,8 @@ class Worker(tune.Trainable):
                 if trouble := _unusable(self._job["device"]):
                     return self._report(broken=f"{self._job['device']} cannot be used on {_host()}: {trouble}")
                 self._epochs = self._begin(train)
-            metrics = checked(next(self._epochs))
+            metrics = checked(next(self._epochs), self._epoch)
+            self._epoch = metrics.epoch
         except StopIteration:
             return self._failure("the trainer ended before its last epoch", Cause.TRAINER)
         except SystemExit as error:
@@ -143,7 +145,7 @@ class Worker(tune.Trainable):
     def _close(self) -> None:
         if self._epochs is not None and hasattr(self._epochs, "close"):
             # An error in a trainer's `finally` must not end this process: the trial's outcome is decided already.
-            with suppress(Exception):
+            with suppress(Exception, SystemExit):
                 self._epochs.close()
         self._epochs = None
         if self._lock is not None:

@@ -14,6 +14,8 @@ FIELDS = {field.name: str(field.type).removesuffix(" | None") for field in datac
 """Every field of a report, and the type that it takes: `int`, `float` or `str`."""
 REQUIRED = ("epoch", "val_accuracy")
 EXAMPLE = "yield EpochMetrics(epoch=1, val_accuracy=0.5) after each epoch"
+LONGEST_TEXT = 500
+"""Longest text in a report, in characters. The ledger and MLflow keep it for every epoch."""
 SHOWN = 80
 """Longest value that a message shows, in characters."""
 
@@ -33,13 +35,17 @@ def as_iterator(result: object) -> Iterator[Any]:
     return iter(result)
 
 
-def checked(report: object) -> EpochMetrics:
+def checked(report: object, previous: int | None = None) -> EpochMetrics:
     """`report` with plain numbers: NumPy's and tensors of one element become `int` and `float`.
 
     A value that is not finite is passed on, because it is a result: the training diverged.
 
+    Args:
+        previous: epoch of the report before it in the same process; None for the first one.
+
     Raises:
-        ReportError: it is no `EpochMetrics`, or one of its values has another type or range than its field.
+        ReportError: it is no `EpochMetrics`, one of its values has another type or range than its field, or its epoch
+            is not the next one. A trainer that repeats an epoch would never end.
     """
     if not isinstance(report, EpochMetrics):
         raise ReportError(f"the trainer yielded {_kind(report)}; {EXAMPLE}")
@@ -52,6 +58,10 @@ def checked(report: object) -> EpochMetrics:
     values = {name: _plain(name, kind, getattr(report, name)) for name, kind in FIELDS.items()}
     if values["epoch"] < 1:
         raise ReportError(f"the trainer reported epoch {values['epoch']}; epochs count from 1")
+    if previous is not None and values["epoch"] != previous + 1:
+        raise ReportError(
+            f"the trainer reported epoch {values['epoch']} after epoch {previous}; report every epoch once, in order"
+        )
     accuracy = values["val_accuracy"]
     if math.isfinite(accuracy) and not 0 <= accuracy <= 1:
         remedy = "divide percent by 100" if 1 < accuracy <= 100 else "report the share of correct images"
@@ -64,7 +74,7 @@ def described(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception as second:  # noqa: BLE001 - any error in `__str__` is the trainer's mistake
+    except BaseException as second:  # noqa: BLE001 - any error in `__str__` is the trainer's mistake
         return f"{name} (its text cannot be shown: {type(second).__name__} in __str__)"
     return f"{name}: {text}" if text else name
 
@@ -73,9 +83,11 @@ def _plain(name: str, kind: str, value: Any) -> Any:
     if value is None and name not in REQUIRED:
         return None
     if kind == "str":
-        if isinstance(value, str):
+        if isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable():
             return str(value)
-        raise ReportError(f"the trainer reported {name} as {_kind(value)}; it must be a text")
+        raise ReportError(
+            f"the trainer reported {name} as {_kind(value)}; it must be a text of at most {LONGEST_TEXT} characters"
+        )
     number = _number(value)
     if number is None:
         raise ReportError(f"the trainer reported {name} as {_kind(value)}; it must be one number")

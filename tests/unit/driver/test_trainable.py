@@ -112,6 +112,7 @@ def test_numbers_of_numpy_reach_the_driver_as_plain_numbers(tmp_path: Path) -> N
         ("none", "yielded None"),
         ("zero", "epoch 0; epochs count from 1"),
         ("percent", "val_accuracy 93.1; it must be from 0 to 1"),
+        ("repeat", "reported epoch 1 after epoch 1; report every epoch once, in order"),
         ("exit", "called sys.exit('out of patience'); raise an exception instead"),
         ("mute", "Mute (its text cannot be shown: ValueError in __str__)"),
         ("abort", "Aborted: stop everything"),
@@ -124,8 +125,9 @@ def test_a_mistake_of_the_trainer_is_a_failure_of_its_trial(mistake: str, messag
     assert message in failure.partition("\n")[0]
 
 
-def test_a_clean_up_that_fails_does_not_hide_the_mistake(tmp_path: Path) -> None:
-    worker = mistaken(tmp_path, "dict", bad_cleanup=True)
+@pytest.mark.parametrize("mistake", ["bad_cleanup", "exit_in_cleanup"])
+def test_a_clean_up_that_fails_does_not_hide_the_mistake(mistake: str, tmp_path: Path) -> None:
+    worker = mistaken(tmp_path, "dict", **{mistake: True})
     worker.step()
     assert "yielded a dict" in worker.step()["failure"]
 

@@ -6,6 +6,7 @@ import dataclasses
 import decimal
 import fractions
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,8 @@ class Unprintable:
         (report(val_accuracy=np.str_("0.5")), "val_accuracy as a str_"),
         (report(train_loss="x" * 1000), "train_loss as a str"),
         (report(checkpoint=7), "checkpoint as a int.*must be a text"),
+        (report(checkpoint="a\x1b[2J"), "checkpoint as a str.*must be a text"),
+        (report(checkpoint="x" * 10_000), "checkpoint as a str.*at most 500 characters"),
         (report(params=10**400), "params as a whole number that does not fit 64 bits"),
         (report(val_accuracy=10**400), "val_accuracy as a whole number that does not fit 64 bits"),
     ],
@@ -112,12 +115,25 @@ def test_lists_and_generators_of_reports_are_taken() -> None:
     assert next(as_iterator(one for one in [report()])) == report()
 
 
+@pytest.mark.parametrize("epoch", [1, 2, 4])
+def test_an_epoch_out_of_order_is_named(epoch: int) -> None:
+    with pytest.raises(ReportError, match=f"epoch {epoch} after epoch 2; report every epoch once, in order"):
+        checked(report(epoch=epoch), previous=2)
+    assert checked(report(epoch=3), previous=2).epoch == 3
+
+
 class Mute(Exception):
     def __str__(self) -> str:
         raise ValueError("mute")
 
 
+class Leaves(Exception):
+    def __str__(self) -> str:
+        sys.exit("from a text")
+
+
 def test_an_exception_without_a_text_of_its_own_is_described() -> None:
     assert described(Mute()) == "Mute (its text cannot be shown: ValueError in __str__)"
+    assert described(Leaves()) == "Leaves (its text cannot be shown: SystemExit in __str__)"
     assert described(KeyError("x")) == "KeyError: 'x'"
     assert described(ValueError()) == "ValueError"

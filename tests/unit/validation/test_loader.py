@@ -41,9 +41,16 @@ def test_a_specification_may_label_its_baseline() -> None:
     assert spec.baseline_name == "baseline (AdamW, one stage)"
 
 
-@pytest.mark.parametrize("label", ['""', '" x"', '"two\\nlines"', '"\\e[2J"', '"a\\u2028b"', "x" * 61])
+@pytest.mark.parametrize("label", ['""', '" x"', '"two\\nlines"', '"a\\u2028b"', "x" * 61])
 def test_a_label_is_one_short_line(label: str) -> None:
     assert only(f"{GOOD}baseline: {{label: {label}}}\n").rule == "must be one line of 1 to 60 characters"
+
+
+@pytest.mark.parametrize("text", ['"\\e[2J"', '"a\\0"', '"\\x9b2J"', '"\\ud800"'])
+@pytest.mark.parametrize("where", ["description: {}", "baseline: {{label: {}}}", "trainer: {}"])
+def test_a_text_with_control_characters_is_refused_wherever_it_stands(where: str, text: str) -> None:
+    good = GOOD if where.split(":")[0] != "trainer" else GOOD.replace("trainer: tests.synthetic:train", "")
+    assert only(f"{good}{where.format(text)}\n").rule == "contains a control character, or half of a surrogate pair"
 
 
 def test_searched_settings_may_have_defaults_that_do_not_fit_the_fixed_ones() -> None:
