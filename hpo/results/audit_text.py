@@ -79,7 +79,8 @@ def _decision(decision: RungDecision) -> str:
 def columns(study: StudyRecord) -> tuple[str, ...]:
     """The titles of `rows`."""
     unit = rung_resource(study.spec)
-    return (f"rung ({unit})", "controls", "rank agreement with the final result", "chance that the winner survives")
+    survives = "chance that the winner survives"
+    return (f"rung ({unit})", "complete controls", "rank agreement with the final result", survives)
 
 
 def rows(audit: Audit) -> list[tuple[str, ...]]:

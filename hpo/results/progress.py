@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpo.ledger.lock import LEASE_S
@@ -9,7 +11,7 @@ from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.summary import STATUSES
 from hpo.search.forecast import plan
-from hpo.search.rungs import study_levels
+from hpo.search.rungs import deepest_rung, study_levels
 from hpo.text import first_line
 
 CAUTION = 2.0
@@ -49,13 +51,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class Survival:
-    """How many trials reached one rung, and what happened to them there."""
+    """How many trials reached one rung, and what happened to them there and before the next one."""
 
     level: float
     """In units of the study's ASHA resource."""
     reached: int
+    """The sum of `passed` and `stopped`."""
     passed: int
+    """Trials that trained on, controls included. They reach the next rung, or the end, but for those in `left`."""
+    controls: int
+    """The controls among them: ASHA never stops these, also where it would have stopped another trial."""
     stopped: int
+    left: int
+    """Trials that passed, but failed or have not ended before the next rung, or before the end."""
 
 
 def progress(study: StudyRecord, now: float) -> Progress:
@@ -100,13 +108,24 @@ def survival(study: StudyRecord) -> list[Survival]:
     spec = study.spec
     if not spec.asha.enabled:
         return []
-    stopped: dict[float, list[bool]] = {level: [] for level in study_levels(spec.asha, spec.train.epochs)}
-    for trial in study.trials:
-        for decision in trial.rungs:
-            stopped.setdefault(decision.rung, []).append(trial.pruned_at == decision.rung)
-    return [
-        Survival(level, len(stops), len(stops) - sum(stops), sum(stops)) for level, stops in sorted(stopped.items())
-    ]
+    judged = {decision.rung for trial in study.trials for decision in trial.rungs}
+    levels = sorted(judged | set(study_levels(spec.asha, spec.train.epochs)))
+    depths = [(trial, _depth(study, trial)) for trial in study.trials]
+    at = [[trial for trial, depth in depths if depth >= level] for level in levels]
+    after = [*(len(here) for here in at[1:]), study.count("complete")]
+    return [_survival(level, here, next_) for level, here, next_ in zip(levels, at, after, strict=True)]
+
+
+def _depth(study: StudyRecord, trial: TrialRecord) -> float:
+    """The highest rung that a trial has reached: infinite after a full training, 0 before the first rung."""
+    return math.inf if trial.complete else deepest_rung(study.spec, trial) or 0.0
+
+
+def _survival(level: float, here: Sequence[TrialRecord], after: int) -> Survival:
+    """One rung, from the trials that reached it and the number of those that reached the next one, or the end."""
+    stopped = sum(trial.pruned_at == level for trial in here)
+    passed = len(here) - stopped
+    return Survival(level, len(here), passed, sum(trial.control for trial in here), stopped, passed - after)
 
 
 def running(study: StudyRecord) -> list[TrialRecord]:

@@ -108,6 +108,22 @@ def _nearest(epoch: int, others: Sequence[int]) -> int:
     return min(others, key=lambda other: round(abs(math.log(epoch / other)), 9))
 
 
+def deepest_rung(spec: Spec, trial: TrialRecord) -> float | None:
+    """The highest rung that a trial has reached, None before the first.
+
+    Of controls also a rung without a decision: after a decision to stop a control, later rungs ignore it.
+    """
+    levels = [decision.rung for decision in trial.rungs]
+    if trial.control and trial.last is not None:
+        train = configure(spec.base(), trial.values).train
+        if spec.asha.align == "stages":
+            levels += [level for epoch, level in training_rungs(spec, train).items() if epoch <= trial.last.epoch]
+        else:
+            used = trial.last.compute if rung_resource(spec) == "compute" else trial.last.epoch
+            levels += [level for level in study_levels(spec.asha, train.epochs) if reached(level, used or 0.0)]
+    return max(levels, default=None)
+
+
 class RungJudge:
     """Decides which trials of a study continue at its rungs, after the decisions that were recorded before."""
 

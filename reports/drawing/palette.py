@@ -44,9 +44,9 @@ def ink_on(color: str) -> str:
     return DARK_INK if 0.299 * red + 0.587 * green + 0.114 * blue > 125 else LIGHT_INK
 
 
-def lighter(color: str) -> str:
-    """`color` mixed with white, for less important marks."""
-    return "#" + "".join(f"{255 - (255 - channel) * 2 // 5:02x}" for channel in _channels(color))
+def lighter(color: str, share: float = 0.4) -> str:
+    """This share of `color` mixed with white, for less important marks."""
+    return "#" + "".join(f"{255 - int((255 - channel) * share):02x}" for channel in _channels(color))
 
 
 def _channels(color: str) -> tuple[int, int, int]:

@@ -180,6 +180,8 @@ def _rungs(study: StudyRecord) -> list[RenderableType]:
     table.add_row("reached", *(str(rung.reached) for rung in rungs))
     table.add_row("stopped", *(str(rung.stopped) for rung in rungs))
     table.add_row("passed", *(str(rung.passed) for rung in rungs))
+    if any(rung.controls for rung in rungs):
+        table.add_row("controls of these", *(str(rung.controls) for rung in rungs))
     return [Padding(table, (1, 0, 0, 0), expand=False)]
 
 

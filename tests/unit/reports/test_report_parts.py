@@ -167,9 +167,10 @@ def test_trials_are_compared_after_an_epoch_that_enough_trials_reached(study: St
 def test_rung_survival_counts_every_arrival_and_never_stops_a_control(study: StudyRecord) -> None:
     first, second, end = stacks(study)
     reached = [sum(any(rung.rung == level for rung in trial.rungs) for trial in study.trials) for level in (2.0, 8.0)]
-    assert [first.passed + first.stopped, second.passed + second.stopped] == reached
+    assert [first.trials, second.trials] == reached
     assert first.stopped + second.stopped == study.count("pruned")
-    assert end.passed == study.count("complete")
+    assert end.trials == study.count("complete")
+    assert [stack.controls for stack in (first, second, end)] == [1, 1, 1]
 
 
 # --------------------------------------------------------------------------------------- parameters

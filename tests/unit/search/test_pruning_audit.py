@@ -14,20 +14,25 @@ from typer.testing import CliRunner
 from hpo.cli import app as cli
 from hpo.driver.conductor import Conductor
 from hpo.home import Home
+from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.results.audit_text import remarks
+from hpo.results.progress import survival
 from hpo.search.asha import AshaPruner
 from hpo.search.forecast import advice
 from hpo.search.pruning_audit import ENOUGH_CONTROLS, TOLERATED, _controls, audit, rehearse
 from hpo.search.rank_statistics import winner_weights
+from reports.drawing.plot import Bars, Plot
+from reports.figures.survival import survival_plot
 from reports.page.render import write_report
 from tests.conftest import synthetic_spec
 from tests.support import in_process_driver
 from trainers.api import EpochMetrics
 
 EPOCHS = 16
+FAILED = Outcome(Ending.FAILED, "OutOfMemory")
 
 
 def spec(trials: int, controls: float, **asha: object):
@@ -210,3 +215,26 @@ def test_the_command_and_the_report_show_the_audit(home: Home, tmp_path) -> None
     assert "Estimated chance that the winner was pruned" in page
     assert replayed in page
     assert "## Audit of the pruning" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_survival_of_rungs_adds_up_with_controls_failures_and_running_trials() -> None:
+    """Trials 0, 2, 4, 7 and 9 are controls, and ASHA would have stopped four of them."""
+    played_out = played(mixed(12), controls=0.4)
+    trials = list(played_out.trials)
+    failed, running = trials[6], trials[10]
+    trials[6] = dataclasses.replace(failed, epochs=failed.epochs[:3], rungs=failed.rungs[:2], outcome=FAILED)
+    trials[10] = dataclasses.replace(running, epochs=running.epochs[:9], outcome=None)
+    study = dataclasses.replace(played_out, trials=tuple(trials))
+    rungs = survival(study)
+    assert [rung.controls for rung in rungs] == [5, 5, 5, 5]
+    assert [rung.stopped for rung in rungs] == [3, 1, 0, 0]
+    reached = [12, 9, 7, 7, 6]
+    assert [*(rung.reached for rung in rungs), study.count("complete")] == reached
+    assert [rung.passed - rung.left for rung in rungs] == reached[1:]
+    assert [rung.left for rung in rungs] == [0, 1, 0, 1]
+    figure = survival_plot([study])
+    assert isinstance(figure, Plot)
+    bars = [mark for mark in figure.panels[0].marks if isinstance(mark, Bars)]
+    assert [sum(lengths) for lengths in zip(*(bar.lengths for bar in bars), strict=True)] == reached
+    assert "Controls are trials that ASHA never stops." in figure.caption
+    assert "missing in the next bar: 1 after rung 2, 1 after rung 8." in figure.caption
