@@ -1,11 +1,11 @@
-"""Which trial of a study is best, how much better than the baseline it is, and its configuration for `hpo retrain`."""
+"""The trials of a study in the order of their merit, and their configurations for `hpo retrain`."""
 
 from __future__ import annotations
 
 from hpo.errors import UsageError
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.confirmation import Confirmed, confirmation
-from hpo.results.paired_tests import Interval
+from hpo.results.intervals import Interval
 from hpo.search.rungs import reached, rung_resource, study_levels
 from hpo.spec.configure import configure
 from hpo.spec.training import Provenance, Training
@@ -65,17 +65,6 @@ def _description(study: StudyRecord, trial: TrialRecord, accuracy: Interval | No
         return f"{text}, mean validation accuracy over new seeds {percent(accuracy.mean)}"
     progress = "" if trial.complete else f" after {len(trial.epochs)} of {study.spec.train.epochs} epochs"
     return f"{text}, validation accuracy {percent(trial.value)}{progress}"
-
-
-def gain_over_baseline(study: StudyRecord, trial: TrialRecord | None = None) -> float | None:
-    """Final accuracy of a trial, by default the best one, minus that of the baseline, as a fraction.
-
-    None if one of the two is not complete: an accuracy after fewer epochs is not comparable.
-    """
-    trial, baseline = trial or study.best, study.baseline
-    if trial is None or baseline is None or not trial.complete or not baseline.complete:
-        return None
-    return (trial.value or 0.0) - (baseline.value or 0.0)
 
 
 def standing(study: StudyRecord) -> list[Confirmed]:

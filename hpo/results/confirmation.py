@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.results.paired_tests import ALPHA, Interval, differences, interval
+from hpo.results.intervals import Interval
+from hpo.results.paired_tests import ALPHA, differences, interval
 from hpo.spec.configure import configure
 from hpo.spec.parameters import Choice
 from hpo.spec.study import SHIPPED_TRAINER, Spec
@@ -43,8 +44,8 @@ class Confirmed:
 
     @property
     def interval(self) -> Interval | None:
-        """Mean accuracy and its t-interval over the seeds; None for fewer than two seeds."""
-        return interval(list(self.accuracies.values())) if len(self.accuracies) > 1 else None
+        """Mean accuracy and its t-interval over the seeds, within 0 to 1; None for fewer than two seeds."""
+        return interval(list(self.accuracies.values())).within(0.0, 1.0) if len(self.accuracies) > 1 else None
 
     @property
     def dependable(self) -> bool:
@@ -81,12 +82,6 @@ class Confirmation:
 def confirmation(study: StudyRecord) -> Confirmation | None:
     """What the confirmation of a study says so far; None if it has none."""
     return evaluate(study.spec, study.repeats) if study.repeats else None
-
-
-def chosen(study: StudyRecord) -> Confirmed | None:
-    """What a complete confirmation of the study chose; None if there is none."""
-    result = confirmation(study)
-    return result.chosen if result else None
 
 
 def evaluate(spec: Spec, repeats: Sequence[TrialRecord]) -> Confirmation:
@@ -169,7 +164,7 @@ def _gain(ranking: Sequence[Confirmed], best: Confirmed | None, baseline: Confir
         return None
     others = [entry for entry in ranking if entry.dependable and entry is not best]
     gap = differences(best.accuracies, [entry.accuracies for entry in others])[others.index(baseline)]
-    return gap.interval if gap else None
+    return gap.interval.within(-1.0, 1.0) if gap else None
 
 
 # --------------------------------------------------------------------------------------------------- cost

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpo.results.confirmation import Confirmation, Confirmed
-from hpo.results.paired_tests import Interval
+from hpo.results.intervals import Interval
 from hpo.text import percent
 
 COLUMNS = ("trial", "mean", "95 % interval", "seeds", "compute", "verdict")
@@ -49,7 +49,7 @@ def accuracy(interval: Interval) -> str:
 
 def points(difference: Interval) -> str:
     """`+0.80 points (95 % interval +0.20 to +1.40, paired by seed)`."""
-    unsure = "" if difference.significant else "; it includes zero"
+    unsure = "" if difference.significant else "; within noise: it includes zero"
     return (
         f"{100 * difference.mean:+.2f} points (95 % interval {100 * difference.low:+.2f} to "
         f"{100 * difference.high:+.2f}, paired by seed{unsure})"

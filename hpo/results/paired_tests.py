@@ -7,25 +7,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hpo.results.intervals import Interval
+
 ALPHA = 0.05
 """Tests reject below this p-value, two-sided; intervals cover 1 - ALPHA."""
 FINEST = 1e-4
 """The least standard deviation of a difference of two trainings: one image in ten thousand. With a few seeds it may
 seem smaller, because accuracies are rounded to shares of a thousand images."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its 95 % interval, as fractions."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def significant(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
 
 
 def interval(values: Sequence[float]) -> Interval:

@@ -14,7 +14,7 @@ from hpo.home import Home
 from hpo.ledger.reader import read_study
 from hpo.ledger.records import StudyRecord
 from hpo.redact import as_reason
-from hpo.results.confirmation import chosen
+from hpo.results.winner import winner
 from hpo.text import first_line
 from hpo.tracking.preflight import check_tracking
 from hpo.tracking.runs import RETRAINING_TAG, Store
@@ -171,11 +171,10 @@ class Models:
 
     def _champion(self, study: StudyRecord) -> ModelVersion | None:
         """The newest registered model of the configuration that a confirmation chose, else of the best trial."""
-        confirmed = chosen(study)
-        best = confirmed.trial if confirmed else study.best.number if study.best else None
+        best = winner(study)
         for position, entry in reversed(list(enumerate(retrainings(study)))):
             run = self._run(position)
-            if entry["trial"] == best and run is not None:
+            if best and entry["trial"] == best.trial.number and run is not None:
                 versions = self._versions(study, run)
                 if versions:
                     return max(versions, key=lambda version: int(version.version))

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpo.home import confirmed_study
-from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.ledger.records import StudyRecord
 from hpo.results.confirmation import evaluate
 from hpo.results.summary import description
+from hpo.results.winner import Winner, winner
 from hpo.spec.study import Spec
 from hpo.tracking.runs import PARENT_TAG, Store, ms
 from hpo.tracking.study_content import Point, course, course_by_metric, dataset, drawn, files, study_status
@@ -34,7 +35,7 @@ class StudyRun:
         """The newest content of each tag, file and single metric."""
         self._steps: dict[str, set[int]] = {}
         """The steps that MLflow has, by metric; read when a metric is first sent."""
-        self._filed: tuple[Spec, TrialRecord | None] | None = None
+        self._filed: tuple[Spec, Winner | None] | None = None
         """The specification and the best trial that the files were made from."""
 
     # --------------------------------------------------------------------------------------- writing
@@ -53,12 +54,13 @@ class StudyRun:
             self._confirmed(study)
             return
         self._send(course(study))
-        if study.best is not None:
-            self._tag(BEST_TAG, str(study.best.number))
-        if self._filed != (study.spec, study.best):
+        best = winner(study)
+        if best is not None:
+            self._tag(BEST_TAG, str(best.trial.number))
+        if self._filed != (study.spec, best):
             for name, text in files(study).items():
                 self._file(name, text)
-            self._filed = study.spec, study.best
+            self._filed = study.spec, best
 
     def _confirmed(self, study: StudyRecord) -> None:
         """Write the mean and the gain of the chosen configuration with their intervals, not the best single run."""

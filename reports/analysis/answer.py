@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.results.best import gain_over_baseline
-from hpo.results.confirmation import Confirmation, confirmation
+from hpo.results.confirmation import Confirmation
 from hpo.results.gpu_hours import confirmation_gpu_hours, gpu_hours
-from hpo.results.paired_tests import Interval
-from reports.analysis.intervals import Estimate, difference, wilson
+from hpo.results.intervals import Interval
+from hpo.results.winner import Gain, Winner, validation_images, winner
 from reports.analysis.stages import Stages
 from reports.analysis.timeline import Time, account, spans
 
@@ -58,63 +57,45 @@ class Answer:
     """The result of one study."""
 
     study: StudyRecord
-    best: TrialRecord | None
+    winner: Winner | None
+    """The best trial; None while no trial is complete."""
     images: int | None
     """Number of validation images, None if the trainer did not report it."""
-    accuracy: Estimate | None
-    baseline: TrialRecord | None
-    gain: Estimate | None
-    """Accuracy of the best trial minus that of the baseline, with its interval. None if one of the two is not complete,
-    if they are the same trial, or if the number of images is unknown."""
-    confirmed: Confirmation | None
-    """The finished confirmation. If there is one, `best` is the trial that it chose, and `accuracy` and `gain` are
-    over its new seeds."""
     test: TestAccuracy | None
     cost: Cost
 
     @property
-    def gain_points(self) -> float | None:
-        """The gain in percentage points, also if its interval is unknown."""
-        if self.confirmed is not None:
-            return 100 * self.gain.value if self.gain else None
-        searched = gain_over_baseline(self.study)
-        return None if searched is None else 100 * searched
+    def best(self) -> TrialRecord | None:
+        """The best trial: the choice of a finished confirmation, else the best of the search."""
+        return self.winner.trial if self.winner else None
+
+    @property
+    def baseline(self) -> TrialRecord | None:
+        """The trial of the baseline."""
+        return self.study.baseline
+
+    @property
+    def accuracy(self) -> Interval | None:
+        """The winner's accuracy; None if its interval is not known."""
+        return self.winner.interval if self.winner else None
+
+    @property
+    def gain(self) -> Gain | None:
+        """How much better than the baseline the winner is; None if it is the baseline, or one is not complete."""
+        return self.winner.gain if self.winner else None
+
+    @property
+    def confirmed(self) -> Confirmation | None:
+        """The finished confirmation; then `accuracy` and `gain` are over its new seeds."""
+        return self.winner.confirmation if self.winner else None
 
 
 def answer(study: StudyRecord) -> Answer:
     """Read the result from a study's record."""
-    images = _images(study)
-    best, baseline = study.best, study.baseline
-    confirmed = confirmation(study)
-    if confirmed is None or confirmed.chosen is None:
-        confirmed = None
-        accuracy, gain = _search_accuracy(best, images), _search_gain(best, baseline, images)
-    else:
-        number = confirmed.chosen.trial
-        best = next(trial for trial in study.trials if trial.number == number)
-        accuracy, gain = _estimate(confirmed.chosen.interval), _estimate(confirmed.gain)
-    return Answer(study, best, images, accuracy, baseline, gain, confirmed, _test_accuracy(study, best), cost(study))
-
-
-def _search_accuracy(best: TrialRecord | None, images: int | None) -> Estimate | None:
-    return wilson(best.value, images) if best is not None and best.value is not None and images else None
-
-
-def _search_gain(best: TrialRecord | None, baseline: TrialRecord | None, images: int | None) -> Estimate | None:
-    if best is None or baseline is None or best is baseline or not baseline.complete or not images:
-        return None
-    if best.value is None or baseline.value is None:
-        return None
-    return difference(best.value, baseline.value, images, images)
-
-
-def _estimate(interval: Interval | None) -> Estimate | None:
-    return None if interval is None else Estimate(interval.mean, interval.low, interval.high)
-
-
-def _images(study: StudyRecord) -> int | None:
-    count = study.info.get("data", {}).get("validation_count")
-    return int(count) if count else None
+    best = winner(study)
+    return Answer(
+        study, best, validation_images(study), _test_accuracy(study, best.trial if best else None), cost(study)
+    )
 
 
 def _test_accuracy(study: StudyRecord, best: TrialRecord | None) -> TestAccuracy | None:

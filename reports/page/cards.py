@@ -40,7 +40,7 @@ def _accuracy(answer: Answer) -> Card:
         source = f"mean over the new seeds of the confirmation; the trial had {percent(best.value)} in the search"
     else:
         source = f"measured on {answer.images:,} validation images"
-    return Card(label, percent(accuracy.value), f"{interval}; {source}")
+    return Card(label, percent(accuracy.mean), f"{interval}; {source}")
 
 
 def _test(answer: Answer) -> Card:
@@ -62,7 +62,7 @@ def _test_gap(answer: Answer, test: TestAccuracy) -> str:
     if answer.best is None or test.trial != answer.best.number:
         return ""
     confirmed = answer.confirmed is not None and answer.accuracy is not None
-    validation = answer.accuracy.value if confirmed and answer.accuracy else answer.best.value
+    validation = answer.accuracy.mean if confirmed and answer.accuracy else answer.best.value
     mean = "mean " if confirmed else ""
     return f"; {signed(test.accuracy - validation)} points against {mean}validation accuracy" if validation else ""
 
@@ -70,20 +70,18 @@ def _test_gap(answer: Answer, test: TestAccuracy) -> str:
 def _gain(answer: Answer) -> Card:
     name = answer.study.spec.baseline_name
     label = f"Gain over the {name}"
-    baseline, points = answer.baseline, answer.gain_points
+    baseline, gain = answer.baseline, answer.gain
     if baseline is None:
         enqueued = bool(answer.study.spec.enqueue)
         return Card(
             label, "–", "the baseline has not started" if enqueued else "no baseline: the study enqueues no trial"
         )
-    if points is None:
-        return Card(label, "–", f"the baseline (trial {baseline.number}) or the best trial is not complete")
-    if answer.best is baseline:
+    if answer.winner and answer.winner.is_baseline:
         return Card(label, "0 points", f"the baseline (trial {baseline.number}) is the best trial")
+    if gain is None:
+        return Card(label, "–", f"the baseline (trial {baseline.number}) or the best trial is not complete")
     own = _baseline_accuracy(answer.confirmed, baseline)
-    return Card(
-        label, f"{signed(points / 100)} points", f"{_gain_interval(answer)}trial {baseline.number} has {percent(own)}"
-    )
+    return Card(label, str(gain), f"{_gain_interval(answer)}trial {baseline.number} has {percent(own)}")
 
 
 def _baseline_accuracy(confirmation: Confirmation | None, baseline: TrialRecord) -> float | None:
@@ -94,11 +92,13 @@ def _baseline_accuracy(confirmation: Confirmation | None, baseline: TrialRecord)
 
 
 def _gain_interval(answer: Answer) -> str:
-    if answer.gain is None:
+    if answer.gain is None or answer.gain.interval is None:
         return ""
-    interval = f"95 % interval {signed(answer.gain.low)} to {signed(answer.gain.high)}"
+    interval = f"95 % interval {signed(answer.gain.interval.low)} to {signed(answer.gain.interval.high)}"
     if answer.confirmed is not None:
         return f"{interval}, paired by seed; "
+    if answer.images is None:
+        return f"{interval}, from the noise of the trainings; "
     return f"{interval} (too wide, because it ignores that both trials were scored on the same images); "
 
 

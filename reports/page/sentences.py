@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
+from hpo.results.intervals import difference
 from hpo.results.summary import counts, stopped
 from hpo.text import first_line, percent
 from reports.analysis.answer import Answer
-from reports.analysis.intervals import difference
 
 CONFIRMED = (
     "The confirmed accuracy comes from trainings with new seeds, so the choice of the best among many trials hardly "
@@ -40,14 +40,13 @@ def headline(answer: Answer) -> str:
         return NO_TRIAL
     if answer.best is None:
         return _no_result(study)
-    if answer.best is answer.baseline:
+    if answer.winner and answer.winner.is_baseline:
         return f"{_best(answer)}. {_baseline_is_best(answer)}"
-    points = answer.gain_points
-    if points is None:
+    gain = answer.gain
+    if gain is None:
         return f"{_best(answer)}."
-    unsure = " (the difference may be chance)" if answer.gain and not answer.gain.significant else ""
-    side = "above" if points >= 0 else "below"
-    return f"{_best(answer)}, {abs(points):.2f} points {side} the {study.spec.baseline_name}{unsure}."
+    side = "above" if gain.value >= 0 else "below"
+    return f"{_best(answer)}, {100 * abs(gain.value):.2f} points {side} the {study.spec.baseline_name}{gain.caution}."
 
 
 def _no_result(study: StudyRecord) -> str:
@@ -71,7 +70,7 @@ def _best(answer: Answer) -> str:
     if confirmation is None or confirmation.chosen is None or answer.accuracy is None:
         return f"Trial {answer.best.number} is best: {percent(answer.best.value)} validation accuracy"
     return (
-        f"Trial {answer.best.number} is confirmed: {percent(answer.accuracy.value)} mean validation accuracy "
+        f"Trial {answer.best.number} is confirmed: {percent(answer.accuracy.mean)} mean validation accuracy "
         f"over {len(confirmation.chosen.accuracies)} new seeds"
     )
 
@@ -111,8 +110,8 @@ def verdict(answers: Sequence[Answer]) -> str:
     text = f"{first.study.name} is ahead of {second.study.name}"
     if first.accuracy is None or second.accuracy is None or not first.images or not second.images:
         return f"{text}."
-    gap = difference(first.accuracy.value, second.accuracy.value, first.images, second.images)
-    text += f" by {100 * gap.value:.2f} points (95 % interval {signed(gap.low)} to {signed(gap.high)})."
+    gap = difference(first.accuracy.mean, second.accuracy.mean, first.images, second.images)
+    text += f" by {100 * gap.mean:.2f} points (95 % interval {signed(gap.low)} to {signed(gap.high)})."
     if not gap.significant:
         text += " The interval includes zero, so the difference may be chance."
     return text + _warning(answers)

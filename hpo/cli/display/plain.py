@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import TextIO
 
 from hpo.driver.events import Event
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.results.best import gain_over_baseline
 from hpo.results.pareto import front
 from hpo.results.summary import configuration, counts, stopped
+from hpo.results.winner import winner
 from hpo.spec.study import SHIPPED_TRAINER
 from hpo.text import duration, first_line, percent, short_names
 from hpo.tracking.runs import tracking_server
@@ -70,15 +71,7 @@ def _epoch(trial: TrialRecord, horizon: int) -> str:
 def closing(study: StudyRecord, home_option: str) -> str:
     """The closing text of a run: the results and the commands to type next."""
     lines = [f"Study {study.name}: {counts(study)}", f"Wall-clock time: {duration(study.seconds)}"]
-    if study.best:
-        lines.append(f"Best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
-        lines += [f"  {path} = {value}" for path, value in configuration(study.best).items()]
-    else:
-        lines.append("No trial is complete yet.")
-    baseline, gain = study.baseline, gain_over_baseline(study)
-    if baseline and gain is not None:
-        value = f"trial {baseline.number}, {percent(baseline.value)}"
-        lines.append(f"Gain over the {study.spec.baseline_name}: {100 * gain:+.2f} points ({value})")
+    lines += _best(study)
     if study.ended:
         key = study.ended.partition(":")[0]
         lines.append(f"{stopped(study)}.")
@@ -88,6 +81,24 @@ def closing(study: StudyRecord, home_option: str) -> str:
         trials = f"{len(front(study))} trials"
         lines.append(f"Pareto front: {trials}. hpo status shows them, and hpo export --pick exports one.")
     return "\n".join([*lines, "Next:", *_next_steps(study, home_option)])
+
+
+def _best(study: StudyRecord) -> Iterator[str]:
+    best = winner(study)
+    if best is None:
+        yield "No trial is complete yet."
+        return
+    trial = f"trial {best.trial.number}"
+    if best.confirmation:
+        yield f"Confirmed: {trial}, mean validation accuracy over new seeds {percent(best.accuracy)}"
+    else:
+        yield f"Best: {trial}, validation accuracy {percent(best.accuracy)}"
+    yield from (f"  {path} = {value}" for path, value in configuration(best.trial).items())
+    if best.is_baseline:
+        yield f"It is the {best.baseline_name}: no other trial is better."
+    elif best.gain and best.baseline:
+        value = "" if best.confirmation else f", {percent(best.baseline.value)}"
+        yield f"Gain over the {best.baseline_name}: {best.gain} (trial {best.baseline.number}{value})"
 
 
 def _next_steps(study: StudyRecord, home_option: str) -> list[str]:

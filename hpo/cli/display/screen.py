@@ -13,10 +13,11 @@ from rich.text import Text
 
 from hpo.cli.display.running_trials import running_trials
 from hpo.ledger.lock import LEASE_S
-from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.results.best import gain_over_baseline, incumbent
+from hpo.ledger.records import StudyRecord
+from hpo.results.best import incumbent
 from hpo.results.progress import Progress, failures, progress, running, survival
 from hpo.results.summary import configuration
+from hpo.results.winner import winner
 from hpo.search.rungs import rung_resource
 from hpo.spec.study import SHIPPED_TRAINER
 from hpo.text import duration, percent, short_names
@@ -125,30 +126,21 @@ def _bar(label: str, done: float, total: float, text: str, width: int) -> Table:
 
 
 def _best(study: StudyRecord, options: ConsoleOptions) -> Iterator[RenderableType]:
-    trial = incumbent(study)
+    best = winner(study)
+    trial = best.trial if best else incumbent(study)
     if trial is None:
         yield _line("best", "no result yet")
         return
     where = f"  trial {trial.number}, epoch {len(trial.epochs)}/{study.spec.train.epochs}"
-    style = "bold green" if trial.complete else "bold"
-    yield _line(
-        "best" if trial.complete else "leading",
-        (percent(trial.value), style),
-        where,
-        _gain(study, trial) if trial.complete else "; no trial is complete yet",
-    )
+    if best is None:
+        yield _line("leading", (percent(trial.value), "bold"), where, "; no trial is complete yet")
+    else:
+        mean = " (mean over new seeds)" if best.confirmation else ""
+        yield _line("best", (percent(best.accuracy), "bold green"), mean, where, best.compared)
     values = configuration(trial)
     pairs = [f"{name}={values[path]}" for path, name in short_names(values).items()]
     for line in _wrapped(pairs, options.max_width - LABEL):
         yield _line("", line)
-
-
-def _gain(study: StudyRecord, trial: TrialRecord) -> str:
-    """The gain over the baseline, if both trials are complete."""
-    if study.baseline is not None and study.baseline.number == trial.number:
-        return f", the {study.spec.baseline_name}"
-    points = gain_over_baseline(study, trial)
-    return "" if points is None else f", {100 * points:+.2f} points over the {study.spec.baseline_name}"
 
 
 def _wrapped(words: Sequence[str], width: int) -> Iterator[str]:

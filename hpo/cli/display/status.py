@@ -22,8 +22,9 @@ from hpo.results.confirmation_text import confirmation_json, lines
 from hpo.results.gpu_hours import DEFINITION, gpu_hours
 from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
-from hpo.results.summary import configuration, counts, stopped
+from hpo.results.summary import best_line, configuration, counts, stopped
 from hpo.results.warm_start_effect import effect
+from hpo.results.winner import winner, winner_json
 from hpo.spec.objectives import values
 from hpo.text import duration, first_line, iso, percent, short_names, size
 
@@ -43,11 +44,14 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         console.print(escape(reason), highlight=False)
     if charged := gpu_hours(study):
         console.print(f"GPU-hours: {charged:.2f} ({DEFINITION})", highlight=False)
-    confirmed = confirmation(study)
+    confirmed, best = confirmation(study), winner(study)
     for line in lines(confirmed) if confirmed else ():
         console.print(escape(line), highlight=False)
-    if study.best:
-        console.print(f"best: trial {study.best.number}, validation accuracy {percent(study.best.value)}")
+    if best and best.confirmation and study.best:
+        searched = f"trial {study.best.number}, validation accuracy {percent(study.best.value)}"
+        console.print(f"best of the search: {searched}", highlight=False)
+    elif best:
+        console.print(f"best: {best_line(best)}", highlight=False)
     for source in study.transfer.sources:
         console.print(f"warm start from {escape(str(source))}", highlight=False)
     if comparison := effect(study):
@@ -72,7 +76,7 @@ def _front(study: StudyRecord) -> Table:
 
 def _trials(study: StudyRecord, *without: str) -> Table:
     """All trials; `without` are the titles of columns to leave out."""
-    names = list(study.spec.space)
+    names, best = list(study.spec.space), winner(study)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in (title for title in ("trial", "status", "origin", "epochs", "val acc") if title not in without):
         table.add_column(title, justify="left" if title in ("status", "origin") else "right", no_wrap=True)
@@ -83,7 +87,7 @@ def _trials(study: StudyRecord, *without: str) -> Table:
         shown = [cell for title, cell in _cells(trial, study).items() if title not in without]
         values = configuration(trial, digits=3)
         cells = [*shown, *(values.get(name, "-") for name in names)]
-        table.add_row(*cells, style="bold" if trial is study.best else None)
+        table.add_row(*cells, style="bold" if best and trial is best.trial else None)
     return table
 
 
@@ -122,8 +126,7 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "study": study.name,
         "created": iso(study.info.get("created")),
         "seconds": study.seconds,
-        "best": study.best.number if study.best else None,
-        "best_val_accuracy": study.best.value if study.best else None,
+        **winner_json(study),
         "gpu_hours": gpu_hours(study),
         "ended": study.ended,
         "confirmation": confirmation_json(confirmation(study)),

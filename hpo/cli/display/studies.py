@@ -14,6 +14,7 @@ from hpo.home import Home
 from hpo.ledger.reader import load_study, read_study, study_names
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_existing
+from hpo.results.winner import winner, winner_json
 from hpo.spec.study import SHIPPED_TRAINER
 from hpo.text import iso, percent
 
@@ -46,23 +47,25 @@ def _json(study: StudyRecord) -> dict[str, Any]:
         "study": study.name,
         "created": iso(study.info.get("created")),
         "trials": len(study.trials),
-        "best_val_accuracy": study.best.value if study.best else None,
+        **winner_json(study),
     }
 
 
 def _table(studies: list[StudyRecord], *without: str) -> Table:
     """All studies; `without` are the titles of columns to leave out."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ("study", "created", "complete", "val acc", "data", "model")
+    titles = ("study", "created", "complete", "best", "val acc", "data", "model")
     for title in (title for title in titles if title not in without):
         table.add_column(title, justify="right" if title in ("complete", "val acc") else "left", no_wrap=True)
     for study in studies:
         shipped = study.spec.trainer == SHIPPED_TRAINER  # another trainer may use other data and models
+        best = winner(study)
         cells = {
             "study": study.name,
             "created": (iso(study.info.get("created")) or "").replace("T", " ")[:16],
             "complete": f"{study.count('complete')}/{len(study.trials)}",
-            "val acc": percent(study.best.value if study.best else None),
+            "best": f"trial {best.trial.number}{', confirmed' if best.confirmation else ''}" if best else "–",
+            "val acc": percent(best.accuracy if best else None),
             "data": study.spec.data.name if shipped else "–",
             "model": study.spec.model.name if shipped else study.spec.trainer,
         }

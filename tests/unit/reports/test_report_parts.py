@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, StudyRecord, TrialRecord
+from hpo.results.intervals import difference, wilson
 from hpo.text import short_names
 from hpo.validation.loader import parse_spec
 from reports.analysis.answer import cost
 from reports.analysis.importance import importances
-from reports.analysis.intervals import difference, wilson
 from reports.analysis.stages import Stages, comparable_epoch
 from reports.analysis.timeline import EVAL, LOST, OTHER, START, TRAIN, Clock, account, spans
 from reports.drawing.plot import ColorScale, Plot, Surface

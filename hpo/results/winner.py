@@ -1,0 +1,135 @@
+"""Which trial of a study is the best, with which accuracy, on which ground, and how much better than the baseline.
+
+The terminal, the report, MLflow, the exports and the JSON all ask `winner`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.confirmation import Confirmation, Confirmed, confirmation, seed_noise
+from hpo.results.intervals import Z_95, Interval, difference, wilson
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The accuracy of a trial minus that of the baseline, as a fraction."""
+
+    value: float
+    interval: Interval | None
+    """Its 95 % interval; None if nothing is known about the noise."""
+
+    @property
+    def within_noise(self) -> bool | None:
+        """Whether the difference may be chance: its interval includes 0. None if that is not known."""
+        return None if self.interval is None else not self.interval.significant
+
+    @property
+    def caution(self) -> str:
+        """` (within noise)`, or empty; every text that names a gain has it."""
+        return {True: " (within noise)", False: "", None: " (noise unknown)"}[self.within_noise]
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:+.2f} points{self.caution}"
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best trial of a study."""
+
+    trial: TrialRecord
+    accuracy: float
+    """Mean validation accuracy over the new seeds if it is confirmed, else that of the trial itself, 0 to 1."""
+    interval: Interval | None
+    """95 % interval of `accuracy`; None if the number of validation images is not known."""
+    gain: Gain | None
+    """None if it is the baseline, if there is no baseline, or if the baseline is not complete."""
+    baseline: TrialRecord | None
+    baseline_name: str
+    confirmation: Confirmation | None = None
+    """The complete confirmation that chose it; None if the search did."""
+
+    @property
+    def ground(self) -> Literal["search", "confirmed"]:
+        """What the choice is based on."""
+        return "confirmed" if self.confirmation else "search"
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether no other trial is better than the baseline."""
+        return self.baseline is not None and self.trial.number == self.baseline.number
+
+    @property
+    def compared(self) -> str:
+        """`, +0.20 points (within noise) over the baseline`; empty if there is nothing to compare."""
+        if self.is_baseline:
+            return f", the {self.baseline_name}"
+        return "" if self.gain is None else f", {self.gain} over the {self.baseline_name}"
+
+
+def winner(study: StudyRecord) -> Winner | None:
+    """The trial that a complete confirmation chose, else the best of the search; None while no trial is complete."""
+    result = confirmation(study)
+    if result is not None and result.chosen is not None:
+        return _confirmed(study, result, result.chosen)
+    if study.best is None:
+        return None
+    value, images = study.best.value or 0.0, validation_images(study)
+    interval = wilson(value, images) if images else None
+    gain = gain_of(study, study.best)
+    return Winner(study.best, value, interval, gain, study.baseline, study.spec.baseline_name)
+
+
+def _confirmed(study: StudyRecord, result: Confirmation, chosen: Confirmed) -> Winner:
+    trial = next(trial for trial in study.trials if trial.number == chosen.trial)
+    mean = chosen.interval.mean if chosen.interval else 0.0
+    gain = Gain(result.gain.mean, result.gain) if result.gain else None
+    return Winner(trial, mean, chosen.interval, gain, study.baseline, study.spec.baseline_name, result)
+
+
+def gain_of(study: StudyRecord, trial: TrialRecord) -> Gain | None:
+    """How much better than the baseline a trial was in the search.
+
+    The interval follows from the number of validation images, else from the noise between seeds. None for the baseline
+    itself, and if one of the two is not complete: an accuracy after fewer epochs is not comparable.
+    """
+    baseline = study.baseline
+    if baseline is None or baseline.number == trial.number or not trial.complete or not baseline.complete:
+        return None
+    value, reference = trial.value or 0.0, baseline.value or 0.0
+    if images := validation_images(study):
+        return Gain(value - reference, difference(value, reference, images, images))
+    noise = seed_noise(study)
+    if noise is None:
+        return Gain(value - reference, None)
+    half = Z_95 * noise * math.sqrt(2)  # both trainings have it
+    return Gain(value - reference, Interval(value - reference, value - reference - half, value - reference + half))
+
+
+def validation_images(study: StudyRecord) -> int | None:
+    """Number of validation images; None if the trainer did not report it."""
+    count = study.info.get("data", {}).get("validation_count")
+    return int(count) if count else None
+
+
+def winner_json(study: StudyRecord) -> dict[str, Any]:
+    """The winner as JSON, for programs. `best_val_accuracy` is always the accuracy of the trial in the search."""
+    best = winner(study)
+    gain = best.gain if best else None
+    return {
+        "best": best.trial.number if best else None,
+        "best_val_accuracy": best.trial.value if best else None,
+        "best_ground": best.ground if best else None,
+        "confirmed_val_accuracy": best.accuracy if best and best.confirmation else None,
+        "search_best": study.best.number if study.best else None,
+        "gain": gain
+        and {
+            "value": gain.value,
+            "interval": dataclasses.asdict(gain.interval) if gain.interval else None,
+            "within_noise": gain.within_noise,
+        },
+    }
