@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,11 @@ class Home:
     def usual(self) -> bool:
         """Whether commands find this folder without `--home`."""
         return self.path == _place(None)
+
+    @property
+    def option(self) -> str:
+        """` --home PATH` for commands that a person is to type; empty where commands find this folder without it."""
+        return "" if self.usual else f" --home {shlex.quote(str(self.path))}"
 
     def _unusable(self, error: OSError) -> UsageError:
         reason = "it is a file" if os.path.isfile(self.path) else error.strerror  # Path.is_file may raise

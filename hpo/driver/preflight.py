@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +30,7 @@ def guard(farewell: str, lease: Lease) -> SignalGuard:
 
 def continue_with(command: str, home: Home) -> str:
     """The line that says which command continues the study."""
-    place = "" if home.usual else f" --home {shlex.quote(str(home.path))}"
-    return f"Continue with: hpo {command}{place}"
+    return f"Continue with: hpo {command}{home.option}"
 
 
 @contextmanager

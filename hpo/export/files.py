@@ -130,6 +130,11 @@ def _configuration(home: Home, request: Request, study: StudyRecord, trial: Tria
 
 
 def _model(home: Home, request: Request, study: StudyRecord, trial: TrialRecord, rank: int) -> Exported:
+    if request.model is None and not study.spec.shipped:
+        raise UsageError(
+            f"--format {request.form.value} needs a model that `hpo retrain` wrote, but {study.name} was trained by "
+            f"{study.spec.trainer}, which hpo retrain does not support; name the folder of a model with --model"
+        )
     source = request.model or retrained(home, study.name, trial.number)
     name, form = _name(request, trial, rank), request.form.value
     folder = home.exports(study.name) / name / form
@@ -165,7 +170,7 @@ def retrained(home: Home, study: str, trial: int) -> Path:
     if not folders:
         raise UsageError(
             f"trial {trial} of {study} has no retrained model in {home.path / 'retrained'}. Train one with "
-            f"`hpo export {study} --trial {trial} -o best.yaml` and `hpo retrain best.yaml`, "
+            f"`hpo export {study}{home.option} --trial {trial} -o best.yaml` and `hpo retrain best.yaml{home.option}`, "
             f"or name the folder that `hpo retrain` wrote with --model"
         )
     return max(folders, key=lambda folder: (folder / "model.safetensors").stat().st_mtime)

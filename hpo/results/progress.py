@@ -1,4 +1,4 @@
-"""How far a study has come: counts, time left, survival of rungs, failures. Pure functions of its record."""
+"""How far a study has come: counts, time left, survival of rungs, failures, next steps. All from its record."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hpo.ledger.lock import LEASE_S
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.confirmation import confirmation
 from hpo.results.summary import STATUSES
 from hpo.search.forecast import plan
 from hpo.search.rungs import deepest_rung, study_levels
@@ -141,3 +142,40 @@ def failures(study: StudyRecord) -> list[tuple[list[int], str]]:
             reason = first_line(trial.outcome.reason)
             numbers.setdefault(reason, []).append(trial.number)
     return sorted(((failed, reason) for reason, failed in numbers.items()), key=lambda item: -item[0][-1])
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command that a person may type next."""
+
+    purpose: str
+    command: str
+
+
+def next_steps(study: StudyRecord, home_option: str) -> list[Step]:
+    """What can be done with the study now, in this order. No command is proposed that would refuse the study.
+
+    Args:
+        home_option: `hpo.home.Home.option`, which every command needs.
+    """
+
+    def step(purpose: str, command: str, rest: str = "") -> Step:
+        return Step(purpose, f"hpo {command}{home_option}{rest}")
+
+    steps, confirmed, name = [], confirmation(study), study.name
+    if study.ended:
+        setting = study.ended.partition(":")[0]
+        larger = " with a larger budget" if setting.startswith("budget.") else ""
+        steps.append(step(f"continue{larger}", f"resume {name}", f" {setting}=…"))
+    elif study.count("running") + study.count("interrupted"):
+        steps.append(step("continue the study", f"resume {name}"))
+    if study.best is None:
+        return steps
+    if confirmed is None or not confirmed.complete:
+        steps.append(step("rule out luck: retrain with new seeds", f"confirm {name}"))
+    if len(study.spec.objectives) > 1:
+        steps.append(step("write a trial of the Pareto front", f"export {name}", " --pick PLACE"))
+    steps.append(step("write the best configuration to a file", f"export {name}", " -o best.yaml"))
+    if study.spec.shipped:  # hpo retrain refuses every other trainer
+        steps.append(step("train on all data, then test once", "retrain best.yaml"))
+    return steps

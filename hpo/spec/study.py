@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hpo.home import NAME
 from hpo.spec.configure import assign, with_shared_sizes
-from hpo.spec.parameters import Choice, Scalar, Section, Space, first_values
+from hpo.spec.parameters import CategoricalParameter, Choice, Scalar, Section, Space, first_values
 from hpo.spec.yaml_writer import dump
 from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
 
@@ -202,6 +202,23 @@ class Spec(Section):
         """What people read: `baseline` or `baseline (LABEL)`."""
         label = self.baseline.label
         return f"baseline ({label})" if label else "baseline"
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the shipped trainer trains. It alone reads `data` and `model`, and only for it is there a retraining
+        that measures the test accuracy."""
+        return self.trainer == SHIPPED_TRAINER
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The networks that the shipped trainer may train: several if `model.name` is searched."""
+        searched = self.space.get("model.name")
+        return tuple(map(str, searched.choices)) if isinstance(searched, CategoricalParameter) else (self.model.name,)
+
+    @property
+    def task(self) -> str:
+        """What is trained, for people: `tf_efficientnetv2_s on cifar10`, or the name of another trainer."""
+        return f"{' or '.join(self.model_names)} on {self.data.name}" if self.shipped else self.trainer
 
     def baseline_values(self) -> dict[str, Choice]:
         """The baseline's searched settings: the first enqueued configuration, or the lowest corner of the space."""

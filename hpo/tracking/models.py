@@ -205,7 +205,7 @@ def publish(home: Home, name: str) -> str:
         has_champion = Models(Store(study, home)).sync(study)
     except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the training has succeeded
         reason = first_line(as_reason(str(error)))
-        return f"warning: MLflow does not have the model yet: {reason}. Write it with: hpo doctor {name}"
+        return f"warning: MLflow does not have the model yet: {reason}. Write it with: hpo doctor {name}{home.option}"
     return f"in MLflow: models:/{name}@{CHAMPION}" if has_champion else f"in MLflow: model {name}"
 
 

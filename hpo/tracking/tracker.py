@@ -92,7 +92,7 @@ class Tracker:
             reason = f": {first_line(as_reason(str(self._trouble)))}" if self._trouble else ""
             return (
                 f"MLflow does not have everything yet{reason}. Nothing is lost: the ledger has it. "
-                f"Write the rest with: hpo doctor {study.name}"
+                f"Write the rest with: hpo doctor {study.name}{self._home.option}"
             )
         if self._plots and self._plots.failure:
             return f"MLflow has no plots of this study: {as_reason(self._plots.failure)}"

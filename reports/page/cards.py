@@ -11,6 +11,7 @@ from hpo.results.gpu_hours import DEFINITION
 from hpo.results.warm_start_effect import best_by_origin, effect
 from hpo.text import duration, percent
 from reports.analysis.answer import Answer, TestAccuracy
+from reports.analysis.stages import Stages
 from reports.page.sentences import signed
 
 
@@ -46,6 +47,9 @@ def _accuracy(answer: Answer) -> Card:
 def _test(answer: Answer) -> Card:
     label = "Test accuracy"
     test = answer.test
+    spec = answer.study.spec
+    if test is None and not spec.shipped:
+        return Card(label, "–", f"not measured: hpo retrain, which measures it, does not support {spec.trainer}")
     if test is None:
         return Card(label, "–", "not measured yet: type the commands hpo export and hpo retrain below")
     trial = f"trial {test.trial}" if test.trial is not None else "an exported configuration"
@@ -120,11 +124,12 @@ def _saved(answer: Answer) -> Card:
     pruned = answer.study.count("pruned")
     if not pruned:
         return Card(label, "0 %", "no trial was pruned")
+    sizes = " and its later image sizes" if Stages(answer.study).reported else ""
     return Card(
         label,
         f"{100 * cost.saved_share:.0f} %",
         f"{plural(pruned, 'pruned trial')} did not train {plural(cost.saved_epochs, 'epoch')}: about "
-        f"{duration(cost.saved_seconds)} of worker time, estimated from each trial's speed and its later image sizes",
+        f"{duration(cost.saved_seconds)} of worker time, estimated from each trial's speed{sizes}",
     )
 
 

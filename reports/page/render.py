@@ -44,10 +44,13 @@ MOST_MARKDOWN_ROWS = 100
 """Rows of a table in Markdown; the HTML file shows all."""
 
 
-def write_report(studies: Sequence[StudyRecord], folder: Path) -> Path:
+def write_report(studies: Sequence[StudyRecord], folder: Path, home_option: str = "") -> Path:
     """Write `report.html`, `report.md` and the PNGs of `report.md` into `folder`; return the path of `report.html`.
 
     The HTML file contains everything that it shows, so it needs no network.
+
+    Args:
+        home_option: `hpo.home.Home.option` of the folder that holds the studies, for the commands on the page.
 
     Raises:
         ValueError: no study is given.
@@ -56,7 +59,7 @@ def write_report(studies: Sequence[StudyRecord], folder: Path) -> Path:
     if not studies:
         raise ValueError("a report needs at least one study")
     figures = draw(studies)
-    content = _content(studies, figures)
+    content = _content(studies, figures, home_option)
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     page = folder / "report.html"
     page.write_text(_html(content, figures), encoding="utf-8")
@@ -92,7 +95,7 @@ def plots(study: StudyRecord) -> dict[str, bytes]:
     return {f"{figure.key}.png": png(figure) for figure in figures if isinstance(figure, Plot)}
 
 
-def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) -> dict[str, Any]:
+def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing], home_option: str) -> dict[str, Any]:
     """Everything that the two templates show."""
     answers = [answer(study) for study in studies]
     columns, rows = trial_table(studies)
@@ -111,7 +114,7 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing]) 
         "columns": columns,
         "rows": rows,
         "statuses": sorted({row.status for row in rows}),
-        "reproductions": [reproduction(study) for study in studies],
+        "reproductions": [reproduction(study, home_option) for study in studies],
         "sentences": sentences,
     }
 

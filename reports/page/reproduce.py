@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
+from hpo.results.progress import next_steps
 from hpo.text import iso
+
+LONGEST = 58
+"""Letters of a study's name that fit before `-again`: see `hpo.home.NAME`."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,8 @@ class Reproduction:
     """YAML that `hpo run` accepts."""
 
 
-def reproduction(study: StudyRecord) -> Reproduction:
-    """Read it from the study's record."""
+def reproduction(study: StudyRecord, home_option: str = "") -> Reproduction:
+    """Read it from the study's record; `home_option` is `hpo.home.Home.option`."""
     info = study.info
     data = info.get("data", {})
     facts = {
@@ -41,7 +44,7 @@ def reproduction(study: StudyRecord) -> Reproduction:
         study=study.name,
         facts=tuple((name, redact(str(fact))) for name, fact in facts.items() if fact is not None),
         versions=tuple((name, str(version)) for name, version in info.get("versions", {}).items()),
-        commands=_commands(study),
+        commands=_commands(study, home_option),
         specification=redact(study.spec.to_yaml()),
     )
 
@@ -50,19 +53,11 @@ def _images(train: object, validation: object) -> str | None:
     return f"{train:,} and {validation:,}" if isinstance(train, int) and isinstance(validation, int) else None
 
 
-def _commands(study: StudyRecord) -> tuple[tuple[str, str], ...]:
-    name = shlex.quote(study.name)
-    commands = [
-        ("Save the specification below as study.yaml and run the study again", f"hpo run study.yaml study={name}-again")
-    ]
-    if study.count("running") + study.count("interrupted"):
-        commands.append(("Continue this study", f"hpo resume {name}"))
-    if study.best:
-        commands += [
-            ("Write the best configuration to a file", f"hpo export {name} --output best.yaml"),
-            (
-                "Train it on all training images with three seeds, and measure each model's test accuracy once",
-                "hpo retrain best.yaml --seeds 3",
-            ),
-        ]
-    return (*commands, ("Make this report again", f"hpo report {name}"))
+def _commands(study: StudyRecord, home_option: str) -> tuple[tuple[str, str], ...]:
+    again = f"hpo run study.yaml study={study.name[:LONGEST]}-again{home_option}"
+    steps = [(f"{step.purpose[0].upper()}{step.purpose[1:]}", step.command) for step in next_steps(study, home_option)]
+    return (
+        ("Save the specification below as study.yaml and run the study again", again),
+        *steps,
+        ("Make this report again", f"hpo report {study.name}{home_option}"),
+    )

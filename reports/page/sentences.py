@@ -13,13 +13,10 @@ from reports.analysis.answer import Answer
 
 CONFIRMED = (
     "The confirmed accuracy comes from trainings with new seeds, so the choice of the best among many trials hardly "
-    "inflates it. These trainings were scored on the same validation images as the search. The test accuracy after "
-    "retraining comes from images that the search never used."
+    "inflates it. These trainings were scored on the same validation images as the search."
 )
-SELECTION = (
-    "The best trial was chosen by the accuracy shown here, so this accuracy is probably a little too high. The test "
-    "accuracy after retraining does not have this bias."
-)
+SELECTION = "The best trial was chosen by the accuracy shown here, so this accuracy is probably a little too high."
+TEST_SET = "The test accuracy after retraining does not have this bias: its images were never used in the search."
 NO_TRIAL = "No trial has started yet."
 NO_FAILURE = "No trial failed and no worker was lost."
 CONTROLS = (
@@ -28,9 +25,8 @@ CONTROLS = (
 )
 FRONT = (
     "The best compromises: no other complete trial is better than one of these in one objective without being worse in "
-    "another. To export one of them, type"
+    "another. The last section of this page has the command that exports one of them by its place."
 )
-FRONT_COMMAND = "hpo export NAME --pick PLACE"
 
 
 def headline(answer: Answer) -> str:
@@ -90,15 +86,15 @@ def state(study: StudyRecord) -> str:
     open_trials = study.count("running") + study.count("interrupted")
     unfinished = f" Not finished: {open_trials} running or interrupted." if open_trials else ""
     reason = f" {text}." if (text := stopped(study)) else ""
-    trained = f"{spec.model.name} on {spec.data.name}, {spec.train.epochs} epochs per full training"
-    return f"{trained}; {counts(study)}.{unfinished}{reason}"
+    return f"{spec.task}, {spec.train.epochs} epochs per full training; {counts(study)}.{unfinished}{reason}"
 
 
 def selection(answers: Sequence[Answer]) -> str:
     """How far the best accuracies can be trusted; empty while no trial is complete."""
     if not any(answer.best for answer in answers):
         return ""
-    return CONFIRMED if all(answer.confirmed for answer in answers) else SELECTION
+    text = CONFIRMED if all(answer.confirmed for answer in answers) else SELECTION
+    return f"{text} {TEST_SET}" if any(answer.study.spec.shipped for answer in answers) else text
 
 
 def verdict(answers: Sequence[Answer]) -> str:
@@ -123,7 +119,8 @@ def _best_value(answer: Answer) -> float:
 
 def _warning(answers: Sequence[Answer]) -> str:
     splits = {answer.study.info.get("data", {}).get("split_hash") for answer in answers}
-    data = {answer.study.spec.data.name for answer in answers}
+    specs = [answer.study.spec for answer in answers]
+    data = {spec.data.name if spec.shipped else f"that of {spec.trainer}" for spec in specs}
     lengths = {answer.study.spec.train.epochs for answer in answers}
     if len(data) > 1:
         return f" The studies use different data ({', '.join(sorted(data))}), so their accuracies cannot be compared."

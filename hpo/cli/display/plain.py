@@ -10,9 +10,9 @@ from typing import TextIO
 from hpo.driver.events import Event
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.pareto import front
+from hpo.results.progress import Step, next_steps
 from hpo.results.summary import configuration, counts, stopped
 from hpo.results.winner import winner
-from hpo.spec.study import SHIPPED_TRAINER
 from hpo.text import duration, first_line, percent, short_names
 from hpo.tracking.runs import tracking_server
 
@@ -73,14 +73,10 @@ def closing(study: StudyRecord, home_option: str) -> str:
     lines = [f"Study {study.name}: {counts(study)}", f"Wall-clock time: {duration(study.seconds)}"]
     lines += _best(study)
     if study.ended:
-        key = study.ended.partition(":")[0]
         lines.append(f"{stopped(study)}.")
-        larger = " a larger budget" if key.startswith("budget.") else ""
-        lines.append(f"Continue with{larger}: hpo resume {study.name}{home_option} {key}=…")
     if len(study.spec.objectives) > 1:
-        trials = f"{len(front(study))} trials"
-        lines.append(f"Pareto front: {trials}. hpo status shows them, and hpo export --pick exports one.")
-    return "\n".join([*lines, "Next:", *_next_steps(study, home_option)])
+        lines.append(f"Pareto front: {len(front(study))} trials. See: hpo status {study.name}{home_option}")
+    return "\n".join([*lines, *_next_steps(study, home_option)])
 
 
 def _best(study: StudyRecord) -> Iterator[str]:
@@ -102,14 +98,10 @@ def _best(study: StudyRecord) -> Iterator[str]:
 
 
 def _next_steps(study: StudyRecord, home_option: str) -> list[str]:
-    name = study.name
     here = study.spec.tracking.enabled and tracking_server(study.spec) is None  # a server has a UI of its own
-    shipped = study.spec.trainer == SHIPPED_TRAINER  # hpo retrain refuses every other
-    steps = {
-        **({f"hpo ui{home_option}": "browse the trials in MLflow"} if here else {}),
-        f"hpo confirm {name}{home_option}": "rule out luck: retrain with new seeds",
-        f"hpo export {name}{home_option} -o best.yaml": "write the best configuration to a file",
-        **({f"hpo retrain best.yaml{home_option}": "train on all data, then test once"} if shipped else {}),
-    }
-    width = max(map(len, steps))
-    return [f"  {command:{width}}   {purpose}" for command, purpose in steps.items()]
+    ui = [Step("browse the trials in MLflow", f"hpo ui{home_option}")] if here else []
+    steps = [*ui, *next_steps(study, home_option)]
+    if not steps:
+        return []
+    width = max(len(step.command) for step in steps)
+    return ["Next:", *(f"  {step.command:{width}}   {step.purpose}" for step in steps)]

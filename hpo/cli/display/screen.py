@@ -19,7 +19,6 @@ from hpo.results.progress import Progress, failures, progress, running, survival
 from hpo.results.summary import configuration
 from hpo.results.winner import winner
 from hpo.search.rungs import rung_resource
-from hpo.spec.study import SHIPPED_TRAINER
 from hpo.text import duration, percent, short_names
 
 FAILURES_SHOWN = 3
@@ -86,10 +85,8 @@ def _header(study: StudyRecord) -> Text:
     spec = study.spec
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(study.name, "bold")
-    shipped = spec.trainer == SHIPPED_TRAINER
-    what = f"{spec.model.name} on {spec.data.name}" if shipped else spec.trainer
     pruning = f", ASHA factor {spec.asha.reduction_factor:g}" if spec.asha.enabled else ""
-    text.append(f"  {what}, {spec.train.epochs} epochs; search {spec.search.policy}{pruning}", "dim")
+    text.append(f"  {spec.task}, {spec.train.epochs} epochs; search {spec.search.policy}{pruning}", "dim")
     return text
 
 

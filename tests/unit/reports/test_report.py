@@ -210,6 +210,24 @@ def test_a_trainer_that_reports_only_accuracy_gets_a_whole_report(tmp_path: Path
     assert {trace["name"] for trace in page.figures["time"]["data"]} >= {"training", "start-up"}
 
 
+def test_a_report_of_another_trainer_names_that_trainer_and_no_network_data_or_retraining(tmp_path: Path) -> None:
+    """The settings of network and data are not read by it, so their defaults say nothing of the study."""
+    spec = study_spec().model_copy(update={"trainer": "mine.curves:train", "description": "Curves."})
+    study = dataclasses.replace(simulated_study(trials=12), spec=spec, info={})
+    text = Page(write_report([study], tmp_path)).text
+    assert "mine.curves:train, 32 epochs per full training; 12 trials" in text
+    assert "hpo retrain, which measures it, does not support mine.curves:train" in text
+    said = text.partition("Specification with all defaults")[0]
+    for wrong in ("efficientnet", "cifar10,", "on cifar10", "retrain best.yaml", "after retraining"):
+        assert wrong not in said
+
+
+def test_a_report_of_searched_networks_names_all_of_them() -> None:
+    space = {"model.name": {"type": "categorical", "choices": ["resnet18", "resnet34"]}}
+    study = dataclasses.replace(simulated_study(trials=2), spec=study_spec(space=space, enqueue=[]))
+    assert state(study).startswith("resnet18 or resnet34 on cifar10, 32 epochs per full training")
+
+
 def test_several_studies_share_axes(study: StudyRecord, tmp_path: Path) -> None:
     other = simulated_study("wider", trials=30, seed=3, lift=-0.01)
     page = Page(write_report([study, other], tmp_path))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpo.home import NAME
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, StudyRecord, TrialRecord
 from hpo.results.intervals import difference, wilson
@@ -270,7 +271,18 @@ def test_the_specification_in_a_report_is_the_same_study_again(study: StudyRecor
     found = reproduction(study)
     assert ("git commit", INFO["git_commit"]) in found.facts
     assert ("seed of the best trial", str(study.best.seed if study.best else None)) in found.facts
-    assert "hpo export cifar10 --output best.yaml" in [command for _, command in found.commands]
+    assert "hpo export cifar10 -o best.yaml" in [command for _, command in found.commands]
     again = parse_spec(found.specification, "report")
     assert again.to_yaml() == study.spec.to_yaml()
     assert again.base() == study.spec.base()
+
+
+def test_the_commands_of_a_report_name_the_home_folder(study: StudyRecord) -> None:
+    commands = [command for _, command in reproduction(study, " --home /studies").commands]
+    assert len(commands) == 5
+    assert all(" --home /studies" in command for command in commands)
+
+
+def test_the_command_that_repeats_a_study_of_the_longest_name_has_a_valid_name(study: StudyRecord) -> None:
+    command = reproduction(dataclasses.replace(study, name="n" * 64)).commands[0][1]
+    assert NAME.fullmatch(command.rpartition("study=")[2])
