@@ -54,6 +54,7 @@ def main() -> None:
     from trainers.api import TrainerError
 
     handle_early()
+    _replace_closed_streams()
     _show_every_character()
     try:
         _run()
@@ -84,6 +85,14 @@ def _run() -> None:
     except SystemExit:
         sys.stdout.flush()
         raise
+
+
+def _replace_closed_streams() -> None:
+    """Discard what goes to a stream that the caller has closed (`hpo ls >&-`). Otherwise the next file that is opened,
+    for example the ledger, would take the stream's place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open until the process ends
 
 
 def _show_every_character() -> None:

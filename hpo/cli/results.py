@@ -146,9 +146,10 @@ def report(
     studies = [read_study(place, name) for name in names]
     folder = output or place.study(names[0]) / "report"
     try:
-        print(write_report(studies, folder, place.option))
+        page = write_report(studies, folder, place.option)
     except OSError as error:
         raise UsageError(f"the report cannot be written to {folder}: {error.strerror}") from error
+    print(page)
 
 
 def retrain(

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,19 @@ def test_a_full_device_is_named_in_one_line(recorded: Path, arguments: list[str]
     assert run.stderr.decode() == "error: the output cannot be written: No space left on device\n"
 
 
-def printed(home: Path, arguments: list[str], output: Any, **variables: str) -> subprocess.CompletedProcess[bytes]:
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_ends_no_command(recorded: Path, closed: str) -> None:
+    shell = ["bash", "-c", f'exec "$@" {closed}', "bash"]
+    run = printed(recorded, ["status", "finished"], subprocess.PIPE, shell)
+    assert run.returncode == 0
+    assert run.stderr == b""
+    assert bool(run.stdout.strip()) is ("<&- >&-" not in closed and not closed.startswith(">"))
+
+
+def printed(
+    home: Path, arguments: list[str], output: Any, before: Sequence[str] = (), **variables: str
+) -> subprocess.CompletedProcess[bytes]:
     """Run a command that only reads, with its output sent somewhere."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "HPO_HOME": str(home), "COLUMNS": "120"} | variables
-    command = [sys.executable, "-m", "hpo", *arguments]
+    command = [*before, sys.executable, "-m", "hpo", *arguments]
     return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, env=environment, timeout=120)
