@@ -29,6 +29,7 @@ from hpo.spec.parameters import Choice
 from hpo.spec.seeds import derive_seed
 from hpo.spec.study import Asha, Budget, Search, Spec
 from hpo.text import first_line
+from hpo.tracking.mirror import refresh
 
 FEWEST_SEEDS = 2
 """One value says nothing about the variation between seeds."""
@@ -93,6 +94,8 @@ def confirm(
                 drive(ledger, home, slots, view, signals, verbose)
         study = load_study(storage, name)
         Incumbent(home).update(study)
+        if problem := refresh(study, home):
+            say(problem)
     return study
 
 

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from hpo.home import Home
 from hpo.ledger.outcome import MLFLOW_STATUS
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.redact import as_reason
+from hpo.text import first_line
 from hpo.tracking.models import Models
+from hpo.tracking.preflight import check_tracking
 from hpo.tracking.runs import TRIAL_TAG, Store, ms, numbers
 from hpo.tracking.study_run import StudyRun
 
@@ -194,6 +197,24 @@ class Mirror:
         return self.store.metric_differences(run, _by_metric(trial))[1] > 0 or any(
             run.data.params.get(key, text) != text for key, text in parameters.items()
         )
+
+
+def refresh(study: StudyRecord, home: Home) -> str | None:
+    """Show in the study's run and its champion what a confirmation chose; returns a message if MLflow does not take it.
+
+    An error is only reported, because nothing is lost: the ledger has the confirmation.
+    """
+    if not study.spec.tracking.enabled:
+        return None
+    try:
+        check_tracking(study.spec, home)
+        Mirror(study, home).finish(study)
+    except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the confirmation has succeeded
+        reason = first_line(as_reason(str(error)))
+        return (
+            f"warning: MLflow does not show the confirmed trial yet: {reason}. Write it with: hpo doctor {study.name}"
+        )
+    return None
 
 
 def _up_to_date(run: Run, trial: TrialRecord) -> bool:

@@ -169,6 +169,9 @@ class StudyRun:
             yield f"the study run is {run.info.status}, not {study_status(study)}"
         if run.data.tags.get(DESCRIPTION_TAG) != description(study):
             yield "the description shows another state of the study"
+        best = winner(study) if confirmed_study(study.name) is None else None
+        if best is not None and run.data.tags.get(BEST_TAG) != str(best.trial.number):
+            yield f"the study run does not name trial {best.trial.number} as the best"
         missing, wrong = self._store.metric_differences(run, course_by_metric(study))
         if missing:
             yield f"the study run lacks {missing} metric values"

@@ -22,8 +22,8 @@ from hpo.ledger.reader import load_study
 from hpo.ledger.records import Repeat, StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
-from hpo.results.best import training
-from hpo.tracking.mirror import Mirror
+from hpo.results.best import leaders, training
+from hpo.tracking.mirror import Mirror, refresh
 from hpo.tracking.runs import STUDY_TAG, TRIAL_TAG
 from hpo.tracking.study_content import course
 from hpo.tracking.system_metrics import SystemMonitor
@@ -320,6 +320,40 @@ def test_the_champion_is_the_configuration_that_a_confirmation_chose(searched: H
     assert "the alias champion of model modelled does not point to version" in difference
     assert Mirror(confirmed, searched).models.sync(confirmed)
     assert client.get_model_version_by_alias("modelled", "champion").tags["hpo.trial"] == "0"
+
+
+def test_the_study_run_names_the_trial_that_a_confirmation_chose(home: Home, study: StudyRecord) -> None:
+    """`hpo confirm` writes the run of the study again: its tag, its description and `best.yaml`."""
+    best, other = leaders(study, 2)
+    parent = written(study, home).store.parent
+    client = MlflowClient(tracking_uri=home.mlflow_url)
+    assert client.get_run(parent).data.tags["hpo.best_trial"] == str(best.number)
+
+    repeats = tuple(
+        dataclasses.replace(like, values=chosen.values, repeat=Repeat(chosen.number, seed, seed, baseline=False))
+        for chosen, like in ((other, best), (best, other))
+        for seed in (0, 1)
+    )
+    confirmed = dataclasses.replace(study, repeats=repeats)
+    name = other.number
+    found = list(Mirror(confirmed, home).study_run.differences(confirmed))
+    assert f"the study run does not name trial {name} as the best" in found
+    assert refresh(confirmed, home) is None
+    run = client.get_run(parent)
+    assert run.data.tags["hpo.best_trial"] == str(name)
+    assert f"- confirmed: trial {name}, mean validation accuracy over new seeds" in run.data.tags["mlflow.note.content"]
+    assert f"trial: {name}\n" in Path(client.download_artifacts(parent, "best.yaml")).read_text()
+    assert list(Mirror(confirmed, home).study_run.differences(confirmed)) == []
+
+
+def test_a_confirmation_succeeds_while_the_tracking_server_is_down(
+    home: Home, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    said = refresh(study, home)
+    assert said is not None
+    assert said.startswith("warning: MLflow does not show the confirmed trial yet")
+    assert said.endswith("hpo doctor shown")
 
 
 def test_a_retraining_succeeds_while_the_tracking_server_is_down(
