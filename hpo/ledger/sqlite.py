@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.databases import LOCK_TIMEOUT_S
 from hpo.errors import InfrastructureError
 from hpo.files import sqlite_file
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 NETWORK_FILE_SYSTEMS = re.compile(
     r"9p|afs|beegfs|ceph|cifs|coda|fuse\.(glusterfs|s3fs|sshfs|rclone)|gfs2|glusterfs|gpfs|lustre|nfs4?|ocfs2|smb(2|3|fs)"
 )
-LOCK_TIMEOUT_S = 60
-"""How long a statement waits for another process that holds SQLite's lock."""
 
 
 class FileGuard:

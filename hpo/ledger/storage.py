@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from hpo.databases import Owner, owner
 from hpo.errors import InfrastructureError, UsageError
 from hpo.files import sqlite_file
 from hpo.home import Home
@@ -26,7 +27,7 @@ def open_storage(url: str) -> RDBStorage:
     """Open the Optuna storage at `url`; an SQLite file is created if it does not exist.
 
     Raises:
-        UsageError: the URL is not a SQLAlchemy URL, or its driver is not installed.
+        UsageError: the URL is not a SQLAlchemy URL, its driver is not installed, or the database is MLflow's.
         InfrastructureError: the database cannot be reached or has another schema version.
     """
     import optuna
@@ -34,6 +35,7 @@ def open_storage(url: str) -> RDBStorage:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
+        _refuse_foreign(url)
         guard = FileGuard(sqlite_file(url))
         # Pinging first costs milliseconds and saves a trial when a database server was restarted.
         arguments = engine_arguments(url, guard) if url.startswith("sqlite") else {"pool_pre_ping": True}
@@ -59,6 +61,16 @@ def open_storage(url: str) -> RDBStorage:
             f"the ledger {redact(url)} has the schema of {'a newer' if newer else 'an older'} Optuna: "
             f"{str(error).partition('. ')[0]}. Back it up, then: {remedy}"
         ) from error
+
+
+def _refuse_foreign(url: str) -> None:
+    """Raises UsageError if another program keeps its tables there; Optuna would write its own among them."""
+    holder = owner(url)
+    if holder not in (None, Owner.OPTUNA):
+        raise UsageError(
+            f"storage.ledger: {redact(url)} holds the tables of {holder.value}, but the ledger needs a database of its "
+            "own, because both keep a table alembic_version; set storage.ledger=URL to another database"
+        )
 
 
 def open_if_there(url: str) -> RDBStorage | None:

@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from hpo.databases import owner, same_database
+from hpo.errors import UsageError
 from hpo.home import Home
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.results.confirmation import confirmation
+from hpo.tracking.preflight import check_store, check_tracking
 from tests.conftest import synthetic_spec
 from tests.support.drivers import Driver, cluster
 
@@ -213,6 +216,23 @@ def postgres() -> Iterator[Postgres]:
     yield server
     server.stop()
     shutil.rmtree(folder)
+
+
+def test_mlflow_and_the_ledger_never_share_a_database_of_a_server(home: Home, postgres: Postgres) -> None:
+    """However its address is written; one schema of it each is enough to separate them."""
+    ledger, driver = postgres.url, f"postgresql+psycopg://hpo:{postgres.password}@"
+    port = f":{postgres.port}"
+    for place in (f"localhost{port}/postgres", f"127.0.0.1{port}/postgres?connect_timeout=5"):
+        spec = synthetic_spec(storage={"ledger": ledger}, tracking={"uri": f"{driver}{place}"})
+        with pytest.raises(UsageError, match="one database") as refused:
+            check_tracking(spec, home)
+        assert postgres.password not in str(refused.value)
+    assert same_database(ledger, f"{driver}/postgres?host={postgres.folder}&port={postgres.port}")
+    assert not same_database(ledger, f"{driver}127.0.0.1{port}/postgres?options=-csearch_path%3Dpg_catalog")
+    assert owner(ledger) is None, "asking creates nothing"
+    open_storage(ledger)
+    with pytest.raises(UsageError, match="holds the tables of Optuna"):
+        check_store(f"{driver}localhost{port}/postgres?connect_timeout=5")
 
 
 def test_a_study_survives_restarts_of_postgresql(
