@@ -1,8 +1,7 @@
-"""Files that are written completely or not at all, and the file of an SQLite URL."""
+"""Files that are written completely or not at all."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from hpo.errors import UsageError
@@ -20,9 +19,3 @@ def write_atomically(path: Path, text: str) -> None:
         replace_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite database; None for a database in memory or on a server."""
-    match = re.match(r"sqlite(?:\+pysqlite)?:///(?!:memory:|file:)([^?]+)", url)
-    return Path(match[1]) if match else None

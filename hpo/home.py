@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.errors import UsageError
+from hpo.sqlite_urls import sqlite_url
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
 """Names of studies. They have no dot and no slash, so that no study folder lies outside the home folder."""
+LONGEST = 470
+"""Bytes that the path of a home folder may have: SQLite opens files whose path has at most 504."""
 _CONFIRMATION = "confirmation"
 
 
@@ -71,8 +74,14 @@ class Home:
         """Create the folder, readable by its owner only. A folder that exists keeps its mode: a team may share it.
 
         Raises:
-            UsageError: the folder cannot be created or written to.
+            UsageError: the folder cannot be created or written to, or its path is none for a database.
         """
+        if (length := len(os.fsencode(self.path))) > LONGEST:
+            raise UsageError(
+                f"the home folder {self.path} cannot be used: its path has {length} bytes, but SQLite opens databases "
+                f"in folders of up to {LONGEST} bytes; choose a shorter path with --home"
+            )
+        self._database("optuna.db")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir(mode=0o700, exist_ok=True)
@@ -85,12 +94,18 @@ class Home:
     @property
     def ledger_url(self) -> str:
         """URL of the default ledger."""
-        return f"sqlite:///{self.path / 'optuna.db'}"
+        return self._database("optuna.db")
 
     @property
     def mlflow_url(self) -> str:
         """URL of the default MLflow store, a database of its own: Optuna also uses a table named `alembic_version`."""
-        return f"sqlite:///{self.path / 'mlflow.db'}"
+        return self._database("mlflow.db")
+
+    def _database(self, name: str) -> str:
+        try:
+            return sqlite_url(self.path / name)
+        except ValueError as error:
+            raise UsageError(f"the home folder {self.path} cannot be used: {error}") from error
 
     @property
     def artifacts(self) -> Path:

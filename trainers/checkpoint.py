@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
@@ -46,7 +47,7 @@ class DirectoryStore:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._files, self._root = url_to_fs(os.path.expanduser(url) if "://" not in url else url)
+        self._files, self._root = _place(url)
 
     def save(self, epoch: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> str:
         """Store the checkpoint of `epoch` and remove all older ones except the last; return the manifest's SHA-256.
@@ -178,6 +179,14 @@ class DirectoryStore:
         return [entry["name"].rpartition("/")[2] for entry in entries if entry["type"] == "file"]
 
 
+def _place(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of a folder or URI, and the path in it. fsspec would read `::` in a local path as two URIs."""
+    if "://" in url:
+        files, root = url_to_fs(url)
+        return files, str(root)
+    return LocalFileSystem(), os.path.abspath(os.path.expanduser(url))
+
+
 def _epochs(names: list[str]) -> list[int]:
     matches = (_MANIFEST.fullmatch(name) for name in names)
     return sorted(int(match[1]) for match in matches if match)
@@ -189,7 +198,7 @@ def _outdated(names: list[str], kept: list[int]) -> list[str]:
 
 def stored_files(url: str) -> dict[str, list[str]]:
     """Return the names of the files in each trial's folder below `url`, by the folder's name. One listing."""
-    files, root = url_to_fs(os.path.expanduser(url) if "://" not in url else url)
+    files, root = _place(url)
     files.invalidate_cache()
     names: dict[str, list[str]] = {}
     for path in files.find(root):

@@ -14,7 +14,6 @@ from typing import Any
 
 import search_spaces
 from hpo.errors import UsageError
-from hpo.files import sqlite_file
 from hpo.home import Home
 from hpo.ledger.reader import load_study, study_names
 from hpo.ledger.records import StudyRecord, TrialRecord
@@ -25,6 +24,7 @@ from hpo.spec.corners import describe
 from hpo.spec.parameters import CategoricalParameter, Choice, FloatParameter, Parameter, close_to, same
 from hpo.spec.paths import names_a_file
 from hpo.spec.study import Spec
+from hpo.sqlite_urls import sqlite_file
 from hpo.validation.loader import load_training
 from hpo.validation.settings import EXTRA
 from trainers import schedule

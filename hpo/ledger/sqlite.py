@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.databases import LOCK_TIMEOUT_S
 from hpo.errors import InfrastructureError
-from hpo.files import sqlite_file
+from hpo.sqlite_urls import sqlite_file
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hpo.databases import Owner, owner
 from hpo.errors import InfrastructureError, UsageError
-from hpo.files import sqlite_file
 from hpo.home import Home
 from hpo.ledger.sqlite import FileGuard, engine_arguments
 from hpo.redact import encoding_hint, redact
+from hpo.sqlite_urls import sqlite_file
 from hpo.text import first_line
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def open_storage(url: str) -> RDBStorage:
         guard = FileGuard(sqlite_file(url))
         # Pinging first costs milliseconds and saves a trial when a database server was restarted.
         arguments = engine_arguments(url, guard) if url.startswith("sqlite") else {"pool_pre_ping": True}
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        storage = optuna.storages.RDBStorage(_literal(url), engine_kwargs=arguments)
         guard.watch(storage)
         return storage
     except (
@@ -71,6 +71,11 @@ def _refuse_foreign(url: str) -> None:
             f"storage.ledger: {redact(url)} holds the tables of {holder.value}, but the ledger needs a database of its "
             "own, because both keep a table alembic_version; set storage.ledger=URL to another database"
         )
+
+
+def _literal(url: str) -> str:
+    """The URL such that Optuna, which formats what it gets with `{SCHEMA_VERSION}`, opens it as it is."""
+    return url.replace("{", "{{").replace("}", "}}")
 
 
 def open_if_there(url: str) -> RDBStorage | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from hpo.files import sqlite_file
 from hpo.home import NAME
 from hpo.spec.study import Spec
+from hpo.sqlite_urls import sqlite_file
 
 
 def with_absolute_paths(spec: Spec) -> Spec:
@@ -40,9 +40,9 @@ def _folder(place: str | None) -> str | None:
 
 
 def _database(url: str | None) -> str | None:
+    from sqlalchemy.engine import make_url
+
     file = None if url is None else sqlite_file(url)
-    if url is None or file is None:
-        return url
-    dialect = url.partition(":///")[0]
-    _, mark, query = url.partition("?")
-    return f"{dialect}:///{_absolute(str(file))}{mark}{query}"
+    if url is None or file is None or file.is_absolute():
+        return url  # as it was written: a stored URL stays equal to itself
+    return make_url(url).set(database=_absolute(str(file))).render_as_string(hide_password=False)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from hpo.databases import Owner, owner, same_database
 from hpo.errors import HpoError, InfrastructureError, UsageError
-from hpo.files import sqlite_file
 from hpo.home import Home
 from hpo.redact import encoding_hint, redact
 from hpo.spec.study import Spec
+from hpo.sqlite_urls import sqlite_file
 from hpo.text import first_line, shorten
 from hpo.tracking.runs import find_experiment, tracking_uri
 

@@ -18,6 +18,7 @@ from hpo.errors import InfrastructureError
 from hpo.home import NAME, Home, confirmed_study
 from hpo.ledger.records import StudyRecord
 from hpo.spec.study import Spec
+from hpo.sqlite_urls import sqlite_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,7 +72,7 @@ def make_store(home: Home) -> None:
     home.cache.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mlflow-", dir=home.cache) as folder:
         first, second = Path(folder, "first.db"), Path(folder, "second.db")
-        MlflowClient(tracking_uri=f"sqlite:///{first}").search_experiments(max_results=1)
+        MlflowClient(tracking_uri=sqlite_url(first)).search_experiments(max_results=1)
         with closing(sqlite3.connect(first)) as original, closing(sqlite3.connect(second)) as copy:
             original.backup(copy)
         with suppress(FileExistsError):  # another driver was faster

@@ -32,6 +32,23 @@ def test_a_home_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch:
         Home.at(tmp_path)
 
 
+def test_a_home_folder_without_a_url_for_its_databases_is_refused_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLAlchemy 2.0 does not decode the path of a URL."""
+    monkeypatch.setattr("hpo.sqlite_urls.sqlite_file", lambda url: Path(url.removeprefix("sqlite:///").split("?")[0]))
+    Home.at(tmp_path / "100%").create()
+    with pytest.raises(UsageError, match=r"what\?x=1 cannot be used: .* use a path without '\?', or type: pip install"):
+        Home.at(tmp_path / "what?x=1").create()
+    assert [folder.name for folder in tmp_path.iterdir()] == ["100%"]
+
+
+def test_a_home_folder_whose_path_is_too_long_for_sqlite_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"its path has \d+ bytes, .* up to 470 bytes; choose a shorter path"):
+        Home.at(tmp_path / "/".join(["y" * 200] * 3)).create()
+    assert not list(tmp_path.iterdir())
+
+
 def test_commands_to_type_next_name_the_home_folder_only_if_they_need_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

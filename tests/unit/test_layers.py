@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY
 from tests.support.import_graph import Import, Module, arrows, circles, floors, imports, read
 
 LAYERS: list[set[str]] = [
-    {"hpo.errors", "hpo.redact", "hpo.home", "hpo.text", "hpo.files", "hpo.databases"},
+    {"hpo.errors", "hpo.redact", "hpo.home", "hpo.text", "hpo.files", "hpo.databases", "hpo.sqlite_urls"},
     {"hpo.spec"},
     {"hpo.ledger", "hpo.validation"},
     {"hpo.search"},

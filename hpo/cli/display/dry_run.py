@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -24,6 +25,7 @@ from hpo.search.rungs import rung_resource
 from hpo.search.samplers import draw, study_sampler
 from hpo.spec.paths import with_absolute_paths
 from hpo.spec.study import SHIPPED_TRAINER, Spec
+from hpo.sqlite_urls import sqlite_url
 from hpo.text import short_names
 
 SAMPLES = 5
@@ -70,7 +72,7 @@ def _title(text: str) -> Text:
 
 def sample(spec: Spec, folder: str, transfer: Transfer = NOTHING) -> list[TrialRecord]:
     """The enqueued configurations and `SAMPLES` sampled ones, as the study will draw them before it has a result."""
-    storage, sampler = open_storage(f"sqlite:///{folder}/optuna.db"), study_sampler(spec)
+    storage, sampler = open_storage(sqlite_url(Path(folder, "optuna.db"))), study_sampler(spec)
     ledger = Ledger.create(storage, spec, {}, sampler, transfer=transfer)
     return [
         ledger.ask(lambda asked: draw(asked, spec.space), lambda number: number)

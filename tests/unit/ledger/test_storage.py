@@ -11,10 +11,11 @@ from pathlib import Path
 
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hpo.driver.conductor import Conductor
 from hpo.errors import InfrastructureError, UsageError
-from hpo.files import sqlite_file
 from hpo.home import Home
 from hpo.ledger import attributes
 from hpo.ledger.reader import load_study
@@ -22,7 +23,9 @@ from hpo.ledger.sqlite import network_file_system, network_warning
 from hpo.ledger.storage import open_existing, open_storage
 from hpo.ledger.test_set_log import record_evaluation, record_retraining
 from hpo.ledger.writer import Ledger
+from hpo.sqlite_urls import sqlite_file, sqlite_url
 from hpo.tracking.preflight import check_store
+from hpo.tracking.runs import make_store
 from tests.conftest import synthetic_spec
 from tests.support.in_process_driver import create, steps
 
@@ -207,6 +210,23 @@ def test_the_write_ahead_log_is_left_out_on_a_network_file_system(
 )
 def test_an_sqlite_url_gives_the_file_of_its_database(url: str, path: Path | None) -> None:
     assert sqlite_file(url) == path
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+@settings(deadline=None)
+def test_the_url_of_an_sqlite_file_gives_the_file_again(name: str) -> None:
+    file = Path("/", name, "optuna.db")
+    assert sqlite_file(sqlite_url(file)) == file
+
+
+def test_the_databases_of_a_home_folder_lie_in_it_whatever_its_name(tmp_path: Path) -> None:
+    name = "what?x=1 %20%2F #&;:@ ün {SCHEMA_VERSION} '\"\\ \n[x]*"
+    home = Home.at(tmp_path / name).create()
+    open_storage(home.ledger_url)
+    make_store(home)
+    check_store(home.mlflow_url)
+    assert {"optuna.db", "mlflow.db"} <= {file.name for file in home.path.iterdir()}
+    assert [folder.name for folder in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("mode", [0o2775, 0o777, 0o750])

@@ -191,6 +191,13 @@ def test_a_folder_named_like_a_pattern_loses_only_its_own_files(scheme: str, tmp
     assert other.epochs() == [1]
 
 
+def test_a_local_path_with_two_colons_is_one_folder(tmp_path: Path) -> None:
+    """fsspec takes `::` for a chain of places, and would put the checkpoints of every trial into one folder."""
+    DirectoryStore(f"{tmp_path}/a::b/trial-1").save(1, TENSORS, STATE)
+    assert (tmp_path / "a::b" / "trial-1" / "000001.json").is_file()
+    assert [file.name for file in tmp_path.iterdir()] == ["a::b"]
+
+
 def test_listing_and_removing_checkpoints_needs_no_torch(tmp_path: Path) -> None:
     DirectoryStore(str(tmp_path)).save(4, TENSORS, STATE)
     code = (
