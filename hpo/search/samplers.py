@@ -217,8 +217,9 @@ class PrunedTPESampler(SeededSampler):
         )
         values = tpe.sample_relative(study, trial, tpe.infer_relative_search_space(study, trial))
         for name, distribution in space.distributions.items():
-            if name not in values:
-                values[name] = tpe.sample_independent(study, trial, name, distribution)
+            if name not in values:  # TPE divides by the range, which is 0 where there is one value only
+                sampler = self if distribution.single() else tpe
+                values[name] = sampler.sample_independent(study, trial, name, distribution)
         return values
 
 

@@ -139,7 +139,8 @@ class _Axis:
     def _internal(self, column: Array) -> Array:
         if self.cells:
             cell = np.clip(np.floor(column * self.cells), 0, self.cells - 1)
-            return np.asarray(self.low + cell * (self.high - self.low) / max(self.cells - 1, 1))
+            value = self.low + cell * (self.high - self.low) / max(self.cells - 1, 1)
+            return np.asarray(np.clip(value, self.low, self.high))  # -0.1 + 0.4 is above 0.3
         value = self.low + np.clip(column, 0, 1) * (self.high - self.low)
         value = np.exp(value) if self.log else value
         bounds = self.distribution

@@ -23,6 +23,10 @@ from hpo.validation.problems import Problem
 from hpo.validation.settings import EXTRA, settings, why_fixed
 from hpo.validation.yaml_reader import Path
 
+LARGEST_WHOLE, LARGEST, RESOLUTION = 2**52, 1e100, 1e-9
+"""Largest bounds of whole and of real numbers, and the least range as a share of the bounds. Samplers compute with
+64-bit floats: beyond these, half a step is lost, a product is infinite, or all values have the same logarithm."""
+
 
 def parameter_problems(partial: PartialModel[Spec], spec: Spec, name: str) -> Iterator[Problem]:
     """Broken rules of one parameter and its conditions."""
@@ -97,9 +101,18 @@ def _range_problems(
     partial: PartialModel[Spec], path: Path, parameter: FloatParameter | IntParameter
 ) -> Iterator[Problem]:
     low, high, step = parameter.low, parameter.high, parameter.step
+    largest = LARGEST_WHOLE if isinstance(parameter, IntParameter) else LARGEST
+    for end, bound in (("low", low), ("high", high)):
+        if abs(bound) > largest:
+            rule = f"must be between {-largest:g} and {largest:g}, the range that samplers can search"
+            yield partial.problem((*path, end), rule)
     if low > high:
         swap = f"did you mean low: {high:g} and high: {low:g}?"
         yield partial.problem((*path, "low"), f"must be at most high, which is {high:g}", swap)
+    continuous = parameter.log or (isinstance(parameter, FloatParameter) and step is None)
+    if continuous and 0 < high - low < RESOLUTION * max(abs(low), abs(high)):
+        rule = f"must equal low, or be larger by at least {RESOLUTION:g} of it, so that samplers can tell values apart"
+        yield partial.problem((*path, "high"), rule)
     if parameter.log and low <= 0:
         yield partial.problem((*path, "low"), "must be > 0 for a logarithmic search", "remove log, or raise low")
     has_grid = step is not None and not (isinstance(parameter, IntParameter) and step == 1)
