@@ -107,7 +107,7 @@ def compare(home: Home, name: str, figures: Figures | None = None) -> Iterator[F
         return
     check_tracking(spec, home)
     with study_lock(home.study(name)):
-        ledger = Ledger.open(storage, name, lease=Lease.here(str(home.study(name))))
+        ledger = Ledger.open(storage, name, lease=Lease.here(str(home.study(name))), say=_say)
         differences = Mirror(ledger.study, home).differences(ledger.study, plots=figures is not None)
         yield from (Finding("differs", "MLflow", difference) for difference in differences)
         remaining: list[str] = []
@@ -118,6 +118,10 @@ def compare(home: Home, name: str, figures: Figures | None = None) -> Iterator[F
         if not remaining:
             repaired = f"; {len(differences)} differences repaired" if differences else ""
             yield Finding("ok", "MLflow", f"all {len(ledger.trials)} trials of {name} agree with the ledger{repaired}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _repair(ledger: Ledger, home: Home, figures: Figures | None) -> list[str]:

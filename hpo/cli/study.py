@@ -78,7 +78,7 @@ def resume(
 
     place = Home.at(home)
     with console_view(place, verbose=verbose) as view:
-        study = resume_study(name, place, view=view, changes=changes, figures=plots, verbose=verbose)
+        study = resume_study(name, place, view=view, changes=changes, figures=plots, say=_say, verbose=verbose)
     print(closing(study, _home_option(home)))
 
 
@@ -105,12 +105,9 @@ def confirm(
     from hpo.results.confirmation_text import confirmation_json, verdict
     from hpo.spec.study import SHIPPED_TRAINER
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr)
-
     place = Home.at(home)
     with console_view(place, verbose=verbose) as view:
-        study = confirm_study(name, place, top=top, seeds=seeds, view=view, say=say, verbose=verbose)
+        study = confirm_study(name, place, top=top, seeds=seeds, view=view, say=_say, verbose=verbose)
     confirmed = confirmation(study)
     if as_json:
         print(json.dumps(confirmation_json(confirmed)))
@@ -126,3 +123,7 @@ def _home_option(home: Path | None) -> str:
     from hpo.home import Home
 
     return "" if home is None or Home.at(home).usual else f" --home {shlex.quote(str(home))}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

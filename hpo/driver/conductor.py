@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -72,13 +71,7 @@ class Conductor:
     because Ray's event loop would take it for the trial's own failure. Calls may come from any thread.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        *,
-        listener: Listener = lambda event: None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, ledger: Ledger, *, listener: Listener = lambda event: None) -> None:
         self.ledger = ledger
         self.spec = ledger.spec
         self.stopping: str | None = None
@@ -90,9 +83,9 @@ class Conductor:
         self._patience = Patience(self._possible_improvement)
         self._lock = threading.RLock()
         self._listener = listener
-        self._clock = clock
-        self._beat = 0.0
-        self._began = clock() - ledger.study.seconds
+        self._now = ledger.clock.now
+        self._beat = -math.inf
+        self._began = self._now() - ledger.study.seconds
         """When the study would have begun if its drivers had worked on it without a pause."""
         self._base = self.spec.base()
         self._judge = RungJudge(self.spec, ledger.trials)
@@ -295,7 +288,7 @@ class Conductor:
         self._emit("finished", self.ledger.finish(number, outcome))
 
     def _check_clock(self) -> None:
-        now = self._clock()
+        now = self._now()
         if now - self._beat > HEARTBEAT_S:
             self._beat = now
             self.ledger.heartbeat()
@@ -304,7 +297,7 @@ class Conductor:
 
     def _check_budget(self) -> None:
         if self.ending is None:
-            now = self._clock()
+            now = self._now()
             self._end(used_up(self.ledger.study, now - self._began, now))
 
     def _check_first_failures(self, trial: TrialRecord, failure: str) -> None:

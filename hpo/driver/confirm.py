@@ -7,6 +7,7 @@ pruned. So it can be resumed like every study, and the study that it belongs to 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from hpo.driver.events import View
 from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
@@ -68,7 +69,7 @@ def confirm(
     farewell = continue_with(f"confirm {name} --top {top} --seeds {seeds}", home)
     with guard(farewell, lease) as signals, alone(folder, lease):
         storage = open_storage(home.ledger_of(name))
-        lease.refuse_other(name, last_holder(storage, name))
+        lease.outwait(name, partial(last_holder, storage, name), say)
         study = load_study(storage, name)
         planned = repeats(study, candidates(study, top), seeds)
         if (most := 1 + max(repeat.index for repeat, _ in planned)) > seeds:
@@ -79,15 +80,17 @@ def confirm(
             spec = specification(study)
             info = preflight(spec, home)
             check_data(study, info)
-            home.study(confirmation_of(name)).mkdir(exist_ok=True)
+            again = confirmation_of(name)
+            dead = lease.outwait(again, partial(last_holder, storage, again), say) if study.repeats else None
+            home.study(again).mkdir(exist_ok=True)
             with ray_session(spec, verbose, lease.token):
                 slots = plan_slots(spec)
                 sampler = study_sampler(spec)
                 if study.repeats:
-                    ledger = Ledger.open(storage, confirmation_of(name), sampler, lease)
+                    ledger = Ledger.open(storage, again, sampler, lease, dead=dead, say=say)
                 else:
                     info = provenance() | info | {"identity": study.info.get("identity", "")}
-                    ledger = Ledger.create(storage, spec, info, sampler, lease, name=confirmation_of(name))
+                    ledger = Ledger.create(storage, spec, info, sampler, lease, name=again)
                 ledger.plan(planned)
                 ledger.respecify(spec.model_copy(update={"budget": Budget(trials=len(ledger.trials))}))
                 view.begin(ledger.study)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from hpo.driver.events import Event, View
@@ -18,7 +19,7 @@ from hpo.errors import UsageError
 from hpo.home import Home, confirmed_study
 from hpo.ledger.lock import Lease
 from hpo.ledger.provenance import provenance
-from hpo.ledger.reader import load_study, read_study, refuse_existing
+from hpo.ledger.reader import last_holder, load_study, read_study, refuse_existing
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_existing, open_if_there, open_storage
 from hpo.ledger.writer import Ledger
@@ -71,6 +72,7 @@ def resume(
     view: View,
     changes: Callable[[Spec], Spec],
     figures: Figures | None = None,
+    say: Callable[[str], None] = lambda text: None,
     verbose: bool = False,
 ) -> StudyRecord:
     """Continue a study: unfinished trials first, from their last checkpoints.
@@ -79,6 +81,7 @@ def resume(
 
     Args:
         changes: the specification to continue with, given the recorded one.
+        say: tells the person what this waits for before the study begins.
 
     Raises:
         As `run`; UsageError also when there is no such study.
@@ -89,10 +92,11 @@ def resume(
     farewell = continue_with(f"resume {name}", home)
     with guard(farewell, lease) as signals, alone(_existing(home, name), lease):
         storage = open_existing(home, name)
+        dead = lease.outwait(name, partial(last_holder, storage, name), say)
         recorded = load_study(storage, name)
         spec = changes(recorded.spec)
         if reason := used_up(dataclasses.replace(recorded, spec=spec), recorded.seconds):
-            ledger = Ledger.open(storage, name, study_sampler(spec), lease)
+            ledger = Ledger.open(storage, name, study_sampler(spec), lease, dead=dead, say=say)
             ledger.respecify(spec)
             ledger.end(reason)
             ledger.close()
@@ -101,7 +105,7 @@ def resume(
         check_data(recorded, info)
         with ray_session(spec, verbose, lease.token):
             slots = plan_slots(spec)
-            ledger = Ledger.open(storage, name, study_sampler(spec), lease)
+            ledger = Ledger.open(storage, name, study_sampler(spec), lease, dead=dead, say=say)
             ledger.respecify(spec)
             view.begin(ledger.study)
             return drive(ledger, home, slots, view, signals, verbose, figures)

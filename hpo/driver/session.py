@@ -105,7 +105,7 @@ def _tracker(ledger: Ledger, home: Home, slots: Slots, figures: Figures | None) 
     if not tracking.enabled:
         return None
     system = slots.device == "cuda" if tracking.system_metrics == "auto" else tracking.system_metrics
-    return Tracker.start(ledger.study, home, figures=figures, system_metrics=system)
+    return Tracker.start(ledger.study, home, figures=figures, system_metrics=system, clock=ledger.clock)
 
 
 def _warnings(ledger: Ledger, home: Home) -> Iterator[str]:

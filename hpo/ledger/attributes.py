@@ -64,13 +64,18 @@ def start_to_json(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def outcome_to_json(outcome: Outcome) -> dict[str, str]:
-    """The `outcome` attribute."""
+def outcome_to_json(outcome: Outcome, finished: float | None) -> dict[str, Any]:
+    """The `outcome` attribute.
+
+    Args:
+        finished: when a final outcome was recorded. Optuna's own time of it is from a clock that may jump.
+    """
     cause = {"cause": outcome.cause.value} if outcome.cause else {}
-    return {"ending": outcome.ending.value, "reason": outcome.reason, **cause}
+    time = {"finished": finished} if finished is not None else {}
+    return {"ending": outcome.ending.value, "reason": outcome.reason, **cause, **time}
 
 
-def outcome_from_json(stored: Mapping[str, str]) -> Outcome:
+def outcome_from_json(stored: Mapping[str, Any]) -> Outcome:
     """Read the `outcome` attribute."""
     cause = Cause(stored["cause"]) if "cause" in stored else None
     return Outcome(Ending(stored["ending"]), stored["reason"], cause)
@@ -123,11 +128,11 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
         rungs=rungs,
         outcome=outcome_from_json(stored) if stored else None,
         mlflow_run_id=late_runs.get(str(trial.number)) or attributes.get(RUN_KEY),
-        finished=timestamp(trial.datetime_complete),
+        finished=(stored or {}).get("finished") or _timestamp(trial.datetime_complete),
         repeat=Repeat(**attributes[REPEAT_KEY]) if REPEAT_KEY in attributes else None,
     )
 
 
-def timestamp(moment: datetime | None) -> float | None:
-    """Seconds since the epoch. Optuna stores naive datetimes in local time."""
+def _timestamp(moment: datetime | None) -> float | None:
+    """Seconds since the epoch, of a study from before outcomes had a time; Optuna's are naive, in local time."""
     return moment.timestamp() if moment is not None else None

@@ -9,24 +9,31 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpo.clock import Clock
 from hpo.errors import InfrastructureError, UsageError
 from hpo.ledger.attributes import HOLDER_KEY, SESSIONS_KEY
+from hpo.ledger.storage import Claim
+from hpo.processes import ended, fingerprint
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
     from optuna.study import Study
 
 HOST = socket.gethostname()
 LOCK = "lock"
 """Name of the lock file in a study's folder."""
 LEASE_S = 120.0
-"""A driver that gave no sign of life for this many seconds counts as dead. Drivers give one every 30 s."""
+"""A driver that gives no sign of life for this many seconds, while somebody watches, counts as dead. Drivers give one
+every 30 s."""
+LOOK_S = 2.0
+"""Time between two looks at another driver's sign of life."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,9 @@ def _refusal(name: str, driver: str) -> str:
 class Lease:
     """One driver's claim on a study, kept in the ledger for drivers that use another home folder.
 
-    Its stored form is a mapping with these fields and `alive`, the time of the last sign of life.
+    Its stored form is a mapping with these fields and `alive`, the driver's own time at its last sign of life. Clocks
+    of other machines say nothing about this one's, so nobody compares `alive` with a clock: a driver lives if it
+    changes.
     """
 
     token: str
@@ -111,58 +120,101 @@ class Lease:
     pid: int
     folder: str
     """The study's folder, which holds the lock file."""
+    process: str = ""
+    """Tells the process from all others of its machine; empty where the system has no such name."""
 
     @classmethod
     def here(cls, folder: str) -> Lease:
         """A lease of this process, which holds the lock in `folder`."""
-        return cls(uuid.uuid4().hex, HOST, os.getpid(), folder)
+        return cls(uuid.uuid4().hex, HOST, os.getpid(), folder, fingerprint(os.getpid()))
 
     def stored(self, now: float) -> dict[str, Any]:
-        """The stored form at `now`, in seconds since the epoch."""
+        """The stored form at `now`."""
         return dataclasses.asdict(self) | {"alive": now}
 
-    def refuse_other(self, name: str, holder: Mapping[str, Any] | None) -> None:
-        """Raise UsageError if the recorded holder may be alive."""
-        if not holder or self.outlived(holder):
-            return
-        silent = time.time() - holder["alive"]
-        if silent < LEASE_S:
-            driver = f"process {holder['pid']} on {holder['host']} (last sign of life {silent:.0f} s ago)"
-            raise UsageError(f"{_refusal(name, driver)}; if it is dead, try again in {LEASE_S - silent:.0f} s")
+    def outwait(
+        self,
+        name: str,
+        read: Callable[[], Mapping[str, Any] | None],
+        say: Callable[[str], None],
+        clock: Clock | None = None,
+    ) -> Mapping[str, Any] | None:
+        """Wait until it is certain that the holder of the study `name` is dead, and return its lease.
+
+        Args:
+            read: reads the recorded holder.
+            say: tells the person what this waits for.
+
+        Raises:
+            UsageError: the holder is alive.
+        """
+        clock = clock or Clock()
+        first = read()
+        if first is None or self.outlived(first):
+            return first
+        driver = f"process {first['pid']} on {first['host']}"
+        say(f"waiting up to {LEASE_S:.0f} s to see whether {driver} still runs the study {name!r}")
+        until = clock.now() + LEASE_S
+        while clock.now() < until:
+            clock.sleep(LOOK_S)
+            holder = read()
+            if holder is None:
+                return None
+            if holder != first:
+                raise UsageError(_refusal(name, f"process {holder['pid']} on {holder['host']}"))
+        return first
 
     def outlived(self, holder: Mapping[str, Any]) -> bool:
-        """Whether the recorded holder is certainly dead: it ran on this host, and this process has its lock."""
-        return bool((holder["host"], holder["folder"]) == (self.host, self.folder))
+        """Whether the recorded holder is certainly dead: its process is gone, or this process has its lock."""
+        return bool((holder["host"], holder["folder"]) == (self.host, self.folder)) or gone(holder)
 
     def check(self, name: str, holder: Mapping[str, Any] | None) -> None:
-        """Raise InfrastructureError if another driver has become the holder."""
-        if holder and holder["token"] != self.token:
+        """Raise InfrastructureError unless this driver is the holder."""
+        if holder is None or holder["token"] != self.token:
+            other = f"process {holder['pid']} on {holder['host']}" if holder else "another driver, which has ended,"
             raise InfrastructureError(
-                f"process {holder['pid']} on {holder['host']} took over the study {name!r}, because this process "
-                f"gave no sign of life for {LEASE_S:.0f} s"
+                f"{other} took over the study {name!r}, because this process gave no sign of life for {LEASE_S:.0f} s"
             )
+
+
+def gone(holder: Mapping[str, Any]) -> bool:
+    """Whether the process of a lease ran on this machine and has ended."""
+    return ended(holder["pid"], holder.get("process", ""))
 
 
 class Session:
     """The work of this driver on an open study: its lease, and its share of the study's time."""
 
-    def __init__(self, study: Study, lease: Lease) -> None:
+    def __init__(self, storage: BaseStorage, study: Study, lease: Lease, clock: Clock) -> None:
         self._study = study
         self._lease = lease
-        self._began = time.time()
+        self._clock = clock
+        self._claim = Claim(storage, study._study_id, HOLDER_KEY)
+        self.holding = False
+        """Whether this driver holds the study, as far as it knows."""
+        self._began: float | None = None
         self.earlier: tuple[tuple[float, float], ...] = tuple(map(tuple, study.user_attrs.get(SESSIONS_KEY, ())))
-        """(start, last sign of life) of the drivers before this one, in seconds since the epoch."""
+        """(start, last sign of life) of the drivers before this one, in seconds since the epoch, each by its own
+        `Clock`: the time of a driver is the difference."""
         self.all = self.earlier
         """The same of all drivers. This one is the last, from its first sign of life on."""
 
-    def take_over(self) -> None:
+    def take_over(self, dead: Mapping[str, Any] | None = None, say: Callable[[str], None] = lambda text: None) -> None:
         """Become the holder of the study.
 
+        Args:
+            dead: a holder that is known to be dead.
+
         Raises:
-            UsageError: the recorded holder may be alive.
+            UsageError: another driver is alive and holds the study.
         """
-        self._lease.refuse_other(self._study.study_name, self._study.user_attrs.get(HOLDER_KEY))
-        self._study.set_user_attr(HOLDER_KEY, self._lease.stored(time.time()))
+        name, holder = self._study.study_name, self._claim.read()
+        if holder != dead:
+            holder = self._lease.outwait(name, self._claim.read, say, self._clock)
+        if not self._claim.replace(holder, self._lease.stored(self._clock.now())):
+            raise UsageError(_refusal(name, "another driver, which was faster"))
+        self.holding = True
+        self._claim.guard(self._check)
 
     def renew(self) -> None:
         """Record that this driver is alive.
@@ -170,12 +222,25 @@ class Session:
         Raises:
             InfrastructureError: another driver took over the study.
         """
-        self._lease.check(self._study.study_name, self._study.user_attrs.get(HOLDER_KEY))
-        now = time.time()
+        now = self._clock.now()
+        self._began = now if self._began is None else self._began
+        self._replace_own(self._lease.stored(now))
         self.all = (*self.earlier, (self._began, now))
-        self._study.set_user_attr(HOLDER_KEY, self._lease.stored(now))
         self._study.set_user_attr(SESSIONS_KEY, self.all)
 
     def end(self) -> None:
         """Record that no driver holds the study any more."""
-        self._study.set_user_attr(HOLDER_KEY, None)
+        self._check(self._claim.read())
+        self.holding = False
+        self._claim.guard(None)
+        self._replace_own(None)
+
+    def _replace_own(self, lease: Mapping[str, Any] | None) -> None:
+        holder = self._claim.read()
+        self._check(holder)
+        if not self._claim.replace(holder, lease):  # somebody was faster
+            self._check(self._claim.read())
+
+    def _check(self, holder: Mapping[str, Any] | None) -> None:
+        if holder is not None or self.holding:
+            self._lease.check(self._study.study_name, holder)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import NAME, Home, confirmation_of, confirmed_study
 from hpo.ledger import attributes
+from hpo.ledger.lock import gone
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_existing
 from hpo.ledger.transfer import TRANSFER_KEY, Transfer
@@ -51,7 +52,14 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
         sessions=tuple(map(tuple, stored.get(attributes.SESSIONS_KEY, ()))),
         repeats=repeats_of(storage, name),
         ended=stored.get(attributes.ENDED_KEY),
+        driver=_driver(stored.get(attributes.HOLDER_KEY)),
     )
+
+
+def _driver(holder: Mapping[str, Any] | None) -> Literal["none", "open", "dead"]:
+    if holder is None:
+        return "none"
+    return "dead" if gone(holder) else "open"
 
 
 def read_study(home: Home, name: str) -> StudyRecord:

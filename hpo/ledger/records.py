@@ -99,6 +99,7 @@ class TrialRecord:
     """How it ended; None while it trains or waits for its first attempt."""
     mlflow_run_id: str | None = None
     finished: float | None = None
+    """When it ended for good, in seconds since the epoch; None before that."""
     repeat: Repeat | None = None
     """What it repeats, for a trial of a confirmation; None for a trial of a search."""
 
@@ -172,13 +173,17 @@ class StudyRecord:
     `test_set_evaluations`, one entry per evaluation, also of retrainings that were cut off."""
     trials: tuple[TrialRecord, ...] = ()
     sessions: tuple[tuple[float, float], ...] = ()
-    """(start, last sign of life) of every driver that worked on the study, in seconds since the epoch."""
+    """(start, last sign of life) of every driver that worked on the study, in seconds since the epoch. Both come from
+    one `hpo.clock.Clock`, so the difference is the time that the driver worked, whatever the machine's clock did."""
     transfer: Transfer = NOTHING
     """What it took over from earlier studies."""
     repeats: tuple[TrialRecord, ...] = ()
     """The trials of its confirmation, finished or not; `hpo.results.confirmation` evaluates them."""
     ended: str | None = None
     """Which part of the budget stopped the study; None while it continues, or if something else stopped it."""
+    driver: Literal["none", "open", "dead"] = "none"
+    """Whether a driver has the study open. `open`: the ledger says so, but the driver may have died. `dead`: it has
+    certainly died. What the ledger cannot tell, only watching can: a living driver's record changes."""
 
     @property
     def best(self) -> TrialRecord | None:
@@ -198,7 +203,7 @@ class StudyRecord:
     @property
     def seconds(self) -> float:
         """Wall-clock seconds of all its drivers."""
-        return sum(end - start for start, end in self.sessions)
+        return sum(max(0.0, end - start) for start, end in self.sessions)  # an old one may be from a clock that jumped
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
+from hpo.clock import Clock
 from hpo.ledger import attributes, recovery
 from hpo.ledger.lock import Lease, Session
 from hpo.ledger.outcome import OPTUNA_STATE, Ending, Outcome, classify
@@ -54,7 +54,12 @@ class Ledger:
     """A study open for writing. Use `create` or `open`."""
 
     def __init__(
-        self, storage: BaseStorage, name: str, sampler: BaseSampler | None = None, lease: Lease | None = None
+        self,
+        storage: BaseStorage,
+        name: str,
+        sampler: BaseSampler | None = None,
+        lease: Lease | None = None,
+        clock: Clock | None = None,
     ) -> None:
         import optuna
 
@@ -67,12 +72,17 @@ class Ledger:
         self._spec = Spec.from_json(stored[attributes.SPEC_KEY])
         self._info = attributes.info_of(stored)
         self._transfer = Transfer.from_json(stored.get(TRANSFER_KEY, {}))
-        self._session = Session(self._study, lease or Lease.here(""))
+        self.clock = clock or Clock()
+        """What every stamp of this driver is read from. It begins after all that is recorded, so that the stamps of a
+        study are in order, whatever the clocks of its drivers say."""
+        self._session = Session(storage, self._study, lease or Lease.here(""), self.clock)
         self._trials: dict[int, TrialRecord] = {}
         self._ids: dict[int, int] = {}
         self._repeats = repeats_of(storage, name)
         self._ended: str | None = stored.get(attributes.ENDED_KEY)
         self._refresh()
+        newest = recovery.last_sign_of_life(self.trials, self._session.earlier)
+        self.clock.not_before(max(newest, self._info.get("created", 0.0)))
 
     # ------------------------------------------------------------------------------- open and close
 
@@ -86,6 +96,7 @@ class Ledger:
         lease: Lease | None = None,
         transfer: Transfer = NOTHING,
         name: str | None = None,
+        clock: Clock | None = None,
     ) -> Ledger:
         """Record a new study with its enqueued configurations and what it takes over from earlier studies.
 
@@ -114,23 +125,36 @@ class Ledger:
         study.set_user_attr(attributes.INFO_KEY, dict(info))
         # Last, so that every study with a specification is complete.
         study.set_user_attr(attributes.SPEC_KEY, spec.to_json())
-        ledger = cls(storage, name, sampler, lease)
+        ledger = cls(storage, name, sampler, lease, clock)
+        ledger._session.take_over()
         ledger.heartbeat()
         return ledger
 
     @classmethod
     def open(
-        cls, storage: BaseStorage, name: str, sampler: BaseSampler | None = None, lease: Lease | None = None
+        cls,
+        storage: BaseStorage,
+        name: str,
+        sampler: BaseSampler | None = None,
+        lease: Lease | None = None,
+        clock: Clock | None = None,
+        *,
+        dead: Mapping[str, Any] | None = None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> Ledger:
         """Open an existing study and finish what a dead driver left half-written.
+
+        Args:
+            dead: the lease of a holder that is known to be dead; see `hpo.ledger.lock.Lease.outwait`.
+            say: tells the person that this waits to see whether another holder is alive.
 
         Raises:
             UsageError: no study of that name, or another driver that is alive holds it.
             InfrastructureError: written by another version of this tool.
         """
         load_study(storage, name)  # for its checks
-        ledger = cls(storage, name, sampler, lease)
-        ledger._session.take_over()
+        ledger = cls(storage, name, sampler, lease, clock)
+        ledger._session.take_over(dead, say)
         ledger.heartbeat()
         ledger._recover()
         return ledger
@@ -164,7 +188,15 @@ class Ledger:
     def study(self) -> StudyRecord:
         """The whole study. Reads nothing, so it works even when the database has failed."""
         return StudyRecord(
-            self.name, self.spec, self._info, self.trials, self._session.all, self._transfer, self._repeats, self._ended
+            self.name,
+            self.spec,
+            self._info,
+            self.trials,
+            self._session.all,
+            self._transfer,
+            self._repeats,
+            self._ended,
+            "open" if self._session.holding else "none",
         )
 
     def unfinished(self) -> tuple[int, ...]:
@@ -222,13 +254,13 @@ class Ledger:
 
     def _begin(self, trial: TrialRecord) -> TrialRecord:
         gpus = 1.0 if self.spec.resources.gpus == "auto" else float(self.spec.resources.gpus)
-        attempt = Attempt(started=time.time(), resumed_after=len(trial.epochs), gpus=gpus)
+        attempt = Attempt(started=self.clock.now(), resumed_after=len(trial.epochs), gpus=gpus)
         return self._start(dataclasses.replace(trial, attempts=(*trial.attempts, attempt)))
 
     @_repeated
     def lose(self, number: int, reason: str) -> TrialRecord:
         """Record that the current attempt lost its worker; `resume` begins the next one."""
-        return self._start(self._trials[number].with_attempt(lost=reason, ended=time.time()))
+        return self._start(self._trials[number].with_attempt(lost=reason, ended=self.clock.now()))
 
     @_repeated
     def place(self, number: int, host: str, device: str, pid: int) -> None:
@@ -248,7 +280,7 @@ class Ledger:
         trial = self._trials[number]
         if metrics.epoch <= len(trial.epochs):
             return trial
-        epochs = (*trial.epochs, EpochRecord(metrics, time.time()))
+        epochs = (*trial.epochs, EpochRecord(metrics, self.clock.now()))
         rungs = trial.rungs if decision is None or decision in trial.rungs else (*trial.rungs, decision)
         # Metrics and decision are written in one transaction, Optuna's own value after it. If the driver dies between
         # the two, `_recover` writes the value.
@@ -264,14 +296,13 @@ class Ledger:
         trial = self._trials[number]
         if self._state(number).is_finished():  # a second call, after the answer to the first one was lost
             return self._keep(self._read(number))
-        if not outcome.final and trial.attempts[-1].ended is None:  # Optuna records the time of final ends only
-            trial = self._start(trial.with_attempt(ended=time.time()))
-        self._set(number, attributes.OUTCOME_KEY, attributes.outcome_to_json(outcome))
+        if not outcome.final and trial.attempts[-1].ended is None:  # only a final outcome has a time of its own
+            trial = self._start(trial.with_attempt(ended=self.clock.now()))
+        finished = (trial.finished or self.clock.now()) if outcome.final else None
+        self._set(number, attributes.OUTCOME_KEY, attributes.outcome_to_json(outcome, finished))
         state = TrialState[OPTUNA_STATE[outcome.ending]]
         values = self._values(trial) if outcome.ending in (Ending.COMPLETE, Ending.PRUNED) else None
         self._storage.set_trial_state_values(self._ids[number], state, values)
-        # Optuna's own time of the end: what a driver sends to MLflow must be what a later one reads.
-        finished = attributes.timestamp(self._storage.get_trial(self._ids[number]).datetime_complete)
         return self._keep(dataclasses.replace(trial, outcome=outcome, finished=finished))
 
     def _values(self, trial: TrialRecord) -> list[float] | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hpo.ledger.records import Attempt, StudyRecord, TrialRecord
+from hpo.ledger.recovery import last_sign_of_life
 from hpo.spec.study import Resources
 
 DEFINITION = "time that trials hold a GPU, start-up included"
@@ -33,20 +34,12 @@ def gpu_hours_until(study: StudyRecord, moments: Sequence[float]) -> list[float]
 
 def confirmation_gpu_hours(study: StudyRecord) -> float:
     """GPU-hours of the trainings that confirmed a study's best trials, until the newest record of them."""
-    return _hours(study.repeats, study.spec.resources, [_newest(study.repeats)])[0]
+    return _hours(study.repeats, study.spec.resources, [last_sign_of_life(study.repeats, ())])[0]
 
 
 def newest_record(study: StudyRecord) -> float:
     """When anything of a study was last recorded, seconds since the epoch: its trials are known until then."""
-    return max([_newest(study.trials), *(end for _, end in study.sessions)])
-
-
-def _newest(trials: Iterable[TrialRecord]) -> float:
-    moments = [0.0]
-    for trial in trials:
-        moments += [trial.finished or 0.0, *(attempt.ended or attempt.started for attempt in trial.attempts[-1:])]
-        moments += [epoch.recorded for epoch in trial.epochs[-1:]]
-    return max(moments)
+    return last_sign_of_life(study.trials, study.sessions)
 
 
 def released(trial: TrialRecord, now: float) -> list[float]:

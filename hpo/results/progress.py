@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from hpo.ledger.lock import LEASE_S
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.confirmation import confirmation
+from hpo.results.gpu_hours import newest_record
 from hpo.results.summary import STATUSES
 from hpo.search.forecast import plan
 from hpo.search.rungs import deepest_rung, study_levels
-from hpo.text import first_line
+from hpo.text import duration, first_line
 
 CAUTION = 2.0
 """The estimate of the time left mixes the lengths of ended trials with the forecast; this is the weight of the
@@ -37,9 +39,20 @@ class Progress:
     left: float | None
     """Estimated seconds to the end; None before the first epoch."""
     silent: float
-    """Seconds since the last sign of life of a driver."""
+    """Seconds for which somebody who watches the study has seen no sign of life of its driver."""
     closed: bool = False
     """Whether the study reached its budget."""
+    driver: Literal["none", "open", "dead"] = "none"
+    """Of the record: whether a driver has the study open."""
+
+    @property
+    def deserted(self) -> str | None:
+        """Why nobody runs the study, in words; None while a driver may be alive."""
+        if self.driver == "none":
+            return "no driver runs it"
+        if self.driver == "dead":
+            return "its driver has died"
+        return f"no heartbeat for {duration(self.silent)}" if self.silent > LEASE_S else None
 
     @property
     def over(self) -> bool:
@@ -47,7 +60,7 @@ class Progress:
         if dict(self.counts).get("running"):
             return False
         spent = self.allowed is not None and self.elapsed >= self.allowed
-        return self.closed or self.ended >= self.trials or spent or self.silent > LEASE_S
+        return self.closed or self.ended >= self.trials or spent or self.deserted is not None
 
 
 @dataclass(frozen=True)
@@ -67,12 +80,17 @@ class Survival:
     """Trials that passed, but failed or have not ended before the next rung, or before the end."""
 
 
-def progress(study: StudyRecord, now: float) -> Progress:
-    """The study at `now`, seconds since the epoch."""
-    sign = max([end for _, end in study.sessions], default=study.info.get("created", now))
-    silent = max(0.0, now - max([sign, *(trial.epochs[-1].recorded for trial in study.trials if trial.epochs)]))
-    alive = study.count("running") and silent < LEASE_S
-    elapsed = study.seconds + (max(0.0, now - sign) if alive else 0.0)
+def progress(study: StudyRecord, silent: float = 0.0) -> Progress:
+    """The study as recorded.
+
+    Args:
+        silent: seconds since its record last changed, by the clock of whoever watches it. Stamps of the driver cannot
+            tell: its machine's clock may be another.
+    """
+    elapsed = study.seconds
+    if study.count("running") and silent < LEASE_S:
+        beat = max((end for _, end in study.sessions), default=study.info.get("created", 0.0))
+        elapsed += newest_record(study) - beat + silent if beat else 0.0
     allowed = study.spec.budget.hours and study.spec.budget.hours * 3600
     return Progress(
         ended=sum(trial.outcome is not None and trial.outcome.final for trial in study.trials),
@@ -83,6 +101,7 @@ def progress(study: StudyRecord, now: float) -> Progress:
         left=_left(study, elapsed, allowed),
         silent=silent,
         closed=study.ended is not None,
+        driver=study.driver,
     )
 
 

@@ -15,7 +15,7 @@ from hpo.redact import as_reason
 from hpo.text import first_line
 from hpo.tracking.models import Models
 from hpo.tracking.preflight import check_tracking
-from hpo.tracking.runs import TRIAL_TAG, Store, ms, numbers
+from hpo.tracking.runs import TRIAL_TAG, Store, ms_after, numbers
 from hpo.tracking.study_run import StudyRun
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Mirror:
     def _set_status(self, trial: TrialRecord) -> None:
         run_id, status = self.runs[trial.number], _status(trial)
         if trial.outcome is not None and trial.outcome.final:
-            self.store.client.set_terminated(run_id, status, ms(trial.finished))
+            self.store.client.set_terminated(run_id, status, ms_after(trial.finished, trial.attempts[0].started))
         else:
             self.store.client.update_run(run_id, status=status)
 

@@ -17,7 +17,7 @@ from hpo.redact import as_reason
 from hpo.results.winner import winner
 from hpo.text import first_line
 from hpo.tracking.preflight import check_tracking
-from hpo.tracking.runs import RETRAINING_TAG, Store
+from hpo.tracking.runs import RETRAINING_TAG, Store, ms
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -52,7 +52,7 @@ class Models:
                 self._send(study, run, entry)
                 if _folder(entry):
                     self._register(study, str(run.info.run_id), entry)
-                self._store.client.set_terminated(run.info.run_id, "FINISHED")
+                self._store.client.set_terminated(run.info.run_id, "FINISHED", ms(entry.get("recorded")))
             elif _folder(entry) and not self._versions(study, run):
                 self._register(study, str(run.info.run_id), entry)
         champion = self._champion(study)

@@ -242,3 +242,8 @@ def same(a: float, b: float) -> bool:
 def ms(seconds: float | None) -> int | None:
     """Seconds as MLflow's timestamp in milliseconds."""
     return None if seconds is None else int(seconds * 1000)
+
+
+def ms_after(end: float | None, start: float | None) -> int | None:
+    """The same of an end, which is never before its start; records of earlier versions may say so."""
+    return ms(end if end is None or start is None else max(start, end))

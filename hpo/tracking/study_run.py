@@ -14,7 +14,7 @@ from hpo.results.confirmation import evaluate
 from hpo.results.summary import description
 from hpo.results.winner import Winner, winner
 from hpo.spec.study import Spec
-from hpo.tracking.runs import PARENT_TAG, Store, ms
+from hpo.tracking.runs import PARENT_TAG, Store, ms_after
 from hpo.tracking.study_content import Point, course, course_by_metric, dataset, drawn, files, study_status
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class StudyRun:
             self._store.client.update_run(self._store.parent, status=status)
         else:
             ended = max((end for _, end in study.sessions), default=None)
-            self._store.client.set_terminated(self._store.parent, status, ms(ended))
+            self._store.client.set_terminated(self._store.parent, status, ms_after(ended, study.info.get("created")))
 
     def draw(self, study: StudyRecord, images: Mapping[str, bytes]) -> None:
         """Replace the plots by `images`, which show `study`."""

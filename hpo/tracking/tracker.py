@@ -13,6 +13,7 @@ import threading
 import time
 from functools import partial
 
+from hpo.clock import Clock
 from hpo.home import Home
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import as_reason
@@ -35,7 +36,13 @@ class Tracker:
     """The thread that keeps a `Mirror` current while the study runs."""
 
     def __init__(
-        self, study: StudyRecord, home: Home, *, figures: Figures | None = None, system_metrics: bool = False
+        self,
+        study: StudyRecord,
+        home: Home,
+        *,
+        figures: Figures | None = None,
+        system_metrics: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         self._study, self._home = study, home
         self._lock = threading.Lock()
@@ -48,6 +55,7 @@ class Tracker:
         """The trials that the study run was last updated with."""
         self._plots = Plots(figures) if figures else None
         self._system_metrics = system_metrics
+        self._clock = clock or Clock()
         self._final: StudyRecord | None = None
         self._closing = threading.Event()
         """Set once `_final` is."""
@@ -59,10 +67,20 @@ class Tracker:
 
     @classmethod
     def start(
-        cls, study: StudyRecord, home: Home, *, figures: Figures | None = None, system_metrics: bool = False
+        cls,
+        study: StudyRecord,
+        home: Home,
+        *,
+        figures: Figures | None = None,
+        system_metrics: bool = False,
+        clock: Clock | None = None,
     ) -> Tracker:
-        """Start the thread; call `check_tracking` first. Without `figures` there are no plots."""
-        tracker = cls(study, home, figures=figures, system_metrics=system_metrics)
+        """Start the thread; call `check_tracking` first. Without `figures` there are no plots.
+
+        Args:
+            clock: of the study's driver.
+        """
+        tracker = cls(study, home, figures=figures, system_metrics=system_metrics, clock=clock)
         tracker._thread.start()
         return tracker
 
@@ -157,7 +175,7 @@ class Tracker:
         plots.update(mirror.study_run, self._current())
 
     def _sample(self, mirror: Mirror, monitor: SystemMonitor) -> None:
-        mirror.study_run.sample(monitor.sample(), self._study, time.time())
+        mirror.study_run.sample(monitor.sample(), self._study, self._clock.now())
 
     def _send(self, mirror: Mirror) -> None:
         """Send the newest record of every trial that has changed."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from types import SimpleNamespace
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from optuna.storages import InMemoryStorage
 
 from hpo.cli.display.plain import closing
+from hpo.clock import Clock
 from hpo.driver.conductor import Conductor
 from hpo.driver.events import Event
 from hpo.driver.run import resume
@@ -19,7 +21,6 @@ from hpo.driver.stopping import used_up
 from hpo.errors import NoTrialSucceeded
 from hpo.export.incumbent import Incumbent
 from hpo.home import Home
-from hpo.ledger import writer
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import Repeat, StudyRecord
@@ -45,10 +46,11 @@ HOUR = 3600.0
 class World:
     """Workers that train in no time at all, and a clock that says otherwise. An epoch lasts an hour, on half a GPU."""
 
-    def __init__(self, ledger: Ledger, slots: int = 2) -> None:
+    def __init__(self, opened: Callable[[Clock], Ledger], slots: int = 2) -> None:
         self.now = 0.0
         self.said: list[str] = []
-        self.conductor = Conductor(ledger, listener=self._hear, clock=lambda: self.now)
+        ledger = opened(Clock(wall=lambda: 1.0, monotonic=lambda: self.now))
+        self.conductor = Conductor(ledger, listener=self._hear)
         self.slots = slots
 
     def _hear(self, event: Event) -> None:
@@ -91,7 +93,7 @@ def a_spec(limits: dict[str, object], **changes: object) -> Spec:
 
 def ran(limits: dict[str, object], **changes: object) -> tuple[StudyRecord, World, InMemoryStorage]:
     storage = InMemoryStorage()
-    world = World(create(storage, a_spec(limits, **changes)))
+    world = World(partial(create, storage, a_spec(limits, **changes)))
     return world.run(), world, storage
 
 
@@ -107,7 +109,7 @@ def test_running_trials_reach_their_next_rung_when_the_hours_are_used_up() -> No
     assert {one.status for one in record.trials} == {"interrupted"}
     assert record.ended == "budget.hours: reached the budget of 2.5 hours"
     assert world.said == ["Stopping: reached the budget of 2.5 hours; running trials continue to their next rung"]
-    assert progress(record, 1e12).over
+    assert progress(record).over
     assert "hpo resume limited budget.hours=…" in closing(record, "")
 
 
@@ -124,9 +126,15 @@ def test_without_a_rung_left_a_trial_trains_to_its_end() -> None:
     assert {one.status for one in record.trials} == {"complete"}
 
 
-def test_gpu_hours_end_a_study_and_count_shares_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_hours_end_a_study_and_count_shares_of_gpus() -> None:
     """Two trials hold half a GPU each: together an hour of a GPU is used up every hour."""
-    world = virtual_time(monkeypatch, a_spec({"gpu_hours": 3, "when_reached": "checkpoint"}, resources={"gpus": 0.5}))
+    world = World(
+        partial(
+            create,
+            InMemoryStorage(),
+            a_spec({"gpu_hours": 3, "when_reached": "checkpoint"}, resources={"gpus": 0.5}),
+        )
+    )
     record = world.run()
     assert lengths(record) == [3, 3]
     assert record.ended is not None
@@ -134,9 +142,9 @@ def test_gpu_hours_end_a_study_and_count_shares_of_gpus(monkeypatch: pytest.Monk
     assert gpu_hours(record) == pytest.approx(0.5 * sum(lengths(record)))
 
 
-def test_a_running_trial_uses_up_gpu_hours_during_a_long_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_trial_uses_up_gpu_hours_during_a_long_epoch() -> None:
     """Nobody knows before its first report that it runs on a GPU; then its start-up counts too."""
-    world = virtual_time(monkeypatch, a_spec({"gpu_hours": 1.5}), slots=1)
+    world = World(partial(create, InMemoryStorage(), a_spec({"gpu_hours": 1.5})), slots=1)
     conductor = world.conductor
     assert conductor.next_trial() is not None
     world.now = 10.0
@@ -149,11 +157,10 @@ def test_a_running_trial_uses_up_gpu_hours_during_a_long_epoch(monkeypatch: pyte
     assert conductor.ending is not None
 
 
-def test_attempts_record_when_their_worker_was_free_and_its_share_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempts_record_when_their_worker_was_free_and_its_share_of_a_gpu() -> None:
     """Trial 0 is lost, 1 is interrupted, 3 fails; a driver that dies leaves 2, and its last record counts."""
     now, storage, spec = [1000.0], InMemoryStorage(), a_spec({}, resources={"gpus": 0.5})
-    monkeypatch.setattr("time.time", lambda: now[0])
-    ledger = create(storage, spec)
+    ledger = create(storage, spec, Clock(lambda: now[0], lambda: now[0]))
     for number in range(4):
         ledger.ask(lambda trial: draw(trial, spec.space), lambda number: number)
         ledger.place(number, "node", "cuda", 1)
@@ -166,23 +173,14 @@ def test_attempts_record_when_their_worker_was_free_and_its_share_of_a_gpu(monke
     now[0] = 1300.0
     ledger.heartbeat()
     now[0] = 90_000.0
-    record = reopen(storage, spec).study
+    record = reopen(storage, spec, Clock(lambda: now[0], lambda: now[0])).study
     assert [trial.attempts[0].ended for trial in record.trials[:2]] == [1100.0, 1200.0]
     assert record.trials[2].attempts[0].ended == max(1300.0, record.trials[3].finished or 0.0)
-    assert record.trials[3].attempts[0].ended is None, "Optuna has the time"
+    assert record.trials[3].attempts[0].ended is None, "the outcome has the time"
     assert {trial.attempts[0].gpus for trial in record.trials} == {0.5}
     first_two = dataclasses.replace(record, trials=record.trials[:2])
     assert 3600 * gpu_hours(first_two) == pytest.approx(0.5 * (100 + 200))
     assert load_study(storage, spec.study).trials == record.trials
-
-
-def virtual_time(monkeypatch: pytest.MonkeyPatch, spec: Spec, slots: int = 2) -> World:
-    """A world whose ledger is on virtual time too."""
-    worlds: list[World] = []
-    clock = SimpleNamespace(time=lambda: worlds[0].now if worlds else 0.0)
-    monkeypatch.setattr(writer, "time", clock)
-    worlds.append(World(create(InMemoryStorage(), spec), slots))
-    return worlds[0]
 
 
 def test_a_target_counts_when_a_full_training_reaches_it() -> None:
@@ -201,9 +199,13 @@ def test_a_larger_budget_continues_where_the_study_stopped() -> None:
     assert same == first.ended
     larger = revise(first.spec, ["budget.hours=100", "budget.trials=2"])
     assert used_up(dataclasses.replace(first, spec=larger), 4 * HOUR) is None
-    ledger = reopen(storage, first.spec)
-    ledger.respecify(larger)
-    second = World(ledger).run()
+
+    def reopened(clock: Clock) -> Ledger:
+        ledger = reopen(storage, first.spec, clock)
+        ledger.respecify(larger)
+        return ledger
+
+    second = World(reopened).run()
     assert lengths(second) == [16, 16]
     assert second.ended == "budget.trials: reached the budget of 2 trials"
     assert [len(one.attempts) for one in second.trials] == [2, 2]
@@ -285,7 +287,7 @@ def test_resuming_with_the_same_budget_says_why_not(home: Home) -> None:
 
 def test_a_worker_lost_after_the_budget_is_used_up_is_not_replaced() -> None:
     """Its trial waits for a greater budget."""
-    world = World(create(InMemoryStorage(), a_spec({"hours": 1})), slots=1)
+    world = World(partial(create, InMemoryStorage(), a_spec({"hours": 1})), slots=1)
     conductor = world.conductor
     assert conductor.next_trial() is not None
     world.now = HOUR

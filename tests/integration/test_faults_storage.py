@@ -10,21 +10,27 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy.exc
 
 from hpo.databases import owner, same_database
-from hpo.errors import UsageError
+from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
+from hpo.ledger.attributes import HOLDER_KEY
+from hpo.ledger.lock import Lease
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord
-from hpo.ledger.storage import open_storage
+from hpo.ledger.storage import Claim, open_storage
+from hpo.ledger.writer import Ledger
 from hpo.results.confirmation import confirmation
 from hpo.tracking.preflight import check_store, check_tracking
 from tests.conftest import synthetic_spec
 from tests.support.drivers import Driver, cluster
+from tests.support.leases import elsewhere, refuse_every_write
 
 pytestmark = pytest.mark.ray
 
@@ -233,6 +239,33 @@ def test_mlflow_and_the_ledger_never_share_a_database_of_a_server(home: Home, po
     open_storage(ledger)
     with pytest.raises(UsageError, match="holds the tables of Optuna"):
         check_store(f"{driver}localhost{port}/postgres?connect_timeout=5")
+
+
+def test_on_postgresql_too_a_driver_that_lost_its_study_writes_nothing(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can take the study over between the check and the end of a driver's transaction."""
+    refuse_every_write(lambda: open_storage(postgres.url))
+
+    ledger = Ledger.create(open_storage(postgres.url), synthetic_spec("guarded"), {}, lease=elsewhere())
+    other = open_storage(f"{postgres.url}?options=-c%20lock_timeout%3D100")
+    claim = Claim(other, other.get_study_id_from_name("guarded"), HOLDER_KEY)
+    refusals: list[str] = []
+
+    def check(lease: Lease, name: str, holder: Mapping[str, Any] | None) -> None:
+        try:
+            claim.replace(holder, {"token": "another"})
+        except sqlalchemy.exc.OperationalError as error:
+            refusals.append(str(error))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lease, "check", check)
+        ledger.end("budget.hours: …")
+    (refusal,) = refusals
+    assert "lock timeout" in refusal
+    assert claim.replace(claim.read(), {"token": "another", "pid": 1, "host": "other"}), "after the transaction"
+    with pytest.raises(InfrastructureError, match="process 1 on other took over the study 'guarded'"):
+        ledger.end(None)
 
 
 def test_a_study_survives_restarts_of_postgresql(

@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
+from hpo.clock import Clock
 from hpo.driver.conductor import Conductor
 from hpo.driver.events import Event
 from hpo.driver.ray_backend.scheduler import StudyScheduler
@@ -20,14 +21,14 @@ from hpo.spec.study import Spec
 JOB = {"trainer": "tests.synthetic:train", "device": "cpu", "threads": None, "cache_dir": ""}
 
 
-def create(storage: BaseStorage, spec: Spec) -> Ledger:
+def create(storage: BaseStorage, spec: Spec, clock: Clock | None = None) -> Ledger:
     """A new study."""
-    return Ledger.create(storage, spec, {"identity": "solo"}, study_sampler(spec))
+    return Ledger.create(storage, spec, {"identity": "solo"}, study_sampler(spec), clock=clock)
 
 
-def reopen(storage: BaseStorage, spec: Spec) -> Ledger:
+def reopen(storage: BaseStorage, spec: Spec, clock: Clock | None = None) -> Ledger:
     """The study as a new driver finds it."""
-    return Ledger.open(storage, spec.study, study_sampler(spec))
+    return Ledger.open(storage, spec.study, study_sampler(spec), clock=clock)
 
 
 def steps(conductor: Conductor, checkpoints: Path, slots: int = 2) -> Iterator[dict[int, int]]:

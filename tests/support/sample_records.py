@@ -82,4 +82,4 @@ def busy(running: int, spec: Spec = SPEC) -> StudyRecord:
         trial(14, 0, ending=Ending.FAILED, reason="OutOfMemory: out of device memory training stage 3 at 224 px"),
     ]
     active = [trial(number, number % 16) for number in range(15, 15 + running)]
-    return study(*ended, *active, spec=spec)
+    return dataclasses.replace(study(*ended, *active, spec=spec), driver="open")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -15,14 +14,12 @@ from rich.text import Text
 from hpo.cli.display.painter import Painter, captured, interactive, last_line
 from hpo.cli.display.plain import PlainView, describe
 from hpo.cli.display.screen import Screen
+from hpo.clock import Clock
 from hpo.driver.events import Event, View
 from hpo.driver.signals import state
 from hpo.home import Home
 from hpo.ledger.outcome import classify
 from hpo.ledger.records import StudyRecord, TrialRecord
-
-SAME_SESSION_S = 5.0
-"""A session whose last sign of life is at most this old is this driver's own: it began just before its view."""
 
 
 class LiveView:
@@ -51,11 +48,9 @@ class LiveView:
         """Take the terminal and paint the study, as recorded when this driver began."""
         self._study = study
         self._trials = {trial.number: trial for trial in study.trials}
-        now = time.time()
-        *earlier, last = study.sessions or [(now, now)]
-        mine = now - last[1] < SAME_SESSION_S
-        self._earlier = tuple(earlier) if mine else study.sessions
-        self._began = last[0] if mine else now
+        self._clock = Clock()
+        *self._earlier, (self._began, sign) = study.sessions or [(self._clock.now(),) * 2]
+        self._clock.not_before(sign)  # the driver has just given it
         self._log = self._home.study(study.name) / "driver.log"
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
         self._stack.enter_context(self._painting())
@@ -90,15 +85,14 @@ class LiveView:
         self._plain(event)
 
     def _screen(self) -> Screen:
-        now = time.time()
         trials = self._trials
         study = dataclasses.replace(
             self._study,
             trials=tuple(trials[number] for number in sorted(trials)),
-            sessions=(*self._earlier, (self._began, now)),
+            sessions=(*self._earlier, (self._began, self._clock.now())),
         )
         note = last_line(self._log, self._log_start)
-        return Screen(study, now, notes=(Text.from_ansi(note).plain,) if note else ())
+        return Screen(study, notes=(Text.from_ansi(note).plain,) if note else ())
 
     def _stop_running(self) -> None:
         """Show running trials as ended: the driver has stopped them and told only the ledger."""

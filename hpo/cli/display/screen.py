@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.display.running_trials import running_trials
-from hpo.ledger.lock import LEASE_S
 from hpo.ledger.records import StudyRecord
 from hpo.results.best import incumbent
 from hpo.results.progress import Progress, failures, progress, running, survival
@@ -39,14 +38,14 @@ class Screen:
     """
 
     study: StudyRecord
-    now: float
-    """Seconds since the epoch."""
+    silent: float = 0.0
+    """Seconds since the record last changed, by the clock of whoever watches it."""
     notes: tuple[str, ...] = ()
     """The newest output of libraries, which is not recorded."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the parts that fit."""
-        state = progress(self.study, self.now)
+        state = progress(self.study, self.silent)
         room = max(1, options.max_height - 2)
         parts: list[RenderableType] = [
             _header(self.study),
@@ -102,11 +101,8 @@ def _bars(study: StudyRecord, state: Progress, width: int) -> Iterator[Renderabl
     else:
         yield _line("time", duration(state.elapsed))
     yield _line("", ", ".join(f"{count} {kind}" for kind, count in state.counts) or "no trial yet")
-    if state.silent > LEASE_S and not (state.over and state.ended >= state.trials):
-        yield _line(
-            "driver",
-            (f"no heartbeat for {duration(state.silent)}; continue with: hpo resume {study.name}", "yellow"),
-        )
+    if state.deserted and not state.closed and state.ended < state.trials:
+        yield _line("driver", (f"{state.deserted}; continue with: hpo resume {study.name}", "yellow"))
 
 
 def _bar(label: str, done: float, total: float, text: str, width: int) -> Table:

@@ -6,6 +6,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hpo.cli.display.painter import Painter, interactive
 from hpo.cli.display.plain import PlainView
@@ -32,28 +33,45 @@ def watch(home: Home, name: str, interval: float = INTERVAL_S) -> None:
         UsageError: there is no such study.
     """
     readings = _readings(home, name, interval)
-    study = next(readings)
+    first = next(readings)
     if interactive(sys.stdout):
-        _paint(study, readings)
+        _paint(first, readings)
     else:
-        _print(study, readings)
+        _print(itertools.chain([first], readings))
 
 
-def _readings(home: Home, name: str, interval: float) -> Iterator[StudyRecord]:
+@dataclass(frozen=True)
+class Reading:
+    """A study as recorded."""
+
+    study: StudyRecord
+    changed: float
+    """When the record was first seen like this, by the monotonic clock of this process."""
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the record changed. The driver's stamps do not tell: its clock may be another."""
+        return time.monotonic() - self.changed
+
+
+def _readings(home: Home, name: str, interval: float) -> Iterator[Reading]:
     """The study as recorded now, again and again until it ends."""
     storage = open_existing(home, name)
+    reading: Reading | None = None
     while True:
         began = time.monotonic()
         study = load_study(storage, name)
-        yield study
-        if progress(study, time.time()).over:
+        if reading is None or study != reading.study:
+            reading = Reading(study, time.monotonic())
+        yield reading
+        if progress(study, reading.silent).over:
             return
         time.sleep(max(interval, (time.monotonic() - began) / READING_SHARE))
 
 
-def _paint(study: StudyRecord, readings: Iterator[StudyRecord]) -> None:
-    shown = study
-    with Painter(lambda: Screen(shown, time.time()), sys.stdout) as painter:
+def _paint(first: Reading, readings: Iterator[Reading]) -> None:
+    shown = first
+    with Painter(lambda: Screen(shown.study, shown.silent), sys.stdout) as painter:
         for shown in readings:  # noqa: B007 - the painter reads it
             painter.paint()
             if painter.failure is not None:
@@ -62,14 +80,15 @@ def _paint(study: StudyRecord, readings: Iterator[StudyRecord]) -> None:
         raise painter.failure
 
 
-def _print(study: StudyRecord, readings: Iterator[StudyRecord]) -> None:
+def _print(readings: Iterator[Reading]) -> None:
     view = PlainView(sys.stdout)
-    view.begin(study)
     before: StudyRecord | None = None
-    for reading in itertools.chain([study], readings):
-        for event in events(before, reading):
+    for reading in readings:
+        if before is None:
+            view.begin(reading.study)
+        for event in events(before, reading.study):
             view(event)
-        before = reading
+        before = reading.study
 
 
 def events(before: StudyRecord | None, after: StudyRecord) -> list[Event]:

@@ -19,13 +19,13 @@ from hpo.cli.display.watch import events
 from hpo.driver.events import Event
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord
-from tests.support.sample_records import BEGAN, SPEC, busy, study, trial
+from tests.support.sample_records import SPEC, busy, study, trial
 
 
 def lines(record: StudyRecord, width: int, height: int, notes: tuple[str, ...] = ()) -> list[str]:
     """The screen's lines, as the painter has them rendered."""
     console = Console(width=width, height=height, file=io.StringIO(), color_system=None)
-    rendered = console.render_lines(Screen(record, BEGAN + 481.0, notes), console.options, pad=False)
+    rendered = console.render_lines(Screen(record, 1.0, notes), console.options, pad=False)
     return ["".join(segment.text for segment in line if not segment.control).rstrip() for line in rendered]
 
 
@@ -97,7 +97,7 @@ def test_a_budget_in_hours_has_a_bar_and_limits_the_estimated_time() -> None:
 
 def test_a_driver_without_heartbeat_is_shown_with_the_command_that_continues() -> None:
     console = Console(width=80, height=24, file=io.StringIO(), color_system=None)
-    console.print(Screen(busy(2), BEGAN + 4_000))
+    console.print(Screen(busy(2), 3_520.0))
     shown = console.file.getvalue()
     assert "no heartbeat for 0:58:40; continue with: hpo resume cifar10_b0" in shown
 

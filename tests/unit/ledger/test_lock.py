@@ -1,4 +1,4 @@
-"""One driver per study: the lock in the home folder, and the lease for drivers that share only the ledger."""
+"""One driver per study: the lock in the home folder."""
 
 from __future__ import annotations
 
@@ -8,66 +8,14 @@ from io import FileIO
 from pathlib import Path
 
 import pytest
-from optuna.storages import InMemoryStorage
 
 from hpo.driver.run import run
-from hpo.errors import InfrastructureError, UsageError
+from hpo.errors import UsageError
 from hpo.home import Home
 from hpo.ledger import lock as lock_module
-from hpo.ledger import writer as ledger_module
-from hpo.ledger.lock import LEASE_S, Lease, study_lock
-from hpo.ledger.writer import Ledger
+from hpo.ledger.lock import study_lock
 from tests.conftest import synthetic_spec
 from tests.support.views import RecordingView
-
-SPEC = synthetic_spec("leased")
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    now = 1_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of leases and signs of life."""
-    clock = Clock()
-    monkeypatch.setattr(ledger_module.time, "time", clock.time)
-    monkeypatch.setattr(lock_module.time, "time", clock.time)
-    return clock
-
-
-def elsewhere() -> Lease:
-    """The lease of a driver on another machine."""
-    return Lease("token-of-another", "another-host", 4711, "/elsewhere/studies/leased")
-
-
-def test_a_live_driver_elsewhere_is_named_and_a_dead_driver_loses_its_study(clock: Clock) -> None:
-    """A driver that only seemed dead stops when it notices that another driver took over its study."""
-    storage = InMemoryStorage()
-    first = Ledger.create(storage, SPEC, {}, lease=elsewhere())
-    clock.now += LEASE_S - 50
-    with pytest.raises(UsageError) as refused:
-        Ledger.open(storage, "leased", lease=Lease.here("/here"))
-    assert "process 4711 on another-host (last sign of life 70 s ago)" in str(refused.value)
-    assert "try again in 50 s" in str(refused.value)
-    first.heartbeat()
-    clock.now += LEASE_S + 1
-    second = Ledger.open(storage, "leased", lease=Lease.here("/here"))
-    with pytest.raises(InfrastructureError, match=r"took over the study 'leased'"):
-        first.heartbeat()
-    second.close()
-    Ledger.open(storage, "leased", lease=elsewhere()).close()  # after an orderly end no driver has to wait
-
-
-def test_a_holder_whose_lock_this_process_has_is_certainly_dead(clock: Clock) -> None:
-    storage = InMemoryStorage()
-    Ledger.create(storage, SPEC, {}, lease=Lease.here("/here"))
-    Ledger.open(storage, "leased", lease=Lease.here("/here"))
 
 
 def test_a_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
