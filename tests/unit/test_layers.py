@@ -17,11 +17,17 @@ from tests.conftest import REPOSITORY
 from tests.support.import_graph import Import, Module, arrows, circles, floors, imports, read
 
 LAYERS: list[set[str]] = [
-<<<<<<< HEAD
-    {"hpo.errors", "hpo.redact", "hpo.home", "hpo.text", "hpo.files", "hpo.databases", "hpo.sqlite_urls"},
-=======
-    {"hpo.errors", "hpo.redact", "hpo.home", "hpo.text", "hpo.files", "hpo.databases", "hpo.clock", "hpo.processes"},
->>>>>>> 89ac79c (Count durations by the monotonic clock, and judge a lease by what changes while one watches)
+    {
+        "hpo.errors",
+        "hpo.redact",
+        "hpo.home",
+        "hpo.text",
+        "hpo.files",
+        "hpo.databases",
+        "hpo.sqlite_urls",
+        "hpo.clock",
+        "hpo.processes",
+    },
     {"hpo.spec"},
     {"hpo.ledger", "hpo.validation"},
     {"hpo.search"},
