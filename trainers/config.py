@@ -173,7 +173,8 @@ class TrainConfig:
     """Images per optimiser step. `auto`: the largest batch of the last stage that fits into the GPU's memory; `lr` then
     applies to 128 images and is scaled to the actual batch, as `grow_batch` does."""
     accumulate: Annotated[int, Range(ge=1)] = 1
-    """Parts of a batch that are computed one after another to save memory; their gradients are added."""
+    """Parts of a batch that are computed one after another to save memory; their gradients are added. There are fewer
+    parts if they would have one image, because batch normalisation needs two."""
     optimizer: Literal["adamw", "sgd", "rmsprop", "lamb", "muon"] = "adamw"
     """Optimiser, as timm implements it. `sgd` has Nesterov's or classical momentum; see `nesterov`."""
     lr: Annotated[float, Range(gt=0)] = 1e-3

@@ -31,8 +31,11 @@ def pixels_at_once(device: str, share: float) -> int:
 
 
 def micro_batches(batch: int, accumulate: int) -> list[int]:
-    """Sizes of the `accumulate` parts of a batch, as equal as possible; one image each if there are fewer images."""
-    parts = min(accumulate, batch)
+    """Sizes of the `accumulate` parts of a batch, as equal as possible; fewer parts if they would have one image.
+
+    Batch normalisation cannot normalise one image whose feature map has shrunk to one pixel.
+    """
+    parts = max(min(accumulate, batch // 2), 1)
     return [batch // parts + (index < batch % parts) for index in range(parts)]
 
 
@@ -74,10 +77,14 @@ class Batches:
             yield from zip(torch.split(images, group), torch.split(targets, group), strict=True)
 
     def for_statistics(self, epoch: int, stage: Stage, batch: int) -> Iterator[Tensor]:
-        """Yield the pixels of a few micro-batches, to re-estimate batch-norm statistics at the start of `epoch`."""
+        """Yield the pixels of a few micro-batches, to re-estimate batch-norm statistics at the start of `epoch`.
+
+        All have the same number of images, because each counts the same in the statistics.
+        """
         chance = generator(derive(self.seed, "batchnorm", epoch), self.device)
         part = micro_batches(batch, self.accumulate)[0]
-        order = self._order("statistics", epoch)[: batchnorm.BATCHES * part].to(self.device)
+        whole = min(batchnorm.BATCHES, len(self) // part)
+        order = self._order("statistics", epoch)[: whole * part].to(self.device)
         for positions in torch.split(self.images.indices[order], part):
             yield self.augmented(positions, stage, chance)[0]
 

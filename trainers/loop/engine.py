@@ -92,6 +92,7 @@ class Engine:
 
         Raises:
             Diverged: the mean loss is NaN or infinite.
+            TrainerError: the batch is too small to normalise.
             OutOfMemory: the text names the stage, the size and the batch.
         """
         stage = schedule.stage_of(self.plan, epoch)
@@ -100,7 +101,8 @@ class Engine:
         doing = f"training stage {stage.index} at {stage.size} px with batches of {batch}"
         if self.config.train.accumulate > 1:
             doing += f" in {self.config.train.accumulate} parts"
-        with memory_errors(doing), self._compiling("train", stage.size, batch):
+        single = batchnorm.single_value_errors(batch, stage.size)
+        with memory_errors(doing), single, self._compiling("train", stage.size, batch):
             if self._size_changed(epoch, stage):
                 self._reestimate(epoch, stage, batch)
             total, steps = self._steps(epoch, stage, batch)

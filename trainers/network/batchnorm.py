@@ -1,12 +1,15 @@
-"""Re-estimation of batch-norm statistics, for a network whose image size has changed."""
+"""Re-estimation of batch-norm statistics, for a network whose image size has changed; batches without statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from trainers.api import TrainerError
 
 BATCHES = 20
 """Number of batches for the statistics. Their mean is stable after far fewer."""
@@ -35,3 +38,17 @@ def reestimate(net: nn.Module, forward: Callable[[Tensor], None], batches: Itera
         for name, layer in layers.items():
             layer.momentum = momenta[name]
     return [f"{name}.{kind}" for name in layers for kind in ("running_mean", "running_var")]
+
+
+@contextmanager
+def single_value_errors(batch: int, size: int) -> Iterator[None]:
+    """Convert torch's refusal to normalise a single value into a `TrainerError`, for batches of `size` px images."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:  # RuntimeError: as torch.compile reports it
+        if "Expected more than 1" not in str(error):
+            raise
+        raise TrainerError(
+            f"train.batch_size: a batch of {batch} at {size} px leaves a normalisation layer a single value per "
+            "channel; use at least two images per batch, or larger images"
+        ) from error
