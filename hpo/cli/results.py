@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpo.cli import completion
 from hpo.cli.options import HomeOption, JsonOption, SearchBestOption, StudyArgument
+
+if TYPE_CHECKING:
+    from hpo.export.retrain import Retraining
 
 
 def status(
@@ -107,14 +110,17 @@ def export(
     if form not in formats:
         raise UsageError(f"--format {form}: unknown format; choose one of {', '.join(formats)}")
     place, wanted = Home.at(home), Format(form)
+    request = Request(name, wanted, trial, top, pick, model, search_best, output)
+    request.check()
     if output == Path("-"):
         if top is not None or not wanted.is_configuration:
             raise UsageError("-o - prints one configuration; name a folder for several trials or for a model")
+        if as_json:
+            raise UsageError("-o - prints the configuration itself to standard output; leave --json out")
         study = read_study(place, name)
-        chosen = chosen_trial(study, Request(name, wanted, trial, top, pick, search_best=search_best))
-        print(configuration_text(training(study, chosen.number), wanted), end="")
+        print(configuration_text(training(study, chosen_trial(study, request).number), wanted), end="")
         return
-    written = write(place, Request(name, wanted, trial, top, pick, model, search_best, output))
+    written = write(place, request)
     if as_json:
         exports = [exported.to_json(wanted) for exported in written]
         print(json.dumps(exports if top is not None else exports[0]))
@@ -196,7 +202,9 @@ def retrain(
     place = Home.at(home)
     retraining = prepare(file, overrides or [], place, output, search_best=search_best)
     epochs = retraining.training.train.epochs
-    _warn_of_earlier(retraining.evaluations_before)
+    for remark in retraining.remarks:
+        print(f"warning: {remark}", file=sys.stderr)
+    _warn_of_earlier(retraining)
     repeats = retraining.run(
         range(seed, seed + seeds),
         device,
@@ -204,7 +212,7 @@ def retrain(
             f"seed {which} epoch {metrics.epoch}/{epochs}  train loss {metrics.train_loss:.4f}", file=sys.stderr
         ),
     )
-    _warn_of_earlier(retraining.evaluations_before)
+    _warn_of_earlier(retraining)
     if retraining.study is not None:
         print(publish(place, retraining.study), file=sys.stderr)
     if as_json:
@@ -216,12 +224,16 @@ def retrain(
     print(f"test accuracy {percent(repeats.mean)}{spread}\nweights, config.json and metrics: {retraining.output}")
 
 
-def _warn_of_earlier(evaluations: int) -> None:
+def _warn_of_earlier(retraining: Retraining) -> None:
     """Warn before the training, when it can still be stopped, and again beside the result."""
-    if evaluations:
-        times = "once" if evaluations == 1 else f"{evaluations} times"
+    counts = {
+        "for this configuration": retraining.evaluations_before,
+        "for its trial with other settings": retraining.evaluations_of_variants,
+    }
+    parts = [f"{'once' if count == 1 else f'{count} times'} before {what}" for what, count in counts.items() if count]
+    if parts:
         print(
-            f"warning: the test set was evaluated {times} before for this configuration; "
+            f"warning: the test set was evaluated {' and '.join(parts)}; "
             "if you choose by test accuracy, the test result is too optimistic",
             file=sys.stderr,
         )

@@ -15,7 +15,9 @@ from hpo.ledger.reader import read_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.best import best_first, leaders, pick, training
 from hpo.results.pareto import choose
+from hpo.spec.configure import changes, configure
 from hpo.spec.training import Training
+from hpo.validation.partial import partial_model
 from hpo.validation.yaml_reader import read
 
 
@@ -58,6 +60,16 @@ class Request:
     output: Path | None = None
     """File for a configuration, folder for a model or for several trials; None: in the home folder."""
 
+    def check(self) -> None:
+        """Raise UsageError for options that exclude each other."""
+        named = self.trial is not None or self.pick is not None
+        if named and self.top is not None:
+            raise UsageError("--trial and --pick name one trial, --top names several; leave one of them out")
+        if named and self.search_best:
+            raise UsageError("--search-best takes the best trial, --trial and --pick name one; leave one of them out")
+        if self.model is not None and (self.form.is_configuration or self.top is not None):
+            raise UsageError("--model names the model to convert, so it needs --format hf, onnx or pt2, and no --top")
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -82,10 +94,7 @@ def export(home: Home, request: Request) -> list[Exported]:
         UsageError: no such study or trial, options that exclude each other, or no retrained model of the trial.
         FormatError: a model could not be converted, or the converted model computes something else.
     """
-    if (request.trial is not None or request.pick is not None) and request.top is not None:
-        raise UsageError("--trial and --pick name one trial, --top names several; leave one of them out")
-    if request.model is not None and (request.form.is_configuration or request.top is not None):
-        raise UsageError("--model names the model to convert, so it needs --format hf, onnx or pt2, and no --top")
+    request.check()
     study = read_study(home, request.study)
     rank_by = leaders if request.search_best else best_first
     trials = rank_by(study, request.top) if request.top is not None else [chosen_trial(study, request)]
@@ -135,7 +144,7 @@ def _model(home: Home, request: Request, study: StudyRecord, trial: TrialRecord,
             f"--format {request.form.value} needs a model that `hpo retrain` wrote, but {study.name} was trained by "
             f"{study.spec.trainer}, which hpo retrain does not support; name the folder of a model with --model"
         )
-    source = request.model or retrained(home, study.name, trial.number)
+    source = request.model or retrained(home, study, trial)
     name, form = _name(request, trial, rank), request.form.value
     folder = home.exports(study.name) / name / form
     if request.output is not None:
@@ -156,8 +165,8 @@ def _model(home: Home, request: Request, study: StudyRecord, trial: TrialRecord,
     return Exported(parity.path, trial.number, {"model": str(source), "parity": check}, remark)
 
 
-def retrained(home: Home, study: str, trial: int) -> Path:
-    """The newest retrained model of a trial below the home folder.
+def retrained(home: Home, study: StudyRecord, trial: TrialRecord) -> Path:
+    """The newest retrained model of a trial below the home folder; a model with changed settings is not the trial's.
 
     Raises:
         UsageError: there is none. The text says how to train one.
@@ -165,18 +174,21 @@ def retrained(home: Home, study: str, trial: int) -> Path:
     folders = [
         file.parent
         for file in (home.path / "retrained").rglob("training.yaml")
-        if (file.parent / "model.safetensors").is_file() and _source(file) == (study, trial)
+        if (file.parent / "model.safetensors").is_file() and _is_of(file, study, trial)
     ]
     if not folders:
         raise UsageError(
-            f"trial {trial} of {study} has no retrained model in {home.path / 'retrained'}. Train one with "
-            f"`hpo export {study}{home.option} --trial {trial} -o best.yaml` and `hpo retrain best.yaml{home.option}`, "
-            f"or name the folder that `hpo retrain` wrote with --model"
+            f"trial {trial.number} of {study.name} has no retrained model in {home.path / 'retrained'}. Train one with "
+            f"`hpo export {study.name} --trial {trial.number} -o best.yaml{home.option}` and "
+            f"`hpo retrain best.yaml{home.option}`, or name the folder that `hpo retrain` wrote with --model"
         )
     return max(folders, key=lambda folder: (folder / "model.safetensors").stat().st_mtime)
 
 
-def _source(file: Path) -> tuple[str | None, int | None]:
-    """The study and the trial that an exported configuration comes from."""
-    document = read(file.read_text(encoding="utf-8"))
-    return document.get(("provenance", "study")), document.get(("provenance", "trial"))
+def _is_of(file: Path, study: StudyRecord, trial: TrialRecord) -> bool:
+    """Whether a training is that of the trial, with the trial's own settings."""
+    found = partial_model(read(file.read_text(encoding="utf-8")), Training, {}).model
+    source = found.provenance if found else None
+    if found is None or source is None or (source.study, source.trial) != (study.name, trial.number):
+        return False
+    return not changes(found.config(), configure(study.spec.base(), trial.values))

@@ -63,6 +63,27 @@ class Retraining:
         return self._log.before or 0
 
     @property
+    def evaluations_of_variants(self) -> int:
+        """How many earlier commands did so for the same trial with other settings."""
+        return self._log.variants
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know of the place and the meaning of the result, a sentence each."""
+        source = self.training.provenance
+        if source is None or source.study is None:
+            return []
+        if self.study is None:
+            return [
+                f"{self._home.path} does not have trial {source.trial} of study {source.study}, so this evaluation of "
+                "the test set is not recorded; name the home folder of the study with --home"
+            ]
+        if not self._log.changes:
+            return []
+        changed = ", ".join(f"{path}={value}" for path, value in self._log.changes.items())
+        return [f"{changed} is not what trial {source.trial} has, so the result does not count as that of the trial"]
+
+    @property
     def study(self) -> str | None:
         """The study that records this retraining; None if the home folder does not have it."""
         return None if self._log.before is None else self._log.study
@@ -123,6 +144,7 @@ class Retraining:
             "seeds": list(repeats.seeds),
             "test_accuracies": list(repeats.accuracies),
             "val_accuracy_of_the_trial": provenance.val_accuracy if provenance else None,
+            "changes": self._log.changes,
             "output": str(self.output),
             "versions": versions(),
             "git_commit": git_commit(),

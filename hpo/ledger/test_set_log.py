@@ -16,6 +16,7 @@ from hpo.home import Home
 from hpo.ledger.attributes import RETRAININGS_KEY, TEST_SET_PREFIX
 from hpo.ledger.reader import ledger_with, load_study
 from hpo.ledger.storage import patiently
+from hpo.spec.configure import changes, configure
 from hpo.spec.training import Training
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 class TestSetLog:
     """Logs the test-set evaluations of one `hpo retrain`, one per seed, in the study that its configuration comes from.
 
-    If this home folder does not hold that study, nothing is logged.
+    If this home folder does not hold that study, nothing is logged. A configuration that was changed is logged with its
+    changes: its results are not those of the trial.
     """
 
     __test__ = False  # pytest must not collect this class
@@ -36,6 +38,10 @@ class TestSetLog:
         self._trial: int | None = None
         self.before: int | None = None
         """How many earlier commands evaluated this configuration on the test set; None if the study is not here."""
+        self.variants = 0
+        """How many earlier commands evaluated the same trial with other changes."""
+        self.changes: dict[str, str] = {}
+        """The settings that differ from those of the trial: see `hpo.spec.configure.changes`."""
         source = training.provenance
         self.study = source.study if source else None
         self._storage: Any = ledger_with(home, self.study) if self.study else None
@@ -43,18 +49,25 @@ class TestSetLog:
             return
 
         study = load_study(self._storage, self.study)
-        if {trial.number: trial.seed for trial in study.trials}.get(source.trial) != source.seed:
+        trial = next((trial for trial in study.trials if trial.number == source.trial), None)
+        if trial is None or trial.seed != source.seed:
             return  # another study of the same name
         self._trial = source.trial
+        self.changes = changes(training.config(), configure(study.spec.base(), trial.values))
         entries = [*study.info["test_set_evaluations"], *study.info["retrainings"]]
-        earlier = [entry for entry in entries if entry["trial"] == source.trial]
-        # Earlier versions of this tool logged a whole retraining only, without its command.
-        self.before = len({entry.get("command", place) for place, entry in enumerate(earlier)})
+        # Earlier versions of this tool logged a whole retraining only, without its command, and no changes.
+        earlier = {
+            entry.get("command", place): entry.get("changes", {}) == self.changes
+            for place, entry in enumerate(entries)
+            if entry["trial"] == source.trial
+        }
+        self.before = sum(earlier.values())
+        self.variants = len(earlier) - self.before
 
     def begin(self, seed: int, folder: Path) -> None:
         """Log that the model of this seed is about to be evaluated. Call it right before the test set is read."""
         if self._trial is not None:
-            entry = {"command": self._command, "trial": self._trial, "seed": seed, "opened": time.time()}
+            entry = self._entry() | {"seed": seed, "opened": time.time()}
             self._entries[seed] = entry | {"output": str(folder.absolute()), "test_accuracy": None}
             self._record(seed)
 
@@ -72,8 +85,11 @@ class TestSetLog:
         """Log the results of all seeds together."""
         if self._trial is not None:
             assert self.study is not None
-            entry = {"command": self._command, "trial": self._trial, **results, "recorded": time.time()}
+            entry = self._entry() | {**results, "recorded": time.time()}
             record_retraining(self._storage, self.study, entry)
+
+    def _entry(self) -> dict[str, Any]:
+        return {"command": self._command, "trial": self._trial, "changes": self.changes}
 
 
 def record_evaluation(storage: BaseStorage, name: str, key: str, entry: Mapping[str, Any]) -> None:

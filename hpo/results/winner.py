@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -114,6 +115,18 @@ def validation_images(study: StudyRecord) -> int | None:
     """Number of validation images; None if the trainer did not report it."""
     count = study.info.get("data", {}).get("validation_count")
     return int(count) if count else None
+
+
+def retrainings(study: StudyRecord, trial: int | None = None) -> list[Mapping[str, Any]]:
+    """The ledger's entries of retrainings of a trial's own configuration, by default of any trial; the newest last.
+
+    A retraining with changed settings is not the trial's, so its test accuracy is not either.
+    """
+    return [
+        entry
+        for entry in study.info.get("retrainings", ())
+        if not entry.get("changes") and trial in (None, entry.get("trial"))
+    ]
 
 
 def winner_json(study: StudyRecord) -> dict[str, Any]:

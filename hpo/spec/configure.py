@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpo.spec.parameters import CategoricalParameter, Choice, Parameter, is_number
 from trainers.api import TrainConfig, TrialConfig
 
+IMMATERIAL = {
+    "data.root",
+    "data.download",
+    "train.eval_batch_size",
+    "train.checkpoint_every",
+    "train.compute_size",
+    "train.channels_last",
+    "train.compile",
+    "train.cuda_graphs",
+}
+"""Settings that say where the images lie and how fast the training runs, but not what is trained."""
 LAST_SIZE = "train.progressive.size.end"
 
 
@@ -19,6 +30,24 @@ def configure(base: TrialConfig, values: Mapping[str, Choice]) -> TrialConfig:
     """
     parts = {item.name: getattr(base, item.name) for item in dataclasses.fields(base)}
     return TrialConfig(**assign(parts, values))
+
+
+def changes(config: TrialConfig, reference: TrialConfig) -> dict[str, str]:
+    """The settings of `config` that make it another training than `reference`, as texts by their dotted path."""
+    before, after = dict(_leaves(reference)), dict(_leaves(config))
+    paths = sorted((before.keys() | after.keys()) - IMMATERIAL)
+    return {path: str(after.get(path)) for path in paths if before.get(path) != after.get(path)}
+
+
+def _leaves(part: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings in nested dataclasses and mappings by their dotted path."""
+    if dataclasses.is_dataclass(part):
+        part = {item.name: getattr(part, item.name) for item in dataclasses.fields(part)}
+    if not isinstance(part, Mapping):
+        yield path, part
+        return
+    for name, value in part.items():
+        yield from _leaves(value, f"{path}.{name}" if path else name)
 
 
 def with_shared_sizes(train: TrainConfig, space: Mapping[str, Parameter]) -> TrainConfig:

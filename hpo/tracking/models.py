@@ -66,6 +66,8 @@ class Models:
 
     def _create(self, position: int, entry: Mapping[str, Any]) -> Run:
         tags = {RETRAINING_TAG: str(position), "hpo.retrained_trial": str(entry["trial"])}
+        if entry.get("changes"):
+            tags["hpo.changes"] = _changes(entry)
         run = self._store.create_child(f"retrain-{entry['trial']:05d}", tags, entry.get("recorded"))
         self._store.runs.retrainings.setdefault(position, []).append(run)
         return run
@@ -81,7 +83,7 @@ class Models:
             for seed, value in zip(entry["seeds"], entry["test_accuracies"], strict=True)
         ]
         trial = next(trial for trial in study.trials if trial.number == entry["trial"])
-        parameters = [Param(key, str(value)) for key, value in trial.values.items()]
+        parameters = [Param(key, str(value)) for key, value in {**trial.values, **entry.get("changes", {})}.items()]
         self._store.client.log_batch(run.info.run_id, metrics, parameters)
 
     def _register(self, study: StudyRecord, run_id: str, entry: Mapping[str, Any]) -> None:
@@ -98,6 +100,8 @@ class Models:
                 raise
             client.create_registered_model(study.name, description=f"Retrained configurations of study {study.name}")
         tags = {"hpo.trial": entry["trial"], "hpo.seed": entry["seeds"][0], "test_accuracy": entry["test_accuracy"]}
+        if entry.get("changes"):
+            tags["hpo.changes"] = _changes(entry)
         # The location, not `models:/ID`: MLflow resolves the latter in the process's default store.
         location, identifier = model.artifact_location, model.model_id
         client.create_model_version(study.name, location, run_id=run_id, model_id=identifier, tags=tags)
@@ -171,10 +175,9 @@ class Models:
 
     def _champion(self, study: StudyRecord) -> ModelVersion | None:
         """The newest registered model of the configuration that a confirmation chose, else of the best trial."""
-        best = winner(study)
         for position, entry in reversed(list(enumerate(retrainings(study)))):
             run = self._run(position)
-            if best and entry["trial"] == best.trial.number and run is not None:
+            if _is_winners(study, entry) and run is not None:
                 versions = self._versions(study, run)
                 if versions:
                     return max(versions, key=lambda version: int(version.version))
@@ -203,15 +206,27 @@ def publish(home: Home, name: str) -> str:
     try:
         check_tracking(study.spec, home)
         has_champion = Models(Store(study, home)).sync(study)
+        newest = retrainings(study)[-1:]
     except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the training has succeeded
         reason = first_line(as_reason(str(error)))
         return f"warning: MLflow does not have the model yet: {reason}. Write it with: hpo doctor {name}{home.option}"
-    return f"in MLflow: models:/{name}@{CHAMPION}" if has_champion else f"in MLflow: model {name}"
+    is_champion = has_champion and all(_is_winners(study, entry) for entry in newest)
+    return f"in MLflow: models:/{name}@{CHAMPION}" if is_champion else f"in MLflow: model {name}"
 
 
 def retrainings(study: StudyRecord) -> Sequence[Mapping[str, Any]]:
     """The ledger's entries of every retraining of a configuration of the study, the oldest first."""
     return list(study.info.get("retrainings", ()))
+
+
+def _is_winners(study: StudyRecord, entry: Mapping[str, Any]) -> bool:
+    """Whether a retraining is one of the study's best trial, with that trial's own configuration."""
+    best = winner(study)
+    return best is not None and entry["trial"] == best.trial.number and not entry.get("changes")
+
+
+def _changes(entry: Mapping[str, Any]) -> str:
+    return ", ".join(f"{path}={value}" for path, value in entry["changes"].items())[:5000]
 
 
 def _folder(entry: Mapping[str, Any]) -> Path | None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.confirmation import Confirmation
 from hpo.results.gpu_hours import confirmation_gpu_hours, gpu_hours
 from hpo.results.intervals import Interval
-from hpo.results.winner import Gain, Winner, validation_images, winner
+from hpo.results.winner import Gain, Winner, retrainings, validation_images, winner
 from reports.analysis.stages import Stages
 from reports.analysis.timeline import Time, account, spans
 
@@ -100,11 +98,11 @@ def answer(study: StudyRecord) -> Answer:
 
 def _test_accuracy(study: StudyRecord, best: TrialRecord | None) -> TestAccuracy | None:
     """The newest retraining of the best trial, else the newest retraining of any trial."""
-    retrainings: list[Mapping[str, Any]] = list(study.info.get(RETRAININGS_KEY, ()))
-    if not retrainings:
+    of_best = retrainings(study, best.number) if best is not None else []
+    measured = of_best or retrainings(study)
+    if not measured:
         return None
-    of_best = [entry for entry in retrainings if best is not None and entry.get("trial") == best.number]
-    newest = (of_best or retrainings)[-1]
+    newest = measured[-1]
     deviation = newest.get("test_accuracy_std")
     return TestAccuracy(
         trial=newest.get("trial"),

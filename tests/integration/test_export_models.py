@@ -173,6 +173,12 @@ def test_a_retrained_model_is_found_in_the_home_folder(model: Path, studied: Hom
     assert result["file"] == str(studied.exports(STUDY) / "best" / "hf")
     assert "trial 0" in str(hpo(studied, "--format", "hf", "--trial", 0).exception), "this trial has no retrained model"
 
+    text = (place / "training.yaml").read_text()
+    (place / "training.yaml").write_text(text.replace("momentum: 0.9", "momentum: 0.8"))
+    said = str(hpo(studied, "--format", "hf").exception)
+    assert "trial 2 of exported has no retrained model" in said, "one with other settings is not the trial's"
+    assert f"`hpo retrain best.yaml --home {studied.path}`" in said
+
 
 def test_options_that_exclude_each_other_are_refused(studied: Home) -> None:
     for options, said in {
@@ -182,6 +188,9 @@ def test_options_that_exclude_each_other_are_refused(studied: Home) -> None:
         "--format hf --top 2 --model x": "--model names",
         "--top 2 -o -": "name a folder",
         "--format pt2 -o -": "name a folder",
+        "-o - --model x": "--model names",
+        "-o - --json": "leave --json out",
+        "--trial 0 --search-best": "leave one of them out",
     }.items():
         assert said in str(hpo(studied, *options.split()).exception), options
     assert not studied.exports(STUDY).exists()

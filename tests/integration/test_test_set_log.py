@@ -14,9 +14,12 @@ from hpo.home import Home
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.reader import load_study
 from hpo.ledger.storage import open_storage
+from hpo.ledger.test_set_log import TestSetLog, record_retraining
 from hpo.ledger.writer import Ledger
 from hpo.results.best import training
 from hpo.spec.training import Training
+from hpo.validation.loader import parse_training
+from reports.analysis.answer import answer
 from tests.conftest import synthetic_spec
 from trainers import data
 from trainers.api import EpochMetrics
@@ -106,3 +109,56 @@ def test_a_killed_retraining_counts_from_its_first_test_set_evaluation(
     assert evaluations_before() == 3, "one for each command, not for each seed"
     (entry,) = load_study(open_storage(home.ledger_url), "evaluated").info["retrainings"]
     assert entry["seeds"] == [0, 1]
+
+
+def logged(training: Training, home: Home, accuracy: float) -> None:
+    """A retraining of one seed, without the training."""
+    log = TestSetLog(training, home)
+    log.begin(0, home.path)
+    log.end(0, accuracy)
+    results = {"test_accuracy": accuracy, "test_accuracies": [accuracy], "test_accuracy_std": None, "seeds": [0]}
+    log.retrained(results | {"output": str(home.path)})
+
+
+def test_a_retraining_with_changed_settings_is_not_the_trials(home: Home, chosen: Training) -> None:
+    changed = parse_training(chosen.to_yaml(), "best.yaml", ["train.epochs=2", "data.train_limit=60"])
+    logged(changed, home, 0.9)
+    study = load_study(open_storage(home.ledger_url), "evaluated")
+    (entry,) = study.info["retrainings"]
+    assert entry["changes"] == {"train.epochs": "2", "data.train_limit": "60"}
+    assert answer(study).test is None, "the report shows no test accuracy of the trial"
+    (said,) = Retraining(changed, home, home.path).remarks
+    assert said.startswith("data.train_limit=60, train.epochs=2 is not what trial 0 has")
+
+    original = Retraining(chosen, home, home.path)
+    assert (original.evaluations_before, original.evaluations_of_variants, original.remarks) == (0, 1, [])
+    logged(chosen, home, 0.6)
+    logged(changed, home, 0.95)
+    found = answer(load_study(open_storage(home.ledger_url), "evaluated")).test
+    assert found is not None
+    assert found.accuracy == 0.6
+
+
+def test_settings_that_change_only_the_place_or_the_speed_leave_a_training_the_trials(
+    home: Home, chosen: Training, tmp_path: Path
+) -> None:
+    overrides = [f"data.root={tmp_path}", "data.download=true", "train.eval_batch_size=7", "train.checkpoint_every=3"]
+    same = parse_training(chosen.to_yaml(), "best.yaml", [*overrides, "train.channels_last=false"])
+    assert TestSetLog(same, home).changes == {}
+
+
+def test_an_entry_of_an_earlier_version_counts_as_the_trials(home: Home, chosen: Training) -> None:
+    record_retraining(open_storage(home.ledger_url), "evaluated", {"trial": 0, "test_accuracy": 0.5})
+    assert Retraining(chosen, home, home.path).evaluations_before == 1
+    found = answer(load_study(open_storage(home.ledger_url), "evaluated")).test
+    assert found is not None
+    assert found.accuracy == 0.5
+
+
+def test_a_retraining_without_the_home_folder_of_its_study_says_that_nothing_is_recorded(
+    chosen: Training, tmp_path: Path
+) -> None:
+    elsewhere = Retraining(chosen, Home.at(tmp_path / "elsewhere"), tmp_path)
+    (said,) = elsewhere.remarks
+    assert "is not recorded; name the home folder of the study with --home" in said
+    assert elsewhere.study is None

@@ -299,6 +299,7 @@ def test_the_champion_is_the_configuration_that_a_confirmation_chose(searched: H
     """Trial 2, the best of the search, is the champion until new seeds show that trial 0 is better."""
     results = {"test_accuracy": 0.5, "test_accuracy_std": None, "test_accuracies": [0.5], "seeds": [0]}
     entries = [{"trial": number, "output": str(tmp_path / str(number)), **results} for number in (0, 2)]
+    entries.append({**entries[-1], "changes": {"train.epochs": "3"}})  # hpo retrain modelled train.epochs=3
     found = load_study(open_storage(searched.ledger_url), "modelled")
     study = dataclasses.replace(found, info={**found.info, "retrainings": entries})
     assert not Mirror(study, searched).models.sync(study), "no model is registered yet"
@@ -309,7 +310,15 @@ def test_the_champion_is_the_configuration_that_a_confirmation_chose(searched: H
             client.create_model_version("modelled", run.info.artifact_uri, run.info.run_id, {"hpo.trial": number})
 
     assert Mirror(study, searched).models.sync(study)
-    assert client.get_model_version_by_alias("modelled", "champion").tags["hpo.trial"] == "2"
+    champion = client.get_model_version_by_alias("modelled", "champion")
+    assert champion.tags["hpo.trial"] == "2"
+    changed = {
+        run.info.run_id: run.data.tags["hpo.changes"]
+        for run in runs(client, "modelled")
+        if "hpo.changes" in run.data.tags
+    }
+    assert list(changed.values()) == ["train.epochs=3"]
+    assert champion.run_id not in changed, "a training with other settings is not the trial's"
     repeats = [
         dataclasses.replace(study.trials[like], values=study.trials[number].values, repeat=repeat)
         for number, like in ((0, 2), (2, 0))
@@ -370,4 +379,12 @@ def test_a_retraining_succeeds_while_the_tracking_server_is_down(
     assert "retraining 0 (trial 2) has no run" in mirror.differences(study)
     mirror.repair(study)
     client = MlflowClient(tracking_uri=searched.mlflow_url)
-    assert client.get_model_version_by_alias("modelled", "champion").tags["hpo.trial"] == "2"
+    champion = client.get_model_version_by_alias("modelled", "champion")
+    assert champion.tags["hpo.trial"] == "2"
+    changed = {
+        run.info.run_id: run.data.tags["hpo.changes"]
+        for run in runs(client, "modelled")
+        if "hpo.changes" in run.data.tags
+    }
+    assert list(changed.values()) == ["train.epochs=3"]
+    assert champion.run_id not in changed, "a training with other settings is not the trial's"
