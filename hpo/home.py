@@ -130,15 +130,19 @@ class Home:
             raise UsageError(f"{name!r} is not a study name: {rule}")
         return self.path / "studies" / name
 
+    def pointer(self, name: str) -> Path:
+        """File with the URL of a study's ledger; missing for the default ledger."""
+        return self.study(confirmed_study(name) or name) / "ledger.url"
+
     def ledger_of(self, name: str) -> str:
         """URL of the ledger that holds the study: the one it was created with, else the default ledger."""
-        pointer = self.study(confirmed_study(name) or name) / "ledger.url"
+        pointer = self.pointer(name)
         return pointer.read_text().strip() if pointer.is_file() else self.ledger_url
 
     def remember_ledger(self, name: str, url: str | None) -> None:
         """Record the URL of a study's ledger, readable by the owner only. For the default ledger pass None."""
         if url is not None:
-            pointer = self.study(name) / "ledger.url"
+            pointer = self.pointer(name)
             pointer.touch(mode=0o600)
             pointer.write_text(url)
 

@@ -122,9 +122,8 @@ def disk(home: Home) -> Finding:
 
 def ledger(home: Home) -> Finding:
     """The ledger can be read and is on a local file system."""
-    from hpo.ledger.reader import study_names
+    from hpo.ledger.reader import open_existing, study_names
     from hpo.ledger.sqlite import network_file_system, network_warning
-    from hpo.ledger.storage import open_existing
 
     if not (home.path / "optuna.db").is_file():
         return Finding("ok", "ledger", "no study yet")

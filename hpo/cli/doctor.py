@@ -94,8 +94,7 @@ def compare(home: Home, name: str, figures: Figures | None = None) -> Iterator[F
         HpoError: there is no such study, another driver runs it, or MLflow does not answer.
     """
     from hpo.ledger.lock import Lease, study_lock
-    from hpo.ledger.reader import load_study
-    from hpo.ledger.storage import open_existing
+    from hpo.ledger.reader import load_study, open_existing
     from hpo.ledger.writer import Ledger
     from hpo.tracking.mirror import Mirror
     from hpo.tracking.preflight import check_tracking

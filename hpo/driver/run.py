@@ -19,9 +19,9 @@ from hpo.errors import UsageError
 from hpo.home import Home, confirmed_study
 from hpo.ledger.lock import Lease
 from hpo.ledger.provenance import provenance
-from hpo.ledger.reader import last_holder, load_study, read_study, refuse_existing
+from hpo.ledger.reader import last_holder, load_study, open_existing, read_study, refuse_existing
 from hpo.ledger.records import StudyRecord
-from hpo.ledger.storage import open_existing, open_if_there, open_storage
+from hpo.ledger.storage import open_if_there, open_storage
 from hpo.ledger.writer import Ledger
 from hpo.search.samplers import study_sampler
 from hpo.spec.paths import with_absolute_paths

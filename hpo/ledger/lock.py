@@ -47,6 +47,9 @@ class Holder:
     token: str = ""
     """The token of the driver's lease."""
 
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host} since {self.since}"
+
 
 @contextmanager
 def study_lock(folder: Path, token: str = "") -> Iterator[Holder | None]:
@@ -70,6 +73,22 @@ def study_lock(folder: Path, token: str = "") -> Iterator[Holder | None]:
         file.truncate(0)  # so that the next driver finds no dead holder
 
 
+def driver_of(folder: Path) -> str | None:
+    """Who runs the study in `folder` at this moment; None if no living process does. Changes nothing."""
+    try:
+        file = (folder / LOCK).open("rb", buffering=0)
+    except OSError:
+        return None
+    with file:
+        if (holder := _read(file)) is None:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return str(holder)
+        return None
+
+
 def _locked(folder: Path) -> FileIO:
     """Open the lock file and lock it.
 
@@ -86,8 +105,7 @@ def _locked(folder: Path) -> FileIO:
         except BlockingIOError:
             with file:
                 holder = _read(file)
-            driver = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another process"
-            raise UsageError(_refusal(folder.name, driver)) from None
+            raise UsageError(_refusal(folder.name, str(holder or "another process"))) from None
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()

@@ -8,16 +8,60 @@ from typing import TYPE_CHECKING, Any, Literal
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import NAME, Home, confirmation_of, confirmed_study
 from hpo.ledger import attributes
-from hpo.ledger.lock import gone
+from hpo.ledger.lock import LOCK, driver_of, gone
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.ledger.storage import open_existing
+from hpo.ledger.storage import open_storage
 from hpo.ledger.transfer import TRANSFER_KEY, Transfer
 from hpo.spec.study import Spec
+from hpo.sqlite_urls import sqlite_file
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    from optuna.storages import BaseStorage, RDBStorage
 
 DISTRIBUTION = "hpo-efficientnetv2"
+
+
+def open_existing(home: Home, name: str | None = None) -> RDBStorage:
+    """Open the ledger that holds a study, or the home's own ledger without a name. Never creates a ledger.
+
+    Raises:
+        UsageError: this home folder holds no study, or the study is not recorded yet.
+        InfrastructureError: the study's ledger is missing; or as `open_storage`.
+    """
+    url = home.ledger_of(name) if name else home.ledger_url
+    file = sqlite_file(url)
+    storage = None if file is not None and not file.is_file() else open_storage(url)
+    if name and not (storage and _recorded(storage, name)) and (start := unrecorded(home, name)):
+        raise UsageError(start)
+    if storage is None:
+        if name and home.study(name).is_dir():
+            raise InfrastructureError(
+                f"the ledger of {name!r}, {file}, is missing; put it back, if necessary from a backup. Without it, the "
+                f"files in {home.study(name)} cannot be read"
+            )
+        raise UsageError(f"no study was run in {home.path}; name another home folder with --home")
+    return storage
+
+
+def unrecorded(home: Home, name: str) -> str | None:
+    """What the folder of a study that no ledger has tells of its start; None if it tells nothing."""
+    folder = home.study(name)
+    if not folder.is_dir():
+        return None
+    if driver := driver_of(folder):
+        return f"the study {name!r} is starting and has no record yet ({driver}); try again in a few seconds"
+    killed = (folder / LOCK).is_file() and (folder / LOCK).stat().st_size > 0  # after an orderly end it is empty
+    if killed and {file.name for file in folder.iterdir()} <= {LOCK, home.pointer(name).name}:
+        return f"the start of the study {name!r} ended before anything was recorded; start it again with `hpo run`"
+    return None
+
+
+def _recorded(storage: RDBStorage, name: str) -> bool:
+    """Whether the storage has the study's specification, with which its record begins."""
+    try:
+        return attributes.SPEC_KEY in storage.get_study_user_attrs(storage.get_study_id_from_name(name))
+    except KeyError:
+        return False
 
 
 def load_study(storage: BaseStorage, name: str) -> StudyRecord:
@@ -66,7 +110,7 @@ def read_study(home: Home, name: str) -> StudyRecord:
     """Read the record of a study by its name.
 
     Raises:
-        As `load_study` and `hpo.ledger.storage.open_existing`.
+        As `load_study` and `open_existing`.
     """
     return load_study(open_existing(home, name), name)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.databases import Owner, owner
 from hpo.errors import InfrastructureError, UsageError
-from hpo.home import Home
 from hpo.ledger.sqlite import FileGuard, engine_arguments
 from hpo.redact import encoding_hint, redact
 from hpo.sqlite_urls import sqlite_file
@@ -132,25 +131,6 @@ def patiently(storage: BaseStorage, call: Callable[[], R], patience: float = PAT
 def _has_server(storage: BaseStorage) -> bool:
     engine = getattr(storage, "engine", None)
     return engine is not None and engine.dialect.name != "sqlite"
-
-
-def open_existing(home: Home, name: str | None = None) -> RDBStorage:
-    """Open the ledger that holds a study, or the home's own ledger without a name. Never creates a ledger.
-
-    Raises:
-        UsageError: this home folder holds no study.
-        InfrastructureError: the study's ledger is missing; or as `open_storage`.
-    """
-    url = home.ledger_of(name) if name else home.ledger_url
-    file = sqlite_file(url)
-    if file is not None and not file.is_file():
-        if name and home.study(name).is_dir():
-            raise InfrastructureError(
-                f"the ledger of {name!r}, {file}, is missing; put it back, if necessary from a backup. Without it, the "
-                f"files in {home.study(name)} cannot be read"
-            )
-        raise UsageError(f"no study was run in {home.path}; name another home folder with --home")
-    return open_storage(url)
 
 
 class Claim:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from rich.markup import escape
@@ -10,10 +11,10 @@ from rich.table import Table
 
 from hpo.cli.display.tables import show
 from hpo.errors import UsageError
-from hpo.home import Home
-from hpo.ledger.reader import load_study, read_study, study_names
+from hpo.home import NAME, Home
+from hpo.ledger.lock import driver_of
+from hpo.ledger.reader import load_study, open_existing, read_study, study_names, unrecorded
 from hpo.ledger.records import StudyRecord
-from hpo.ledger.storage import open_existing
 from hpo.results.winner import winner, winner_json
 from hpo.spec.study import SHIPPED_TRAINER
 from hpo.text import iso, percent
@@ -23,9 +24,12 @@ def newest(home: Home) -> str:
     """The study created last.
 
     Raises:
-        UsageError: the home folder has no study.
+        UsageError: the home folder has no study, or a newer one is starting.
     """
     studies = _all_studies(home)
+    for name in _folders(home) - {study.name for study in studies}:
+        if driver_of(home.study(name)) and (start := unrecorded(home, name)):
+            raise UsageError(start)
     if not studies:
         raise UsageError(f"no study was run in {home.path}; name another home folder with --home")
     return max(studies, key=lambda study: float(study.info.get("created", 0.0))).name
@@ -78,5 +82,15 @@ def _all_studies(home: Home) -> list[StudyRecord]:
     if (home.path / "optuna.db").is_file():
         storage = open_existing(home)
         studies += [load_study(storage, name) for name in study_names(storage)]
-    pointers = (home.path / "studies").glob("*/ledger.url")
-    return studies + [read_study(home, path.parent.name) for path in sorted(pointers)]
+    for name in sorted(_folders(home)):
+        if home.pointer(name).is_file():
+            try:
+                studies.append(read_study(home, name))
+            except UsageError as error:  # it has no record yet, which hides no other study
+                print(f"note: {error}", file=sys.stderr)
+    return studies
+
+
+def _folders(home: Home) -> set[str]:
+    """Names of the studies that have a folder."""
+    return {path.name for path in (home.path / "studies").glob("*") if NAME.fullmatch(path.name) and path.is_dir()}

@@ -13,9 +13,8 @@ from hpo.cli.display.plain import PlainView
 from hpo.cli.display.screen import Screen
 from hpo.driver.events import Event
 from hpo.home import Home
-from hpo.ledger.reader import load_study
+from hpo.ledger.reader import load_study, open_existing
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.ledger.storage import open_existing
 from hpo.results.progress import progress
 
 INTERVAL_S = 2.0

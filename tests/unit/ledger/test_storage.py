@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -14,13 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpo.cli.display.studies import newest, show_studies
 from hpo.driver.conductor import Conductor
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
 from hpo.ledger import attributes
-from hpo.ledger.reader import load_study
+from hpo.ledger.lock import LOCK, study_lock
+from hpo.ledger.reader import load_study, open_existing, read_study
 from hpo.ledger.sqlite import network_file_system, network_warning
-from hpo.ledger.storage import open_existing, open_storage
+from hpo.ledger.storage import open_storage
 from hpo.ledger.test_set_log import record_evaluation, record_retraining
 from hpo.ledger.writer import Ledger
 from hpo.sqlite_urls import sqlite_file, sqlite_url
@@ -73,6 +76,38 @@ def test_a_database_that_is_missing_before_a_resume_is_named(home: Home, ledger:
     assert not other.exists()
     with pytest.raises(UsageError, match="no study was run"):
         open_existing(home, "never")
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_study_that_is_starting_is_not_taken_for_one_that_lost_its_ledger(home: Home, others: bool) -> None:
+    """The study's folder is made before its record. A killed start leaves the lock file with its process in it."""
+    if others:
+        create(open_storage(home.ledger_url), SPEC).close()
+    lock = home.study("late") / LOCK
+    with study_lock(home.study("late")):
+        for command in (lambda: open_existing(home, "late"), lambda: newest(home)):
+            with pytest.raises(UsageError, match=rf"'late' is starting .* \(process {os.getpid()} on "):
+                command()
+        left = lock.read_bytes()
+    lock.write_bytes(left)
+    with pytest.raises(
+        UsageError, match=r"the start of the study 'late' ended before .*; start it again with `hpo run`"
+    ):
+        open_existing(home, "late")
+    (home.study("late") / "best.yaml").touch()
+    with pytest.raises((UsageError, InfrastructureError), match="there is no study" if others else "put it back"):
+        read_study(home, "late")
+
+
+def test_a_study_elsewhere_that_is_starting_hides_no_other_study(
+    home: Home, ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with study_lock(home.study("late")):
+        home.remember_ledger("late", sqlite_url(tmp_path / "other.db"))
+        show_studies(home, as_json=True)
+    shown = capsys.readouterr()
+    assert [study["study"] for study in json.loads(shown.out)] == ["kept"]
+    assert "note: the study 'late' is starting" in shown.err
 
 
 def test_a_file_that_is_not_a_database_is_named(home: Home) -> None:
