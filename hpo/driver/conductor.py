@@ -113,8 +113,7 @@ class Conductor:
         """Begin the next attempt at a trial; None if the budget has no trial left."""
         if self._queue:
             trial = self.ledger.resume(self._queue.pop(0))
-            again = len(trial.attempts) > 1 and trial.attempts[-2].lost is not None
-            self._emit("lost" if again else "resumed", trial)
+            self._emit("resumed", trial)
             return trial
         if sum(trial.started for trial in self.ledger.trials) >= self.spec.budget.trials:
             return None
@@ -219,6 +218,7 @@ class Conductor:
                 self._check_first_failures(trial, loss)
             else:
                 self._queue.insert(0, number)
+                self._emit("lost", trial)  # until it comes again it holds no GPU, which MLflow must know
 
     def on_broken(self, text: str) -> None:
         """A worker met a fault that no trial caused, for example a full disk: the study stops and can be resumed."""

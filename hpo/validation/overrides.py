@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hpo.text import close
+from hpo.text import close, one_line, shorten
 from hpo.validation.problems import Problem
 from hpo.validation.settings import EXTRA, settings
 from hpo.validation.yaml_reader import Document, Path, dotted, read
+
+UNTOLD = {"study", "description", "baseline", "storage", "tracking", "ray"}
+"""Sections of which a description does not speak: names, and places of records, which may hold passwords."""
 
 
 def apply(document: Document, overrides: Sequence[str]) -> None:
@@ -22,6 +25,17 @@ def apply(document: Document, overrides: Sequence[str]) -> None:
         problem = _apply_one(document, key.strip(), text) if equals else _malformed(override)
         if problem is not None:
             document.problems.append(problem)
+    _describe(document, overrides)
+
+
+def _describe(document: Document, overrides: Sequence[str]) -> None:
+    """Name the changes in a description that came with the document, which may speak of what they change."""
+    description = document.data.get("description") if isinstance(document.data, dict) else None
+    told = [override for override in overrides if override.partition("=")[0].strip().split(".")[0] not in UNTOLD]
+    if not told or not description or not isinstance(description, str) or ("description",) in document.overridden:
+        return
+    changed = ", ".join(shorten(one_line(override)) for override in told)
+    document.data["description"] = f"{description} (changed: {changed})"
 
 
 def _malformed(override: str) -> Problem:

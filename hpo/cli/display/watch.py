@@ -103,10 +103,15 @@ def events(before: StudyRecord | None, after: StudyRecord) -> list[Event]:
 
 def _changes(before: TrialRecord | None, after: TrialRecord) -> Iterator[Event]:
     attempts = len(before.attempts) if before else 0
+    if _losses(after) > _losses(before) and after.outcome is None:
+        yield Event("lost", after)
     if len(after.attempts) > attempts:
-        lost = attempts and after.attempts[-2].lost is not None
-        yield Event("lost" if lost else "resumed" if len(after.attempts) > 1 else "started", after)
+        yield Event("resumed" if len(after.attempts) > 1 else "started", after)
     if len(after.epochs) > (len(before.epochs) if before else 0):
         yield Event("epoch", after)
     if after.outcome is not None and after.outcome != (before.outcome if before else None):
         yield Event("finished", after)
+
+
+def _losses(trial: TrialRecord | None) -> int:
+    return sum(attempt.lost is not None for attempt in trial.attempts) if trial else 0

@@ -148,6 +148,13 @@ def test_watching_the_ledger_gives_the_events_of_the_driver() -> None:
     told = [(event.kind, event.trial.number) for event in events(before, after) if event.trial]
     assert told == [("epoch", 1), ("finished", 2), ("started", 3)]
     assert events(after, after) == []
+    (attempt,) = trial(1, 3).attempts
+    lost = dataclasses.replace(
+        trial(1, 3), attempts=(dataclasses.replace(attempt, lost="died", ended=attempt.started + 60),)
+    )
+    again = dataclasses.replace(lost, attempts=(*lost.attempts, attempt))
+    assert [event.kind for event in events(study(trial(1, 3)), study(lost))] == ["lost"]
+    assert [event.kind for event in events(study(lost), study(again))] == ["resumed"]
     assert [event.kind for event in events(None, after)] == ["epoch", "finished", "started"]
 
 

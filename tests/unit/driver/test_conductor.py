@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
 
-from hpo.driver.conductor import fault
+import pytest
+from optuna.storages import InMemoryStorage
+
+from hpo.driver.conductor import Conductor, fault
+from hpo.driver.events import Event
 from hpo.ledger.records import EpochRecord, TrialRecord
+from hpo.results.gpu_hours import gpu_hours
 from tests.conftest import synthetic_spec
+from tests.support.in_process_driver import create
 from trainers.api import EpochMetrics
 
 AFTER_ONE = TrialRecord(0, epochs=(EpochRecord(EpochMetrics(epoch=1, val_accuracy=0.5), 0.0),))
@@ -33,3 +39,22 @@ def test_a_report_without_compute_is_faulty_only_where_rungs_count_it() -> None:
     assert fault(synthetic_spec("checked"), AFTER_ONE, metrics) is None
     problem = fault(synthetic_spec("checked"), AFTER_ONE, metrics, needs_compute=True)
     assert problem == "asha.resource is compute, which the trainer does not report"
+
+
+def test_a_lost_trial_is_told_at_once_and_charged_no_further_until_it_comes_again() -> None:
+    """MLflow knows only what the events tell, and cannot take a charged GPU-hour back."""
+    events: list[Event] = []
+    ledger = create(InMemoryStorage(), synthetic_spec("lost", retries=1))
+    conductor = Conductor(ledger, listener=events.append)
+    conductor.next_trial()
+    conductor.on_placed(0, "node", "cuda", 7)
+    conductor.on_lost(0, "the node is gone")
+    assert [event.kind for event in events] == ["started", "lost"]
+    told = events[-1].trial
+    assert told is not None
+    (attempt,) = told.attempts
+    assert attempt.ended is not None
+    study = dataclasses.replace(ledger.study, trials=(told,))
+    assert gpu_hours(study, attempt.ended + 3600) == gpu_hours(study, attempt.ended)
+    conductor.next_trial()
+    assert [event.kind for event in events] == ["started", "lost", "resumed"]

@@ -6,7 +6,7 @@ import pytest
 
 from hpo.errors import HpoError, InfrastructureError, NoTrialSucceeded, UsageError
 from hpo.spec.parameters import FloatParameter
-from hpo.validation.loader import parse_spec
+from hpo.validation.loader import load_spec, parse_spec, parse_training
 from hpo.validation.problems import Problem, SpecificationError, format_problems
 from tests.support.specifications import GOOD, TRAINER, only, problems
 from trainers.api import TrialConfig
@@ -129,3 +129,15 @@ def test_output_is_safe_to_print() -> None:
 def test_each_kind_of_error_has_its_exit_code() -> None:
     codes = {HpoError: 1, UsageError: 2, SpecificationError: 2, NoTrialSucceeded: 3, InfrastructureError: 4}
     assert {kind: kind.exit_code for kind in codes} == codes
+
+
+def test_a_description_that_came_with_a_file_names_what_was_changed() -> None:
+    """The shipped study of EfficientNetV2-S is not one of another model."""
+    shipped = load_spec("cifar10").description
+    changed = load_spec("cifar10", ["model.name=tf_efficientnet_lite0", "budget.trials=7"]).description
+    assert changed == f"{shipped} (changed: model.name=tf_efficientnet_lite0, budget.trials=7)"
+    assert load_spec("cifar10", ["study=mine", "tracking.enabled=false"]).description == shipped
+    assert load_spec("cifar10", ["train.epochs=9", "description=mine"]).description == "mine"
+    assert load_spec("cifar10", ["train.epochs=9", "description=''"]).description == ""
+    trained = parse_training("description: Trial 3 of s\n", "best.yaml", ["train.epochs=20"])
+    assert trained.description == "Trial 3 of s (changed: train.epochs=20)"
