@@ -147,7 +147,7 @@ def collect(settings: Settings, path: Path) -> dict[str, Any]:
 
     At `seconds_limit`, unfinished trainings are stopped and not recorded.
     """
-    began = time.time()
+    began = time.monotonic()
     deadline = began + settings.seconds_limit if settings.seconds_limit else None
     data.prepare(settings.source(), settings.cache_dir)  # decoded once, before the processes start
     report: dict[str, Any] = {
@@ -163,7 +163,7 @@ def collect(settings: Settings, path: Path) -> dict[str, Any]:
                 [*report["configurations"], done], key=lambda configuration: configuration["number"]
             )
         report["unfinished"] = settings.configurations - len(report["configurations"])
-        report["seconds"] = time.time() - began
+        report["seconds"] = time.monotonic() - began
         _write(path, report)
     return report
 
@@ -181,7 +181,7 @@ def _trained(settings: Settings, deadline: float | None) -> Iterator[dict[str, A
 
 def _train(settings: Settings, number: int, values: Mapping[str, Any], deadline: float | None) -> dict[str, Any] | None:
     """Train one configuration; return its record, or None if the deadline comes first."""
-    if deadline and time.time() > deadline:
+    if deadline and time.monotonic() > deadline:
         return None
     context = Context(
         seed=derive(settings.seed, "rungs", number),
@@ -190,15 +190,15 @@ def _train(settings: Settings, number: int, values: Mapping[str, Any], deadline:
         threads=settings.threads,
         cache_dir=settings.cache_dir,
     )
-    began, epochs, failure = time.time(), [], None
+    began, epochs, failure = time.monotonic(), [], None
     try:
         for metrics in finetune.train(settings.config(values), context):
             epochs.append({key: getattr(metrics, key) for key in KEPT})
-            if deadline and time.time() > deadline and metrics.epoch < settings.epochs:
+            if deadline and time.monotonic() > deadline and metrics.epoch < settings.epochs:
                 return None
     except TrainerError as error:
         failure = f"{type(error).__name__}: {error}"
-    seconds = time.time() - began
+    seconds = time.monotonic() - began
     print(f"configuration {number}: {failure or _final(epochs)} after {seconds:.0f} s", file=sys.stderr, flush=True)
     return {"number": number, "values": dict(values), "epochs": epochs, "failure": failure, "seconds": seconds}
 

@@ -54,7 +54,7 @@ def _warm(case: dict[str, Any], repeats: int) -> tuple[list[float], list[float]]
 
 
 def _fresh(case: dict[str, Any]) -> float:
-    started = time.time()
+    started = time.monotonic()
     command = [sys.executable, "-m", "reports.benchmarks.training.turnaround", json.dumps(case)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return float(printed.split()[-1]) - started
@@ -85,7 +85,7 @@ def _run(case: dict[str, Any], seed: int) -> EpochMetrics:
 
 @contextmanager
 def _step_times() -> Iterator[tuple[list[float], list[float]]]:
-    """Yield the wall-clock times at which training steps begin and end. A step begins after the augmentation."""
+    """Yield the times at which training steps begin and end. A step begins after the augmentation."""
     from torch.nn.modules.module import register_module_forward_pre_hook
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -94,10 +94,10 @@ def _step_times() -> Iterator[tuple[list[float], list[float]]]:
 
     def forward(module: Any, _: Any) -> None:
         if module.training and len(begins) == len(ends):  # the first module of a step is the network
-            begins.append(time.time())
+            begins.append(time.monotonic())
 
     def step(*_: Any) -> None:
-        ends.append(time.time())
+        ends.append(time.monotonic())
 
     handles = [register_module_forward_pre_hook(forward), register_optimizer_step_post_hook(step)]
     try:

@@ -68,7 +68,7 @@ def test_a_collected_training_has_every_epoch_or_is_left_out(tmp_path) -> None:
     assert [epoch["epoch"] for epoch in done["epochs"]] == [1, 2, 3, 4]
     assert all(epoch[key] is not None for epoch in done["epochs"] for key in rungs_collect.KEPT)
     assert json.loads(json.dumps(done)) == done
-    assert rungs_collect._train(settings, 0, values, time.time() - 1) is None
+    assert rungs_collect._train(settings, 0, values, time.monotonic() - 1) is None
 
 
 @pytest.mark.parametrize(("device", "epochs"), [("cpu", 9), ("cuda:0", 14)])
