@@ -42,6 +42,9 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     )
     if reason := stopped(study):
         console.print(escape(reason), highlight=False)
+    if study.driver == "dead" and study.ended is None:
+        text = f"its driver has died; continue with: hpo resume {study.name}{home.option}"
+        console.print(escape(text), highlight=False, soft_wrap=True)
     if charged := gpu_hours(study):
         console.print(f"GPU-hours: {charged:.2f} ({DEFINITION})", highlight=False)
     confirmed, best = confirmation(study), winner(study)

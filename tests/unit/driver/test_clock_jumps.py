@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,11 +14,16 @@ from rich.console import Console
 
 from hpo.cli.display import watch
 from hpo.cli.display.screen import Screen
+from hpo.cli.display.status import show_study
 from hpo.driver.conductor import Conductor
 from hpo.home import Home
-from hpo.ledger.lock import LEASE_S
+from hpo.ledger.attributes import HOLDER_KEY
+from hpo.ledger.lock import LEASE_S, Lease
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord
+from hpo.ledger.storage import open_storage
+from hpo.ledger.writer import Ledger
+from hpo.processes import fingerprint
 from hpo.results.gpu_hours import gpu_hours
 from hpo.results.progress import progress
 from hpo.spec.study import Spec
@@ -24,6 +32,7 @@ from reports.analysis.timeline import account, spans
 from tests.conftest import synthetic_spec
 from tests.support.clocks import EPOCH, HOUR, Time
 from tests.support.in_process_driver import create, reopen
+from tests.support.leases import begin
 from tests.support.sample_records import busy
 from trainers.api import EpochMetrics
 
@@ -153,6 +162,25 @@ def test_watching_ends_after_silence_whatever_the_clock_of_the_driver_says(
     assert readings[0].silent == time.passed
     assert len({reading.changed for reading in readings}) == 3
     assert time.passed == 60 + LEASE_S + 2
+
+
+@pytest.mark.parametrize("ahead", [9 * HOUR, -9 * HOUR])
+def test_status_says_that_a_driver_of_this_machine_has_died_and_never_guesses_by_a_clock(
+    home: Home, time: Time, ahead: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = open_storage(home.ledger_url)
+    elsewhere = Lease("token", "another-host", 4711, "/elsewhere")
+    ledger = Ledger.create(storage, a_spec(), {}, lease=elsewhere, clock=time.clock(ahead))
+    begin(ledger)
+    show_study(home, "jumping", as_json=False)
+    shown = capsys.readouterr().out
+    assert "1 trial: 1 running" in shown
+    assert "died" not in shown
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        dead = Lease("token", "this-host", child.pid, "/elsewhere", fingerprint(os.getpid()))
+    storage.set_study_user_attr(ledger._study._study_id, HOLDER_KEY, dead.stored(time.wall()))
+    show_study(home, "jumping", as_json=False)
+    assert "its driver has died; continue with: hpo resume jumping --home" in capsys.readouterr().out
 
 
 def test_a_study_that_nobody_runs_is_shown_with_the_command_that_continues_it() -> None:
