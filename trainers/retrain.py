@@ -17,13 +17,13 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from trainers import data, finetune
 from trainers.api import Context, EpochMetrics, TrialConfig
 from trainers.files import replace_atomically
 from trainers.loop.engine import Engine
 from trainers.loop.evaluate import Score
+from trainers.network.model import Model
 from trainers.numerics import numerics_of, session
 
 NO_SCORE = Score(accuracy=math.nan, loss=math.nan)
@@ -94,7 +94,7 @@ def retrain(
                 seconds=time.perf_counter() - started,
                 weights=Path(output_dir) / "model.safetensors",
             )
-            _write(result, engine.model.net, engine.eval_size, images.classes, history)
+            _write(result, engine.model, engine.eval_size, images.classes, history)
     return result
 
 
@@ -124,14 +124,14 @@ def _epochs(engine: Engine, context: Context) -> Iterator[EpochMetrics]:
 
 def _write(
     result: RetrainResult,
-    net: nn.Module,
+    model: Model,
     eval_size: int,
     classes: tuple[str, ...],
     history: list[EpochMetrics],
 ) -> None:
     folder = result.weights.parent
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
+    tensors = {name: value.contiguous() for name, value in model.net.state_dict().items()}
     replace_atomically(result.weights, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
     summary = {
         **dataclasses.asdict(result),
@@ -139,12 +139,13 @@ def _write(
         "versions": {"torch": torch.__version__, "timm": timm.__version__},
         "history": [_finite(dataclasses.asdict(metrics)) for metrics in history],
     }
-    for name, content in (("config.json", _hub_config(net, eval_size, classes)), ("metrics.json", summary)):
+    for name, content in (("config.json", _hub_config(model, eval_size, classes)), ("metrics.json", summary)):
         replace_atomically(folder / name, partial(_write_json, content))
 
 
-def _hub_config(net: Any, eval_size: int, classes: tuple[str, ...]) -> dict[str, Any]:
+def _hub_config(model: Model, eval_size: int, classes: tuple[str, ...]) -> dict[str, Any]:
     """timm's hub format, with the preprocessing of the evaluation."""
+    net: Any = model.net
     return {
         "architecture": net.pretrained_cfg["architecture"],
         "num_classes": len(classes),
@@ -162,6 +163,7 @@ def _hub_config(net: Any, eval_size: int, classes: tuple[str, ...]) -> dict[str,
             "first_conv": net.pretrained_cfg["first_conv"],
             "classifier": net.pretrained_cfg["classifier"],
         },
+        **({"model_args": dict(model.size_options)} if model.size_options else {}),
     }
 
 

@@ -72,14 +72,18 @@ def _combination_problems(partial: PartialModel[Spec], spec: Spec, baseline: Map
     for corner in corners(subspace(spec.space, _CROSS_CHECKED)).combinations:
         config = cast(TrialConfig, SimpleNamespace(**assign(base, corner)))
         for path, rule in cross_checks(config):
-            if path in reported:
-                continue
-            reported.add(path)
-            # The rule may name a group, e.g. `size`, of which one setting is searched.
-            searched = [name for name in corner if name == path or name.startswith(f"{path}.")]
-            where: Path = ("space", searched[0]) if searched else tuple(path.split("."))
-            values = ", ".join(f"{name} = {value}" for name, value in corner.items())
-            yield partial.problem(where, rule, f"this happens at {values}" if corner else None)
+            if path not in reported:
+                reported.add(path)
+                yield corner_problem(partial, corner, path, rule)
+
+
+def corner_problem(partial: PartialModel[Spec], corner: Mapping[str, Choice], path: str, rule: str) -> Problem:
+    """A rule on the setting `path` that is broken at a corner of the space."""
+    # The rule may name a group, e.g. `size`, of which one setting is searched.
+    searched = [name for name in corner if name == path or name.startswith(f"{path}.")]
+    where: Path = ("space", searched[0]) if searched else tuple(path.split("."))
+    values = ", ".join(f"{name} = {value}" for name, value in corner.items())
+    return partial.problem(where, rule, f"this happens at {values}" if corner else None)
 
 
 def _enqueue_problems(partial: PartialModel[Spec], spec: Spec, valid: Mapping[str, Parameter]) -> Iterator[Problem]:

@@ -18,7 +18,12 @@ from hpo.spec.study import Spec
 from hpo.spec.training import Training
 from hpo.text import close
 from hpo.validation.checks import study_problems, training_problems
-from hpo.validation.machine_checks import study_machine_problems, training_machine_problems
+from hpo.validation.machine_checks import (
+    study_machine_problems,
+    study_network_problems,
+    training_machine_problems,
+    training_network_problems,
+)
 from hpo.validation.overrides import apply
 from hpo.validation.partial import Model, PartialModel, partial_model
 from hpo.validation.problems import Problem, SpecificationError
@@ -38,7 +43,7 @@ def load_spec(source: str, overrides: Sequence[str] = ()) -> Spec:
 def parse_spec(text: str, source: str, overrides: Sequence[str] = ()) -> Spec:
     """The study in a YAML text; error messages call the text `source`. Raises SpecificationError."""
     checks = (study_problems, study_machine_problems)
-    return _parse(text, source, overrides, Spec, {"study": "study", "space": {}}, checks)
+    return _parse(text, source, overrides, Spec, {"study": "study", "space": {}}, checks, study_network_problems)
 
 
 def load_training(source: str, overrides: Sequence[str] = ()) -> Training:
@@ -51,7 +56,8 @@ def load_training(source: str, overrides: Sequence[str] = ()) -> Training:
 
 def parse_training(text: str, source: str, overrides: Sequence[str] = ()) -> Training:
     """The training in a YAML text; error messages call the text `source`. Raises SpecificationError."""
-    return _parse(text, source, overrides, Training, {}, (training_problems, training_machine_problems))
+    checks = (training_problems, training_machine_problems)
+    return _parse(text, source, overrides, Training, {}, checks, training_network_problems)
 
 
 def _parse(
@@ -61,7 +67,9 @@ def _parse(
     model: type[Model],
     placeholders: Mapping[str, Any],
     checks: Sequence[Check[Model]],
+    last_check: Check[Model],
 ) -> Model:
+    """The valid model. `last_check` takes seconds, so it waits until there is no other problem."""
     document = read(text)
     apply(document, overrides)
     partial = partial_model(document, model, placeholders)
@@ -69,6 +77,7 @@ def _parse(
     if partial.model is not None:
         for check in checks:
             problems += check(partial, partial.model)
+        problems = problems or list(last_check(partial, partial.model))
         if not problems:
             return partial.model
     raise SpecificationError(problems, source)

@@ -1,20 +1,28 @@
-"""Rules that depend on this machine: timm's models, files of weights, GPUs and CPU cores."""
+"""Rules that depend on this machine: timm's models and what they refuse, files of weights, GPUs and CPU cores."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpo.spec.parameters import CategoricalParameter
+from hpo.spec.configure import configure
+from hpo.spec.corners import corners, subspace
+from hpo.spec.parameters import CategoricalParameter, IntParameter, Parameter
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.spec.training import Training
+from hpo.validation.checks import corner_problem
 from hpo.validation.partial import PartialModel
 from hpo.validation.problems import Problem
 from hpo.validation.yaml_reader import Path
 from trainers import devices
 from trainers.api import ModelConfig
 from trainers.network import catalogue
+
+_SIZE = "train.progressive.size."
+_STAGES = "train.progressive.stages"
+_DECIDING = ("model.", _SIZE, _STAGES, "train.progressive.form", "train.freeze_blocks", "train.layer_decay")
+"""Beginnings of the settings that a network can refuse."""
 
 
 def study_machine_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Problem]:
@@ -73,3 +81,49 @@ def _resource_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Prob
             f"must be at most {present}, the number of GPUs of this machine",
             "set gpus: auto, or set ray.address to use a cluster",
         )
+
+
+# ------------------------------------------------------------------------------------------------ networks
+
+
+def study_network_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Problem]:
+    """What the networks of a study refuse at the corners of its space, once for each network and setting."""
+    if spec.trainer != SHIPPED_TRAINER:
+        return
+    from trainers.network.feasibility import network_problems  # loads torch and timm, which takes seconds
+
+    base = spec.base()
+    reported: set[tuple[str, str]] = set()
+    for corner in corners(_deciding(spec.space)).combinations:
+        config = configure(base, corner)
+        for path, rule in network_problems(config.model, config.train):
+            if (config.model.name, path) not in reported:
+                reported.add((config.model.name, path))
+                yield corner_problem(partial, corner, path, rule)
+
+
+def training_network_problems(partial: PartialModel[Training], training: Training) -> Iterator[Problem]:
+    """What the network of a single training refuses."""
+    if training.provenance and training.provenance.trainer != SHIPPED_TRAINER:
+        return
+    from trainers.network.feasibility import network_problems
+
+    for path, rule in network_problems(training.model, training.train):
+        yield partial.problem(tuple(path.split(".")), rule)
+
+
+def _deciding(space: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """The parameters that decide about the network and its sizes, with values that show what it refuses.
+
+    The corners of the other sizes are not enough: a network may refuse every size that is not a multiple of 32. So the
+    neighbours of the ends are tried too, and every number of stages.
+    """
+    return {name: _with_neighbours(name, parameter) for name, parameter in subspace(space, _DECIDING).items()}
+
+
+def _with_neighbours(name: str, parameter: Parameter) -> Parameter:
+    if not isinstance(parameter, IntParameter) or not (name == _STAGES or name.startswith(_SIZE)):
+        return parameter
+    values = range(parameter.low, parameter.high + 1, parameter.step)
+    tried = values if name == _STAGES else sorted({*values[:2], *values[-2:]})
+    return CategoricalParameter(type="categorical", choices=tuple(tried), when=parameter.when)

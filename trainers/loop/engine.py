@@ -68,6 +68,7 @@ class Engine:
                 seed=context.seed,
                 device=context.device,
                 channels_last=train.channels_last,
+                sizes={self.eval_size, *(stage.size for stage in self.plan)},
             )
         models.freeze(self.model, train.freeze_blocks)
         self.optimizer = optimizers.create(train, self.model.net, context.device)

@@ -30,6 +30,12 @@ def close_models(name: str) -> list[str]:
     return difflib.get_close_matches(name[:100], names, n=3, cutoff=0.6)
 
 
+def unknown(name: str) -> str:
+    """Return the error text for a name that timm does not know, with similar names."""
+    close = close_models(name)
+    return f"timm has no model {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+
+
 def padding_warning(name: str, source: str) -> str | None:
     """Return a warning if the weights file `source` could also belong to another model than `name`, or None.
 

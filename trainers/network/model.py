@@ -7,7 +7,9 @@ that has run other trials and on a new worker.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from trainers.api import ModelConfig, TrainerError
-from trainers.network import weight_fit, weights
+from trainers.network import architecture, weight_fit, weights
 from trainers.rng import derive, isolated
 
 KEPT = 2
@@ -37,6 +39,8 @@ class Model:
     """Normalisation layers whose statistics do not change in training."""
     compiled: Any = None
     """The compiled `net`, kept with its graphs for the next trial."""
+    size_options: Mapping[str, Any] = field(default_factory=dict)
+    """timm's options that let the model take the sizes of the training."""
     macs: dict[int, int] = field(default_factory=dict)
     """Multiply-accumulate operations for one image by image size, filled by `trainers.network.model_size`."""
 
@@ -74,8 +78,18 @@ class Dropout:
 _kept: dict[tuple[Any, ...], Model] = {}
 
 
-def build(config: ModelConfig, num_classes: int, *, seed: int, device: str, channels_last: bool) -> Model:
+def build(
+    config: ModelConfig,
+    num_classes: int,
+    *,
+    seed: int,
+    device: str,
+    channels_last: bool,
+    sizes: Collection[int] = (),
+) -> Model:
     """Return the model in its initial state for `seed`, reusing the process's model of the same architecture.
+
+    `sizes` are the image sizes of the training and the evaluation, pixels.
 
     A classifier without weights, or with weights for another number of classes, gets new random weights. The process
     has one copy of each model: the next `build` of the same architecture resets it.
@@ -83,9 +97,17 @@ def build(config: ModelConfig, num_classes: int, *, seed: int, device: str, chan
     Raises:
         WeightsError: the model is unknown, or its weights are not available or do not fit.
     """
-    key = (replace(config, pretrained=False), num_classes, device, channels_last)
-    model = _kept.pop(key, None) or _wrap(_create(config, num_classes, seed), device, channels_last)
-    _reset(model, _initial_state(model.net, config, num_classes, seed))
+    size_options = architecture.size_options(config.name, frozenset(sizes))
+    key = (replace(config, pretrained=False), num_classes, device, channels_last, *size_options.items())
+    create = partial(_create, config, num_classes, seed, sizes)
+    model = _kept.pop(key, None) or _wrap(create(), device, channels_last)
+    model.size_options = size_options
+    if config.pretrained is not False:
+        state = {**_fresh_head(model.net, create, seed), **weights.pretrained_state(config, model.net, sizes)}
+    else:
+        created = create()
+        state = {**created.state_dict(), **_fresh_head(created, create, seed)}
+    _reset(model, state)
     _kept[key] = model
     while len(_kept) > KEPT:
         del _kept[next(iter(_kept))]
@@ -119,9 +141,9 @@ def freeze(model: Model, blocks: int) -> None:
     ]
 
 
-def _create(config: ModelConfig, num_classes: int, seed: int) -> nn.Module:
+def _create(config: ModelConfig, num_classes: int, seed: int, sizes: Collection[int]) -> nn.Module:
     with isolated(derive(seed, "weights")):
-        return weights.create(config, num_classes)
+        return architecture.create(config, num_classes, sizes)
 
 
 def _wrap(net: nn.Module, device: str, channels_last: bool) -> Model:
@@ -135,23 +157,15 @@ def _wrap(net: nn.Module, device: str, channels_last: bool) -> Model:
     return Model(net=net, mean=tuple(config["mean"]), std=tuple(config["std"]), dropout=dropout)
 
 
-def _initial_state(net: nn.Module, config: ModelConfig, num_classes: int, seed: int) -> dict[str, Tensor]:
-    """All tensors of the model at the start of a trial with this seed, on the CPU."""
-    if config.pretrained is not False:
-        return {**_fresh_head(net, config, num_classes, seed), **weights.pretrained_state(config, net)}
-    created = _create(config, num_classes, seed)
-    return {**created.state_dict(), **_fresh_head(created, config, num_classes, seed)}
-
-
-def _fresh_head(net: nn.Module, config: ModelConfig, num_classes: int, seed: int) -> dict[str, Tensor]:
-    """The classifier with torch's default initialisation.
+def _fresh_head(net: nn.Module, create: Callable[[], nn.Module], seed: int) -> dict[str, Tensor]:
+    """The classifier with torch's default initialisation; with that of `create` if it has other layers.
 
     timm draws the classifier of an EfficientNet from +-1 / sqrt(classes), as TensorFlow does for 1,000 classes. With 10
     classes, the first loss would be twice that of guessing.
     """
     heads = weight_fit.classifiers(net)
     if not all(isinstance(head, nn.Linear | nn.Conv2d) for head in heads):
-        created = _create(config, num_classes, seed)
+        created = create()
         return {name: created.state_dict()[name] for name in weight_fit.classifier_names(created)}
     state: dict[str, Tensor] = {}
     names = {id(module): name for name, module in net.named_modules()}

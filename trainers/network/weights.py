@@ -6,6 +6,7 @@ import os
 import socket
 import urllib.request
 import warnings
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from trainers.api import ModelConfig, WeightsError
-from trainers.network import catalogue, weight_file, weight_fit
+from trainers.network import architecture, catalogue, weight_file, weight_fit
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -32,48 +33,23 @@ def check(config: ModelConfig) -> None:
     A file is read, and its tensors are compared with those of the model, without memory for the model.
 
     Raises:
-        WeightsError: for the same reasons as in `create` and `pretrained_state`.
+        WeightsError: for the same reasons as in `architecture.create` and `pretrained_state`.
     """
     if not catalogue.known_model(config.name):
-        raise WeightsError(_unknown(config.name))
+        raise WeightsError(catalogue.unknown(config.name))
     if isinstance(config.pretrained, str):
         with torch.device("meta"):
-            model = create(config, 1)
+            model = architecture.create(config, 1)
         _file_state(config, model)
         _load_file.cache_clear()  # a driver only checks; it must not keep hundreds of megabytes
     elif config.pretrained and _cached_file(config.name) is None:
         _refuse_if_offline(config.name)
 
 
-def create(config: ModelConfig, num_classes: int) -> nn.Module:
-    """Return the model on the CPU with timm's random initialisation, which uses torch's default generator.
-
-    Raises:
-        WeightsError: timm has no model of this name (the text gives similar names), or the model has no stochastic
-            depth and `drop_path` is above 0.
-    """
-    options: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
-    try:
-        model = timm.create_model(config.name, pretrained=False, num_classes=num_classes, **options)
-    except TypeError as error:
-        if "drop_path_rate" not in str(error):
-            raise
-        raise WeightsError(
-            f"model.drop_path: {config.name} has no stochastic depth; set model.drop_path to 0"
-        ) from error
-    except RuntimeError as error:
-        if not catalogue.known_model(config.name):
-            raise WeightsError(_unknown(config.name)) from error
-        raise
-    if config.bn_momentum is not None:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.momentum = config.bn_momentum
-    return model
-
-
-def pretrained_state(config: ModelConfig, model: nn.Module) -> dict[str, Tensor]:
+def pretrained_state(config: ModelConfig, model: nn.Module, sizes: Collection[int] = ()) -> dict[str, Tensor]:
     """Return the pretrained tensors for `model`, without the classifier if it is for another number of classes.
+
+    Position embeddings are resampled by timm if `model` was created for other image `sizes` than its weights.
 
     Raises:
         WeightsError: no weights exist, they cannot be reached, or they belong to another architecture.
@@ -82,12 +58,9 @@ def pretrained_state(config: ModelConfig, model: nn.Module) -> dict[str, Tensor]
         if text := catalogue.padding_warning(config.name, config.pretrained):
             warnings.warn(text, WeightsWarning, stacklevel=2)
         return _file_state(config, model)
-    return weight_fit.fitted(_timm_state(config.name), model, f"timm's weights of {config.name}")
-
-
-def _unknown(name: str) -> str:
-    close = catalogue.close_models(name)
-    return f"timm has no model {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+    options = architecture.size_options(config.name, frozenset(sizes))
+    state = _timm_state(config.name, tuple(options.items()))
+    return weight_fit.fitted(state, model, f"timm's weights of {config.name}")
 
 
 def _existing(text: str) -> Path:
@@ -109,17 +82,17 @@ def _load_file(path: Path, modified: int) -> dict[str, Tensor]:
 
 
 @lru_cache(maxsize=2)
-def _timm_state(name: str) -> dict[str, Tensor]:
+def _timm_state(name: str, options: tuple[tuple[str, Any], ...] = ()) -> dict[str, Tensor]:
     """The pretrained state of a timm model. If it is in the local cache, the network is not used."""
     cached = _cached_file(name)
     if cached is None:
         _refuse_if_offline(name)
     overlay: dict[str, Any] | None = {"file": str(cached)} if cached else None
     try:
-        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **dict(options))
     except RuntimeError as error:
         if not catalogue.known_model(name):
-            raise WeightsError(_unknown(name)) from error
+            raise WeightsError(catalogue.unknown(name)) from error
         raise WeightsError(f"{error} ({_remedies(name)})") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(f"cannot load the weights of {name}: {error} ({_remedies(name)})") from error

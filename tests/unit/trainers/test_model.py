@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 
 from trainers.api import ModelConfig, WeightsError
+from trainers.network import architecture, model_size, weight_fit, weights
 from trainers.network import model as models
-from trainers.network import model_size, weight_fit, weights
 
 TINY = ModelConfig(name="test_efficientnet", pretrained=False)
 
@@ -255,7 +255,7 @@ def test_cached_weights_need_no_network(empty_hub: Path, trained: dict[str, torc
 
 def test_images_are_normalised_as_the_weights_were_trained() -> None:
     with torch.device("meta"):
-        net = weights.create(ModelConfig(name="tf_efficientnetv2_s.in21k_ft_in1k", pretrained=False), 10)
+        net = architecture.create(ModelConfig(name="tf_efficientnetv2_s.in21k_ft_in1k", pretrained=False), 10)
         model = models._wrap(net, "meta", channels_last=False)
     assert (model.mean, model.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -277,7 +277,7 @@ FAMILY = [
 def test_every_efficientnetv2_can_be_built_and_frozen(name: str) -> None:
     """On the meta device: every shape, no memory."""
     with torch.device("meta"):
-        net = weights.create(ModelConfig(name=name, pretrained=False, drop_path=0.2), 100)
+        net = architecture.create(ModelConfig(name=name, pretrained=False, drop_path=0.2), 100)
         model = models._wrap(net, "meta", channels_last=False)
         models.freeze(model, 2)
         logits = model.net.eval()(torch.zeros(2, 3, 64, 64))

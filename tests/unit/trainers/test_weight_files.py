@@ -15,7 +15,7 @@ from safetensors.torch import save, save_file
 from torch import nn
 
 from trainers.api import ModelConfig, WeightsError
-from trainers.network import catalogue, weights
+from trainers.network import architecture, catalogue, weights
 
 TINY = ModelConfig(name="test_efficientnet", pretrained=False)
 State = dict[str, torch.Tensor]
@@ -31,7 +31,7 @@ def tensors() -> State:
 def loaded(path: Path, name: str = TINY.name) -> State:
     config = ModelConfig(name=name, pretrained=str(path))
     weights.check(config)
-    return weights.pretrained_state(config, weights.create(config, 10))
+    return weights.pretrained_state(config, architecture.create(config, 10))
 
 
 def refusal(path: Path) -> str:
@@ -74,7 +74,7 @@ def test_a_prefix_is_taken_off_where_inner_blocks_repeat_the_first_name(name: st
 @pytest.mark.parametrize("name", ["vgg11", "repvit_m1"])
 def test_a_model_without_stochastic_depth_refuses_it_by_name(name: str) -> None:
     with pytest.raises(WeightsError, match=f"{name} has no stochastic depth; set model.drop_path to 0"):
-        weights.create(ModelConfig(name=name, pretrained=False, drop_path=0.1), 2)
+        architecture.create(ModelConfig(name=name, pretrained=False, drop_path=0.1), 2)
 
 
 def test_what_a_wrapper_keeps_beside_the_model_is_left_out(tensors: State, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_model_with_a_twin_of_another_padding_warns_of_weights_from_a_file(tmp
     save_file(dict(timm.create_model(twin).state_dict()), tmp_path / "w.safetensors")
     config = ModelConfig(name=name, pretrained=str(tmp_path / "w.safetensors"))
     with pytest.warns(weights.WeightsWarning, match=f"set model.name={twin}"):
-        weights.pretrained_state(config, weights.create(config, 10))
+        weights.pretrained_state(config, architecture.create(config, 10))
 
 
 def test_the_padding_twin_of_a_model_is_found_in_both_directions_and_without_tags() -> None:

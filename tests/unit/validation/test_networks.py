@@ -1,0 +1,76 @@
+"""What timm's network refuses is a problem of the specification, found before anything is spent."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo.validation.loader import parse_spec, parse_training
+from hpo.validation.problems import SpecificationError
+from tests.support.specifications import TRAINER, only
+
+STUDY = """\
+study: small
+data: {name: shapes}
+train: {epochs: 4, progressive: {stages: 2, size: {start: 64, end: 96}}}
+space:
+  train.lr: {type: float, low: 1e-4, high: 1e-2, log: true}
+"""
+
+
+def study(name: str, *parameters: str) -> str:
+    return f"{STUDY}{''.join(f'  {line}{chr(10)}' for line in parameters)}model: {{name: {name}, pretrained: false}}\n"
+
+
+def test_a_drop_path_is_refused_for_a_model_without_stochastic_depth() -> None:
+    text = study("vgg11").replace("pretrained: false", "pretrained: false, drop_path: 0.1")
+    problem = only(text)
+    assert (problem.path, problem.value) == ("model.drop_path", 0.1)
+    assert problem.rule == "vgg11 has no stochastic depth; set model.drop_path to 0"
+    assert problem.line == 6
+
+
+def test_a_searched_drop_path_is_refused_at_the_corner_where_the_model_has_none() -> None:
+    models = "model.name: {type: categorical, choices: [test_efficientnet, vgg11]}"
+    drop_path = "model.drop_path: {type: float, low: 0.0, high: 0.2}"
+    text = study("x", models, drop_path).replace("model: {name: x, pretrained: false}", "model: {pretrained: false}")
+    problem = only(text)
+    assert problem.path == "space.model.drop_path"
+    assert problem.hint == "this happens at model.name = vgg11, model.drop_path = 0.2"
+    parse_spec(text.replace("high: 0.2", "high: 0.2, when: {model.name: {ne: vgg11}}"), "study.yaml")
+
+
+def test_a_model_of_one_size_is_refused_for_stages_of_several() -> None:
+    problem = only(study("beit_base_patch16_224"))
+    assert problem.path == "model.name"
+    assert "the stages and the evaluation have 64, 96 px" in problem.rule
+    parse_spec(study("beit_base_patch16_224").replace("stages: 2", "stages: 1"), "study.yaml")
+    parse_spec(study("vit_tiny_patch16_224"), "study.yaml")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "size"),
+    [
+        ("train.progressive.size.end: {type: int, low: 96, high: 128}", "97"),
+        ("train.progressive.size.end: {type: int, low: 96, high: 128, step: 32}", None),
+        ("train.progressive.stages: {type: int, low: 2, high: 4}", "80"),
+    ],
+)
+def test_sizes_between_the_corners_of_a_search_are_tried_too(parameter: str, size: str | None) -> None:
+    """SAM's Hiera takes multiples of 32 only."""
+    fixed = ", end: 96" if "end" in parameter else "stages: 2, "
+    text = study("sam2_hiera_tiny", parameter).replace(fixed, "")
+    if size is None:
+        parse_spec(text, "study.yaml")
+    else:
+        assert f"images of {size} px" in only(text).rule
+
+
+def test_a_single_training_is_checked_like_a_study() -> None:
+    text = "model: {name: vgg11, drop_path: 0.1, pretrained: false}\n"
+    with pytest.raises(SpecificationError, match=r"model\.drop_path: vgg11 has no stochastic depth"):
+        parse_training(text, "best.yaml")
+
+
+def test_a_trainer_of_ones_own_may_have_any_network() -> None:
+    text = study("vgg11").replace("pretrained: false", "pretrained: false, drop_path: 0.1")
+    parse_spec(f"{text}{TRAINER}\n", "study.yaml")
