@@ -169,7 +169,12 @@ class Context:
 
 
 class Trainer(Protocol):
-    """The callable that an orchestrator calls. The shipped trainer is `trainers.finetune.train`."""
+    """The callable that an orchestrator calls. The shipped trainer is `trainers.finetune.train`.
+
+    Its module may also have a function `prove(config, context) -> None`, which the worker calls before each trial. It
+    raises an OSError, ImportError, `DataError` or `WeightsError` if this machine lacks what trials need. That is no
+    trial's failure: the trial runs on another machine, and this one gets no more trials.
+    """
 
     def __call__(self, config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
         """Train from the newest checkpoint, or from the start; yield once per epoch.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -12,10 +13,10 @@ from contextlib import closing
 from typing import Any
 
 from trainers import data
-from trainers.api import CheckpointError, Context, Diverged, EpochMetrics, TrialConfig
+from trainers.api import CheckpointError, Context, Diverged, EpochMetrics, ModelConfig, TrialConfig
 from trainers.loop.engine import Engine, TrainedEpoch
 from trainers.loop.evaluate import Score
-from trainers.network import model_size
+from trainers.network import model_size, weights
 from trainers.numerics import memory_errors, numerics_of, session
 from trainers.schedule import compute
 
@@ -45,6 +46,23 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
             with session(context, numerics):
                 metrics = _epoch(engine, epoch, validation, context)
             yield metrics
+
+
+def prove(config: TrialConfig, context: Context) -> None:
+    """Show that this machine has the images and the weights; the images stay loaded for `train`.
+
+    Raises:
+        DataError, WeightsError: it has not.
+    """
+    with session(context, numerics_of(config.train, context.device)):
+        data.train_and_validation(config.data, context.cache_dir, context.device)
+    _prove_weights(config.model.name, config.model.pretrained)
+
+
+@functools.lru_cache
+def _prove_weights(name: str, pretrained: bool | str) -> None:
+    """Once per process: a file is read to its end."""
+    weights.check(ModelConfig(name=name, pretrained=pretrained))
 
 
 def identity(config: TrialConfig, seed: int, part: str = "train") -> str:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from hpo.driver.events import Event, Listener
+from hpo.driver.nodes import STRIKES, Failure, Nodes, Place
 from hpo.driver.stopping import Patience, all_trials_ended, same_failures, used_up
 from hpo.errors import InfrastructureError
 from hpo.ledger.outcome import Cause, classify
-from hpo.ledger.records import RungDecision, TrialRecord
+from hpo.ledger.records import LeftNode, RungDecision, TrialRecord
 from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
 from hpo.redact import as_reason
@@ -91,10 +92,14 @@ class Conductor:
         self._judge = RungJudge(self.spec, ledger.trials)
         self._queue = list(ledger.unfinished())
         self._running: set[int] = set()
+        self._nodes = Nodes()
+        self._places: dict[int, str] = {}
+        """Node of each running trial that has reported."""
         self._noticed: set[tuple[int, int]] = set()
         self._first_failures: list[str] | None = []
         """How the trials of this driver failed, as long as no trial has reported an epoch; None after that."""
         ledger.end(None)
+        ledger.leave_nodes(())
 
     # ---------------------------------------------------------------------------------------- admission
 
@@ -116,7 +121,11 @@ class Conductor:
             self._emit("resumed", trial)
             return trial
         if sum(trial.started for trial in self.ledger.trials) >= self.spec.budget.trials:
-            return None
+            for place in self._nodes.doubtful() if not self._running else ():
+                self._leave(
+                    place, LeftNode(place.host, "failed the last trials before their first report", proved=False)
+                )
+            return self._admit() if self._queue else None
         trial = self.ledger.ask(
             lambda asked: draw(asked, self.spec.space),
             lambda number: derive_seed(self.spec.seed, number),
@@ -127,8 +136,8 @@ class Conductor:
     @property
     def exhausted(self) -> bool:
         """Whether no trial will come any more. A running trial may lose its worker and come again."""
-        if self.stopping is not None or self._running:
-            return self.stopping is not None
+        if self.stopping is not None or self._running or self._nodes.waiting:
+            return self.stopping is not None or (self.ending is not None and not self._running)
         return self.ending is not None or not self._queue
 
     def stop(self, reason: str) -> None:
@@ -145,6 +154,7 @@ class Conductor:
             self._check_clock()
             trial = self.ledger.trial(number)
             if trial.outcome is None:
+                self._notice_sound(trial)
                 self._take(trial, metrics)
                 continues = self.ledger.trial(number).outcome is None
         return continues
@@ -194,31 +204,110 @@ class Conductor:
                 f"warning: trial {trial.number}: later checkpoints are lost or damaged; it continues from epoch {epoch}"
             )
 
-    def on_failure(self, number: int, text: str, cause: Cause = Cause.UNCLEAR) -> None:
-        """The trainer itself failed: recorded as such, never retried; the study continues."""
-        failure = as_reason(text)  # before the lock: masking a long text takes a while
+    def on_failure(self, number: int, text: str, cause: Cause = Cause.UNCLEAR, place: Place | None = None) -> None:
+        """The trainer itself failed: recorded as such, and the study continues. Where the node may be to blame, the
+        trial waits for a verdict and may run once more elsewhere: see `hpo.driver.nodes`."""
+        failure = Failure(as_reason(text), cause)  # before the lock: masking a long text takes a while
         with self._guarded():
             if self.ledger.trial(number).outcome is None:
-                self._finish(number, failure=failure, cause=cause)
-                self._check_first_failures(self.ledger.trial(number), failure)
+                self._judge_failure(number, failure, place)
 
-    def on_lost(self, number: int, text: str) -> None:
+    def on_lost(self, number: int, text: str, place: Place | None = None) -> None:
         """The trial's worker or node died. The trial comes again from its last checkpoint, unless that has happened
         more than `retries` times, in this driver and those before it."""
-        loss = as_reason(text)
+        failure = Failure(as_reason(text), Cause.MACHINE, lost=True)
+        with self._guarded():
+            if self.ledger.trial(number).outcome is None:
+                self.ledger.lose(number, failure.text)
+                self._judge_failure(number, failure, place)
+
+    def on_lacking(self, number: int, text: str, place: Place) -> None:
+        """The trial's node lacks what every trial needs: the trial is put back, and the node gets no more trials.
+
+        The study stops if there is no other node.
+        """
+        lack = as_reason(text)
         with self._guarded():
             if self.ledger.trial(number).outcome is not None:
                 return
-            trial = self.ledger.lose(number, loss)
             self._running.discard(number)
-            losses = sum(attempt.lost is not None for attempt in trial.attempts)
-            if losses > self.spec.retries:
-                failure = f"lost its worker {losses} times; the last time: {loss}"
-                self._finish(number, failure=failure, cause=Cause.MACHINE)
-                self._check_first_failures(trial, loss)
-            else:
-                self._queue.insert(0, number)
-                self._emit("lost", trial)  # until it comes again it holds no GPU, which MLflow must know
+            self._put_back(number, f"{place.host} {lack}", first=True)
+            if place.node not in self._nodes.left:
+                self._leave(place, LeftNode(place.host, first_line(lack), proved=True))
+            self.check_nodes({place.node, *place.others})
+
+    def check_nodes(self, nodes: Iterable[str]) -> None:
+        """If no other nodes are there than these and all of them are left, use them again; if all of them lack
+        something for certain, stop the study."""
+        with self._guarded():
+            if (there := set(nodes)) and there <= self._nodes.left.keys():
+                again = self._use_again(self._nodes.acquit_all())
+                if not again and self.stopping is None:
+                    lacks = dict.fromkeys(f"{left.host} {left.reason}" for left in self._nodes.left.values())
+                    self.fail(InfrastructureError(f"no node can train; {'; '.join(lacks)}"))
+
+    def _judge_failure(self, number: int, failure: Failure, place: Place | None) -> None:
+        trial = self.ledger.trial(number)
+        self._running.discard(number)
+        verdict = self._nodes.failed(trial, failure, place) if place else "final"
+        if place is None or verdict == "final":
+            self._use_again(self._nodes.acquit(trial))
+            self._fail(number, failure)
+        elif verdict == "wait":
+            self._emit("lost", self.ledger.hold(number))
+        else:
+            self._put_back(number, f"{failure.text} on {place.host}" if not failure.lost else failure.text)
+            if verdict == "leave":
+                said = f"{STRIKES} trials in a row failed before their first report, the last one: "
+                self._leave(place, LeftNode(place.host, f"{said}{first_line(failure.text)}", proved=False))
+
+    def _fail(self, number: int, failure: Failure) -> None:
+        """No node is to blame. A trial that lost its worker is tried again, unless that has happened too often."""
+        trial = self.ledger.trial(number)
+        losses = sum(attempt.lost is not None and not attempt.put_back for attempt in trial.attempts)
+        if failure.lost and losses <= self.spec.retries:
+            self._queue.insert(0, number)
+            self._emit("lost", trial)  # until it comes again it holds no GPU, which MLflow must know
+            return
+        text = f"lost its worker {losses} times; the last time: {failure.text}" if failure.lost else failure.text
+        self._finish(number, failure=text, cause=failure.cause)
+        self._check_first_failures(self.ledger.trial(number), failure.text)
+
+    def _put_back(self, number: int, reason: str, *, first: bool = False) -> None:
+        """The trial runs again, elsewhere if possible; the attempt does not count."""
+        self._emit("lost", self.ledger.lose(number, reason, put_back=True))
+        self._queue.insert(0 if first else len(self._queue), number)
+
+    def _leave(self, place: Place, left: LeftNode) -> None:
+        for number, failure in self._nodes.leave(place, left).items():
+            self._put_back(number, failure.text)
+        self.ledger.leave_nodes(self._nodes.left.values())
+        self._notice(
+            f"warning: {left.host} gets no more trials, and its trials are put back: {left.host} {left.reason}"
+        )
+
+    def _use_again(self, nodes: list[LeftNode]) -> bool:
+        if nodes:
+            self.ledger.leave_nodes(self._nodes.left.values())
+            hosts = ", ".join(node.host for node in nodes)
+            self._notice(f"{hosts} gets trials again: it is not to blame for the failures there")
+        return bool(nodes)
+
+    def _notice_sound(self, trial: TrialRecord) -> None:
+        """The first report of an attempt shows that its node is sound: what failed there has failed for good."""
+        if trial.attempts[-1].resumed_after == len(trial.epochs):
+            for number, failure in self._nodes.sound(self._places.get(trial.number, "")).items():
+                self._fail(number, failure)
+
+    @property
+    def left_nodes(self) -> frozenset[str]:
+        """Ids of the nodes that get no trials."""
+        return frozenset(self._nodes.left)
+
+    @property
+    def running(self) -> int:
+        """Number of the trials that have a worker or wait for one."""
+        return len(self._running)
 
     def on_broken(self, text: str) -> None:
         """A worker met a fault that no trial caused, for example a full disk: the study stops and can be resumed."""
@@ -230,9 +319,10 @@ class Conductor:
         with self._guarded():
             self._notice(f"warning: trial {number}: {warning}")
 
-    def on_placed(self, number: int, host: str, device: str, pid: int) -> None:
+    def on_placed(self, number: int, host: str, device: str, pid: int, node: str = "") -> None:
         """Record where a trial runs, once that is known."""
         with self._guarded():
+            self._places[number] = node
             if self.ledger.trial(number).outcome is None:
                 self.ledger.place(number, host, device, pid)
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hpo.ledger.outcome import Cause, Ending, Outcome
-from hpo.ledger.records import Attempt, EpochRecord, Origin, Repeat, RungDecision, TrialRecord
+from hpo.ledger.records import Attempt, EpochRecord, LeftNode, Origin, Repeat, RungDecision, TrialRecord
 from hpo.ledger.transfer import Past
 from hpo.spec.parameters import Choice
 from trainers.api import EpochMetrics
@@ -22,7 +22,7 @@ SCHEMA = 1
 
 # Names of the attributes in the Optuna storage. Study:
 SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
-ENDED_KEY = "hpo:ended"
+ENDED_KEY, NODES_KEY = "hpo:ended", "hpo:left_nodes"
 RUNS_KEY, HOLDER_KEY, RETRAININGS_KEY = "hpo:mlflow_runs", "hpo:holder", "hpo:retrainings"
 TEST_SET_PREFIX = "hpo:opening/"
 """Start of the names of test-set evaluations. Each has an attribute of its own, so none overwrites another."""
@@ -131,6 +131,11 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
         finished=(stored or {}).get("finished") or _timestamp(trial.datetime_complete),
         repeat=Repeat(**attributes[REPEAT_KEY]) if REPEAT_KEY in attributes else None,
     )
+
+
+def left_nodes(attributes: Mapping[str, Any]) -> tuple[LeftNode, ...]:
+    """The nodes that get no trials, from the study's attributes."""
+    return tuple(LeftNode(**node) for node in attributes.get(NODES_KEY, ()))
 
 
 def _timestamp(moment: datetime | None) -> float | None:

@@ -97,6 +97,7 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
         repeats=repeats_of(storage, name),
         ended=stored.get(attributes.ENDED_KEY),
         driver=_driver(stored.get(attributes.HOLDER_KEY)),
+        left_nodes=attributes.left_nodes(stored),
     )
 
 

@@ -49,6 +49,19 @@ class Attempt:
     ended: float | None = None
     """When its worker was free again, in seconds since the epoch, if it was lost, interrupted or left by a dead driver.
     None for other ends, whose time is that of the trial, and in records that are older than this field."""
+    put_back: bool = False
+    """Whether its node was at fault, as `lost` says. Such an attempt does not count against `retries`."""
+
+
+@dataclass(frozen=True)
+class LeftNode:
+    """A node that gets no trials."""
+
+    host: str
+    reason: str
+    """What it lacks, or how trials failed on it; in words that follow the host's name."""
+    proved: bool
+    """Whether it lacks something for certain; else trials failed there before their first report."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +197,8 @@ class StudyRecord:
     driver: Literal["none", "open", "dead"] = "none"
     """Whether a driver has the study open. `open`: the ledger says so, but the driver may have died. `dead`: it has
     certainly died. What the ledger cannot tell, only watching can: a living driver's record changes."""
+    left_nodes: tuple[LeftNode, ...] = ()
+    """The nodes that get no trials of its newest driver."""
 
     @property
     def best(self) -> TrialRecord | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
 from hpo.clock import Clock
@@ -19,7 +19,7 @@ from hpo.ledger import attributes, recovery
 from hpo.ledger.lock import Lease, Session
 from hpo.ledger.outcome import OPTUNA_STATE, Ending, Outcome, classify
 from hpo.ledger.reader import load_study, refuse_existing, repeats_of
-from hpo.ledger.records import Attempt, EpochRecord, Origin, Repeat, RungDecision, StudyRecord, TrialRecord
+from hpo.ledger.records import Attempt, EpochRecord, LeftNode, Origin, Repeat, RungDecision, StudyRecord, TrialRecord
 from hpo.ledger.storage import patiently
 from hpo.ledger.transfer import NOTHING, TRANSFER_KEY, Transfer
 from hpo.spec import objectives
@@ -80,6 +80,7 @@ class Ledger:
         self._ids: dict[int, int] = {}
         self._repeats = repeats_of(storage, name)
         self._ended: str | None = stored.get(attributes.ENDED_KEY)
+        self._left = attributes.left_nodes(stored)
         self._refresh()
         newest = recovery.last_sign_of_life(self.trials, self._session.earlier)
         self.clock.not_before(max(newest, self._info.get("created", 0.0)))
@@ -188,15 +189,16 @@ class Ledger:
     def study(self) -> StudyRecord:
         """The whole study. Reads nothing, so it works even when the database has failed."""
         return StudyRecord(
-            self.name,
-            self.spec,
-            self._info,
-            self.trials,
-            self._session.all,
-            self._transfer,
-            self._repeats,
-            self._ended,
-            "open" if self._session.holding else "none",
+            name=self.name,
+            spec=self.spec,
+            info=self._info,
+            trials=self.trials,
+            sessions=self._session.all,
+            transfer=self._transfer,
+            repeats=self._repeats,
+            ended=self._ended,
+            left_nodes=self._left,
+            driver="open" if self._session.holding else "none",
         )
 
     def unfinished(self) -> tuple[int, ...]:
@@ -258,9 +260,20 @@ class Ledger:
         return self._start(dataclasses.replace(trial, attempts=(*trial.attempts, attempt)))
 
     @_repeated
-    def lose(self, number: int, reason: str) -> TrialRecord:
-        """Record that the current attempt lost its worker; `resume` begins the next one."""
-        return self._start(self._trials[number].with_attempt(lost=reason, ended=self.clock.now()))
+    def lose(self, number: int, reason: str, *, put_back: bool = False) -> TrialRecord:
+        """Record that the current attempt lost its worker; `resume` begins the next one.
+
+        Args:
+            put_back: whether the node was at fault, so that the attempt does not count.
+        """
+        trial = self.hold(number)
+        return self._start(trial.with_attempt(lost=reason, put_back=put_back))
+
+    @_repeated
+    def hold(self, number: int) -> TrialRecord:
+        """Record that the current attempt has ended, and that its trial waits."""
+        trial = self._trials[number]
+        return self._start(trial.with_attempt(ended=trial.attempts[-1].ended or self.clock.now()))
 
     @_repeated
     def place(self, number: int, host: str, device: str, pid: int) -> None:
@@ -328,6 +341,13 @@ class Ledger:
         if reason != self._ended:
             self._study.set_user_attr(attributes.ENDED_KEY, reason)
             self._ended = reason
+
+    @_repeated
+    def leave_nodes(self, nodes: Iterable[LeftNode]) -> None:
+        """Record which nodes get no trials of this driver."""
+        if (left := tuple(nodes)) != self._left:
+            self._study.set_user_attr(attributes.NODES_KEY, [dataclasses.asdict(node) for node in left])
+            self._left = left
 
     def finished_trials(self) -> list[FrozenTrial]:
         """Trials with a final outcome, as Optuna has them."""

@@ -15,6 +15,7 @@ from hpo.ledger.reader import load_study
 from hpo.ledger.storage import open_storage
 from tests.conftest import synthetic_spec
 from tests.support.drivers import Driver, cluster, node
+from tests.support.node_trainers import NO_FILE
 
 pytestmark = pytest.mark.ray
 
@@ -70,3 +71,27 @@ def test_a_trial_of_a_lost_node_continues_on_another_node(home: Home, tmp_path: 
     assert hit.attempts[1].resumed_after >= 1, driver.text
     for trial in study.trials:
         assert [epoch.metrics.epoch for epoch in trial.epochs] == list(range(1, 9))
+
+
+@pytest.mark.timeout(600)
+def test_a_node_that_fails_every_trial_is_left_and_no_trial_fails(home: Home, tmp_path: Path) -> None:
+    """It lacks a file that the trainer reads. The other node trains all trials, and those that failed there too."""
+    (tmp_path / "marks").mkdir()
+    spec = synthetic_spec(
+        "picky",
+        trainer="tests.support.node_trainers:train",
+        extra={"light": True, "marks": str(tmp_path / "marks"), "wait_for": 2},
+        budget={"trials": 8},
+        asha={"enabled": False},
+    )
+    (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+    with cluster(cpus=1) as ray, node({**ray, NO_FILE: "1"}):
+        driver = Driver.start("run", tmp_path / "spec.yaml", home=home.path, **ray)
+        assert driver.wait() == 0, driver.text
+    study = load_study(open_storage(home.ledger_url), "picky")
+    assert [trial.status for trial in study.trials] == ["complete"] * 8, driver.text
+    (left,) = study.left_nodes
+    assert "/opt/licence.key" in left.reason
+    put_back = [trial for trial in study.trials if any(attempt.put_back for attempt in trial.attempts)]
+    assert len(put_back) >= 2
+    assert "gets no more trials, and its trials are put back" in driver.text

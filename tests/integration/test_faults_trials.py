@@ -13,8 +13,9 @@ import pytest
 from hpo.cli import checks
 from hpo.cli.display.status import show_study, study_json
 from hpo.driver.run import run
-from hpo.errors import NoTrialSucceeded
+from hpo.errors import InfrastructureError
 from hpo.home import Home
+from hpo.ledger.reader import read_study
 from hpo.ledger.records import TrialRecord
 from hpo.spec.study import Spec
 from hpo.text import size
@@ -202,8 +203,15 @@ def test_run_and_doctor_warn_about_a_ledger_on_a_network_file_system(
     assert "network file system (nfs4)" in found.text
 
 
-def test_a_study_whose_trials_all_fail_gives_the_reason(home: Home) -> None:
-    """A worker that cannot even import its trainer."""
-    spec = synthetic_spec("lost", trainer="tests.synthetic:no_such_function", budget={"trials": 1})
-    with pytest.raises(NoTrialSucceeded, match="no_such_function"):
+def test_a_study_whose_only_node_cannot_import_the_trainer_stops_and_fails_no_trial(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message names the host, what is missing, and the remedy."""
+    spec = synthetic_spec("lost", trainer="tests.synthetic:no_such_function", budget={"trials": 5})
+    said = f"{socket.gethostname()} cannot import the trainer .*no_such_function.*; install there"
+    with pytest.raises(InfrastructureError, match=said):
         run(spec, home, view=RecordingView())
+    study = read_study(home, "lost")
+    assert {trial.status for trial in study.trials} == {"interrupted"}
+    show_study(home, "lost", as_json=False)
+    assert "no trials on" in capsys.readouterr().out

@@ -50,8 +50,12 @@ def describe(event: Event, horizon: int) -> str:
     if event.kind == "epoch":
         return _epoch(trial, horizon)
     if event.kind == "lost":
-        lost = next((attempt.lost for attempt in reversed(trial.attempts) if attempt.lost), "it died")
-        return f"{trial.label} lost its worker ({lost}); it is retried"
+        attempt = next((attempt for attempt in reversed(trial.attempts) if attempt.lost), None)
+        if attempt is None:
+            return f"{trial.label} failed before its first report; the next trial on its node shows which is at fault"
+        if attempt.put_back:
+            return f"{trial.label} is put back ({first_line(attempt.lost)})"
+        return f"{trial.label} lost its worker ({attempt.lost}); it is retried"
     if event.kind == "finished" and trial.outcome is not None:
         return f"{trial.label} {trial.outcome.ending.value}: {first_line(trial.outcome.reason)}"
     progress = f" after epoch {len(trial.epochs)}" if event.kind == "resumed" else ""

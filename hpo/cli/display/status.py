@@ -45,6 +45,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     if study.driver == "dead" and study.ended is None:
         text = f"its driver has died; continue with: hpo resume {study.name}{home.option}"
         console.print(escape(text), highlight=False, soft_wrap=True)
+    for node in study.left_nodes:
+        console.print(escape(f"no trials on {node.host}: {node.host} {node.reason}"), highlight=False)
     if charged := gpu_hours(study):
         console.print(f"GPU-hours: {charged:.2f} ({DEFINITION})", highlight=False)
     confirmed, best = confirmation(study), winner(study)
@@ -132,6 +134,7 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         **winner_json(study),
         "gpu_hours": gpu_hours(study),
         "ended": study.ended,
+        "left_nodes": [dataclasses.asdict(node) for node in study.left_nodes],
         "confirmation": confirmation_json(confirmation(study)),
         "checkpoint_bytes": checkpoint_bytes(study, home),
         "objectives": list(study.spec.objectives),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import ray
 from ray import tune
 
 from hpo.driver.conductor import Conductor
+from hpo.driver.nodes import Place
 from hpo.driver.ray_backend.worker_loss import MemoryWatch, explain
 from hpo.ledger.outcome import Cause
 from trainers.api import EpochMetrics
@@ -25,9 +27,14 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
     (`asha.resource`), and the largest `val_accuracy`.
     """
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: Conductor, room: Callable[[], Mapping[str, int]] = dict) -> None:
+        """
+        Args:
+            room: how many trials fit on each node that is alive.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
         self._conductor = conductor
+        self._room = room
         self._memory = MemoryWatch()
         self._places: dict[int, tuple[str, str]] = {}
         """Host and node of each trial, by number."""
@@ -50,10 +57,14 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         if result.get("broken"):
             self._conductor.on_broken(result["broken"])
             return str(self.STOP)
-        if result.get("failure"):
-            self._conductor.on_failure(number, result["failure"], Cause(result["cause"]))
+        self._conductor.on_placed(number, result["host"], result["device"], result["pid"], result["node"])
+        if result.get("lacking"):
+            self._conductor.on_lacking(number, result["lacking"], self._place(result["host"], result["node"]))
             return str(self.STOP)
-        self._conductor.on_placed(number, result["host"], result["device"], result["pid"])
+        if result.get("failure"):
+            place = self._place(result["host"], result["node"])
+            self._conductor.on_failure(number, result["failure"], Cause(result["cause"]), place)
+            return str(self.STOP)
         prefix = "metrics/"
         metrics = EpochMetrics(**{key[len(prefix) :]: value for key, value in result.items() if key.startswith(prefix)})
         return str(self.CONTINUE if self._conductor.on_epoch(number, metrics) else self.STOP)
@@ -70,6 +81,9 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         # Not `trial.get_error`: it reads a copy that Ray makes later.
         said = Path(trial.error_file).read_text() if trial.error_file else ""
         self._conductor.on_lost(number, explain(said, host=host, node_gone=_is_gone(node), starved=starved))
+
+    def _place(self, host: str, node: str) -> Place:
+        return Place(host, node, frozenset(self._room()) - {node})
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Nothing to do: the report that ended the trial is recorded already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray import tune
@@ -17,18 +18,41 @@ class StudySearcher(tune.search.Searcher):
     the last report of a stopped trial.
     """
 
-    def __init__(self, conductor: Conductor, checkpoints: str, worker: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        conductor: Conductor,
+        checkpoints: str,
+        worker: dict[str, Any],
+        room: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
+        """
+        Args:
+            checkpoints: folder or URI below which every trial has its folder.
+            worker: what the jobs of all trials have in common.
+            room: how many trials fit on each node that is alive.
+        """
         super().__init__()
         self._conductor = conductor
         self._checkpoints = checkpoints
         self._worker = worker
+        self._room = room
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """The configuration of Ray's trial `trial_id`, None while there is nothing to do, or FINISHED."""
+        if self._is_full():
+            return None
         assignment = self._conductor.next_trial()
         if assignment is None:
             return str(tune.search.Searcher.FINISHED) if self._conductor.exhausted else None
-        return self._worker | _job(assignment, self._checkpoints)
+        return self._worker | _job(assignment, self._checkpoints) | {"avoid": sorted(self._conductor.left_nodes)}
+
+    def _is_full(self) -> bool:
+        """Whether the nodes that get trials have no room for one more; else it would wait with its clock running."""
+        if not (left := self._conductor.left_nodes):
+            return False
+        room = self._room()
+        self._conductor.check_nodes(room)
+        return self._conductor.running >= max(1, sum(count for node, count in room.items() if node not in left))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing to do: the scheduler saw how the trial ended."""

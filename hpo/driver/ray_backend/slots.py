@@ -47,6 +47,15 @@ def survey(spec: Spec) -> Slots:
     return _slots_on([{"CPU": float(os.cpu_count() or 1), "GPU": float(gpu_count())}], spec)
 
 
+def room(slots: Slots) -> dict[str, int]:
+    """How many trials fit on each node that is alive, by id; nodes that are too small for one are left out."""
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    fits = {node["NodeID"]: _fit(node["Resources"], slots.cpus, slots.gpus) for node in nodes}
+    return {node: count for node, count in fits.items() if count}
+
+
 def _slots_on(nodes: list[dict[str, float]], spec: Spec) -> Slots:
     most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
     device = spec.resources.device

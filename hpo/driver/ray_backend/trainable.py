@@ -6,7 +6,6 @@ import dataclasses
 import errno
 import fcntl
 import functools
-import importlib
 import os
 import socket
 import time
@@ -15,17 +14,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 import ray
 from pydantic import TypeAdapter
 from ray import tune
 
+from hpo.driver.ray_backend.proof import Lacking, proved
 from hpo.driver.ray_backend.trainer_report import as_iterator, checked, described
 from hpo.ledger.outcome import Cause, cause_of
 from hpo.redact import LONGEST, shortened
 from trainers import devices
-from trainers.api import Context, EpochMetrics, Trainer, TrainerError, TrialConfig
+from trainers.api import Context, EpochMetrics, TrainerError, TrialConfig
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 """Errors of a disk. No trial causes them, and the next trial would meet them too."""
@@ -75,12 +75,11 @@ class Worker(tune.Trainable):
     def _step(self) -> dict[str, Any]:
         try:
             if self._epochs is None:
-                train = self._trainer()
-                if trouble := _unusable(self._job["device"]):
-                    return self._report(broken=f"{self._job['device']} cannot be used on {_host()}: {trouble}")
-                self._epochs = self._begin(train)
+                self._epochs = self._begin()
             metrics = checked(next(self._epochs), self._epoch)
             self._epoch = metrics.epoch
+        except Lacking as error:
+            return self._report(lacking=str(error))
         except StopIteration:
             return self._failure("the trainer ended before its last epoch", Cause.TRAINER)
         except SystemExit as error:
@@ -99,7 +98,7 @@ class Worker(tune.Trainable):
             trace = "" if isinstance(error, TrainerError) else f"\n{traceback.format_exc(limit=-6)}"
             self._close()
             if isinstance(error, OSError) and error.errno in DISK:
-                return self._report(broken=f"{error.strerror} at {error.filename or self._job['checkpoints']}")
+                return self._disk_trouble(error)
             self._check_device(error)
             return self._failure(f"{described(error)}{trace}", cause_of(error))
         return self._report(metrics={k: v for k, v in dataclasses.asdict(metrics).items() if v is not None})
@@ -113,15 +112,22 @@ class Worker(tune.Trainable):
         """The actor ends."""
         self._close()
 
-    def _trainer(self) -> Trainer:
-        module, function = self._job["trainer"].split(":")
-        return cast(Trainer, getattr(importlib.import_module(module), function))
+    def _disk_trouble(self, error: OSError) -> dict[str, Any]:
+        """All nodes share the disk of the checkpoints; other disks are the node's own."""
+        place = str(error.filename or self._job["checkpoints"])
+        said = f"{error.strerror} at {place}"
+        shared = place.startswith(self._job["checkpoints"].rpartition("/")[0])
+        return self._report(broken=said) if shared else self._report(lacking=f"has disk trouble: {said}")
 
-    def _begin(self, train: Trainer) -> Iterator[EpochMetrics]:
+    def _begin(self) -> Iterator[EpochMetrics]:
+        """Start the trainer.
+
+        Raises:
+            Lacking: this node lacks something that every trial needs.
+        """
         from trainers.checkpoint import DirectoryStore
 
         job = self._job
-        self._lock = _only_writer(job["checkpoints"])
         config = _configuration().validate_python(job["training"])
         context = Context(
             seed=job["seed"],
@@ -131,13 +137,17 @@ class Worker(tune.Trainable):
             threads=job["threads"],
             cache_dir=job["cache_dir"],
         )
+        train = proved(job["trainer"], config, context)
+        if trouble := _unusable(job["device"]):  # after the import of the trainer, which may load torch
+            raise Lacking(f"cannot use {job['device']}: {trouble}")
+        self._lock = _only_writer(job["checkpoints"])
         return as_iterator(train(config, context))
 
     def _failure(self, text: str, cause: Cause) -> dict[str, Any]:
         return self._report(failure=text, cause=cause.value)
 
     def _report(self, **report: Any) -> dict[str, Any]:
-        report |= {key: shortened(report[key], LONGEST) for key in ("failure", "broken") if key in report}
+        report |= {key: shortened(report[key], LONGEST) for key in ("failure", "broken", "lacking") if key in report}
         node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
         place = {"host": _host(), "node": node, "device": self._job["device"], "pid": os.getpid()}
         return {"number": self._job["number"], **place, **report}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
+from collections.abc import Mapping
+from typing import Any
 
 from hpo.driver.conductor import Conductor
-from hpo.driver.ray_backend.slots import Slots
+from hpo.driver.ray_backend.slots import Slots, room
 from hpo.errors import InfrastructureError
 from hpo.home import Home
+
+NODE_LABEL = "ray.io/node-id"
+"""Ray's own label of every node. A placement group can name the nodes that it does not want by it."""
 
 
 def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbose: bool) -> None:
@@ -35,11 +41,20 @@ def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbo
         "threads": max(1, math.floor(slots.cpus)) if slots.device == "cpu" else None,
         "cache_dir": str(home.cache),
     }
+    nodes = functools.partial(room, slots)
+
+    def request(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+        """What a trial asks for: room on a node that was not left when it began."""
+        avoided = {NODE_LABEL: f"!in({', '.join(config['avoid'])})"} if config["avoid"] else {}
+        return tune.PlacementGroupFactory(
+            [{"CPU": slots.cpus, "GPU": slots.gpus}], bundle_label_selector=[avoided] if avoided else None
+        )
+
     tuner = tune.Tuner(
-        tune.with_resources(Worker, {"cpu": slots.cpus, "gpu": slots.gpus}),
+        tune.with_resources(Worker, request),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(conductor, checkpoints, worker),
-            scheduler=StudyScheduler(conductor),
+            search_alg=StudySearcher(conductor, checkpoints, worker, nodes),
+            scheduler=StudyScheduler(conductor, nodes),
             num_samples=-1,
             max_concurrent_trials=slots.concurrency,
             reuse_actors=True,

@@ -58,7 +58,7 @@ def test_a_device_that_never_worked_is_no_trials_fault(tmp_path: Path, monkeypat
     monkeypatch.setattr(devices, "device_error", lambda device: SAID)
     report = crashing(tmp_path, crash_at=1).step()
     assert "failure" not in report
-    assert report["broken"] == f"cpu cannot be used on {report['host']}: {SAID}"
+    assert report["lacking"] == f"cannot use cpu: {SAID}"
 
 
 def test_the_state_of_a_device_is_asked_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
