@@ -39,9 +39,10 @@ def validate(spec: SpecArgument, overrides: OverridesArgument = None) -> None:
     """Check a specification and print every error in it."""
     from hpo.search.forecast import advice
     from hpo.validation.loader import load_spec
+    from hpo.validation.machine_checks import weights_warnings
 
     loaded = load_spec(spec, overrides or [])
-    for warning in advice(loaded):
+    for warning in [*advice(loaded), *weights_warnings(loaded)]:
         print(f"warning: {warning}", file=sys.stderr)
     print(
         f"{spec}: valid. Study {loaded.study}: {len(loaded.space)} searched parameters, {loaded.budget.trials} trials."

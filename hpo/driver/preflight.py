@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,8 @@ from hpo.errors import UsageError
 from hpo.home import Home
 from hpo.ledger.lock import Lease, study_lock
 from hpo.ledger.records import StudyRecord
-from hpo.spec.configure import configure
-from hpo.spec.corners import corners, subspace
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.tracking.preflight import check_tracking
-from trainers.api import ModelConfig
 
 
 def guard(farewell: str, lease: Lease) -> SignalGuard:
@@ -68,12 +65,6 @@ def preflight(spec: Spec, home: Home) -> dict[str, Any]:
     from trainers.network import weights
 
     info = data.prepare(spec.data, str(home.cache))
-    for model in _models(spec):
+    for model in spec.models():
         weights.check(model)
     return {"data": dataclasses.asdict(info)}
-
-
-def _models(spec: Spec) -> Iterable[ModelConfig]:
-    """The models that trials can have, as far as their weights depend on it."""
-    base, parameters = spec.base(), subspace(spec.space, ("model.name", "model.pretrained"))
-    return dict.fromkeys(configure(base, corner).model for corner in corners(parameters).combinations)

@@ -71,6 +71,8 @@ def _data(training: Training) -> dict[str, Any]:
 
 
 def _model(training: Training) -> dict[str, Any]:
+    from trainers.network.architecture import has_stochastic_depth  # loads torch, as in `randaugment`
+
     model, train = training.model, training.train
     size = _stages(training)[-1].size
     settings: dict[str, Any] = {
@@ -81,7 +83,7 @@ def _model(training: Training) -> dict[str, Any]:
         "crop_pct": 1.0,
         "interpolation": "bilinear",
         "drop": _stages(training)[-1].dropout,
-        "drop_path": model.drop_path,
+        "drop_path": model.drop_path if has_stochastic_depth(model.name) else None,
         "channels_last": train.channels_last,
         "amp": train.precision in AMP,
     }
@@ -97,13 +99,15 @@ def _model(training: Training) -> dict[str, Any]:
 
 
 def _optimizer(training: Training) -> dict[str, Any]:
+    from trainers.loop.optimizers import timm_name  # loads torch, as in `randaugment`
+
     train = training.train
     batch = train.batch_size if isinstance(train.batch_size, int) else AUTO_BATCH_SIZE
     settings: dict[str, Any] = {
         "batch_size": max(1, batch // train.accumulate),
         "grad_accum_steps": train.accumulate,
         "validation_batch_size": train.eval_batch_size,
-        "opt": "rmsproptf" if train.optimizer == "rmsprop" else train.optimizer,
+        "opt": timm_name(train),
         "lr": train.lr,
         "weight_decay": train.weight_decay,
         "momentum": train.momentum,

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hpo.home import NAME
-from hpo.spec.configure import assign, with_shared_sizes
+from hpo.spec.configure import assign, configure, with_shared_sizes
+from hpo.spec.corners import corners, subspace
 from hpo.spec.parameters import CategoricalParameter, Choice, Scalar, Section, Space, first_values
 from hpo.spec.yaml_writer import dump
 from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
@@ -233,6 +234,11 @@ class Spec(Section):
         parts = {"data": self.data, "model": self.model, "train": self.train, "extra": self.extra}
         varied = assign(parts, self.baseline_values())
         return TrialConfig(**{**varied, "train": with_shared_sizes(varied["train"], self.space)})
+
+    def models(self) -> list[ModelConfig]:
+        """The models that trials can have, as far as their weights depend on it."""
+        base, parameters = self.base(), subspace(self.space, ("model.name", "model.pretrained"))
+        return list(dict.fromkeys(configure(base, corner).model for corner in corners(parameters).combinations))
 
     def to_yaml(self) -> str:
         """The specification with all defaults written out; `parse_spec` makes an equal `Spec` of it.

@@ -45,6 +45,14 @@ def training_machine_problems(partial: PartialModel[Training], training: Trainin
         yield from _model_problems(partial, training.model, here=True)
 
 
+def weights_warnings(spec: Spec) -> list[str]:
+    """Warnings of files of weights that fit a model, but may belong to another one; usually none."""
+    if spec.trainer != SHIPPED_TRAINER:
+        return []
+    files = [(model.name, model.pretrained) for model in spec.models() if isinstance(model.pretrained, str)]
+    return [text for name, file in files if (text := catalogue.padding_warning(name, file))]
+
+
 def _model_problems(partial: PartialModel[Any], model: ModelConfig, here: bool) -> Iterator[Problem]:
     if partial.is_valid("model.name"):
         yield from _name_problems(partial, ("model", "name"), model.name)

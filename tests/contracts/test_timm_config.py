@@ -67,6 +67,21 @@ def test_timms_optimizer_takes_the_exported_settings(optimizer: str) -> None:
     assert 0.85 in (decayed.get("momentum"), *decayed.get("betas", ()))
 
 
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, True), (0.9, False), (0.0, True)])
+def test_timms_sgd_has_the_momentum_of_hpo(momentum: float, nesterov: bool) -> None:
+    train = TrainConfig(optimizer="sgd", momentum=momentum, nesterov=nesterov)
+    settings = arguments(TrialConfig(model=CONFIG.model, train=train))
+    group = create_optimizer_v2(model(settings), **optimizer_kwargs(settings)).param_groups[0]
+    assert (group["momentum"], group["nesterov"]) == (momentum, bool(nesterov and momentum))
+
+
+def test_timm_gets_no_drop_path_for_a_model_that_has_none() -> None:
+    settings = timm_settings(Training.of(TrialConfig(model=ModelConfig(name="resnet10t", pretrained=False))))
+    assert settings["drop_path"] == 0
+    settings = timm_settings(Training.of(TrialConfig(model=ModelConfig(name="repvit_m1", pretrained=False))))
+    assert settings["drop_path"] is None
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 @pytest.mark.parametrize("warmup", [0, 2])
 def test_the_learning_rate_of_timm_is_that_of_hpo_at_every_step(schedule: str, warmup: int) -> None:

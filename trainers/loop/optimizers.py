@@ -29,7 +29,7 @@ def create(train: TrainConfig, model: nn.Module, device: str) -> torch.optim.Opt
         options["fused"] = True
     optimizer: torch.optim.Optimizer = optim.create_optimizer_v2(  # type: ignore[attr-defined]
         model,
-        opt=_timm_name(train),
+        opt=timm_name(train),
         lr=train.lr,
         weight_decay=train.weight_decay,
         layer_decay=train.layer_decay if train.layer_decay < 1 else None,
@@ -62,8 +62,11 @@ def zero_overflow(optimizer: torch.optim.Optimizer) -> None:
         gradient.masked_fill_(overflowed, 0.0)
 
 
-def _timm_name(train: TrainConfig) -> str:
-    """timm's `sgd` is Nesterov's and refuses momentum 0, where both forms are the same; `momentum` is classical."""
+def timm_name(train: TrainConfig) -> str:
+    """Return timm's name for the optimiser.
+
+    timm's `sgd` is Nesterov's, and refuses a momentum of 0, where both forms are the same; its `momentum` is classical.
+    """
     if train.optimizer == "sgd":
         return "sgd" if train.nesterov and train.momentum else "momentum"
     return "rmsproptf" if train.optimizer == "rmsprop" else train.optimizer

@@ -66,7 +66,9 @@ def size_options(name: str, sizes: frozenset[int]) -> Mapping[str, Any]:
 
 @functools.lru_cache(maxsize=64)
 def has_stochastic_depth(name: str) -> bool:
-    """Return whether timm's model has an option for it."""
+    """Return whether timm's model has an option for it; False for a model that timm does not know."""
+    if not catalogue.known_model(name):
+        return False
     try:
         with torch.device("meta"):
             _construct(name, 1, {"drop_path_rate": 0.1}, {})

@@ -27,6 +27,7 @@ from hpo.spec.paths import with_absolute_paths
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.sqlite_urls import sqlite_url
 from hpo.text import short_names
+from hpo.validation.machine_checks import weights_warnings
 
 SAMPLES = 5
 """Configurations that the sampler shows, besides the enqueued ones."""
@@ -54,7 +55,7 @@ def rehearse(spec: Spec, home: Home) -> Iterator[RenderableType]:
         expected = plan(spec)
         yield _title("Pruning")
         yield _pruning(spec, expected)
-        yield from (Text(f"warning: {warning}") for warning in advice(spec))
+        yield from (Text(f"warning: {warning}") for warning in [*advice(spec), *weights_warnings(spec)])
         slots = survey(spec)
         yield _title(f"Cluster {cluster}" if (cluster := spec.ray.cluster()) else "This machine")
         per_trial = f"CPUs per trial: {slots.cpus:g}, GPUs per trial: {slots.gpus:g}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from hpo.cli.tools import validate
 from hpo.validation.loader import parse_spec, parse_training
 from hpo.validation.problems import SpecificationError
 from tests.support.specifications import TRAINER, only
@@ -74,3 +77,19 @@ def test_a_single_training_is_checked_like_a_study() -> None:
 def test_a_trainer_of_ones_own_may_have_any_network() -> None:
     text = study("vgg11").replace("pretrained: false", "pretrained: false, drop_path: 0.1")
     parse_spec(f"{text}{TRAINER}\n", "study.yaml")
+
+
+def test_validate_warns_of_weights_that_may_belong_to_a_model_of_another_padding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "weights.safetensors").touch()
+    specification = tmp_path / "study.yaml"
+    models = "model.name: {type: categorical, choices: [test_efficientnet, tf_efficientnet_lite0]}"
+    text = study("x", models).replace("name: x, pretrained: false", f"pretrained: {tmp_path}/weights.safetensors")
+    specification.write_text(text)
+    validate(str(specification))
+    shown = capsys.readouterr()
+    assert shown.out.startswith(f"{specification}: valid.")
+    (warning,) = shown.err.splitlines()
+    assert "weights of efficientnet_lite0 also fit tf_efficientnet_lite0" in warning
+    assert "set model.name=efficientnet_lite0" in warning
