@@ -14,6 +14,7 @@ import numpy as np
 from hpo.ledger.records import Attempt, StudyRecord, TrialRecord
 from hpo.ledger.recovery import last_sign_of_life
 from hpo.spec.study import Resources
+from hpo.text import duration
 
 DEFINITION = "time that trials hold a GPU, start-up included"
 
@@ -35,6 +36,25 @@ def gpu_hours_until(study: StudyRecord, moments: Sequence[float]) -> list[float]
 def confirmation_gpu_hours(study: StudyRecord) -> float:
     """GPU-hours of the trainings that confirmed a study's best trials, until the newest record of them."""
     return _hours(study.repeats, study.spec.resources, [last_sign_of_life(study.repeats, ())])[0]
+
+
+def confirmation_worker_seconds(study: StudyRecord) -> float:
+    """Seconds that workers spent on those trainings, start-up included."""
+    now = last_sign_of_life(study.repeats, ())
+    return sum(
+        end - attempt.started
+        for trial in study.repeats
+        for attempt, end in zip(trial.attempts, released(trial, now), strict=True)
+    )
+
+
+def confirmation_cost(study: StudyRecord) -> str:
+    """`0:12:30 of worker time, 0.21 GPU-hours`; empty without a confirmation. No other figure includes it."""
+    if not study.repeats:
+        return ""
+    charged = confirmation_gpu_hours(study)
+    worker = f"{duration(confirmation_worker_seconds(study))} of worker time"
+    return f"{worker}, {charged:.2f} GPU-hours" if charged else worker
 
 
 def newest_record(study: StudyRecord) -> float:

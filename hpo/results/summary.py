@@ -9,7 +9,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 from hpo.results.confirmation import evaluate
 from hpo.results.confirmation_text import markdown
-from hpo.results.gpu_hours import DEFINITION, gpu_hours
+from hpo.results.gpu_hours import DEFINITION, confirmation_cost, gpu_hours
 from hpo.results.pareto import table
 from hpo.results.winner import Winner, winner
 from hpo.search.rungs import rung_resource
@@ -49,6 +49,8 @@ def description(study: StudyRecord) -> str:
         lines.append(f"- {reason}")
     if charged := gpu_hours(study):
         lines.append(f"- {charged:.2f} GPU-hours ({DEFINITION})")
+    if extra := confirmation_cost(study):
+        lines.append(f"- the confirmation took {extra} more")
     if confirmed_study(study.name) is not None:
         lines += ["", *markdown(evaluate(study.spec, study.trials)), "", *_parameters(study, {})]
     else:

@@ -211,9 +211,8 @@ def refresh(study: StudyRecord, home: Home) -> str | None:
         Mirror(study, home).finish(study)
     except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the confirmation has succeeded
         reason = first_line(as_reason(str(error)))
-        return (
-            f"warning: MLflow does not show the confirmed trial yet: {reason}. Write it with: hpo doctor {study.name}"
-        )
+        remedy = f"hpo doctor {study.name}{home.option}"
+        return f"warning: MLflow does not show the confirmed trial yet: {reason}. Write it with: {remedy}"
     return None
 
 

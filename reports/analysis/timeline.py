@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -47,23 +49,42 @@ class Span:
 
 def spans(study: StudyRecord) -> tuple[Span, ...]:
     """All attempts, in order of their start."""
-    now = newest_record(study)
+    now, usual = newest_record(study), _usual_epoch(study.trials)
     attempts = [
-        _span(trial, attempt, following, end)
+        _span(trial, attempt, following, end, usual)
         for trial in study.trials
         for attempt, following, end in itertools.zip_longest(trial.attempts, trial.attempts[1:], released(trial, now))
     ]
     return tuple(sorted(attempts, key=lambda span: span.start))
 
 
-def _span(trial: TrialRecord, attempt: Attempt, following: Attempt | None, end: float) -> Span:
-    until = following.resumed_after if following else len(trial.epochs)
-    epochs = trial.epochs[attempt.resumed_after : until]
+def _usual_epoch(trials: Sequence[TrialRecord]) -> float:
+    """Seconds of an epoch of a trainer that does not report them: the median between two reports of one attempt.
+
+    A first report comes after the start-up, so its time says nothing of the epoch. If no attempt reported twice, the
+    quickest first report counts, which had the least start-up.
+    """
+    between: list[float] = []
+    first: list[float] = []
+    for trial in trials:
+        for attempt, following in itertools.zip_longest(trial.attempts, trial.attempts[1:]):
+            moments = [epoch.recorded for epoch in _epochs(trial, attempt, following)]
+            between += [later - earlier for earlier, later in itertools.pairwise(moments)]
+            first += [moment - attempt.started for moment in moments[:1]]
+    return statistics.median(between) if between else min(first, default=0.0)
+
+
+def _epochs(trial: TrialRecord, attempt: Attempt, following: Attempt | None) -> tuple[EpochRecord, ...]:
+    return trial.epochs[attempt.resumed_after : following.resumed_after if following else len(trial.epochs)]
+
+
+def _span(trial: TrialRecord, attempt: Attempt, following: Attempt | None, end: float, usual: float) -> Span:
+    epochs = _epochs(trial, attempt, following)
     segments: list[Segment] = []
     cursor = attempt.started
     for epoch in epochs:
         between = OTHER if segments else START
-        segments += _segments(epoch, cursor, between)
+        segments += _segments(epoch, cursor, between, usual if between == START else math.inf)
         cursor = max(cursor, epoch.recorded)
     if end > cursor:
         segments.append(Segment(_tail(trial, attempt, following, bool(epochs)), cursor, end))
@@ -81,12 +102,15 @@ def _tail(trial: TrialRecord, attempt: Attempt, following: Attempt | None, repor
     return OTHER
 
 
-def _segments(epoch: EpochRecord, cursor: float, between: str) -> list[Segment]:
-    """The segments of one epoch; the time from `cursor` to its beginning is of the kind `between`."""
+def _segments(epoch: EpochRecord, cursor: float, between: str, longest: float) -> list[Segment]:
+    """The segments of one epoch; the time from `cursor` to its beginning is of the kind `between`.
+
+    An epoch that does not say how long it took began at `cursor`, or `longest` seconds before its report.
+    """
     metrics = epoch.metrics
     evaluation = metrics.eval_seconds or 0.0
     reported = max(metrics.seconds or 0.0, (metrics.train_seconds or 0.0) + evaluation)
-    length = reported or max(0.0, epoch.recorded - cursor)
+    length = reported or min(longest, max(0.0, epoch.recorded - cursor))
     begin = min(max(cursor, epoch.recorded - length), max(cursor, epoch.recorded))
     training = metrics.train_seconds if metrics.train_seconds is not None else max(0.0, length - evaluation)
     middle = min(begin + training, max(begin, epoch.recorded))

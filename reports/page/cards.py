@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 from hpo.results.confirmation import Confirmation
-from hpo.results.gpu_hours import DEFINITION
+from hpo.results.gpu_hours import DEFINITION, confirmation_cost
 from hpo.results.warm_start_effect import best_by_origin, effect
 from hpo.text import duration, percent
 from reports.analysis.answer import Answer, TestAccuracy
@@ -109,12 +109,13 @@ def _gain_interval(answer: Answer) -> str:
 def _cost(answer: Answer) -> Card:
     cost = answer.cost
     gpu = f"{cost.gpu_hours:,.1f} GPU-hours ({DEFINITION}); " if cost.gpu_hours else ""
-    gpu += f"{cost.confirmation_gpu_hours:,.1f} more for the confirmation; " if cost.confirmation_gpu_hours else ""
+    extra = confirmation_cost(answer.study)
+    confirmation = f"; the confirmation took {extra} more" if extra else ""
     return Card(
         "Cost in worker time (h:min:s)",
         duration(cost.time.busy),
         f"{gpu}{plural(cost.started, 'trial')}, {plural(cost.epochs, 'epoch')}; "
-        f"{duration(cost.time.wall)} of study time, at most {cost.time.slots} at once",
+        f"{duration(cost.time.wall)} of study time, at most {cost.time.slots} at once{confirmation}",
     )
 
 

@@ -362,7 +362,7 @@ def test_a_confirmation_succeeds_while_the_tracking_server_is_down(
     said = refresh(study, home)
     assert said is not None
     assert said.startswith("warning: MLflow does not show the confirmed trial yet")
-    assert said.endswith("hpo doctor shown")
+    assert said.endswith(f"hpo doctor shown --home {home.path}")
 
 
 def test_a_retraining_succeeds_while_the_tracking_server_is_down(

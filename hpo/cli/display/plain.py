@@ -9,6 +9,7 @@ from typing import TextIO
 
 from hpo.driver.events import Event
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.gpu_hours import confirmation_cost
 from hpo.results.pareto import front
 from hpo.results.progress import Step, next_steps
 from hpo.results.summary import configuration, counts, stopped
@@ -75,6 +76,8 @@ def _epoch(trial: TrialRecord, horizon: int) -> str:
 def closing(study: StudyRecord, home_option: str) -> str:
     """The closing text of a run: the results and the commands to type next."""
     lines = [f"Study {study.name}: {counts(study)}", f"Wall-clock time: {duration(study.seconds)}"]
+    if extra := confirmation_cost(study):
+        lines.append(f"The confirmation took {extra} more.")
     lines += _best(study)
     if study.ended:
         lines.append(f"{stopped(study)}.")

@@ -19,7 +19,13 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 from hpo.results.confirmation import confirmation
 from hpo.results.confirmation_text import confirmation_json, lines
-from hpo.results.gpu_hours import DEFINITION, gpu_hours
+from hpo.results.gpu_hours import (
+    DEFINITION,
+    confirmation_cost,
+    confirmation_gpu_hours,
+    confirmation_worker_seconds,
+    gpu_hours,
+)
 from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
 from hpo.results.summary import best_line, configuration, counts, stopped
@@ -49,6 +55,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         console.print(escape(f"no trials on {node.host}: {node.host} {node.reason}"), highlight=False)
     if charged := gpu_hours(study):
         console.print(f"GPU-hours: {charged:.2f} ({DEFINITION})", highlight=False)
+    if extra := confirmation_cost(study):
+        console.print(f"the confirmation took {extra} more", highlight=False)
     confirmed, best = confirmation(study), winner(study)
     for line in lines(confirmed) if confirmed else ():
         console.print(escape(line), highlight=False)
@@ -133,6 +141,8 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "seconds": study.seconds,
         **winner_json(study),
         "gpu_hours": gpu_hours(study),
+        "confirmation_gpu_hours": confirmation_gpu_hours(study),
+        "confirmation_worker_seconds": confirmation_worker_seconds(study),
         "ended": study.ended,
         "left_nodes": [dataclasses.asdict(node) for node in study.left_nodes],
         "confirmation": confirmation_json(confirmation(study)),

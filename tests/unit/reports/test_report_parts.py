@@ -93,6 +93,22 @@ def test_every_second_of_a_worker_is_accounted_for() -> None:
     assert time.busy + time.idle == pytest.approx(2 * 100.0)
 
 
+def test_the_start_up_of_a_trainer_that_reports_no_times_is_not_training() -> None:
+    """Twelve seconds until the first report, two until each later one: ten of the twelve are start-up."""
+    done = Outcome(Ending.COMPLETE, "")
+
+    def silent(number: int, *recorded: float) -> TrialRecord:
+        epochs = tuple(
+            EpochRecord(EpochMetrics(epoch=place, val_accuracy=0.5), moment) for place, moment in enumerate(recorded, 1)
+        )
+        return TrialRecord(number, attempts=(Attempt(1000.0),), epochs=epochs, outcome=done, finished=recorded[-1])
+
+    shares = account(small(silent(0, 1012.0, 1014.0, 1016.0))).by_kind
+    assert shares == pytest.approx({TRAIN: 6.0, EVAL: 0.0, START: 10.0, OTHER: 0.0, LOST: 0.0})
+    shares = account(small(silent(0, 1012.0), silent(1, 1003.0))).by_kind
+    assert (shares[START], shares[TRAIN]) == (9.0, 6.0), "the quickest first report had the least start-up"
+
+
 def test_time_after_the_last_report_of_a_lost_worker_counts_as_lost() -> None:
     attempts = (
         Attempt(1000.0, pid=1, lost="died"),

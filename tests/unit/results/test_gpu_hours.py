@@ -6,13 +6,22 @@ import dataclasses
 
 import pytest
 
+from hpo.cli.display.plain import closing
 from hpo.driver.stopping import used_up
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, Repeat, StudyRecord, TrialRecord
-from hpo.results.gpu_hours import confirmation_gpu_hours, gpu_hours, gpu_hours_until
+from hpo.results.gpu_hours import (
+    confirmation_cost,
+    confirmation_gpu_hours,
+    confirmation_worker_seconds,
+    gpu_hours,
+    gpu_hours_until,
+)
+from hpo.results.summary import description
 from hpo.spec.study import Spec
 from hpo.tracking.study_content import course
-from reports.analysis.answer import cost
+from reports.analysis.answer import answer, cost
+from reports.page.cards import cards
 from tests.support.sample_records import BEGAN, SPEC, study, trial
 
 
@@ -109,6 +118,17 @@ def test_a_confirmation_is_charged_apart() -> None:
     assert 3600 * gpu_hours(record) == pytest.approx(190.0)
     assert 3600 * confirmation_gpu_hours(record) == pytest.approx(190.0)
     assert cost(record).confirmation_gpu_hours == confirmation_gpu_hours(record)
+    assert confirmation_worker_seconds(record) == pytest.approx(190.0)
+    said = "the confirmation took 0:03:10 of worker time, 0.05 GPU-hours more"
+    assert f"- {said}" in description(record)
+    assert f"T{said[1:]}." in closing(record, "")
+    assert [card for card in cards(answer(record)) if said in card.note]
+
+
+def test_a_confirmation_on_the_cpu_costs_worker_time() -> None:
+    repeat = dataclasses.replace(ended(0, "cpu"), repeat=Repeat(0, 0, 1, baseline=False))
+    assert confirmation_cost(dataclasses.replace(study(ended(0, "cpu")), repeats=(repeat,))) == "0:03:10 of worker time"
+    assert confirmation_cost(study(ended(0, "cpu"))) == ""
 
 
 def test_a_study_without_trials_costs_nothing() -> None:
