@@ -141,3 +141,13 @@ def tracking(home: Home) -> Finding:
     uri = tracking_uri(home)
     check_store(uri)
     return Finding("ok", "tracking", "the home folder" if uri == home.mlflow_url else uri)
+
+
+def artifacts(home: Home) -> Finding:
+    """MLflow's records name the files in this home folder; repaired where they name the place it was moved from."""
+    from hpo.tracking.places import follow
+
+    if moved := follow(home):
+        places = "; ".join(f"{old} is now {new}" for old, new in moved.items())
+        return Finding("differs", "artifacts", f"the home folder was moved, and MLflow now follows it: {places}")
+    return Finding("ok", "artifacts", f"MLflow's files are in {home.artifacts}")

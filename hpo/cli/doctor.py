@@ -45,6 +45,7 @@ def _findings(home: Home, name: str | None, figures: Figures | None) -> Iterator
         lambda: checks.disk(home),
         lambda: checks.ledger(home),
         lambda: checks.tracking(home),
+        lambda: checks.artifacts(home),
     ]
     if name is None:  # these are slow and do not depend on a study
         machine += [

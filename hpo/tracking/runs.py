@@ -19,6 +19,7 @@ from hpo.home import NAME, Home, confirmed_study
 from hpo.ledger.records import StudyRecord
 from hpo.spec.study import Spec
 from hpo.sqlite_urls import sqlite_url
+from hpo.tracking.places import follow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -107,6 +108,7 @@ class Store:
         self.uri = tracking_uri(home, study.spec)
         if self.uri == home.mlflow_url:
             make_store(home)
+            follow(home)
         self.client = MlflowClient(tracking_uri=self.uri)
         self._study = study
         self._home = home

@@ -15,6 +15,7 @@ from typing import IO
 
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
+from hpo.tracking.places import follow
 from hpo.tracking.runs import RETRAINING_TAG, STUDY_TAG, TRIAL_TAG
 
 START_TIMEOUT_S = 120
@@ -34,6 +35,7 @@ def serve(home: Home, name: str | None, port: int) -> int:
         raise UsageError(
             f"{home.path} has no tracked study; run a study first, or name another home folder with --home"
         )
+    follow(home)
     chosen = _free_port(port)
     address = f"http://127.0.0.1:{chosen}"
     page = study_page(home, name)

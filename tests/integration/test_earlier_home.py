@@ -8,15 +8,15 @@ studies: `finished` (with a confirmation), `interrupted` (its driver was killed 
 from __future__ import annotations
 
 import json
-import sqlite3
 import tarfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
-from hpo.cli import doctor
+from hpo.cli import checks, doctor
 from hpo.cli.app import app
 from hpo.driver import run as launch
 from hpo.home import Home
@@ -27,14 +27,8 @@ from tests.conftest import REPOSITORY
 from tests.support.views import RecordingView
 
 ARCHIVE = REPOSITORY / "tests" / "fixtures" / "earlier_home.tar.xz"
-STORED_HOME = "/srv/hpo/home"
-ARTIFACT_PATHS = {
-    "experiments": ["artifact_location"],
-    "runs": ["artifact_uri"],
-    "logged_models": ["artifact_location"],
-    "model_versions": ["source", "storage_location"],
-}
-"""Columns by table of MLflow's database."""
+STORED_HOME = Path("/srv/hpo/home")
+"""The folder where the earlier version ran, which MLflow's records name."""
 REWORDED = ["description", "specification.yaml"]
 """What this version writes to the study's MLflow run in other words, or with settings that are newer than the study."""
 
@@ -44,16 +38,7 @@ def earlier(tmp_path: Path) -> Home:
     """The earlier home folder in a new place."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
-    home = Home.at(tmp_path / "earlier_home")
-    # MLflow stores absolute paths of artifacts and has no command to move them. The ledger needs no such change.
-    with sqlite3.connect(home.path / "mlflow.db") as database:
-        for table, columns in ARTIFACT_PATHS.items():
-            for column in columns:
-                database.execute(
-                    f"update {table} set {column} = replace({column}, ?, ?)", (STORED_HOME, str(home.path))
-                )
-    database.close()
-    return home
+    return Home.at(tmp_path / "earlier_home")
 
 
 def hpo(home: Home, *arguments: object) -> Result:
@@ -128,6 +113,22 @@ def test_an_interrupted_study_of_an_earlier_version_continues_from_its_recorded_
         (trial.status, trial.epochs) for trial in study.trials
     ]
     assert repaired(earlier, "interrupted") == []
+    assert not STORED_HOME.exists()
+
+
+def test_mlflow_follows_a_home_folder_that_was_moved(earlier: Home) -> None:
+    """MLflow stores absolute paths of files. The doctor says that it rewrote them, once."""
+    moved = checks.artifacts(earlier)
+    assert (moved.state, f"file://{STORED_HOME}/mlartifacts/trained is now" in moved.text) == ("differs", True)
+    assert checks.artifacts(earlier).state == "ok"
+    client = MlflowClient(tracking_uri=earlier.mlflow_url)
+    experiment = client.get_experiment_by_name("trained")
+    assert experiment.artifact_location == (earlier.artifacts / "trained").as_uri()
+    folders = [run.info.artifact_uri for run in client.search_runs([experiment.experiment_id])]
+    assert folders
+    assert all(folder.startswith(f"{experiment.artifact_location}/") for folder in folders)
+    (model,) = client.search_model_versions("name = 'trained'")
+    assert model.source.startswith(f"{experiment.artifact_location}/")
 
 
 @pytest.mark.parametrize("name", ["finished", "interrupted", "trained"])
