@@ -21,7 +21,16 @@ from trainers.network import catalogue
 
 _SIZE = "train.progressive.size."
 _STAGES = "train.progressive.stages"
-_DECIDING = ("model.", _SIZE, _STAGES, "train.progressive.form", "train.freeze_blocks", "train.layer_decay")
+_DECIDING = (
+    "model.",
+    _SIZE,
+    _STAGES,
+    "train.progressive.form",
+    "train.progressive.grow_batch",
+    "train.batch_size",
+    "train.freeze_blocks",
+    "train.layer_decay",
+)
 """Beginnings of the settings that a network can refuse."""
 
 
@@ -104,7 +113,7 @@ def study_network_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[
     reported: set[tuple[str, str]] = set()
     for corner in corners(_deciding(spec.space)).combinations:
         config = configure(base, corner)
-        for path, rule in network_problems(config.model, config.train):
+        for path, rule in network_problems(config.model, config.train, config.data.train_limit):
             if (config.model.name, path) not in reported:
                 reported.add((config.model.name, path))
                 yield corner_problem(partial, corner, path, rule)
@@ -116,7 +125,7 @@ def training_network_problems(partial: PartialModel[Training], training: Trainin
         return
     from trainers.network.feasibility import network_problems
 
-    for path, rule in network_problems(training.model, training.train):
+    for path, rule in network_problems(training.model, training.train, training.data.train_limit):
         yield partial.problem(tuple(path.split(".")), rule)
 
 

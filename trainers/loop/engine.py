@@ -102,7 +102,7 @@ class Engine:
         doing = f"training stage {stage.index} at {stage.size} px with batches of {batch}"
         if self.config.train.accumulate > 1:
             doing += f" in {self.config.train.accumulate} parts"
-        single = batchnorm.single_value_errors(batch, stage.size)
+        single = batchnorm.single_value_errors(stage.size)
         with memory_errors(doing), single, self._compiling("train", stage.size, batch):
             if self._size_changed(epoch, stage):
                 self._reestimate(epoch, stage, batch)

@@ -40,15 +40,25 @@ def reestimate(net: nn.Module, forward: Callable[[Tensor], None], batches: Itera
     return [f"{name}.{kind}" for name in layers for kind in ("running_mean", "running_var")]
 
 
+def lacks_values(error: Exception) -> bool:
+    """Return whether torch refuses to normalise a single value per channel, as after one image's last convolution."""
+    return "Expected more than 1 value per channel" in str(error)
+
+
+def single_value_rule(size: int) -> str:
+    """Return why a network cannot train on batches of one image of `size` px, and the remedy."""
+    return (
+        f"a batch of one image of {size} px leaves a normalisation layer a single value per channel; use at least two "
+        "images per batch, or larger images"
+    )
+
+
 @contextmanager
-def single_value_errors(batch: int, size: int) -> Iterator[None]:
-    """Convert torch's refusal to normalise a single value into a `TrainerError`, for batches of `size` px images."""
+def single_value_errors(size: int) -> Iterator[None]:
+    """Convert torch's refusal to normalise a single value into a `TrainerError`, for images of `size` px."""
     try:
         yield
     except (ValueError, RuntimeError) as error:  # RuntimeError: as torch.compile reports it
-        if "Expected more than 1" not in str(error):
+        if not lacks_values(error):
             raise
-        raise TrainerError(
-            f"train.batch_size: a batch of {batch} at {size} px leaves a normalisation layer a single value per "
-            "channel; use at least two images per batch, or larger images"
-        ) from error
+        raise TrainerError(f"train.batch_size: {single_value_rule(size)}") from error

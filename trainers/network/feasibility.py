@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from timm import optim
 
 from trainers import schedule
 from trainers.api import ModelConfig, TrainConfig, TrainerError
+from trainers.network import batchnorm, weight_fit
 from trainers.network import model as models
-from trainers.network import weight_fit
 from trainers.network.architecture import MetaNetwork, batch_norms, fixed_size, has_stochastic_depth, size_options
 
 
-def network_problems(model: ModelConfig, train: TrainConfig) -> Iterator[tuple[str, str]]:
-    """Yield each setting that does not fit the network as (dotted path, problem). timm must know the model."""
+def network_problems(model: ModelConfig, train: TrainConfig, images: int | None = None) -> Iterator[tuple[str, str]]:
+    """Yield each setting that does not fit the network as (dotted path, problem). timm must know the model.
+
+    `images` is the largest number of training images, if there is one.
+    """
     name = model.name
     plan = schedule.stages(train.progressive, train.epochs)
     sizes = frozenset({train.eval_size or plan[-1].size, *(stage.size for stage in plan)})
@@ -31,6 +36,19 @@ def network_problems(model: ModelConfig, train: TrainConfig) -> Iterator[tuple[s
         yield "train.freeze_blocks", problem
     if train.layer_decay < 1 and (problem := _layer_problem(name)):
         yield "train.layer_decay", problem
+    options = size_options(name, sizes)
+    alone = (size for size in _sizes_of_single_images(train, plan, images) if not _takes_one_image(name, size, options))
+    for size in itertools.islice(alone, 1):
+        yield "data.train_limit" if images == 1 else "train.batch_size", batchnorm.single_value_rule(size)
+
+
+def _sizes_of_single_images(train: TrainConfig, plan: tuple[schedule.Stage, ...], images: int | None) -> list[int]:
+    """The image sizes of the stages whose batches are one image."""
+    batch = 1 if images == 1 else train.batch_size
+    if batch != 1:
+        return []
+    grows = train.progressive.grow_batch and images != 1
+    return [stage.size for stage in plan if not grows or schedule.batch_size(1, stage.size, plan[-1].size) == 1]
 
 
 @functools.lru_cache(maxsize=16)
@@ -86,6 +104,18 @@ def _layer_problem(name: str) -> str | None:
     except Exception as error:  # noqa: BLE001 - as in `_freeze_problem`
         return f"timm does not divide {name} into layers ({error}); set train.layer_decay to 1"
     return None
+
+
+def _takes_one_image(name: str, size: int, options: Mapping[str, Any]) -> bool:
+    """Whether the network can train on batches of one image of `size` px."""
+    try:
+        with torch.no_grad():
+            _network(name, tuple(options.items())).net(torch.zeros(1, 3, size, size, device="meta"))
+    except ValueError as error:
+        if not batchnorm.lacks_values(error):
+            raise
+        return False
+    return True
 
 
 def _listed(sizes: Iterable[int]) -> str:

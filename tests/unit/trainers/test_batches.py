@@ -57,7 +57,9 @@ def test_no_number_of_parts_and_images_leaves_batch_norm_a_single_value(
 @pytest.mark.parametrize(("count", "batch"), [(8, 1), (1, 8), (1, "auto")])
 def test_a_batch_of_one_image_that_cannot_be_normalised_is_one_sentence(tmp_path: Path, count: int, batch: int) -> None:
     train = TrainConfig(epochs=1, batch_size=batch, progressive=one_stage())
-    with pytest.raises(TrainerError, match=r"a batch of 1 at 32 px leaves a normalisation layer a single value"):
+    with pytest.raises(
+        TrainerError, match=r"a batch of one image of 32 px leaves a normalisation layer a single value"
+    ):
         engine(tmp_path, count, train).run_epoch(1)
     larger = TrainConfig(epochs=1, batch_size=batch, progressive=one_stage(64))
     assert engine(tmp_path, count, larger).run_epoch(1).images == count

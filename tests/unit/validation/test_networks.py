@@ -68,6 +68,55 @@ def test_sizes_between_the_corners_of_a_search_are_tried_too(parameter: str, siz
         assert f"images of {size} px" in only(text).rule
 
 
+SMALL = """\
+study: small
+data: {name: shapes, train_limit: LIMIT}
+model: {name: MODEL, pretrained: false}
+train: {epochs: 2, batch_size: BATCH, progressive: {stages: 2, sizes: [16, SIZE], grow_batch: GROW}}
+space:
+  train.lr: {type: float, low: 1e-4, high: 1e-2, log: true}
+"""
+
+
+def small(model: str = "test_resnet", *, limit: int = 9, batch: int = 1, size: int = 32, grow: bool = False) -> str:
+    values = {"LIMIT": limit, "MODEL": model, "BATCH": batch, "SIZE": size, "GROW": str(grow).lower()}
+    text = SMALL
+    for name, value in values.items():
+        text = text.replace(name, str(value))
+    return text
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "pixels"),
+    [
+        (small(), "train.batch_size", 16),
+        (small(grow=True), "train.batch_size", 32),
+        (small(limit=1, batch=8), "data.train_limit", 16),
+        (small(limit=1, batch=8, size=64, grow=True), "data.train_limit", 16),
+        (small("test_efficientnet"), "train.batch_size", 16),
+    ],
+)
+def test_batches_of_one_image_are_refused_where_the_network_cannot_normalise_them(
+    text: str, path: str, pixels: int
+) -> None:
+    problem = only(text)
+    assert problem.path == path
+    assert f"a batch of one image of {pixels} px leaves a normalisation layer a single value" in problem.rule
+
+
+@pytest.mark.parametrize(
+    "text", [small("test_vit", size=16), small(size=64, grow=True), small(batch=2), small("test_efficientnet_ln")]
+)
+def test_batches_of_one_image_are_accepted_where_the_network_trains_on_them(text: str) -> None:
+    parse_spec(text, "study.yaml")
+
+
+def test_a_searched_batch_of_one_image_is_refused_at_its_corner() -> None:
+    text = small().replace("batch_size: 1, ", "") + "  train.batch_size: {type: int, low: 1, high: 8}\n"
+    problem = only(text)
+    assert (problem.path, problem.hint) == ("space.train.batch_size", "this happens at train.batch_size = 1")
+
+
 def test_a_single_training_is_checked_like_a_study() -> None:
     text = "model: {name: vgg11, drop_path: 0.1, pretrained: false}\n"
     with pytest.raises(SpecificationError, match=r"model\.drop_path: vgg11 has no stochastic depth"):
