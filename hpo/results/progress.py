@@ -186,7 +186,7 @@ def next_steps(study: StudyRecord, home_option: str) -> list[Step]:
         setting = study.ended.partition(":")[0]
         larger = " with a larger budget" if setting.startswith("budget.") else ""
         steps.append(step(f"continue{larger}", f"resume {name}", f" {setting}=…"))
-    elif study.count("running") + study.count("interrupted"):
+    elif study.count("running") + study.count("interrupted") and study.driver != "open":
         steps.append(step("continue the study", f"resume {name}"))
     if study.best is None:
         return steps

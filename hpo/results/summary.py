@@ -14,7 +14,7 @@ from hpo.results.pareto import table
 from hpo.results.winner import Winner, winner
 from hpo.search.rungs import rung_resource
 from hpo.spec.corners import describe
-from hpo.spec.study import SHIPPED_TRAINER, Spec
+from hpo.spec.study import Spec
 from hpo.text import percent
 
 STATUSES = ("complete", "pruned", "failed", "interrupted", "running", "waiting")
@@ -65,13 +65,13 @@ def description(study: StudyRecord) -> str:
 def _task(study: StudyRecord) -> Iterator[str]:
     """Data and model; only the trainer if it is not the shipped one, which alone reads those settings."""
     spec = study.spec
-    if spec.trainer != SHIPPED_TRAINER:
+    if not spec.shipped:
         yield f"- trainer: {spec.trainer}"
         return
     data = study.info.get("data")
     images = f": {data['train_count']} images to train on, {data['validation_count']} to validate on" if data else ""
     yield f"- data: {spec.data.name}{images}"
-    yield f"- model: {spec.model.name}, from {'pretrained' if spec.model.pretrained else 'random'} weights"
+    yield f"- model: {' or '.join(spec.model_names)}, from {spec.weights} weights"
 
 
 def _search(spec: Spec) -> str:

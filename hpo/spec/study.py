@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -213,8 +214,20 @@ class Spec(Section):
     @property
     def model_names(self) -> tuple[str, ...]:
         """The networks that the shipped trainer may train: several if `model.name` is searched."""
-        searched = self.space.get("model.name")
-        return tuple(map(str, searched.choices)) if isinstance(searched, CategoricalParameter) else (self.model.name,)
+        return tuple(map(str, self._choices("model.name", self.model.name)))
+
+    @property
+    def weights(self) -> str:
+        """What the networks begin with, for people: `pretrained`, `random`, or both if that is searched."""
+        kinds = [
+            "pretrained" if choice else "random" for choice in self._choices("model.pretrained", self.model.pretrained)
+        ]
+        return " or ".join(dict.fromkeys(kinds))
+
+    def _choices(self, path: str, fixed: Choice) -> Sequence[Choice]:
+        """The values that a setting may have in this study."""
+        searched = self.space.get(path)
+        return searched.choices if isinstance(searched, CategoricalParameter) else [fixed]
 
     @property
     def task(self) -> str:

@@ -9,7 +9,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from reports.analysis.stages import Stages, by_compute, resource, rungs
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points, Rule
-from reports.figures.trials import ACCURACY, NO_REPORT, hover, points, thin, thinned_note
+from reports.figures.trials import ACCURACY, NO_REPORT, best_trial, hover, points, thin, thinned_note
 from trainers.schedule import Stage, compute
 
 MOST_CURVES = 400
@@ -63,7 +63,7 @@ def _caption(studies: Sequence[StudyRecord], compared: bool, marked: bool) -> st
     plan = _common_plan(studies)
     stage = ""
     if len(plan) > 1:
-        trial = "best trial" if studies[0].best else "first trial"
+        trial = "best trial" if best_trial(studies[0]) else "first trial"
         sizes = ", ".join(f"{step.size} px until epoch {step.last_epoch}" for step in plan)
         stage = f"Dashed lines: the ends of the stages of the {trial} ({sizes}). "
     diamonds = "Diamonds: a trial begins its next stage." if marked else ""
@@ -79,7 +79,7 @@ def _path(trial: TrialRecord, counts_compute: bool) -> tuple[list[float], list[f
 
 def _of_study(study: StudyRecord, kept: list[TrialRecord], counts_compute: bool, index: int | None) -> list[Mark]:
     marks: list[Mark] = []
-    singled = {id(study.best), id(study.baseline)} if index is None else set()
+    singled = {id(best_trial(study)), id(study.baseline)} if index is None else set()
     for status in ("pruned", "interrupted", "running", "failed", "complete"):
         chosen = [trial for trial in kept if trial.status == status and id(trial) not in singled]
         if not chosen:
@@ -108,10 +108,10 @@ def _singled_out(study: StudyRecord, counts_compute: bool) -> list[Mark]:
         text = [hover(study, study.baseline, False)]
         name = f"{study.spec.baseline_name}, trial {study.baseline.number}"
         marks.append(Lines(name, [_path(study.baseline, counts_compute)], palette.BASELINE, 2.5, "dash", hover=text))
-    if study.best is not None:
-        text = [hover(study, study.best, False)]
-        name = f"best, trial {study.best.number}"
-        marks.append(Lines(name, [_path(study.best, counts_compute)], palette.BEST, 3.0, hover=text))
+    if (best := best_trial(study)) is not None:
+        text = [hover(study, best, False)]
+        name = f"best, trial {best.number}"
+        marks.append(Lines(name, [_path(best, counts_compute)], palette.BEST, 3.0, hover=text))
     return marks
 
 
@@ -143,7 +143,7 @@ def _stage_changes(study: StudyRecord, counts_compute: bool) -> list[Mark]:
 def _plan(study: StudyRecord) -> tuple[Stage, ...]:
     """The stages of the best trial, else of the first one; empty if the trainer reports no stages."""
     stages = Stages(study)
-    trial = study.best or next((trial for trial in study.trials if trial.epochs), None)
+    trial = best_trial(study) or next((trial for trial in study.trials if trial.epochs), None)
     return stages.of(trial) if stages.reported and trial is not None else ()
 
 

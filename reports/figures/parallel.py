@@ -11,7 +11,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points
 from reports.figures.scales import NO_SHARED, Scale, word
-from reports.figures.trials import NO_REPORT, hover, points, thin, thinned_note
+from reports.figures.trials import NO_REPORT, best_trial, hover, points, thin, thinned_note
 
 MOST_LINES = 300
 NOT_USED = -0.2
@@ -81,7 +81,8 @@ def _by_fifth(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[_Group]
         _Group(name, color, [(study, by_value[i]) for i in part], 1.8 if name == FIFTHS[0] else 1.1, opacity)
         for name, (color, opacity), part in zip(FIFTHS, palette.FIFTHS, parts, strict=False)
     ]
-    best = [_Group("best trial", palette.BEST, [(study, study.best)], 3.5, 1.0)] if study.best else []
+    leader = best_trial(study)
+    best = [_Group("best trial", palette.BEST, [(study, leader)], 3.5, 1.0)] if leader else []
     return [*groups[::-1], *best]
 
 

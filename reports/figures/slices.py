@@ -8,7 +8,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from reports.drawing import palette
 from reports.drawing.plot import Axis, ColorScale, Mark, Missing, Panel, Plot, Points
 from reports.figures.scales import NO_SHARED, Scale
-from reports.figures.trials import NO_REPORT, accuracy_axis, below_note, hover, points, thin, thinned_note
+from reports.figures.trials import NO_REPORT, accuracy_axis, below_note, best_trial, hover, points, thin, thinned_note
 
 MOST_SLICES = 6
 MOST_POINTS = 800
@@ -79,7 +79,7 @@ def _slice(
         hover=[hover(study, trial, index is not None) for _, trial in placed],
         legend=index is not None and legend,
     )
-    leader = study.best
+    leader = best_trial(study)
     best = [_star(study, trial, at, index, legend=legend) for at, trial in placed if trial is leader]
     return [cloud, *best]
 

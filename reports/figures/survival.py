@@ -42,6 +42,8 @@ def survival_plot(studies: Sequence[StudyRecord]) -> Plot | Missing:
     """The figure: one group of bars per rung, one bar per study."""
     title = "Rung survival"
     by_study = [stacks(study) for study in studies]
+    if not any(study.spec.asha.enabled for study in studies):
+        return Missing(title, "ASHA is off: there are no rungs.")
     if not any(stack.trials for study_stacks in by_study for stack in study_stacks):
         return Missing(title, "No trial has reached a rung or the end yet.")
     levels = sorted({stack.level for study_stacks in by_study for stack in study_stacks if stack.level is not None})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.winner import winner
 from hpo.text import percent
 from reports.drawing.plot import Axis
 from reports.figures.scales import values_text
@@ -21,6 +22,12 @@ def hover(study: StudyRecord, trial: TrialRecord, compared: bool) -> str:
     return f"{name}{role}: {trial.status}\n{reached}\n{values_text(trial.values)}"
 
 
+def best_trial(study: StudyRecord) -> TrialRecord | None:
+    """The trial that the page calls the best: see `hpo.results.winner.winner`."""
+    found = winner(study)
+    return found.trial if found else None
+
+
 def points(value: float) -> float:
     """A fraction in percent, rounded to a thousandth to keep the file small."""
     return round(100 * value, 3)
@@ -32,7 +39,7 @@ def thin(study: StudyRecord, trials: Sequence[TrialRecord], limit: int) -> list[
         return list(trials)
     ranked = sorted(trials, key=lambda trial: (trial.complete, trial.value or 0.0), reverse=True)
     kept = {trial.number for trial in ranked[: limit // 4]}
-    kept |= {trial.number for trial in (study.best, study.baseline) if trial is not None}
+    kept |= {trial.number for trial in (best_trial(study), study.baseline) if trial is not None}
     rest = [trial for trial in trials if trial.number not in kept]
     room = limit - len(kept)
     kept |= {rest[index * len(rest) // room].number for index in range(room)}

@@ -83,9 +83,16 @@ def _gain(answer: Answer) -> Card:
     if answer.winner and answer.winner.is_baseline:
         return Card(label, "0 points", f"the baseline (trial {baseline.number}) is the best trial")
     if gain is None:
-        return Card(label, "–", f"the baseline (trial {baseline.number}) or the best trial is not complete")
+        return Card(label, "–", _no_gain(answer, baseline))
     own = _baseline_accuracy(answer.confirmed, baseline)
     return Card(label, str(gain), f"{_gain_interval(answer)}trial {baseline.number} has {percent(own)}")
+
+
+def _no_gain(answer: Answer, baseline: TrialRecord) -> str:
+    if answer.winner is None:
+        return "no trial is complete"
+    ended = "failed with a seed of the confirmation" if answer.confirmed else "is not complete"
+    return f"the baseline (trial {baseline.number}) {ended}"
 
 
 def _baseline_accuracy(confirmation: Confirmation | None, baseline: TrialRecord) -> float | None:
@@ -108,7 +115,7 @@ def _gain_interval(answer: Answer) -> str:
 
 def _cost(answer: Answer) -> Card:
     cost = answer.cost
-    gpu = f"{cost.gpu_hours:,.1f} GPU-hours ({DEFINITION}); " if cost.gpu_hours else ""
+    gpu = f"{cost.gpu_hours:,.2f} GPU-hours ({DEFINITION}); " if cost.gpu_hours else ""
     extra = confirmation_cost(answer.study)
     confirmation = f"; the confirmation took {extra} more" if extra else ""
     return Card(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
 from hpo.results.progress import next_steps
+from hpo.results.winner import winner
 from hpo.text import iso
 
 LONGEST = 58
@@ -30,13 +31,14 @@ def reproduction(study: StudyRecord, home_option: str = "") -> Reproduction:
     """Read it from the study's record; `home_option` is `hpo.home.Home.option`."""
     info = study.info
     data = info.get("data", {})
+    best = winner(study)
     facts = {
         "created": iso(info.get("created")),
         "git commit": info.get("git_commit"),
         "platform": info.get("platform"),
         "host": info.get("host"),
         "study seed": study.spec.seed,
-        "seed of the best trial": study.best.seed if study.best else None,
+        "seed of the best trial": best.trial.seed if best else None,
         "validation split (SHA-256)": data.get("split_hash"),
         "training and validation images": _images(data.get("train_count"), data.get("validation_count")),
     }

@@ -103,18 +103,21 @@ def verdict(answers: Sequence[Answer]) -> str:
     if len(ranked) < 2:
         return "There is nothing to compare yet: fewer than two of the studies have a complete trial."
     first, second = ranked[:2]
-    text = f"{first.study.name} is ahead of {second.study.name}"
-    if first.accuracy is None or second.accuracy is None or not first.images or not second.images:
-        return f"{text}."
-    gap = difference(first.accuracy.mean, second.accuracy.mean, first.images, second.images)
-    text += f" by {100 * gap.mean:.2f} points (95 % interval {signed(gap.low)} to {signed(gap.high)})."
-    if not gap.significant:
-        text += " The interval includes zero, so the difference may be chance."
+    text = f"{first.study.name} is ahead of {second.study.name}{_lead(first, second)}."
     return text + _warning(answers)
 
 
+def _lead(first: Answer, second: Answer) -> str:
+    """By how much, if the number of validation images is known."""
+    if not first.images or not second.images:
+        return ""
+    gap = difference(_best_value(first), _best_value(second), first.images, second.images)
+    text = f" by {100 * gap.mean:.2f} points (95 % interval {signed(gap.low)} to {signed(gap.high)})"
+    return text if gap.significant else f"{text}. The interval includes zero, so the difference may be chance"
+
+
 def _best_value(answer: Answer) -> float:
-    return (answer.best and answer.best.value) or 0.0
+    return answer.winner.accuracy if answer.winner else 0.0
 
 
 def _warning(answers: Sequence[Answer]) -> str:

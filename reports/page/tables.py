@@ -11,6 +11,7 @@ from hpo.text import first_line, percent, short_names
 from reports.analysis.answer import Answer
 from reports.analysis.timeline import spans
 from reports.figures.scales import scales, word
+from reports.figures.trials import best_trial
 from reports.page.cards import plural
 
 
@@ -135,7 +136,7 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
 def _marks(study: StudyRecord) -> dict[int, list[str]]:
     """What the best trial and the baseline are called, by trial number; found once, because it takes all trials."""
     marks: dict[int, list[str]] = {}
-    for trial, name in ((study.best, "best"), (study.baseline, study.spec.baseline_name)):
+    for trial, name in ((best_trial(study), "best"), (study.baseline, study.spec.baseline_name)):
         if trial is not None:
             marks.setdefault(trial.number, []).append(name)
     return marks

@@ -28,6 +28,7 @@ from hpo.results.gpu_hours import (
 )
 from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
+from hpo.results.progress import next_steps
 from hpo.results.summary import best_line, configuration, counts, stopped
 from hpo.results.warm_start_effect import effect
 from hpo.results.winner import winner, winner_json
@@ -46,6 +47,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         f"[bold]{escape(study.name)}[/bold]  {counts(study)}; wall-clock time {duration(study.seconds)}, "
         f"checkpoints {_checkpoints(study, home)}"
     )
+    console.print(escape(study.spec.task), highlight=False)
     if reason := stopped(study):
         console.print(escape(reason), highlight=False)
     if study.driver == "dead" and study.ended is None:
@@ -138,6 +140,7 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
     return {
         "study": study.name,
         "created": iso(study.info.get("created")),
+        "task": study.spec.task,
         "seconds": study.seconds,
         **winner_json(study),
         "gpu_hours": gpu_hours(study),
@@ -153,6 +156,7 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
             for place, trial in enumerate(front(study))
         ],
         "warm_start": _warm_start(study),
+        "next": [dataclasses.asdict(step) for step in next_steps(study, home.option)],
         "trials": [trial_json(trial) for trial in study.trials],
     }
 

@@ -16,7 +16,6 @@ from hpo.ledger.lock import driver_of
 from hpo.ledger.reader import load_study, open_existing, read_study, study_names, unrecorded
 from hpo.ledger.records import StudyRecord
 from hpo.results.winner import winner, winner_json
-from hpo.spec.study import SHIPPED_TRAINER
 from hpo.text import iso, percent
 
 
@@ -50,6 +49,7 @@ def _json(study: StudyRecord) -> dict[str, Any]:
     return {
         "study": study.name,
         "created": iso(study.info.get("created")),
+        "task": study.spec.task,
         "trials": len(study.trials),
         **winner_json(study),
     }
@@ -62,7 +62,7 @@ def _table(studies: list[StudyRecord], *without: str) -> Table:
     for title in (title for title in titles if title not in without):
         table.add_column(title, justify="right" if title in ("complete", "val acc") else "left", no_wrap=True)
     for study in studies:
-        shipped = study.spec.trainer == SHIPPED_TRAINER  # another trainer may use other data and models
+        shipped = study.spec.shipped  # another trainer may use other data and models
         best = winner(study)
         cells = {
             "study": study.name,
@@ -71,7 +71,7 @@ def _table(studies: list[StudyRecord], *without: str) -> Table:
             "best": f"trial {best.trial.number}{', confirmed' if best.confirmation else ''}" if best else "–",
             "val acc": percent(best.accuracy if best else None),
             "data": study.spec.data.name if shipped else "–",
-            "model": study.spec.model.name if shipped else study.spec.trainer,
+            "model": " or ".join(study.spec.model_names) if shipped else study.spec.trainer,
         }
         table.add_row(*(escape(cell) for title, cell in cells.items() if title not in without))
     return table
