@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.errors import UsageError
-from hpo.sqlite_urls import sqlite_url
+from hpo.sqlite_urls import sqlite_file, sqlite_url
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
 """Names of studies. They have no dot and no slash, so that no study folder lies outside the home folder."""
@@ -137,11 +137,21 @@ class Home:
     def ledger_of(self, name: str) -> str:
         """URL of the ledger that holds the study: the one it was created with, else the default ledger."""
         pointer = self.pointer(name)
-        return pointer.read_text().strip() if pointer.is_file() else self.ledger_url
+        if not pointer.is_file():
+            return self.ledger_url
+        url = pointer.read_text().strip()
+        file = sqlite_file(url)
+        return url if file is None or file.is_absolute() else sqlite_url(self.path / file)
 
     def remember_ledger(self, name: str, url: str | None) -> None:
-        """Record the URL of a study's ledger, readable by the owner only. For the default ledger pass None."""
+        """Record the URL of a study's ledger, readable by the owner only. For the default ledger pass None.
+
+        An SQLite file in this folder is recorded relative to it, so that it is found after the folder was moved.
+        """
         if url is not None:
+            file = sqlite_file(url)
+            if file is not None and file.is_relative_to(self.path) and url == sqlite_url(file):
+                url = sqlite_url(file.relative_to(self.path))
             pointer = self.pointer(name)
             pointer.touch(mode=0o600)
             pointer.write_text(url)
@@ -150,9 +160,11 @@ class Home:
         """Folder or URI that holds one folder of checkpoints per trial of a study.
 
         Args:
-            root: `storage.checkpoints` of the specification; None for this home folder.
+            root: `storage.checkpoints` of the specification, perhaps relative to this folder; None for this folder.
         """
         studies = self.path / "studies"
+        if root and "://" not in root:
+            root = str(self.path / root)
         return f"{root or studies}/{self.study(name).relative_to(studies)}/checkpoints"
 
     def incumbent(self, name: str) -> Path:

@@ -43,7 +43,7 @@ def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, v
         DataError, WeightsError: the data set or the pretrained weights are missing or damaged; nothing was recorded.
         NoTrialSucceeded, InfrastructureError, Interrupted: see `hpo.driver.session.drive`.
     """
-    spec = with_absolute_paths(spec)
+    spec = with_absolute_paths(spec, home.path)
     name, url = spec.study, spec.storage.ledger or home.ledger_url
     lease = Lease.here(str(home.study(name)))
     with guard(NOTHING_RECORDED, lease) as signals, new_study_folder(home, name, lease) as folder:

@@ -97,7 +97,7 @@ def network_file_system(url: str, mounts: str | None = None) -> str | None:
     kind, longest = "", -1
     for line in mounts.splitlines():
         _, point, type_, *_ = line.split(" ")
-        point = point.replace("\\040", " ")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point)
         if (folder == point or folder.startswith(f"{point.rstrip('/')}/")) and len(point) >= longest:
             kind, longest = type_, len(point)
     return kind if NETWORK_FILE_SYSTEMS.fullmatch(kind) else None

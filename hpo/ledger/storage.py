@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -56,8 +57,8 @@ def open_storage(url: str) -> RDBStorage:
         cause = redact(first_line(error.__cause__ or error), url)
         raise InfrastructureError(f"the ledger {redact(url)} cannot be opened: {cause}{encoding_hint(url)}") from error
     except RuntimeError as error:  # Optuna raises it for a schema of another version
-        newer = "pip install" in str(error)
-        remedy = "pip install --upgrade optuna" if newer else f"optuna storage upgrade --storage {redact(url)}"
+        newer, place = "pip install" in str(error), shlex.quote(_literal(redact(url)))
+        remedy = "pip install --upgrade optuna" if newer else f"optuna storage upgrade --storage {place}"
         raise InfrastructureError(
             f"the ledger {redact(url)} has the schema of {'a newer' if newer else 'an older'} Optuna: "
             f"{str(error).partition('. ')[0]}. Back it up, then: {remedy}"

@@ -10,14 +10,18 @@ from hpo.spec.study import Spec
 from hpo.sqlite_urls import sqlite_file
 
 
-def with_absolute_paths(spec: Spec) -> Spec:
-    """`spec` with every local path absolute: data, weights, checkpoints, an SQLite ledger, files of the warm start."""
+def with_absolute_paths(spec: Spec, home: Path | None = None) -> Spec:
+    """`spec` with every local path absolute: data, weights, checkpoints, an SQLite ledger, files of the warm start.
+
+    Args:
+        home: the home folder. Checkpoints in it become relative to it, so that they are found after it was moved.
+    """
     model = spec.model
     if isinstance(model.pretrained, str):
         model = dataclasses.replace(model, pretrained=_absolute(model.pretrained))
     storage = spec.storage.model_copy(
         update={
-            "checkpoints": _folder(spec.storage.checkpoints),
+            "checkpoints": _folder(spec.storage.checkpoints, home),
             "ledger": _database(spec.storage.ledger),
         }
     )
@@ -35,8 +39,13 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def _folder(place: str | None) -> str | None:
-    return place if place is None or "://" in place else _absolute(place)
+def _folder(place: str | None, home: Path | None) -> str | None:
+    if place is None or "://" in place:
+        return place
+    folder = Path(_absolute(place))
+    if home is not None and folder.resolve().is_relative_to(home):
+        return str(folder.resolve().relative_to(home))
+    return str(folder)
 
 
 def _database(url: str | None) -> str | None:

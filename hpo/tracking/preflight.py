@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -186,7 +187,8 @@ def _schema_remedy(uri: str, text: str) -> str | None:
         return None
     migrations = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
     if any(migrations.glob(f"{schema[1]}*.py")):
-        return f"it has the schema of an older MLflow. Back it up, then type: mlflow db upgrade {redact(uri)}"
+        place = shlex.quote(redact(uri))
+        return f"it has the schema of an older MLflow. Back it up, then type: mlflow db upgrade {place}"
     return "it has the schema of a newer MLflow. Install that version: pip install --upgrade mlflow"
 
 

@@ -10,6 +10,9 @@ import pytest
 from hpo.cli.study import _home_option
 from hpo.errors import UsageError
 from hpo.home import Home
+from hpo.spec.paths import with_absolute_paths
+from hpo.sqlite_urls import sqlite_url
+from tests.conftest import synthetic_spec
 
 
 def test_a_home_folder_cannot_be_a_file_or_lie_in_a_file(tmp_path: Path) -> None:
@@ -47,6 +50,24 @@ def test_a_home_folder_whose_path_is_too_long_for_sqlite_is_refused_before_it_is
     with pytest.raises(UsageError, match=r"its path has \d+ bytes, .* up to 470 bytes; choose a shorter path"):
         Home.at(tmp_path / "/".join(["y" * 200] * 3)).create()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_ledger_and_checkpoints_in_the_home_folder_move_with_it(tmp_path: Path) -> None:
+    """Those elsewhere stay where they are."""
+    home, other = Home.at(tmp_path / "a%20b").create(), str(tmp_path / "other")
+    inside = synthetic_spec(storage={"checkpoints": str(home.path / "deep" / "er")})
+    outside = synthetic_spec(storage={"checkpoints": other})
+    for name, folder in (("inside", home.path), ("outside", tmp_path)):
+        home.study(name).mkdir(parents=True)
+        home.remember_ledger(name, sqlite_url(folder / "ledger.db"))
+    stored = [with_absolute_paths(spec, home.path).storage.checkpoints for spec in (inside, outside)]
+    assert home.checkpoints("inside", stored[0]) == f"{home.path}/deep/er/inside/checkpoints"
+
+    moved = Home.at(home.path.rename(tmp_path / "moved"))
+    assert moved.ledger_of("inside") == sqlite_url(moved.path / "ledger.db")
+    assert moved.ledger_of("outside") == sqlite_url(tmp_path / "ledger.db")
+    assert moved.checkpoints("inside", stored[0]) == f"{moved.path}/deep/er/inside/checkpoints"
+    assert moved.checkpoints("outside", stored[1]) == f"{other}/outside/checkpoints"
 
 
 def test_commands_to_type_next_name_the_home_folder_only_if_they_need_it(

@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from hpo.sqlite_urls import sqlite_url
 from reports.benchmarks.by_hand.curve import ENQUEUED, EPOCHS, diverges
 
 TRIALS = 16
@@ -113,7 +114,7 @@ def _until_begun(folder: Path, process: subprocess.Popen[str]) -> None:
     while time.monotonic() < deadline and process.poll() is None:
         for path in folder.rglob("optuna.db"):
             try:
-                with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+                with sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True) as database:
                     if database.execute("select count(*) from trials").fetchone()[0] >= 3:
                         return
             except sqlite3.Error:
@@ -134,10 +135,10 @@ def _ending(stack: str, folder: Path, killed: bool, success: bool, errors: str) 
     import optuna
 
     name, home = ("stock", folder) if stack == "by hand" else ("ours", folder / "home")
-    frozen = optuna.load_study(study_name=name, storage=f"sqlite:///{home}/optuna.db").trials
+    frozen = optuna.load_study(study_name=name, storage=sqlite_url(home / "optuna.db")).trials
     states = Counter(trial.state.name for trial in frozen)
     complete = [trial for trial in frozen if trial.state.name == "COMPLETE"]
-    client = mlflow.MlflowClient(f"sqlite:///{home}/mlflow.db")
+    client = mlflow.MlflowClient(sqlite_url(home / "mlflow.db"))
     experiment = client.get_experiment_by_name(name)
     runs = client.search_runs([experiment.experiment_id], max_results=1000) if experiment else []
     if stack == "hpo":
