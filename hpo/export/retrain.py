@@ -184,7 +184,8 @@ def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool
         return load_training(source, overrides), Path(source).stem
     chosen = training_of(load_study(storage, source), search_best=search_best)
     number = chosen.provenance.trial if chosen.provenance else 0
-    return parse_training(chosen.to_yaml(), f"the best of {source}", overrides), f"{source}-trial-{number:05d}"
+    name = f"{source}-trial-{number:05d}{'-changed' if overrides else ''}"  # never in the folder of the trial's model
+    return parse_training(chosen.to_yaml(), f"the best of {source}", overrides), name
 
 
 def _unknown(source: str, home: Home) -> str:
