@@ -13,7 +13,7 @@ import pytest
 from hpo.home import Home
 from hpo.ledger.reader import load_study
 from hpo.ledger.storage import open_storage
-from tests.conftest import synthetic_spec
+from tests.conftest import REPOSITORY, synthetic_spec
 from tests.support.drivers import Driver, cluster, node
 from tests.support.node_trainers import NO_FILE
 
@@ -75,18 +75,26 @@ def test_a_trial_of_a_lost_node_continues_on_another_node(home: Home, tmp_path: 
 
 @pytest.mark.timeout(600)
 def test_a_node_that_fails_every_trial_is_left_and_no_trial_fails(home: Home, tmp_path: Path) -> None:
-    """It lacks a file that the trainer reads. The other node trains all trials, and those that failed there too."""
+    """It lacks a file that the trainer reads. The other node trains all trials, and those that failed there too.
+
+    The trainer's module lies in the driver's folder only: Ray ships it to both.
+    """
     (tmp_path / "marks").mkdir()
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "only_here.py").write_text(
+        "from tests.support.node_trainers import train\nassert 'runtime_resources' in __file__, 'it was not shipped'\n"
+    )
     spec = synthetic_spec(
         "picky",
-        trainer="tests.support.node_trainers:train",
+        trainer="only_here:train",
         extra={"light": True, "marks": str(tmp_path / "marks"), "wait_for": 2},
         budget={"trials": 8},
         asha={"enabled": False},
     )
     (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+    path = os.pathsep.join([str(tmp_path / "code"), str(REPOSITORY)])
     with cluster(cpus=1) as ray, node({**ray, NO_FILE: "1"}):
-        driver = Driver.start("run", tmp_path / "spec.yaml", home=home.path, **ray)
+        driver = Driver.start("run", tmp_path / "spec.yaml", home=home.path, PYTHONPATH=path, **ray)
         assert driver.wait() == 0, driver.text
     study = load_study(open_storage(home.ledger_url), "picky")
     assert [trial.status for trial in study.trials] == ["complete"] * 8, driver.text

@@ -119,6 +119,7 @@ def _command(arguments: Sequence[str], variables: dict[str, str], output: Path, 
     os.dup2(file, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
     os.environ.update(variables)
+    sys.path[:0] = [folder for folder in variables["PYTHONPATH"].split(os.pathsep) if folder not in sys.path]
     os.chdir(cwd)
     sys.argv = ["hpo", *arguments]
     from hpo.cli import main

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from hpo.driver.ray_backend.shipping import runtime_env
 from hpo.errors import HpoError, InfrastructureError
 from hpo.spec.study import LOCAL, Spec
 from hpo.text import first_line
@@ -68,6 +69,7 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None) -> Iterator
         _knock(address)
         _start(
             address=address or LOCAL,  # without it Ray joins the cluster that was started here last
+            runtime_env=runtime_env(spec.trainer) if address else {},
             include_dashboard=None if address else False,  # `hpo ui` and `hpo status` show the same
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,

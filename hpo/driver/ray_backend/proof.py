@@ -33,8 +33,8 @@ def imported(trainer: str) -> tuple[Trainer, Callable[[TrialConfig, Context], No
         return cast(Trainer, getattr(loaded, function)), getattr(loaded, PROVE, None)
     except Exception as error:
         raise Lacking(
-            f"cannot import the trainer {trainer}: {described(error)}; install there what it needs, "
-            f"and then type `hpo resume`"
+            f"cannot import the trainer {trainer}: {described(error)}; install it there, or start `hpo` "
+            f"in the folder of its module"
         ) from error
 
 
