@@ -217,20 +217,17 @@ class Session:
         self.all = self.earlier
         """The same of all drivers. This one is the last, from its first sign of life on."""
 
-    def take_over(self, dead: Mapping[str, Any] | None = None, say: Callable[[str], None] = lambda text: None) -> None:
+    def take_over(self, dead: Mapping[str, Any] | None) -> None:
         """Become the holder of the study.
 
         Args:
-            dead: a holder that is known to be dead.
+            dead: the recorded holder, which has died; None if nobody holds the study.
 
         Raises:
-            UsageError: another driver is alive and holds the study.
+            UsageError: there is another holder by now.
         """
-        name, holder = self._study.study_name, self._claim.read()
-        if holder != dead:
-            holder = self._lease.outwait(name, self._claim.read, say, self._clock)
-        if not self._claim.replace(holder, self._lease.stored(self._clock.now())):
-            raise UsageError(_refusal(name, "another driver, which was faster"))
+        if not self._claim.replace(dead, self._lease.stored(self._clock.now())):
+            raise UsageError(_refusal(self._study.study_name, "another driver, which was faster"))
         self.holding = True
         self._claim.guard(self._check)
 

@@ -18,7 +18,7 @@ from hpo.clock import Clock
 from hpo.ledger import attributes, recovery
 from hpo.ledger.lock import Lease, Session
 from hpo.ledger.outcome import OPTUNA_STATE, Ending, Outcome, classify
-from hpo.ledger.reader import load_study, refuse_existing, repeats_of
+from hpo.ledger.reader import last_holder, load_study, refuse_existing, repeats_of
 from hpo.ledger.records import Attempt, EpochRecord, LeftNode, Origin, Repeat, RungDecision, StudyRecord, TrialRecord
 from hpo.ledger.storage import patiently
 from hpo.ledger.transfer import NOTHING, TRANSFER_KEY, Transfer
@@ -127,7 +127,7 @@ class Ledger:
         # Last, so that every study with a specification is complete.
         study.set_user_attr(attributes.SPEC_KEY, spec.to_json())
         ledger = cls(storage, name, sampler, lease, clock)
-        ledger._session.take_over()
+        ledger._session.take_over(None)
         ledger.heartbeat()
         return ledger
 
@@ -154,8 +154,12 @@ class Ledger:
             InfrastructureError: written by another version of this tool.
         """
         load_study(storage, name)  # for its checks
-        ledger = cls(storage, name, sampler, lease, clock)
-        ledger._session.take_over(dead, say)
+        lease, clock, read = lease or Lease.here(""), clock or Clock(), functools.partial(last_holder, storage, name)
+        holder = read()
+        if holder != dead:
+            holder = lease.outwait(name, read, say, clock)
+        ledger = cls(storage, name, sampler, lease, clock)  # now, since the holder may have written until its end
+        ledger._session.take_over(holder)
         ledger.heartbeat()
         ledger._recover()
         return ledger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from optuna.storages import BaseStorage
@@ -11,7 +12,7 @@ from optuna.storages import BaseStorage
 from hpo.errors import InfrastructureError
 from hpo.ledger.lock import Lease
 from hpo.ledger.outcome import Ending, Outcome
-from hpo.ledger.reader import load_study
+from hpo.ledger.reader import last_holder, load_study
 from hpo.ledger.records import Repeat
 from hpo.ledger.writer import Ledger
 from hpo.search.samplers import draw
@@ -35,8 +36,7 @@ def begin(ledger: Ledger) -> int:
 def take_over(storage: BaseStorage, time: Time, ahead: float = 0.0) -> Ledger:
     """A driver on this machine continues a study whose driver is silent, as `hpo resume` does."""
     lease, clock = Lease.here("/here"), time.clock(ahead)
-    reader = Ledger(storage, "leased", lease=lease, clock=clock)._session._claim.read
-    dead = lease.outwait("leased", reader, lambda text: None, clock)
+    dead = lease.outwait("leased", partial(last_holder, storage, "leased"), lambda text: None, clock)
     return Ledger.open(storage, "leased", lease=lease, clock=clock, dead=dead)
 
 

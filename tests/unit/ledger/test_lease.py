@@ -96,9 +96,11 @@ def test_an_ended_driver_is_not_waited_for(opened: Callable[[], BaseStorage]) ->
     Ledger.create(opened(), SPEC, {}, lease=elsewhere(), clock=time.clock()).close()
     second = Ledger.open(opened(), "leased", lease=elsewhere(), clock=time.clock())
     assert time.passed == 0
+    assert begin(second) == 0
     time.meanwhile = second.close
-    Ledger.open(opened(), "leased", lease=Lease.here("/here"), clock=time.clock())
+    third = Ledger.open(opened(), "leased", lease=Lease.here("/here"), clock=time.clock())
     assert time.passed == 2
+    assert third.trial(0).status == "interrupted", "what it wrote until its end is known"
 
 
 def test_a_holder_whose_lock_this_process_has_is_certainly_dead() -> None:
