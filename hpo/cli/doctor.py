@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from hpo.cli import checks
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from hpo.ledger.writer import Ledger
     from hpo.tracking.plots import Figures
 
+_TRIED = (
+    "nothing was written, because the last repair left the same differences: this MLflow does not store what it is "
+    "sent. Delete the tag hpo.unrepaired of the study run to try again"
+)
 PACKAGES = ("torch", "torchvision", "timm", "ray.tune", "optuna", "mlflow")
 
 
@@ -97,7 +102,6 @@ def compare(home: Home, name: str, figures: Figures | None = None) -> Iterator[F
     from hpo.ledger.lock import Lease, study_lock
     from hpo.ledger.reader import load_study, open_existing
     from hpo.ledger.writer import Ledger
-    from hpo.tracking.mirror import Mirror
     from hpo.tracking.preflight import check_tracking
 
     storage = open_existing(home, name)
@@ -108,31 +112,66 @@ def compare(home: Home, name: str, figures: Figures | None = None) -> Iterator[F
     check_tracking(spec, home)
     with study_lock(home.study(name)):
         ledger = Ledger.open(storage, name, lease=Lease.here(str(home.study(name))), say=_say)
-        differences = Mirror(ledger.study, home).differences(ledger.study, plots=figures is not None)
-        yield from (Finding("differs", "MLflow", difference) for difference in differences)
-        remaining: list[str] = []
-        if differences:
-            remaining = _repair(ledger, home, figures)
-            yield from (Finding("failed", "MLflow", f"could not be repaired: {line}") for line in remaining)
-        ledger.close()
-        if not remaining:
-            repaired = f"; {len(differences)} differences repaired" if differences else ""
-            yield Finding("ok", "MLflow", f"all {len(ledger.trials)} trials of {name} agree with the ledger{repaired}")
+        with closing(ledger):
+            yield from _repaired(ledger, home, figures)
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _repair(ledger: Ledger, home: Home, figures: Figures | None) -> list[str]:
-    """Write to MLflow what the ledger says; the differences that remain."""
+def _repaired(ledger: Ledger, home: Home, figures: Figures | None) -> Iterator[Finding]:
+    """Show and repair what differs. Files are apart: their store may refuse them where all records can be written."""
+    from hpo.tracking.mirror import Mirror
+
+    plots, mirror = figures is not None, Mirror(ledger.study, home)
+    records = mirror.record_differences(ledger.study)
+    files = mirror.file_differences(ledger.study, plots=plots)
+    yield from (Finding("differs", "MLflow", line) for line in records)
+    left, tried_before = records, mirror.gave_up(records)
+    if records and not tried_before:
+        left = _repair_records(ledger, home)
+    left_files, trouble = _repair_files(ledger, home, figures)
+    if trouble:
+        yield Finding("failed", "MLflow", trouble)  # one message for all files
+    else:
+        yield from (Finding("differs", "MLflow", line) for line in files)
+    yield from (Finding("failed", "MLflow", f"could not be repaired: {line}") for line in left + left_files)
+    if tried_before:
+        yield Finding("failed", "MLflow", _TRIED)
+    if not left and not left_files:
+        count = len(records) if trouble else len(records + files)
+        repaired = f"; {count} differences repaired" if count else ""
+        which = "the records of all" if trouble else "all"
+        text = f"{which} {len(ledger.trials)} trials of {ledger.name} agree with the ledger{repaired}"
+        yield Finding("ok", "MLflow", text)
+
+
+def _repair_records(ledger: Ledger, home: Home) -> list[str]:
+    """Write to MLflow what the ledger says; the differences that remain, which are not tried again."""
     from hpo.tracking.mirror import Mirror
 
     mirror = Mirror(ledger.study, home)
     mirror.repair(ledger.study)
-    if figures is not None:
-        mirror.study_run.draw(ledger.study, figures(ledger.study))
     for number, run in mirror.runs.items():
         if ledger.trial(number).mlflow_run_id != run:
             ledger.link_run(number, run)
-    return Mirror(ledger.study, home).differences(ledger.study, plots=figures is not None)
+    left = Mirror(ledger.study, home).record_differences(ledger.study)
+    if left:
+        mirror.give_up(left)
+    return left
+
+
+def _repair_files(ledger: Ledger, home: Home, figures: Figures | None) -> tuple[list[str], str | None]:
+    """Write the files that differ; what remains, and what to say of a store that refuses them."""
+    from hpo.tracking.mirror import Mirror
+
+    plots, mirror = figures is not None, Mirror(ledger.study, home)
+    if not mirror.file_differences(ledger.study, plots=plots):
+        return [], mirror.file_trouble
+    mirror.repair_files(ledger.study)
+    if figures is not None:
+        mirror.study_run.draw(ledger.study, figures(ledger.study))
+    if mirror.file_trouble:
+        return [], mirror.file_trouble
+    return Mirror(ledger.study, home).file_differences(ledger.study, plots=plots), None

@@ -5,6 +5,7 @@ A study has one study run, and below it one run per trial. Tags identify the run
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,17 @@ from hpo.redact import as_reason
 from hpo.text import first_line
 from hpo.tracking.models import Models
 from hpo.tracking.preflight import check_tracking
-from hpo.tracking.runs import TRIAL_TAG, Store, ms_after, numbers
+from hpo.tracking.runs import TRIAL_TAG, Store, ms_after, numbers, parameters, storable
 from hpo.tracking.study_run import StudyRun
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 OUTCOME_TAG, REASON_TAG, EPOCHS_TAG = "hpo.outcome", "hpo.reason", "hpo.epochs"
+GIVEN_UP_TAG = "hpo.unrepaired"
+"""A digest of the differences that a repair has left."""
+PARAMETERS_PER_CALL = 100
+"""The most that MLflow accepts."""
 EPOCHS_PER_CALL = 40
 """MLflow takes at most 1,000 metrics per call, and an epoch has fewer than 25. Epochs are not split, so an interrupted
 call leaves whole epochs."""
@@ -97,10 +102,13 @@ class Mirror:
             "hpo.seed": str(trial.seed),
         }
         if trial.origin:
-            tags["hpo.origin"] = str(trial.origin)
+            tags["hpo.origin"] = storable(str(trial.origin))
         if trial.outcome:
-            tags[REASON_TAG] = trial.outcome.reason[:5000]
-        parameters = [Param(key, text) for key, text in _parameters(trial).items()]
+            tags[REASON_TAG] = storable(trial.outcome.reason)
+        if trial.number not in self._synced:
+            searched = [Param(key, text) for key, text in parameters(trial.values).items()]
+            for start in range(0, len(searched), PARAMETERS_PER_CALL):
+                self.store.client.log_batch(run_id, params=searched[start : start + PARAMETERS_PER_CALL])
         for start in range(done, max(len(trial.epochs), done + 1), EPOCHS_PER_CALL):
             metrics = [
                 Metric(key, value, int(epoch.recorded * 1000), epoch.metrics.epoch)
@@ -111,8 +119,7 @@ class Mirror:
             self.store.client.log_batch(
                 run_id,
                 metrics,
-                parameters if trial.number not in self._synced and start == done else [],
-                [RunTag(key, value) for key, value in tags.items()] if last else [],
+                tags=[RunTag(key, value) for key, value in tags.items()] if last else [],
             )
 
     def _set_status(self, trial: TrialRecord) -> None:
@@ -122,10 +129,20 @@ class Mirror:
         else:
             self.store.client.update_run(run_id, status=status)
 
-    def finish(self, study: StudyRecord) -> None:
-        """Bring the study run and the retrained models up to date."""
+    def finish(self, study: StudyRecord) -> str | None:
+        """Bring the study run and the retrained models up to date.
+
+        Returns what a person must know if the files could not be written.
+        """
+        self.store.files.retry()
         self.study_run.finish(study)
         self.models.sync(study)
+        return self.file_trouble
+
+    @property
+    def file_trouble(self) -> str | None:
+        """What a person must know if the files cannot be read or written."""
+        return self.store.file_trouble
 
     # ------------------------------------------------------------------------------- compare and repair
 
@@ -135,7 +152,16 @@ class Mirror:
         Empty if they agree in every run, status, parameter, file and metric of every epoch. With `plots` also the
         plots are checked: whether they show the current state.
         """
-        lines = list(self.study_run.differences(study, plots=plots))
+        return self.record_differences(study) + self.file_differences(study, plots=plots)
+
+    def file_differences(self, study: StudyRecord, *, plots: bool = False) -> list[str]:
+        """The differences in files alone; none where `file_trouble` says that they cannot be compared."""
+        lines = [*self.study_run.file_differences(study, plots=plots), *self.models.file_differences(study)]
+        return lines if self.store.files.usable else []
+
+    def record_differences(self, study: StudyRecord) -> list[str]:
+        """The differences in everything but files."""
+        lines = list(self.study_run.differences(study))
         started = {trial.number: trial for trial in study.trials if trial.started}
         unknown = sorted(self.store.runs.trials.keys() - started.keys())
         lines += [f"trial {number} has a run but is not in the ledger" for number in unknown]
@@ -154,7 +180,7 @@ class Mirror:
             yield "has a run that the ledger does not know"
         if run.info.status != _status(trial):
             yield f"is {run.info.status}, not {_status(trial)}"
-        for key, text in _parameters(trial).items():
+        for key, text in parameters(trial.values).items():
             if run.data.params.get(key) != text:
                 yield f"has {key} = {run.data.params.get(key)}, not {text}"
         missing, wrong = self.store.metric_differences(run, _by_metric(trial))
@@ -162,6 +188,20 @@ class Mirror:
             yield f"lacks {missing} metric values"
         if wrong:
             yield f"has {wrong} metric values that the ledger does not have"
+
+    def gave_up(self, lines: list[str]) -> bool:
+        """Whether a repair has left exactly these differences before, so that another one would only write again."""
+        parents = self.store.runs.parents
+        return bool(parents) and parents[-1].data.tags.get(GIVEN_UP_TAG) == _digest(lines)
+
+    def give_up(self, lines: list[str]) -> None:
+        """Remember that a repair has left these differences."""
+        self.store.client.set_tag(self.store.parent, GIVEN_UP_TAG, _digest(lines))
+
+    def repair_files(self, study: StudyRecord) -> None:
+        """Write the files and the models that are missing or show another state."""
+        self.study_run.write_files(study)
+        self.models.sync(study)
 
     def repair(self, study: StudyRecord) -> None:
         """Bring MLflow in line with the ledger.
@@ -175,7 +215,7 @@ class Mirror:
         self.study_run.repair(study)
         for trial in started.values():
             run = self._run(trial)
-            if run is not None and self.store.metric_differences(run, _by_metric(trial))[0]:
+            if run is not None and self._lacks_values(trial, run):
                 self.runs[trial.number] = str(run.info.run_id)
                 self._send(trial, 0)  # MLflow drops the points that it has already
             self.sync(trial)
@@ -193,9 +233,13 @@ class Mirror:
         runs[number] = [kept] if kept is not None else []
 
     def _is_wrong(self, trial: TrialRecord, run: Run) -> bool:
-        parameters = _parameters(trial)
         return self.store.metric_differences(run, _by_metric(trial))[1] > 0 or any(
-            run.data.params.get(key, text) != text for key, text in parameters.items()
+            run.data.params.get(key, text) != text for key, text in parameters(trial.values).items()
+        )
+
+    def _lacks_values(self, trial: TrialRecord, run: Run) -> bool:
+        return not parameters(trial.values).items() <= run.data.params.items() or bool(
+            self.store.metric_differences(run, _by_metric(trial))[0]
         )
 
 
@@ -208,12 +252,15 @@ def refresh(study: StudyRecord, home: Home) -> str | None:
         return None
     try:
         check_tracking(study.spec, home)
-        Mirror(study, home).finish(study)
+        return Mirror(study, home).finish(study)
     except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the confirmation has succeeded
         reason = first_line(as_reason(str(error)))
         remedy = f"hpo doctor {study.name}{home.option}"
         return f"warning: MLflow does not show the confirmed trial yet: {reason}. Write it with: {remedy}"
-    return None
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()
 
 
 def _up_to_date(run: Run, trial: TrialRecord) -> bool:
@@ -233,11 +280,6 @@ def _run_name(trial: TrialRecord) -> str:
 
 def _status(trial: TrialRecord) -> str:
     return MLFLOW_STATUS[trial.outcome.ending] if trial.outcome else "RUNNING"
-
-
-def _parameters(trial: TrialRecord) -> dict[str, str]:
-    """The searched parameters. The seed is a tag: in MLflow's plots of parameters it would only distract."""
-    return {key: str(value) for key, value in trial.values.items()}
 
 
 def _by_metric(trial: TrialRecord) -> dict[str, dict[int, float]]:

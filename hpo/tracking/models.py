@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from hpo.redact import as_reason
 from hpo.results.winner import winner
 from hpo.text import first_line
 from hpo.tracking.preflight import check_tracking
-from hpo.tracking.runs import RETRAINING_TAG, Store, ms
+from hpo.tracking.runs import RETRAINING_TAG, Store, ms, parameters
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -50,11 +51,9 @@ class Models:
             run = self._run(position) or self._create(position, entry)
             if run.info.status != "FINISHED":
                 self._send(study, run, entry)
-                if _folder(entry):
-                    self._register(study, str(run.info.run_id), entry)
                 self._store.client.set_terminated(run.info.run_id, "FINISHED", ms(entry.get("recorded")))
-            elif _folder(entry) and not self._versions(study, run):
-                self._register(study, str(run.info.run_id), entry)
+            if _folder(entry) and not self._versions(study, run):
+                self._store.files.attempt(partial(self._register, study, str(run.info.run_id), entry))
         champion = self._champion(study)
         if champion and self._holder(study) != str(champion.version):
             self._store.client.set_registered_model_alias(study.name, CHAMPION, champion.version)
@@ -83,8 +82,9 @@ class Models:
             for seed, value in zip(entry["seeds"], entry["test_accuracies"], strict=True)
         ]
         trial = next(trial for trial in study.trials if trial.number == entry["trial"])
-        parameters = [Param(key, str(value)) for key, value in {**trial.values, **entry.get("changes", {})}.items()]
-        self._store.client.log_batch(run.info.run_id, metrics, parameters)
+        values = {**trial.values, **entry.get("changes", {})}
+        searched = [Param(key, text) for key, text in parameters(values).items()]
+        self._store.client.log_batch(run.info.run_id, metrics, searched)
 
     def _register(self, study: StudyRecord, run_id: str, entry: Mapping[str, Any]) -> None:
         from mlflow.exceptions import MlflowException
@@ -142,7 +142,11 @@ class Models:
             )
             if not agree(shown.logits, mlflow.pyfunc.load_model(path).predict(shown.images)):
                 raise InfrastructureError(f"the model that MLflow loads disagrees with the model in {folder}")
-            client.log_model_artifacts(model.model_id, path)
+            try:
+                client.log_model_artifacts(model.model_id, path)
+            except Exception:
+                client.finalize_logged_model(model.model_id, "FAILED")
+                raise
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         return client.finalize_logged_model(model.model_id, "READY")
 
@@ -159,11 +163,16 @@ class Models:
                 yield f"retraining {position} (trial {entry['trial']}) has no run"
             elif run.info.status != "FINISHED":
                 yield f"retraining {position} (trial {entry['trial']}) is {run.info.status}, not FINISHED"
-            elif _folder(entry) and not self._versions(study, run):
-                yield f"retraining {position} (trial {entry['trial']}) has no registered model"
         champion = self._champion(study)
         if champion and self._holder(study) != str(champion.version):
             yield f"the alias {CHAMPION} of model {study.name} does not point to version {champion.version}"
+
+    def file_differences(self, study: StudyRecord) -> Iterator[str]:
+        """Which retrainings have no model, though their folder is there."""
+        for position, entry in enumerate(retrainings(study)):
+            run = self._run(position)
+            if run is not None and run.info.status == "FINISHED" and _folder(entry) and not self._versions(study, run):
+                yield f"retraining {position} (trial {entry['trial']}) has no registered model"
 
     def repair(self, study: StudyRecord) -> None:
         """Delete the runs of retrainings that are not in the ledger, and write what is missing."""
@@ -205,7 +214,10 @@ def publish(home: Home, name: str) -> str:
         return f"{name} is not tracked in MLflow (tracking.enabled is false)"
     try:
         check_tracking(study.spec, home)
-        has_champion = Models(Store(study, home)).sync(study)
+        store = Store(study, home)
+        has_champion = Models(store).sync(study)
+        if store.file_trouble:
+            return f"warning: {store.file_trouble}"
         newest = retrainings(study)[-1:]
     except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the training has succeeded
         reason = first_line(as_reason(str(error)))

@@ -25,7 +25,7 @@ from hpo.tracking.runs import find_experiment, tracking_uri
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CONNECT_TIMEOUT_S = 8
+CONNECT_TIMEOUT_S = 9
 """Longest time for all questions to a server together, in seconds."""
 LONGEST_EXPERIMENT = 500
 """Longest name of an experiment that MLflow takes, in characters."""
@@ -63,11 +63,13 @@ def check_store(uri: str, experiment: str = "Default", ledger: str | None = None
     Raises:
         UsageError, InfrastructureError: as `check_tracking`.
     """
+    # These imports take seconds that are not the server's.
+    import mlflow.store.tracking.rest_store
     from mlflow import MlflowClient
 
     if _is_database(uri):
         _refuse_place(uri)
-        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - takes seconds that are not the server's
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     def ask() -> None:
         if ledger is not None and same_database(uri, ledger):

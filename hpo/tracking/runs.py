@@ -19,7 +19,8 @@ from hpo.home import NAME, Home, confirmed_study
 from hpo.ledger.records import StudyRecord
 from hpo.spec.study import Spec
 from hpo.sqlite_urls import sqlite_url
-from hpo.tracking.places import follow
+from hpo.text import shorten
+from hpo.tracking.places import RunFiles, follow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,6 +31,8 @@ TRIAL_TAG, RETRAINING_TAG = "hpo.trial", "hpo.retraining"
 PARENT_TAG = "mlflow.parentRunId"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Makes the UI show training runs with their descriptions and charts, not the traces of a language model."""
+LONGEST_TAG, LONGEST_PARAMETER, LONGEST_KEY = 5_000, 6_000, 250
+"""The most characters that MLflow servers take; newer ones take 8,000 in a tag."""
 LARGEST = 1.7976931348623157e308
 """The value that MLflow stores for infinity."""
 
@@ -110,6 +113,7 @@ class Store:
             make_store(home)
             follow(home)
         self.client = MlflowClient(tracking_uri=self.uri)
+        self.files = RunFiles()
         self._study = study
         self._home = home
         self._experiment: str | None = None
@@ -171,7 +175,7 @@ class Store:
         return self.client.create_run(
             self.experiment,
             start_time=ms(info.get("created")),
-            tags=self.tags | provenance,
+            tags={key: storable(text) for key, text in (self.tags | provenance).items()},
             run_name=self._study.name,
         )
 
@@ -191,6 +195,12 @@ class Store:
             tags=self.tags | dict(tags) | {PARENT_TAG: self.parent},
             run_name=name,
         )
+
+    @property
+    def file_trouble(self) -> str | None:
+        """What a person must know if files of the study cannot be read or written."""
+        parents = self.runs.parents
+        return self.files.trouble(parents[-1], self._study.name, self._home.option) if parents else None
 
     def delete(self, run: Run) -> None:
         """Delete a run; MLflow can restore it."""
@@ -226,6 +236,22 @@ def _file(runs: Runs, run: Run) -> None:
         runs.retrainings.setdefault(int(tags[RETRAINING_TAG]), []).append(run)
     else:
         runs.parents.append(run)
+
+
+def storable(text: str, longest: int = LONGEST_TAG) -> str:
+    """`text` as MLflow stores it: cut, and without what its databases and JSON cannot hold."""
+    return shorten(text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}"), longest)
+
+
+def parameters(values: Mapping[str, object]) -> dict[str, str]:
+    """The searched parameters. The seed is a tag: in MLflow's plots of parameters it would only distract."""
+    return {_key(key): storable(str(value), LONGEST_PARAMETER) for key, value in values.items()}
+
+
+def _key(name: str) -> str:
+    """`name`, or the beginning and a digest of one that is too long for MLflow."""
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:16]
+    return name if len(name) <= LONGEST_KEY else f"{name[: LONGEST_KEY - 17]}-{digest}"
 
 
 def numbers(metrics: Any) -> dict[str, float]:

@@ -14,13 +14,14 @@ from hpo.results.confirmation import evaluate
 from hpo.results.summary import description
 from hpo.results.winner import Winner, winner
 from hpo.spec.study import Spec
-from hpo.tracking.runs import PARENT_TAG, Store, ms_after
+from hpo.tracking.runs import PARENT_TAG, Store, ms_after, storable
 from hpo.tracking.study_content import Point, course, course_by_metric, dataset, drawn, files, study_status
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-DESCRIPTION_TAG, BEST_TAG, DRAWN_TAG = "mlflow.note.content", "hpo.best_trial", "hpo.plots"
+DESCRIPTION_TAG, BEST_TAG = "mlflow.note.content", "hpo.best_trial"
+DRAWN_TAG, FILES_TAG = "hpo.plots", "hpo.files"
 PLOTS = "plots"
 METRICS_PER_CALL = 1000
 """The most that MLflow accepts."""
@@ -46,7 +47,12 @@ class StudyRun:
         self.update(study)
 
     def update(self, study: StudyRecord) -> None:
-        """Write the current description, incumbent and files."""
+        """Write the current description, incumbent and files; the files last, because their store may be slow."""
+        self._records(study)
+        self.write_files(study)
+
+    def _records(self, study: StudyRecord) -> None:
+        """Write everything but files."""
         self._tag(DESCRIPTION_TAG, description(study))
         self._inputs(study)
         self._tag("hpo.ended", study.ended or "")
@@ -57,15 +63,18 @@ class StudyRun:
         best = winner(study)
         if best is not None:
             self._tag(BEST_TAG, str(best.trial.number))
-        if self._filed != (study.spec, best):
+
+    def write_files(self, study: StudyRecord) -> None:
+        """Write the files that have changed, as far as their store takes them."""
+        state = study.spec, winner(study)
+        if self._filed != state:
             for name, text in files(study).items():
                 self._file(name, text)
-            self._filed = study.spec, best
+            if self._store.files.usable:
+                self._filed = state
 
     def _confirmed(self, study: StudyRecord) -> None:
         """Write the mean and the gain of the chosen configuration with their intervals, not the best single run."""
-        for name, text in files(study).items():
-            self._file(name, text)
         confirmation = evaluate(study.spec, study.trials)
         if confirmation.chosen is None:
             return
@@ -75,22 +84,25 @@ class StudyRun:
         self._tag(BEST_TAG, str(confirmation.chosen.trial))
 
     def finish(self, study: StudyRecord) -> None:
-        """Write the study as its driver leaves it."""
-        self.update(study)
+        """Write the study as its driver leaves it. Its status does not wait for its files."""
+        self._records(study)
         status = study_status(study)
         if status == "SCHEDULED":
             self._store.client.update_run(self._store.parent, status=status)
         else:
             ended = max((end for _, end in study.sessions), default=None)
             self._store.client.set_terminated(self._store.parent, status, ms_after(ended, study.info.get("created")))
+        self.write_files(study)
+        self._tag(FILES_TAG, "written" if self._store.files.usable else "their store refuses them")
 
     def draw(self, study: StudyRecord, images: Mapping[str, bytes]) -> None:
-        """Replace the plots by `images`, which show `study`."""
+        """Replace the plots by `images`, which show `study`, if the store of files takes them."""
+        parent, client = self._store.parent, self._store.client
         with tempfile.TemporaryDirectory() as folder:
             for name, content in images.items():
                 (Path(folder) / name).write_bytes(content)
-            self._store.client.log_artifacts(self._store.parent, folder, PLOTS)
-        self._tag(DRAWN_TAG, drawn(study))
+            if self._store.files.attempt(lambda: client.log_artifacts(parent, folder, PLOTS)):
+                self._tag(DRAWN_TAG, drawn(study))
 
     def sample(self, values: Mapping[str, float], study: StudyRecord, now: float) -> None:
         """Add a sample of the machine's load, taken at `now` (seconds since 1970)."""
@@ -101,6 +113,7 @@ class StudyRun:
         self._store.client.log_batch(self._store.parent, metrics)
 
     def _tag(self, key: str, text: str) -> None:
+        text = storable(text)
         if self._sent.get(key) != text:
             self._store.client.set_tag(self._store.parent, key, text)
             self._sent[key] = text
@@ -111,8 +124,10 @@ class StudyRun:
             self._sent[key] = f"{step} {value}"
 
     def _file(self, name: str, text: str) -> None:
-        if self._sent.get(name) != text:
-            self._store.client.log_text(self._store.parent, text, name)
+        if self._sent.get(name) == text:
+            return
+        parent, client = self._store.parent, self._store.client
+        if self._store.files.attempt(lambda: client.log_text(parent, text, name)):
             self._sent[name] = text
 
     def _inputs(self, study: StudyRecord) -> None:
@@ -148,8 +163,8 @@ class StudyRun:
 
     # ------------------------------------------------------------------------------- compare and repair
 
-    def differences(self, study: StudyRecord, *, plots: bool = False) -> Iterator[str]:
-        """What differs from the ledger, a line each; with `plots` also whether they show an earlier state."""
+    def differences(self, study: StudyRecord) -> Iterator[str]:
+        """What differs from the ledger, a line each, without files."""
         parents = self._store.runs.parents
         if not parents:
             yield "the study run is missing"
@@ -158,16 +173,13 @@ class StudyRun:
             yield f"the study has {len(parents)} study runs"
         run = parents[-1]
         yield from self._content_differences(run, study)
-        yield from self._file_differences(study)
-        if plots and run.data.tags.get(DRAWN_TAG) != drawn(study):
-            yield "the plots show another state of the study"
         if strays := self._strays(run):
             yield f"{len(strays)} runs are not below the study run"
 
     def _content_differences(self, run: Run, study: StudyRecord) -> Iterator[str]:
         if run.info.status != study_status(study):
             yield f"the study run is {run.info.status}, not {study_status(study)}"
-        if run.data.tags.get(DESCRIPTION_TAG) != description(study):
+        if run.data.tags.get(DESCRIPTION_TAG) != storable(description(study)):
             yield "the description shows another state of the study"
         best = winner(study) if confirmed_study(study.name) is None else None
         if best is not None and run.data.tags.get(BEST_TAG) != str(best.trial.number):
@@ -180,27 +192,26 @@ class StudyRun:
         if dataset(study) and not (run.inputs and run.inputs.dataset_inputs):
             yield "the study run has no data set"
 
-    def _file_differences(self, study: StudyRecord) -> Iterator[str]:
+    def file_differences(self, study: StudyRecord, *, plots: bool) -> Iterator[str]:
+        """Which files are missing or show another state; with `plots` also whether those do."""
+        parents = self._store.runs.parents
+        if not parents:
+            return
+        run = parents[-1]
         for name, text in files(study).items():
-            stored = self._text(name)
+            stored = self._store.files.read(self._store.client, run.info.run_id, name)
             if stored is None:
                 yield f"the file {name} of the study run is missing"
             elif stored != text:
                 yield f"the file {name} shows another state of the study"
+        if plots and run.data.tags.get(DRAWN_TAG) != drawn(study):
+            yield "the plots show another state of the study"
 
     def _strays(self, parent: Run) -> list[Run]:
         """The runs of trials and retrainings that are not below `parent`."""
         runs = self._store.runs
         children = [run for group in (runs.trials, runs.retrainings) for places in group.values() for run in places]
         return [run for run in children if run.data.tags.get(PARENT_TAG) != parent.info.run_id]
-
-    def _text(self, name: str) -> str | None:
-        """The content of one of the run's files; None if there is no such file."""
-        parent = self._store.parent
-        if name not in [file.path for file in self._store.client.list_artifacts(parent)]:
-            return None
-        with tempfile.TemporaryDirectory() as folder:
-            return Path(self._store.client.download_artifacts(parent, name, folder)).read_text(encoding="utf-8")
 
     def repair(self, study: StudyRecord) -> None:
         """Keep one correct study run, with all other runs below it.

@@ -61,6 +61,8 @@ class Tracker:
         """Set once `_final` is."""
         self._taken = 0
         """Number of records that MLflow has taken."""
+        self._file_trouble: str | None = None
+        """What a person must know of the files, at the end."""
         self._trouble: Exception | None = None
         """The error of the newest call; None while MLflow answers."""
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
@@ -112,6 +114,8 @@ class Tracker:
                 f"MLflow does not have everything yet{reason}. Nothing is lost: the ledger has it. "
                 f"Write the rest with: hpo doctor {study.name}{self._home.option}"
             )
+        if self._file_trouble:
+            return self._file_trouble
         if self._plots and self._plots.failure:
             return f"MLflow has no plots of this study: {as_reason(self._plots.failure)}"
         return None
@@ -155,7 +159,7 @@ class Tracker:
     def _finish(self, mirror: Mirror) -> None:
         assert self._final is not None  # set before `_closing` is
         self._send(mirror)
-        mirror.finish(self._final)
+        self._file_trouble = mirror.finish(self._final)
         self._taken += 1
         if self._plots and study_status(self._final) != "SCHEDULED":  # a study that was interrupted must end quickly
             self._plots.update(mirror.study_run, self._final)

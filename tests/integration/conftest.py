@@ -54,7 +54,9 @@ def server(tmp_path: Path) -> Iterator[tuple[str, int]]:
     deadline = time.monotonic() + 120
     while True:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+            # Not /health: the first question about experiments makes the database, which `mlflow server` does earlier.
+            query = "api/2.0/mlflow/experiments/get?experiment_id=0"
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/{query}", timeout=60).close()
             break
         except OSError:
             assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()

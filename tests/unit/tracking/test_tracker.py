@@ -115,7 +115,7 @@ def test_an_outage_at_the_end_is_reported_with_the_remedy(home: Home, server: Se
     tracker = Tracker.start(study(trial(0, 4)), home)
     assert tracker.close(study(trial(0, 4))) == (
         "MLflow does not have everything yet: server down. Nothing is lost: the ledger has it. "
-        "Write the rest with: hpo doctor cifar10_b0"
+        f"Write the rest with: hpo doctor cifar10_b0{home.option}"
     )
 
 
