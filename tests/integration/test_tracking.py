@@ -379,12 +379,4 @@ def test_a_retraining_succeeds_while_the_tracking_server_is_down(
     assert "retraining 0 (trial 2) has no run" in mirror.differences(study)
     mirror.repair(study)
     client = MlflowClient(tracking_uri=searched.mlflow_url)
-    champion = client.get_model_version_by_alias("modelled", "champion")
-    assert champion.tags["hpo.trial"] == "2"
-    changed = {
-        run.info.run_id: run.data.tags["hpo.changes"]
-        for run in runs(client, "modelled")
-        if "hpo.changes" in run.data.tags
-    }
-    assert list(changed.values()) == ["train.epochs=3"]
-    assert champion.run_id not in changed, "a training with other settings is not the trial's"
+    assert client.get_model_version_by_alias("modelled", "champion").tags["hpo.trial"] == "2"
