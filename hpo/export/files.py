@@ -16,6 +16,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.best import best_first, leaders, pick, training
 from hpo.results.pareto import choose
 from hpo.spec.configure import changes, configure
+from hpo.spec.study import SHIPPED_TRAINER
 from hpo.spec.training import Training
 from hpo.validation.partial import partial_model
 from hpo.validation.yaml_reader import read
@@ -116,7 +117,17 @@ def chosen_trial(study: StudyRecord, request: Request) -> TrialRecord:
 
 
 def configuration_text(chosen: Training, form: Format) -> str:
-    """The text of a configuration in format `HPO` or `TIMM`."""
+    """The text of a configuration in format `HPO` or `TIMM`.
+
+    Raises:
+        UsageError: another trainer than the shipped one trained it, so timm's script would train something else.
+    """
+    trainer = chosen.provenance.trainer if chosen.provenance else SHIPPED_TRAINER
+    if form is Format.TIMM and trainer != SHIPPED_TRAINER:
+        raise UsageError(
+            f"--format timm: this configuration was trained by {trainer}, which timm's script does not know; "
+            "leave --format out to write the configuration for that trainer"
+        )
     if form is Format.TIMM:
         return timm_yaml(chosen)
     return chosen.to_yaml()

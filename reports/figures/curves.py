@@ -34,7 +34,9 @@ def curves(studies: Sequence[StudyRecord]) -> Plot | Missing:
     if not compared:
         marks += _singled_out(studies[0], counts_compute)
     changes = _stage_changes(studies[0], counts_compute) if not compared and shown <= MOST_MARKED else []
-    unit = "Compute (epochs at the largest image size)" if counts_compute else "Epoch"
+    shipped = all(study.spec.shipped for study in studies)  # another trainer has a unit of its own
+    used = "Compute (epochs at the largest image size)" if shipped else "Compute, as the trainer reports it"
+    unit = used if counts_compute else "Epoch"
     rules = _rules(studies, counts_compute)
     span = (0.0, 1.03 * _end(studies, rules, counts_compute))
     return Plot(

@@ -16,6 +16,7 @@ CONFIRMED = (
     "inflates it. These trainings were scored on the same validation images as the search."
 )
 SELECTION = "The best trial was chosen by the accuracy shown here, so this accuracy is probably a little too high."
+MIXED = "An accuracy that is not confirmed is probably a little too high, because the best trial was chosen by it."
 TEST_SET = "The test accuracy after retraining does not have this bias: its images were never used in the search."
 NO_TRIAL = "No trial has started yet."
 NO_FAILURE = "No trial failed and no worker was lost."
@@ -93,7 +94,8 @@ def selection(answers: Sequence[Answer]) -> str:
     """How far the best accuracies can be trusted; empty while no trial is complete."""
     if not any(answer.best for answer in answers):
         return ""
-    text = CONFIRMED if all(answer.confirmed for answer in answers) else SELECTION
+    confirmed = [answer.confirmed is not None for answer in answers if answer.best]
+    text = CONFIRMED if all(confirmed) else MIXED if any(confirmed) else SELECTION
     return f"{text} {TEST_SET}" if any(answer.study.spec.shipped for answer in answers) else text
 
 

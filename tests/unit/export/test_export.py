@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from hpo.errors import UsageError
+from hpo.export.files import Format, configuration_text
 from hpo.export.timm import ARGUMENTS, differences, header, randaugment, timm_settings, timm_yaml
 from hpo.ledger.outcome import Ending
 from hpo.results.best import leaders, pick, training
@@ -151,3 +152,11 @@ def test_without_a_complete_trial_the_error_names_the_option_for_any_trial() -> 
         leaders(study(trial(0, 4)), 5)
     with pytest.raises(UsageError, match="has no trial 7"):
         pick(study(trial(0, 4)), 7)
+
+
+def test_a_configuration_of_another_trainer_is_not_written_for_timm() -> None:
+    """Its settings of network and data are defaults that the trainer need not have read."""
+    training = Training.of(CONFIGS["defaults"], Provenance(study="s", trial=0, trainer="mine:train"))
+    with pytest.raises(UsageError, match="--format timm: this configuration was trained by mine:train"):
+        configuration_text(training, Format.TIMM)
+    assert 'trainer: "mine:train"' in configuration_text(training, Format.HPO)

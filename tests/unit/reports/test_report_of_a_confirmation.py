@@ -20,7 +20,7 @@ from reports.figures.survival import survival_plot
 from reports.page import render
 from reports.page.cards import cards
 from reports.page.reproduce import reproduction
-from reports.page.sentences import headline, verdict
+from reports.page.sentences import headline, selection, verdict
 from reports.page.tables import trial_table
 from tests.browser.simulation import BEGIN, simulated_study
 from trainers.api import EpochMetrics
@@ -120,3 +120,17 @@ def test_a_study_without_asha_has_no_figure_of_rungs() -> None:
     figure = survival_plot([simulated_study(trials=3, asha={"enabled": False, "grace_period": 2})])
     assert isinstance(figure, Missing)
     assert figure.reason == "ASHA is off: there are no rungs."
+
+
+def test_a_comparison_says_which_accuracies_may_be_too_high(study: StudyRecord) -> None:
+    sure = confirmed(study, repeats(leaders(study, 1)[0], (0.95, 0.951)))
+    assert selection([answer(sure), answer(study)]).startswith("An accuracy that is not confirmed is probably a little")
+    assert selection([answer(sure)]).startswith("The confirmed accuracy comes from trainings with new seeds")
+    assert selection([answer(study)]).startswith("The best trial was chosen by the accuracy shown here")
+
+
+def test_the_pareto_front_of_a_comparison_names_its_study(study: StudyRecord) -> None:
+    spec = study.spec.model_copy(update={"objectives": ("val_accuracy", "images_per_s")})
+    content = render._content([study, dataclasses.replace(study, name="other", spec=spec)], [], "")
+    for text in (render._markdown(content), render._html(content, [])):
+        assert "Pareto front of other" in text

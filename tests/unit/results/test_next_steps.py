@@ -29,6 +29,12 @@ def test_without_a_complete_trial_nothing_is_proposed_that_needs_one() -> None:
     assert commands(study(trial(0, 3, ending=Ending.INTERRUPTED))) == ["hpo resume cifar10_b0"]
 
 
+def test_a_study_is_not_continued_while_a_driver_may_be_at_work_on_it() -> None:
+    running = study(trial(0, 3))
+    assert commands(dataclasses.replace(running, driver="open")) == []
+    assert commands(dataclasses.replace(running, driver="dead")) == ["hpo resume cifar10_b0"]
+
+
 def test_a_study_that_its_budget_ended_is_continued_with_a_larger_one() -> None:
     ended = dataclasses.replace(study(COMPLETE), ended="budget.hours: reached the budget of 1 hours")
     assert commands(ended)[0] == "hpo resume cifar10_b0 budget.hours=…"
