@@ -38,7 +38,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The network: any classifier of timm."""
+    """The network: a classifier of timm that can train on the image sizes of the study, which `hpo validate` checks."""
 
     __pydantic_config__ = FORBID_EXTRA
 
@@ -47,7 +47,8 @@ class ModelConfig:
     pretrained: bool | str = True
     """true: timm's pretrained weights; false: random weights; a path: a safetensors or state-dict file."""
     drop_path: Annotated[float, Range(ge=0, lt=1)] = 0.0
-    """Stochastic depth: the probability that the last block is skipped. Earlier blocks have smaller rates."""
+    """Stochastic depth: the probability that the last block is skipped. Earlier blocks have smaller rates. 0: none,
+    also where the model has a rate of its own."""
     bn_momentum: Annotated[float, Range(gt=0, le=1)] | None = None
     """Share of each batch in the running batch-norm statistics; null: the model's own value. The `tf_` models have
     0.01, for long trainings. In a short training, validation then uses statistics of the first steps."""

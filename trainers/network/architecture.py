@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -119,7 +120,7 @@ class MetaNetwork:
             with torch.no_grad():
                 logits = self.net(torch.zeros(2, 3, size, size, device="meta"))
         except Exception as error:  # noqa: BLE001 - each architecture refuses in its own way
-            return next(iter(str(error).splitlines()), "") or type(error).__name__
+            return re.split(r"[.;!]?(?:\s*\n|$)|[.;!]\s", str(error))[0] or type(error).__name__
         shape = tuple(getattr(logits, "shape", ()))
         if shape != (2, self.CLASSES):
             return "it is no classifier: it does not give one number per class"

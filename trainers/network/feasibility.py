@@ -81,7 +81,7 @@ def _size_problem(name: str, sizes: frozenset[int]) -> str | None:
             f"{name} takes images of one size in a training, but the stages and the evaluation have {_listed(sizes)} "
             "px; use one size for all, or choose a model for images of any size"
         )
-    reason = next(iter(refusals.values())).rstrip(".")
+    reason = next(iter(refusals.values()))
     return f"{name} cannot compute images of {_listed(refusals)} px ({reason}); choose other sizes or another model"
 
 

@@ -24,8 +24,15 @@ def macs(model: Model, size: int) -> int:
     if size not in model.macs:
         model.net.eval()
         image = torch.zeros(1, 3, size, size, device=next(model.net.parameters()).device)
-        # Fused attention is a different operation on each device, and the counter does not know that of the CPU.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            model.net(image)
+        trained = [parameter for parameter in model.net.parameters() if parameter.requires_grad]
+        # The counter fails on a trained parameter that is passed between modules, as the class tokens of CaiT and PiT.
+        model.net.requires_grad_(False)
+        try:
+            # Fused attention is a different operation on each device, and the counter does not know that of the CPU.
+            with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+                model.net(image)
+        finally:
+            for parameter in trained:
+                parameter.requires_grad_(True)
         model.macs[size] = counter.get_total_flops() // 2
     return model.macs[size]

@@ -323,6 +323,7 @@ def test_models_from_the_literature_can_be_trained(name: str) -> None:
     [
         ("resnet18", 224, 11.69, 1.82),  # He et al. (arXiv 1512.03385), table 1: 1.8 x 10^9
         ("tf_efficientnetv2_b0", 224, 7.14, 0.73),  # timm's results: 7.14 M, 0.73 GMACs
+        ("pit_ti_224", 224, 4.85, 0.7),  # PiT (arXiv 2103.16302): 4.9 M, 0.7 G
         ("vit_tiny_patch16_224", 224, 5.72, 1.26),  # DeiT-Ti (arXiv 2012.12877): 5 M, 1.3 x 10^9 with attention
     ],
 )
