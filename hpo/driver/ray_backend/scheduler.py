@@ -58,6 +58,8 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
             self._conductor.on_broken(result["broken"])
             return str(self.STOP)
         self._conductor.on_placed(number, result["host"], result["device"], result["pid"], result["node"])
+        if result.get("begins"):
+            return str(self.CONTINUE)
         if result.get("lacking"):
             self._conductor.on_lacking(number, result["lacking"], self._place(result["host"], result["node"]))
             return str(self.STOP)
@@ -76,11 +78,14 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         again as a new one of Ray's.
         """
         number = trial.config["number"]
-        host, node = self._places.get(number, (None, None))
+        host, node = self._places.pop(number, (None, None))
         starved = self._memory.look() and host in (None, socket.gethostname())
         # Not `trial.get_error`: it reads a copy that Ray makes later.
         said = Path(trial.error_file).read_text() if trial.error_file else ""
-        self._conductor.on_lost(number, explain(said, host=host, node_gone=_is_gone(node), starved=starved))
+        gone = _is_gone(node)
+        # A dead node gets no trials anyway, and a trial is not to wait for the next one there.
+        place = self._place(host, node) if host and node and not gone else None
+        self._conductor.on_lost(number, explain(said, host=host, node_gone=gone, starved=starved), place)
 
     def _place(self, host: str, node: str) -> Place:
         return Place(host, node, frozenset(self._room()) - {node})

@@ -51,6 +51,7 @@ class Worker(tune.Trainable):
         self._epochs: Iterator[EpochMetrics] | None = None
         self._epoch: int | None = None
         self._lock: TextIO | None = None
+        self._announced = not config.get("announce", False)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in the same process."""
@@ -59,7 +60,9 @@ class Worker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch. A trainer's exception becomes a report, not a crash, because it must not be retried.
+        """Train one epoch; the first step only says where, so that the driver knows it if the process dies.
+
+        A trainer's exception becomes a report, not a crash, because it must not be retried.
 
         Raises:
             DeviceLost: the failure made the device unusable, so the next trial would fail here too.
@@ -73,6 +76,9 @@ class Worker(tune.Trainable):
         return report | {"warnings": texts} if texts else report
 
     def _step(self) -> dict[str, Any]:
+        if not self._announced:
+            self._announced = True
+            return self._report(begins=True)
         try:
             if self._epochs is None:
                 self._epochs = self._begin()

@@ -35,6 +35,7 @@ def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbo
     scratch = home.study(conductor.ledger.name) / "ray"
     shutil.rmtree(scratch, ignore_errors=True)
     worker = {
+        "announce": True,
         "trainer": spec.trainer,
         "device": slots.device,
         "device_share": min(slots.gpus, 1.0) or 1.0,  # a trial trains on one GPU at most

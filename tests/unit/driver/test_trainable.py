@@ -155,3 +155,14 @@ def test_ray_may_end_the_process_of_a_trial(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("tests.support.wrong_trainers.train", end)
     with pytest.raises(SystemExit):
         worker.step()
+
+
+def test_a_worker_says_where_it_is_before_it_trains(tmp_path: Path) -> None:
+    """So that the driver knows the node of a process that dies in its first epoch."""
+    config = synthetic_spec(extra={"seconds": 0.0, "light": True}).base()
+    job = {**in_process_driver.JOB, "announce": True, "number": 0, "seed": 0, "checkpoints": str(tmp_path / "0")}
+    one = Worker(config=job | {"training": dataclasses.asdict(config)})
+    first, second = one.step(), one.step()
+    assert first["begins"]
+    assert {"host", "node", "pid"} <= first.keys()
+    assert "metrics" in second
