@@ -35,7 +35,20 @@ def create(train: TrainConfig, model: nn.Module, device: str) -> torch.optim.Opt
         layer_decay=train.layer_decay if train.layer_decay < 1 else None,
         **options,
     )
+    if isinstance(optimizer, torch.optim.SGD) and train.momentum:
+        _start_momentum(optimizer)
     return optimizer
+
+
+def _start_momentum(optimizer: torch.optim.SGD) -> None:
+    """Begin with a momentum of 0, from which the first step is the same as without any.
+
+    torch would make the buffers in the first step, without values. If fp16 overflows there and the step is skipped, the
+    second step would take what happens to be in memory for the momentum.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -326,3 +327,30 @@ def test_precisions_resolve_to_data_types_and_scaling() -> None:
     assert half.scaled
     with half.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.float16
+
+
+@pytest.fixture
+def poisoned_memory() -> Iterator[None]:
+    """torch fills new tensors without values with NaN."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("poisoned_memory")
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_first_step_that_overflows_leaves_nothing_to_the_second(name: str) -> None:
+    """torch made SGD's momentum in the first step, without values, also if that step was skipped."""
+    results = []
+    for overflows in (1, 0):
+        net = nn.Linear(2, 1, bias=False)
+        nn.init.ones_(net.weight)
+        optimizer = optimizers.create(TrainConfig(optimizer=name, lr=0.1, weight_decay=0.0), net, "cpu")
+        scaler = torch.amp.GradScaler("cpu")
+        for gradient in [math.inf] * overflows + [1.0, 1.0]:
+            optimizer.zero_grad()
+            scaler.scale((net.weight * gradient).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        results.append(net.weight.detach())
+    torch.testing.assert_close(*results)
