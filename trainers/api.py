@@ -84,12 +84,13 @@ class CheckpointError(TrainerError):
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """The metrics of one epoch. A trainer must give `epoch` and `val_accuracy`; everything else is optional."""
+    """The metrics of one epoch. A trainer must give `epoch` and the objective of the study, by default `val_accuracy`;
+    everything else is optional."""
 
     epoch: int
     """Number of finished epochs, from 1."""
-    val_accuracy: float
-    """Share of correct validation images, 0 to 1. The search maximises it."""
+    val_accuracy: float | None = None
+    """Share of correct validation images, 0 to 1. The search maximises it, if it has no other objective."""
     val_loss: float | None = None
     """Mean cross-entropy of the validation images, nats."""
     train_loss: float | None = None
@@ -128,6 +129,8 @@ class EpochMetrics:
     """Images x px^2 since the first epoch, in units of one epoch at the largest size (`TrainConfig.compute_size`)."""
     checkpoint: str | None = None
     """SHA-256 of the checkpoint that was saved after this epoch, or None."""
+    own: Mapping[str, float] | None = None
+    """Other metrics of your own trainer, by name. Each is logged under its name and may be the study's objective."""
 
 
 # -------------------------------------------------------------------------------------- what it is given

@@ -150,6 +150,9 @@ def report(
 
     place = Home.at(home)
     studies = [read_study(place, name) for name in names]
+    if len({study.spec.objective for study in studies}) > 1:
+        objectives = ", ".join(f"{study.name}: {study.spec.objective.label}" for study in studies)
+        raise UsageError(f"studies with different objectives cannot be compared ({objectives}); report them one by one")
     folder = output or place.study(names[0]) / "report"
     try:
         page = write_report(studies, folder, place.option)

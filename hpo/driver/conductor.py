@@ -28,7 +28,7 @@ from hpo.search.regret_bound import regret_bound
 from hpo.search.rungs import RungJudge
 from hpo.search.samplers import draw
 from hpo.spec.configure import configure
-from hpo.spec.objectives import unreported
+from hpo.spec.objectives import reported, unreported
 from hpo.spec.seeds import derive_seed
 from hpo.spec.study import Spec
 from hpo.text import first_line
@@ -55,8 +55,9 @@ def fault(spec: Spec, trial: TrialRecord, metrics: EpochMetrics, *, needs_comput
     """
     if metrics.epoch != len(trial.epochs) + 1:
         return f"the trainer reported epoch {metrics.epoch} after epoch {len(trial.epochs)}"
-    if not math.isfinite(metrics.val_accuracy):
-        return f"the objective is {metrics.val_accuracy} after epoch {metrics.epoch}"
+    value = reported(metrics, spec.objective.field)
+    if value is not None and not math.isfinite(value):
+        return f"the objective is {value} after epoch {metrics.epoch}"
     if needs_compute and metrics.compute is None:
         return "asha.resource is compute, which the trainer does not report"
     if missing := unreported(spec.objectives, metrics):
@@ -165,7 +166,7 @@ class Conductor:
             self._notice_loss(trial, metrics.epoch)
             return
         if problem := fault(self.spec, trial, metrics, needs_compute=self._judge.counts_compute):
-            diverged = not math.isfinite(metrics.val_accuracy)
+            diverged = not math.isfinite(self.spec.objective.score_of(metrics) or 0.0)
             self._finish(trial.number, failure=problem, cause=Cause.CONFIGURATION if diverged else Cause.TRAINER)
             if not diverged:  # else it says nothing of other configurations
                 self._check_first_failures(trial, problem)

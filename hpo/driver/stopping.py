@@ -29,8 +29,10 @@ def used_up(study: StudyRecord, seconds: float, now: float | None = None) -> str
     if budget.gpu_hours is not None and gpu_hours(study, now) >= budget.gpu_hours:
         return f"budget.gpu_hours: reached the budget of {_count(budget.gpu_hours, 'GPU-hour')} ({DEFINITION})"
     best = study.best
-    if budget.target is not None and best is not None and (best.value or 0.0) >= budget.target:
-        return f"budget.target: trial {best.number} reached {best.value:g}, and the target is {budget.target:g}"
+    goal = study.spec.objective
+    if budget.target is not None and best is not None and (best.value or 0.0) >= goal.score(budget.target):
+        reached = goal.score(best.value or 0.0)
+        return f"budget.target: trial {best.number} reached {reached:g}, and the target is {budget.target:g}"
     return None
 
 

@@ -155,6 +155,11 @@ def _study(name: str, spec: Spec, home: Home) -> StudyRecord | None:
 
 
 def _of_study(study: StudyRecord, spec: Spec, misfits: Counter[str]) -> Iterator[_Offer]:
+    if study.spec.objective != spec.objective:
+        raise UsageError(
+            f"warm_start: {study.name} optimised {study.spec.objective.label}, and {spec.study} optimises "
+            f"{spec.objective.label}; remove it from warm_start, or name a file written by `hpo export {study.name}`"
+        )
     other = _other_choices(study.spec, spec)
     for trial in study.trials:
         if trial.status == "failed" or not trial.epochs:
@@ -163,7 +168,7 @@ def _of_study(study: StudyRecord, spec: Spec, misfits: Counter[str]) -> Iterator
         try:
             _same_choices(trial, other)
             config = configure(study.spec.base(), trial.values)
-            curve = {epoch.metrics.epoch: epoch.metrics.val_accuracy for epoch in trial.epochs}
+            curve = {epoch.metrics.epoch: epoch.value for epoch in trial.epochs}
             past = Past(
                 source=study.name,
                 trial=trial.number,

@@ -64,7 +64,7 @@ def start_to_json(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def outcome_to_json(outcome: Outcome, finished: float | None) -> dict[str, Any]:
+def outcome_to_json(outcome: Outcome, finished: float | None = None) -> dict[str, Any]:
     """The `outcome` attribute.
 
     Args:
@@ -86,6 +86,7 @@ def progress_to_json(epochs: tuple[EpochRecord, ...], rungs: tuple[RungDecision,
     return {
         "epochs": [
             {"recorded": epoch.recorded}
+            | ({} if epoch.score is None else {"score": epoch.score})
             | {key: value for key, value in dataclasses.asdict(epoch.metrics).items() if value is not None}
             for epoch in epochs
         ],
@@ -97,8 +98,9 @@ def progress_from_json(stored: Mapping[str, Any]) -> tuple[tuple[EpochRecord, ..
     """Read the `progress` attribute."""
     epochs = tuple(
         EpochRecord(
-            metrics=EpochMetrics(**{key: value for key, value in epoch.items() if key != "recorded"}),
+            metrics=EpochMetrics(**{key: value for key, value in epoch.items() if key not in ("recorded", "score")}),
             recorded=epoch["recorded"],
+            score=epoch.get("score"),
         )
         for epoch in stored.get("epochs", ())
     )

@@ -6,6 +6,7 @@ Status, reports, exports and the MLflow tracker read these records. Only `hpo.le
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -71,6 +72,15 @@ class EpochRecord:
     metrics: EpochMetrics
     recorded: float
     """Seconds since the epoch when the driver recorded it."""
+    score: float | None = None
+    """The score of an objective that is not the validation accuracy."""
+
+    @property
+    def value(self) -> float:
+        """What trials are compared by, larger is better: the score of the study's primary objective, by default the
+        validation accuracy, 0 to 1."""
+        accuracy = self.metrics.val_accuracy
+        return self.score if self.score is not None else math.nan if accuracy is None else accuracy
 
 
 @dataclass(frozen=True)
@@ -133,8 +143,14 @@ class TrialRecord:
 
     @property
     def value(self) -> float | None:
-        """The validation accuracy of the last recorded epoch, 0 to 1; None before the first one."""
-        return self.last.val_accuracy if self.last else None
+        """The score after the last recorded epoch, larger is better: the validation accuracy, 0 to 1, unless the study
+        has another objective (`hpo.spec.objectives`). None before the first epoch."""
+        return self.epochs[-1].value if self.epochs else None
+
+    @property
+    def rank(self) -> float:
+        """`value`, to sort by; below every other one before the first epoch."""
+        return -math.inf if self.value is None else self.value
 
     @property
     def complete(self) -> bool:
@@ -202,9 +218,9 @@ class StudyRecord:
 
     @property
     def best(self) -> TrialRecord | None:
-        """The complete trial with the highest final validation accuracy; of equal ones, the first."""
+        """The complete trial with the highest final score; of equal ones, the first."""
         complete = [trial for trial in self.trials if trial.complete]
-        return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+        return max(complete, key=lambda trial: (trial.rank, -trial.number), default=None)
 
     @property
     def baseline(self) -> TrialRecord | None:

@@ -114,7 +114,8 @@ class Ledger:
         refuse_existing(storage, name)
         if name in optuna.get_all_study_names(storage):  # its creation was cut off
             optuna.delete_study(study_name=name, storage=storage)
-        directions = [objective.direction for objective in objectives.objectives(spec.objectives)]
+        # Scores, of which larger is always better; objectives beside the primary one have their own direction.
+        directions = ["maximize", *(other.direction for other in objectives.objectives(spec.objectives)[1:])]
         study = optuna.create_study(
             storage=storage, study_name=name, directions=directions, pruner=optuna.pruners.NopPruner()
         )
@@ -297,12 +298,13 @@ class Ledger:
         trial = self._trials[number]
         if metrics.epoch <= len(trial.epochs):
             return trial
-        epochs = (*trial.epochs, EpochRecord(metrics, self.clock.now()))
+        score = None if self.spec.objective.is_accuracy else self.spec.objective.score_of(metrics)
+        epochs = (*trial.epochs, EpochRecord(metrics, self.clock.now(), score))
         rungs = trial.rungs if decision is None or decision in trial.rungs else (*trial.rungs, decision)
         # Metrics and decision are written in one transaction, Optuna's own value after it. If the driver dies between
         # the two, `_recover` writes the value.
         self._set(number, attributes.PROGRESS_KEY, attributes.progress_to_json(epochs, rungs))
-        self._report(number, metrics)
+        self._report(number, epochs[-1])
         return self._keep(dataclasses.replace(trial, epochs=epochs, rungs=rungs))
 
     @_repeated
@@ -326,6 +328,7 @@ class Ledger:
         """The values as Optuna keeps them. A pruned trial has its last value, or None with several objectives."""
         names = self.spec.objectives
         values = objectives.values(trial.metrics, names)
+        values[:1] = [self.spec.objective.score(value) for value in values[:1]]
         return values if len(values) == len(names) and (trial.pruned_at is None or len(names) == 1) else None
 
     @_repeated
@@ -384,7 +387,7 @@ class Ledger:
         for repair in recovery.repairs(stored, self._trials, self.spec.train.epochs):
             trial = repair.trial
             for epoch in repair.unreported:
-                self._report(trial.number, epoch.metrics)
+                self._report(trial.number, epoch)
             if repair.outcome is None:
                 continue
             if trial.attempts[-1].ended is None:  # its worker died with the driver, not now
@@ -410,8 +413,8 @@ class Ledger:
     def _set(self, number: int, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(self._ids[number], key, value)
 
-    def _report(self, number: int, metrics: EpochMetrics) -> None:
-        self._storage.set_trial_intermediate_value(self._ids[number], metrics.epoch, metrics.val_accuracy)
+    def _report(self, number: int, epoch: EpochRecord) -> None:
+        self._storage.set_trial_intermediate_value(self._ids[number], epoch.metrics.epoch, epoch.value)
 
     def _read(self, number: int) -> TrialRecord:
         return attributes.trial_from_frozen(self._storage.get_trial(self._ids[number]))

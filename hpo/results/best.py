@@ -9,7 +9,6 @@ from hpo.results.intervals import Interval
 from hpo.search.rungs import reached, rung_resource, study_levels
 from hpo.spec.configure import configure
 from hpo.spec.training import Provenance, Training
-from hpo.text import percent
 
 _NONE_COMPLETE = (
     "study {name} has no complete trial yet: see `hpo status {name}`; to export a certain trial as it is, type "
@@ -33,7 +32,9 @@ def training(
     unfinished = incumbent(study) if partial and study.best is None and number is None else None
     trial = unfinished or pick(study, number, search_best=search_best)
     confirmed = next((entry for entry in standing(study) if entry.trial == trial.number), None)
-    accuracy = confirmed.interval if confirmed else None
+    interval, goal = confirmed.interval if confirmed else None, study.spec.objective
+    result = interval.mean if interval else trial.value
+    accuracy = interval if goal.is_accuracy else None
     config = configure(study.spec.base(), trial.values)
     versions = dict(study.info.get("versions", {}))
     if commit := study.info.get("git_commit"):
@@ -43,7 +44,9 @@ def training(
         Provenance(
             study=study.name,
             trial=trial.number,
-            val_accuracy=trial.value,
+            val_accuracy=trial.value if goal.is_accuracy else None,
+            objective=None if goal.is_accuracy else goal.name,
+            value=None if goal.is_accuracy or result is None else goal.score(result),
             epochs=len(trial.epochs),
             fidelity="confirmed" if confirmed else "full" if trial.complete else "partial",
             confirmed_accuracy=accuracy.mean if accuracy else None,
@@ -55,16 +58,16 @@ def training(
             versions=versions,
             trainer=study.spec.trainer,
         ),
-        description=_description(study, trial, accuracy),
+        description=_description(study, trial, interval),
     )
 
 
-def _description(study: StudyRecord, trial: TrialRecord, accuracy: Interval | None) -> str:
-    text = f"Trial {trial.number} of study {study.name}"
-    if accuracy:
-        return f"{text}, mean validation accuracy over new seeds {percent(accuracy.mean)}"
+def _description(study: StudyRecord, trial: TrialRecord, interval: Interval | None) -> str:
+    text, goal = f"Trial {trial.number} of study {study.name}", study.spec.objective
+    if interval:
+        return f"{text}, mean {goal.label} over new seeds {goal.show_score(interval.mean)}"
     progress = "" if trial.complete else f" after {len(trial.epochs)} of {study.spec.train.epochs} epochs"
-    return f"{text}, validation accuracy {percent(trial.value)}{progress}"
+    return f"{text}, {goal.label} {goal.show_score(trial.value)}{progress}"
 
 
 def standing(study: StudyRecord) -> list[Confirmed]:
@@ -97,7 +100,7 @@ def leaders(study: StudyRecord, count: int) -> list[TrialRecord]:
     complete = [trial for trial in study.trials if trial.complete]
     if not complete:
         raise UsageError(_NONE_COMPLETE.format(name=study.name))
-    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:count]
+    return sorted(complete, key=lambda trial: (-trial.rank, trial.number))[:count]
 
 
 def pick(study: StudyRecord, number: int | None, *, search_best: bool = False) -> TrialRecord:
@@ -133,4 +136,4 @@ def incumbent(study: StudyRecord) -> TrialRecord | None:
         return max((level for level in levels if reached(level, trial.last.compute)), default=0.0)
 
     reported = [trial for trial in study.trials if trial.epochs and trial.status != "failed"]
-    return max(reported, key=lambda trial: (depth(trial), trial.value or 0.0), default=None)
+    return max(reported, key=lambda trial: (depth(trial), trial.rank), default=None)

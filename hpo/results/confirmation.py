@@ -17,6 +17,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.intervals import Interval
 from hpo.results.paired_tests import ALPHA, differences, interval
 from hpo.spec.configure import configure
+from hpo.spec.objectives import VAL_ACCURACY, Objective
 from hpo.spec.parameters import Choice
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from trainers import schedule
@@ -39,13 +40,19 @@ class Confirmed:
     """Repeats that have not ended."""
     compute: float | None
     """Compute of a full training, which does not depend on the machine and its load: see `training_compute`."""
+    shares: bool = True
+    """Whether `accuracies` are shares, so that intervals end at 0 and 1; they are not if the study has an objective of
+    its own."""
     tied: bool = False
     """Whether it has the highest mean, or the paired test cannot tell it from the configuration that has."""
 
     @property
     def interval(self) -> Interval | None:
         """Mean accuracy and its t-interval over the seeds, within 0 to 1; None for fewer than two seeds."""
-        return interval(list(self.accuracies.values())).within(0.0, 1.0) if len(self.accuracies) > 1 else None
+        if len(self.accuracies) < 2:
+            return None
+        measured = interval(list(self.accuracies.values()))
+        return measured.within(0.0, 1.0) if self.shares else measured
 
     @property
     def dependable(self) -> bool:
@@ -72,6 +79,8 @@ class Confirmation:
     """All repeats."""
     baseline_name: str = "baseline"
     """What to call the baseline in texts: see `Spec.baseline_name`."""
+    objective: Objective = VAL_ACCURACY
+    """What `accuracies` and `interval` of the ranking are scores of."""
 
     @property
     def complete(self) -> bool:
@@ -94,9 +103,11 @@ def evaluate(spec: Spec, repeats: Sequence[TrialRecord]) -> Confirmation:
     repeats = latest(repeats)
     configurations = _by_configuration(repeats)
     costs = training_compute(spec, configurations)
-    entries = [_confirmed(trials, cost) for trials, cost in zip(configurations, costs, strict=True)]
+    entries = [
+        _confirmed(trials, cost, spec.objective.is_accuracy) for trials, cost in zip(configurations, costs, strict=True)
+    ]
     entries.sort(
-        key=lambda entry: (not entry.dependable, -(entry.interval.mean if entry.interval else 0.0), entry.trial)
+        key=lambda entry: (not entry.dependable, -(entry.interval.mean if entry.interval else -math.inf), entry.trial)
     )
     tied = _tied([entry for entry in entries if entry.dependable])
     ranking = [replace(entry, tied=entry.trial in tied) for entry in entries]
@@ -104,7 +115,7 @@ def evaluate(spec: Spec, repeats: Sequence[TrialRecord]) -> Confirmation:
     best = _cheapest([entry for entry in ranking if entry.tied]) if done == len(repeats) else None
     baseline = next((entry for entry in ranking if entry.baseline), None)
     gain = _gain(ranking, best, baseline)
-    return Confirmation(tuple(ranking), best, baseline, gain, done, len(repeats), spec.baseline_name)
+    return Confirmation(tuple(ranking), best, baseline, gain, done, len(repeats), spec.baseline_name, spec.objective)
 
 
 def latest(repeats: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -121,7 +132,7 @@ def _by_configuration(repeats: Sequence[TrialRecord]) -> list[list[TrialRecord]]
     return list(by_trial.values())
 
 
-def _confirmed(trials: Sequence[TrialRecord], cost: float | None) -> Confirmed:
+def _confirmed(trials: Sequence[TrialRecord], cost: float | None, shares: bool) -> Confirmed:
     first = trials[0].repeat
     assert first is not None
     complete = [trial for trial in trials if trial.complete]
@@ -133,11 +144,12 @@ def _confirmed(trials: Sequence[TrialRecord], cost: float | None) -> Confirmed:
         failed=sum(trial.status == "failed" for trial in trials),
         waiting=sum(not _has_ended(trial) for trial in trials),
         compute=cost,
+        shares=shares,
     )
 
 
 def _rank(entry: Confirmed) -> tuple[bool, float, int]:
-    return not entry.dependable, -(entry.interval.mean if entry.interval else 0.0), entry.trial
+    return not entry.dependable, -(entry.interval.mean if entry.interval else -math.inf), entry.trial
 
 
 def _has_ended(trial: TrialRecord) -> bool:
@@ -164,7 +176,9 @@ def _gain(ranking: Sequence[Confirmed], best: Confirmed | None, baseline: Confir
         return None
     others = [entry for entry in ranking if entry.dependable and entry is not best]
     gap = differences(best.accuracies, [entry.accuracies for entry in others])[others.index(baseline)]
-    return gap.interval.within(-1.0, 1.0) if gap else None
+    if gap is None:
+        return None
+    return gap.interval.within(-1.0, 1.0) if best.shares else gap.interval
 
 
 # --------------------------------------------------------------------------------------------------- cost
@@ -241,5 +255,5 @@ def pooled_deviation(groups: Sequence[Sequence[float]]) -> float | None:
 
 def _last_gaps(trial: TrialRecord) -> list[float]:
     """Changes from epoch to epoch over the last quarter, at least over three epochs."""
-    values = [epoch.metrics.val_accuracy for epoch in trial.epochs]
+    values = [epoch.value for epoch in trial.epochs]
     return [b - a for a, b in itertools.pairwise(values[-max(3, len(values) // 4) :])]

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpo.results.confirmation import Confirmation, Confirmed
 from hpo.results.intervals import Interval
-from hpo.text import percent
+from hpo.spec.objectives import VAL_ACCURACY, Objective
 
 COLUMNS = ("trial", "mean", "95 % interval", "seeds", "compute", "verdict")
 
@@ -23,10 +23,9 @@ def lines(confirmation: Confirmation) -> Iterator[str]:
     if confirmation.chosen is None or confirmation.chosen.interval is None:
         yield "Nothing is confirmed: every configuration failed with at least one seed."
         return
-    yield (
-        f"Confirmed: trial {confirmation.chosen.trial}, mean validation accuracy "
-        f"{accuracy(confirmation.chosen.interval)} over {len(confirmation.chosen.accuracies)} new seeds"
-    )
+    chosen, goal = confirmation.chosen, confirmation.objective
+    mean = accuracy(confirmation.chosen.interval, goal)
+    yield f"Confirmed: trial {chosen.trial}, mean {goal.label} {mean} over {len(chosen.accuracies)} new seeds"
     yield gain(confirmation)
 
 
@@ -39,24 +38,34 @@ def gain(confirmation: Confirmation) -> str:
         return f"It is the {name}: no other configuration is better by more than chance, or equally good and cheaper"
     if confirmation.gain is None:
         return f"Gain over the {name} (trial {baseline.trial}): unknown, because the baseline failed with a seed"
-    return f"Gain over the {name} (trial {baseline.trial}): {points(confirmation.gain)}"
+    return f"Gain over the {name} (trial {baseline.trial}): {points(confirmation.gain, confirmation.objective)}"
 
 
-def accuracy(interval: Interval) -> str:
+def accuracy(interval: Interval, objective: Objective = VAL_ACCURACY) -> str:
     """`93.21 % (95 % interval 92.90 to 93.52 %)`."""
-    return f"{percent(interval.mean)} (95 % interval {_range(interval)} %)"
+    unit = " %" if objective.is_accuracy else ""
+    return f"{objective.show_score(interval.mean)} (95 % interval {interval_range(interval, objective)}{unit})"
 
 
-def points(difference: Interval) -> str:
+def points(difference: Interval, objective: Objective = VAL_ACCURACY) -> str:
     """`+0.80 points (95 % interval +0.20 to +1.40, paired by seed)`."""
     unsure = "" if difference.significant else "; within noise: it includes zero"
+    if not objective.is_accuracy:
+        low, high = sorted(objective.score(end) for end in (difference.low, difference.high))
+        return (
+            f"{objective.show_gain(difference.mean)} (95 % interval {low:+.3g} to {high:+.3g}, paired by seed{unsure})"
+        )
     return (
         f"{100 * difference.mean:+.2f} points (95 % interval {100 * difference.low:+.2f} to "
         f"{100 * difference.high:+.2f}, paired by seed{unsure})"
     )
 
 
-def _range(interval: Interval) -> str:
+def interval_range(interval: Interval, objective: Objective = VAL_ACCURACY) -> str:
+    """`92.90 to 93.52`: the ends of an interval of scores, without the unit."""
+    if not objective.is_accuracy:
+        low, high = sorted(objective.score(end) for end in (interval.low, interval.high))
+        return f"{objective.show(low)} to {objective.show(high)}"
     return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
 
 
@@ -66,8 +75,8 @@ def rows(confirmation: Confirmation) -> list[tuple[str, ...]]:
     return [
         (
             str(entry.trial) + (" (baseline)" if entry.baseline else ""),
-            percent(entry.interval.mean if entry.interval else None),
-            _range(entry.interval) if entry.interval else "–",  # the title has the unit
+            confirmation.objective.show_score(entry.interval.mean if entry.interval else None),
+            interval_range(entry.interval, confirmation.objective) if entry.interval else "–",  # the title has the unit
             str(len(entry.accuracies)),
             f"{100 * entry.compute / most:.0f} %" if entry.compute else "–",
             _verdict(confirmation, entry),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from hpo.spec.objectives import Objective
+
 Z_95 = 1.959963984540054
 """Quantile of the standard normal distribution for two-sided 95 %."""
 
@@ -21,6 +23,10 @@ class Interval:
     def significant(self) -> bool:
         """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
+
+    def in_units_of(self, objective: Objective) -> Interval:
+        """An interval of scores as one of the objective's values."""
+        return self if objective.maximize else Interval(-self.mean, -self.high, -self.low)
 
     def within(self, least: float, most: float) -> Interval:
         """The interval, cut at the least and the greatest possible value."""

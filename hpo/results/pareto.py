@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hpo.errors import UsageError
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.spec.objectives import objectives, values
+from hpo.spec.objectives import Choice, objectives, values
 
 
 def front(study: StudyRecord) -> list[TrialRecord]:
@@ -26,7 +26,7 @@ def front(study: StudyRecord) -> list[TrialRecord]:
     return kept
 
 
-def _scores(trial: TrialRecord, names: Sequence[str]) -> tuple[float, ...]:
+def _scores(trial: TrialRecord, names: Sequence[Choice]) -> tuple[float, ...]:
     pairs = zip(objectives(names), values(trial.metrics, names), strict=True)
     return tuple(objective.score(value) for objective, value in pairs)
 
@@ -35,7 +35,7 @@ def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
     return a != b and all(x >= y for x, y in zip(a, b, strict=True))
 
 
-def knee(trials: Sequence[TrialRecord], names: Sequence[str]) -> TrialRecord:
+def knee(trials: Sequence[TrialRecord], names: Sequence[Choice]) -> TrialRecord:
     """The trial of a front with the greatest distance from the plane through the best trials of each objective.
 
     Every objective is scaled to the range of the front (Das, "On characterizing the 'knee' of the Pareto curve",

@@ -15,7 +15,6 @@ from hpo.results.winner import Winner, winner
 from hpo.search.rungs import rung_resource
 from hpo.spec.corners import describe
 from hpo.spec.study import Spec
-from hpo.text import percent
 
 STATUSES = ("complete", "pruned", "failed", "interrupted", "running", "waiting")
 """The statuses of a trial, in the order in which they are counted."""
@@ -91,8 +90,9 @@ def best_title(best: Winner | None) -> str:
 
 def best_line(best: Winner) -> str:
     """`trial 7, validation accuracy 93.40 %, +0.20 points (within noise) over the baseline`."""
-    kind = "mean validation accuracy over new seeds" if best.confirmation else "validation accuracy"
-    return f"trial {best.trial.number}, {kind} {percent(best.accuracy)}{best.compared}"
+    label = best.objective.label
+    kind = f"mean {label} over new seeds" if best.confirmation else label
+    return f"trial {best.trial.number}, {kind} {best.shown}{best.compared}"
 
 
 def _best(best: Winner | None) -> Iterator[str]:

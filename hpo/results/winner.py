@@ -14,15 +14,17 @@ from typing import Any, Literal
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.confirmation import Confirmation, Confirmed, confirmation, seed_noise
 from hpo.results.intervals import Z_95, Interval, difference, wilson
+from hpo.spec.objectives import VAL_ACCURACY, Objective
 
 
 @dataclass(frozen=True)
 class Gain:
-    """The accuracy of a trial minus that of the baseline, as a fraction."""
+    """The score of a trial minus that of the baseline; of an accuracy, as a fraction."""
 
     value: float
     interval: Interval | None
     """Its 95 % interval; None if nothing is known about the noise."""
+    objective: Objective = VAL_ACCURACY
 
     @property
     def within_noise(self) -> bool | None:
@@ -35,7 +37,7 @@ class Gain:
         return {True: " (within noise)", False: "", None: " (noise unknown)"}[self.within_noise]
 
     def __str__(self) -> str:
-        return f"{100 * self.value:+.2f} points{self.caution}"
+        return f"{self.objective.show_gain(self.value)}{self.caution}"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Winner:
 
     trial: TrialRecord
     accuracy: float
-    """Mean validation accuracy over the new seeds if it is confirmed, else that of the trial itself, 0 to 1."""
+    """Mean score over the new seeds if it is confirmed, else that of the trial itself: an accuracy, 0 to 1, unless the
+    study has another objective."""
     interval: Interval | None
     """95 % interval of `accuracy`; None if the number of validation images is not known."""
     gain: Gain | None
@@ -53,6 +56,13 @@ class Winner:
     baseline_name: str
     confirmation: Confirmation | None = None
     """The complete confirmation that chose it; None if the search did."""
+    objective: Objective = VAL_ACCURACY
+    """What the study optimises."""
+
+    @property
+    def shown(self) -> str:
+        """The value of the objective for people: `93.40 %`."""
+        return self.objective.show_score(self.accuracy)
 
     @property
     def ground(self) -> Literal["search", "confirmed"]:
@@ -81,15 +91,16 @@ def winner(study: StudyRecord) -> Winner | None:
         return None
     value, images = study.best.value or 0.0, validation_images(study)
     interval = wilson(value, images) if images else None
-    gain = gain_of(study, study.best)
-    return Winner(study.best, value, interval, gain, study.baseline, study.spec.baseline_name)
+    gain, goal = gain_of(study, study.best), study.spec.objective
+    return Winner(study.best, value, interval, gain, study.baseline, study.spec.baseline_name, objective=goal)
 
 
 def _confirmed(study: StudyRecord, result: Confirmation, chosen: Confirmed) -> Winner:
     trial = next(trial for trial in study.trials if trial.number == chosen.trial)
     mean = chosen.interval.mean if chosen.interval else 0.0
-    gain = Gain(result.gain.mean, result.gain) if result.gain else None
-    return Winner(trial, mean, chosen.interval, gain, study.baseline, study.spec.baseline_name, result)
+    goal = study.spec.objective
+    gain = Gain(result.gain.mean, result.gain, goal) if result.gain else None
+    return Winner(trial, mean, chosen.interval, gain, study.baseline, study.spec.baseline_name, result, goal)
 
 
 def gain_of(study: StudyRecord, trial: TrialRecord) -> Gain | None:
@@ -106,13 +117,17 @@ def gain_of(study: StudyRecord, trial: TrialRecord) -> Gain | None:
         return Gain(value - reference, difference(value, reference, images, images))
     noise = seed_noise(study)
     if noise is None:
-        return Gain(value - reference, None)
+        return Gain(value - reference, None, study.spec.objective)
     half = Z_95 * noise * math.sqrt(2)  # both trainings have it
-    return Gain(value - reference, Interval(value - reference, value - reference - half, value - reference + half))
+    interval = Interval(value - reference, value - reference - half, value - reference + half)
+    return Gain(value - reference, interval, study.spec.objective)
 
 
 def validation_images(study: StudyRecord) -> int | None:
-    """Number of validation images; None if the trainer did not report it."""
+    """Number of validation images, each of which is right or wrong; None if the trainer did not report it, or if the
+    objective is no accuracy."""
+    if not study.spec.objective.is_accuracy:
+        return None
     count = study.info.get("data", {}).get("validation_count")
     return int(count) if count else None
 
@@ -130,14 +145,18 @@ def retrainings(study: StudyRecord, trial: int | None = None) -> list[Mapping[st
 
 
 def winner_json(study: StudyRecord) -> dict[str, Any]:
-    """The winner as JSON, for programs. `best_val_accuracy` is always the accuracy of the trial in the search."""
-    best = winner(study)
+    """The winner as JSON, for programs. `best_val_accuracy` is always the accuracy of the trial in the search, and
+    `best_value` the same of whatever objective the study has."""
+    best, goal = winner(study), study.spec.objective
     gain = best.gain if best else None
     return {
         "best": best.trial.number if best else None,
-        "best_val_accuracy": best.trial.value if best else None,
+        "objective": goal.name,
+        "best_value": goal.score(best.trial.rank) if best else None,
+        "best_val_accuracy": best.trial.value if best and goal.is_accuracy else None,
         "best_ground": best.ground if best else None,
-        "confirmed_val_accuracy": best.accuracy if best and best.confirmation else None,
+        "confirmed_val_accuracy": best.accuracy if best and best.confirmation and goal.is_accuracy else None,
+        "confirmed_value": goal.score(best.accuracy) if best and best.confirmation else None,
         "search_best": study.best.number if study.best else None,
         "gain": gain
         and {

@@ -121,14 +121,14 @@ class _Control:
 
     trial: TrialRecord
     values: tuple[float, ...]
-    """Validation accuracy after each epoch."""
+    """Score after each epoch."""
     used: tuple[float, ...]
     """What it had used of the study's resource after each epoch."""
     stage_ends: tuple[int, ...]
 
     @property
     def end(self) -> float:
-        """The final validation accuracy."""
+        """The final score."""
         return self.values[-1]
 
     def decided(self, asha: Settings) -> dict[int, float]:
@@ -147,7 +147,7 @@ def _control(train: TrainConfig, trial: TrialRecord, by_compute: bool) -> _Contr
     plan = schedule.stages(train.progressive, train.epochs)
     return _Control(
         trial=trial,
-        values=tuple(metrics.val_accuracy for metrics in trial.metrics),
+        values=tuple(epoch.value for epoch in trial.epochs),
         used=tuple((metrics.compute or 0.0) if by_compute else float(metrics.epoch) for metrics in trial.metrics),
         stage_ends=tuple(stage.last_epoch for stage in plan),
     )

@@ -146,7 +146,8 @@ class RungJudge:
         if any(not decision.keep for decision in trial.rungs):
             return None  # this control would have been stopped: the trials ahead must not be compared with it
         resource = self._resource(trial, metrics)
-        return None if resource is None else self._pruner.decide(trial.number, resource, metrics.val_accuracy)
+        score = self._spec.objective.score_of(metrics)
+        return None if resource is None or score is None else self._pruner.decide(trial.number, resource, score)
 
     def _resource(self, trial: TrialRecord, metrics: EpochMetrics) -> float | None:
         """What the trial has used, in units of the rungs; None if its stages move the decision to another epoch."""

@@ -11,6 +11,8 @@ from pydantic import Field
 from hpo.home import NAME
 from hpo.spec.configure import assign, configure, with_shared_sizes
 from hpo.spec.corners import corners, subspace
+from hpo.spec.objectives import Choice as ObjectiveChoice
+from hpo.spec.objectives import Objective, objective
 from hpo.spec.parameters import CategoricalParameter, Choice, Scalar, Section, Space, first_values
 from hpo.spec.yaml_writer import dump
 from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
@@ -93,8 +95,9 @@ class Budget(Section):
     gpu_hours: float | None = Field(default=None, gt=0)
     """GPU-hours: the time that trials hold a GPU, start-up and lost attempts included; half a GPU for two hours is one
     GPU-hour. A confirmation is not counted. null: no limit."""
-    target: float | None = Field(default=None, gt=0, le=1)
-    """Stop when a complete trial reaches this validation accuracy, 0 to 1; null: no target."""
+    target: float | None = None
+    """Stop when a complete trial reaches this validation accuracy, above 0 to 1, or this value of your own objective;
+    null: no target."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many complete trials in a row for which the possible improvement (Optuna's regret bound) was
     smaller than the variation between seeds. The variation is measured by the confirmation, or else estimated from
@@ -162,12 +165,11 @@ class Spec(Section):
     """Fixed settings of your own trainer."""
     space: Space
     """The searched parameters, by the dotted path of the setting, e.g. `train.lr`. They are drawn in this order."""
-    objectives: tuple[Literal["val_accuracy", "seconds_per_epoch", "images_per_s", "params", "macs"], ...] = (
-        "val_accuracy",
-    )
-    """What is optimised. `val_accuracy` must be first: ASHA and the choice of the best trial use it. With several
+    objectives: tuple[ObjectiveChoice, ...] = ("val_accuracy",)
+    """What is optimised. The first is what ASHA and the choice of the best trial use: `val_accuracy`. With several
     objectives the sampler searches the whole Pareto front. `val_accuracy` and `images_per_s` (of training) are
-    maximised; `seconds_per_epoch`, `params` and `macs` (of one image at the evaluation size) are minimised."""
+    maximised; `seconds_per_epoch`, `params` and `macs` (of one image at the evaluation size) are minimised. Your own
+    trainer may have any one objective instead, for example `{metric: val_loss, direction: minimize}`."""
     enqueue: tuple[dict[str, Choice], ...] = ()
     """Configurations that are tried first, in this order. The first is the baseline, with which all others are
     compared."""
@@ -204,6 +206,11 @@ class Spec(Section):
         """What people read: `baseline` or `baseline (LABEL)`."""
         label = self.baseline.label
         return f"baseline ({label})" if label else "baseline"
+
+    @property
+    def objective(self) -> Objective:
+        """The primary objective: what ASHA, the search policy and the choice of the best trial compare."""
+        return objective(self.objectives[0])
 
     @property
     def shipped(self) -> bool:

@@ -20,7 +20,11 @@ class Provenance(Section):
     trial: int | None = Field(default=None, ge=0)
     """Number of the trial in that study."""
     val_accuracy: float | None = None
-    """Validation accuracy of the trial, 0 to 1."""
+    """Validation accuracy of the trial, 0 to 1; null if the study had another objective."""
+    objective: str | None = None
+    """The objective of the study, if it was not the validation accuracy."""
+    value: float | None = None
+    """Value of that objective: the mean over the new seeds of a confirmation, else that of the trial."""
     epochs: int | None = Field(default=None, ge=0)
     """Number of epochs after which it had that accuracy."""
     fidelity: Literal["partial", "full", "confirmed"] | None = None

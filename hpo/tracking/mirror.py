@@ -40,6 +40,7 @@ class Mirror:
         self.study_run = StudyRun(self.store)
         self.models = Models(self.store)
         self._study = study
+        self._objective = study.spec.objective.field
         self._synced: dict[int, TrialRecord] = {}
         self.runs: dict[int, str] = {}
         """Run ids by trial, for the trials that `sync` was called with."""
@@ -86,9 +87,10 @@ class Mirror:
 
     def _epochs_in(self, run: Run) -> int:
         """The last epoch that the run holds, 0 for none."""
-        if "val_accuracy" not in run.data.metrics:
+        field = self._objective
+        if field not in run.data.metrics:
             return 0
-        return max(point.step for point in self.store.client.get_metric_history(run.info.run_id, "val_accuracy"))
+        return max(point.step for point in self.store.client.get_metric_history(run.info.run_id, field))
 
     def _send(self, trial: TrialRecord, done: int) -> None:
         """Send the metrics of the epochs after `done`, and the parameters and tags, which may be sent repeatedly."""

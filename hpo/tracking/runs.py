@@ -256,7 +256,7 @@ def _key(name: str) -> str:
 
 def numbers(metrics: Any) -> dict[str, float]:
     """An epoch's metrics by name, without the epoch itself."""
-    values: Mapping[str, Any] = {key: getattr(metrics, key) for key in metrics.__dataclass_fields__}
+    values = {key: getattr(metrics, key) for key in metrics.__dataclass_fields__} | dict(metrics.own or {})
     return {k: float(v) for k, v in values.items() if isinstance(v, int | float) and k != "epoch"}
 
 

@@ -37,20 +37,22 @@ def course(study: StudyRecord) -> Iterator[Point]:
     ended.sort(key=lambda trial: (trial.finished or 0.0, trial.number))
     charged = gpu_hours_until(study, [trial.finished or 0.0 for trial in ended])
     best: TrialRecord | None = None
+    objective = f"incumbent/{study.spec.objective.field}"
     worker_hours = 0.0
     for step, (trial, gpu_hours) in enumerate(zip(ended, charged, strict=True), 1):
         worker_hours += trial.seconds / 3600
         if trial.complete and (best is None or _rank(trial) > _rank(best)):
             best = trial
         if best is not None and best.last is not None:
-            values = {f"incumbent/{key}": value for key, value in numbers(best.last).items() if key.startswith("val_")}
+            shown = {f"incumbent/{key}": value for key, value in numbers(best.last).items()}
+            values = {key: shown[key] for key in shown if key.startswith("incumbent/val_") or key == objective}
             values |= {"incumbent/trial": float(best.number), "spent/worker_hours": worker_hours}
             values |= {"spent/gpu_hours": gpu_hours} if gpu_hours else {}
             yield Point(step, trial.finished or 0.0, values)
 
 
 def _rank(trial: TrialRecord) -> tuple[float, int]:
-    return trial.value or 0.0, -trial.number
+    return trial.rank, -trial.number
 
 
 def course_by_metric(study: StudyRecord) -> dict[str, dict[int, float]]:

@@ -78,7 +78,9 @@ class StudyRun:
         confirmation = evaluate(study.spec, study.trials)
         if confirmation.chosen is None:
             return
-        for name, interval in (("val_accuracy", confirmation.chosen.interval), ("gain", confirmation.gain)):
+        goal, mean = study.spec.objective, confirmation.chosen.interval
+        values = (goal.name, mean.in_units_of(goal) if mean else None), ("gain", confirmation.gain)
+        for name, interval in values:
             for part, value in dataclasses.asdict(interval).items() if interval else ():
                 self._metric(f"confirmed_{name}_{part}", value, confirmation.planned)
         self._tag(BEST_TAG, str(confirmation.chosen.trial))

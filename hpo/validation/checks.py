@@ -29,6 +29,9 @@ _CROSS_CHECKED = (
     "train.batch_size",
 )
 
+NO_OBJECTIVES = ("val_accuracy", "epoch", "checkpoint", "own")
+"""Fields of `EpochMetrics` that are no objective of an own trainer."""
+
 
 def study_problems(partial: PartialModel[Spec], spec: Spec) -> list[Problem]:
     """Broken rules that concern more than one key."""
@@ -114,10 +117,28 @@ def _objective_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Pro
     names = spec.objectives
     if not partial.is_valid("objectives"):
         return
-    if names[:1] != ("val_accuracy",):
+    own = [name for name in names if not isinstance(name, str)]
+    if own and spec.trainer == SHIPPED_TRAINER and partial.is_valid("trainer"):
+        yield partial.problem(
+            ("objectives",),
+            "must be val_accuracy, seconds_per_epoch, images_per_s, params and macs for the shipped trainer",
+            "your own trainer may report others",
+        )
+    elif any(entry.metric in NO_OBJECTIVES for entry in own):
+        yield partial.problem(
+            ("objectives",),
+            f"must not be {', '.join(NO_OBJECTIVES)}",
+            "for the accuracy write: objectives: [val_accuracy]",
+        )
+    elif own and len(names) > 1:
+        yield partial.problem(("objectives",), "must be a single one if it is an objective of your own trainer")
+    elif not own and names[:1] != ("val_accuracy",):
         yield partial.problem(("objectives",), "must start with val_accuracy, because ASHA compares trials by it")
     if len(set(names)) < len(names):
         yield partial.problem(("objectives",), "must not contain an objective twice")
+    target = spec.budget.target
+    if not own and target is not None and not 0 < target <= 1 and partial.is_valid("budget.target"):
+        yield partial.problem(("budget", "target"), "must be > 0 and <= 1, because it is an accuracy")
 
 
 def _asha_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Problem]:

@@ -61,7 +61,7 @@ def resource(epoch: EpochRecord, compute_counts: bool) -> float:
 
 def value_after(trial: TrialRecord, epoch: int) -> float | None:
     """Validation accuracy after that many epochs, None if the trial ended before."""
-    return trial.epochs[epoch - 1].metrics.val_accuracy if 0 < epoch <= len(trial.epochs) else None
+    return trial.epochs[epoch - 1].value if 0 < epoch <= len(trial.epochs) else None
 
 
 def reached(study: StudyRecord, epoch: int) -> list[TrialRecord]:

@@ -12,7 +12,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from reports.analysis.stages import FEW_TRIALS, comparable_epoch, reached, value_after
 from reports.drawing.plot import ColorScale, Mark, Missing, Panel, Plot, Points, Surface
 from reports.figures.scales import NO_SHARED, Scale
-from reports.figures.trials import hover, points, thin
+from reports.figures.trials import hover, thin
 
 GRID = 48
 WIDTH = 0.11
@@ -43,16 +43,16 @@ def contours(studies: Sequence[StudyRecord], axes: Mapping[str, Scale], order: S
                 everything += values
     if not panels:
         return Missing(title, f"Contours need {FEW_TRIALS} trials that reported the same number of epochs.")
-    low, high = float(np.quantile(everything, 0.02)), max(everything)
+    low, high, goal = float(np.quantile(everything, 0.02)), max(everything), studies[0].spec.objective
     return Plot(
         "contours",
         title,
         panels,
-        f"Colour: validation accuracy after the same number of epochs ({', '.join(epochs)}), averaged over near "
+        f"Colour: {goal.label} after the same number of epochs ({', '.join(epochs)}), averaged over near "
         "trials. Dots: trials. Areas without a near trial stay empty.",
         columns=min(3, len(panels)),
         height=380,
-        scale=ColorScale("accuracy (%)", low, high if high > low else low + 1e-3),
+        scale=ColorScale("accuracy (%)" if goal.is_accuracy else goal.axis, low, high if high > low else low + 1e-3),
     )
 
 
@@ -97,7 +97,7 @@ def _placed(study: StudyRecord, epoch: int, x: Scale, y: Scale) -> list[tuple[fl
             a, b = x.position(trial.values[x.name]), y.position(trial.values[y.name])
             value = value_after(trial, epoch)
             if a is not None and b is not None and value is not None:
-                placed.append((a, b, points(value), trial))
+                placed.append((a, b, study.spec.objective.plotted(value), trial))
     return placed
 
 

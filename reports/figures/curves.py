@@ -9,7 +9,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from reports.analysis.stages import Stages, by_compute, resource, rungs
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points, Rule
-from reports.figures.trials import ACCURACY, NO_REPORT, best_trial, hover, points, thin, thinned_note
+from reports.figures.trials import NO_REPORT, best_trial, hover, thin, thinned_note
 from trainers.schedule import Stage, compute
 
 MOST_CURVES = 400
@@ -42,7 +42,7 @@ def curves(studies: Sequence[StudyRecord]) -> Plot | Missing:
     return Plot(
         "curves",
         title,
-        [Panel(Axis(unit, span), Axis(ACCURACY), [*marks, *changes], rules=rules)],
+        [Panel(Axis(unit, span), Axis(studies[0].spec.objective.axis), [*marks, *changes], rules=rules)],
         _caption(studies, compared, bool(changes)) + thinned_note(shown, total),
         height=520,
     )
@@ -72,10 +72,10 @@ def _caption(studies: Sequence[StudyRecord], compared: bool, marked: bool) -> st
     return f"{faded}{asha}{stage}{diamonds}".strip()
 
 
-def _path(trial: TrialRecord, counts_compute: bool) -> tuple[list[float], list[float]]:
+def _path(study: StudyRecord, trial: TrialRecord, counts_compute: bool) -> tuple[list[float], list[float]]:
     return (
         [resource(epoch, counts_compute) for epoch in trial.epochs],
-        [points(epoch.metrics.val_accuracy) for epoch in trial.epochs],
+        [study.spec.objective.plotted(epoch.value) for epoch in trial.epochs],
     )
 
 
@@ -89,7 +89,7 @@ def _of_study(study: StudyRecord, kept: list[TrialRecord], counts_compute: bool,
         name, color = status, palette.STATUS_COLOR[status]
         if index is not None:
             name, color = f"{study.name}: {status}", palette.study_color(index)
-        paths = [_path(trial, counts_compute) for trial in chosen]
+        paths = [_path(study, trial, counts_compute) for trial in chosen]
         texts = [hover(study, trial, index is not None) for trial in chosen]
         faded = status == "pruned"
         dash = "dot" if status == "failed" else palette.study_dash(index or 0)
@@ -109,18 +109,20 @@ def _singled_out(study: StudyRecord, counts_compute: bool) -> list[Mark]:
     if study.baseline is not None and study.baseline.epochs:
         text = [hover(study, study.baseline, False)]
         name = f"{study.spec.baseline_name}, trial {study.baseline.number}"
-        marks.append(Lines(name, [_path(study.baseline, counts_compute)], palette.BASELINE, 2.5, "dash", hover=text))
+        marks.append(
+            Lines(name, [_path(study, study.baseline, counts_compute)], palette.BASELINE, 2.5, "dash", hover=text)
+        )
     if (best := best_trial(study)) is not None:
         text = [hover(study, best, False)]
         name = f"best, trial {best.number}"
-        marks.append(Lines(name, [_path(best, counts_compute)], palette.BEST, 3.0, hover=text))
+        marks.append(Lines(name, [_path(study, best, counts_compute)], palette.BEST, 3.0, hover=text))
     return marks
 
 
 def _stage_changes(study: StudyRecord, counts_compute: bool) -> list[Mark]:
     """A mark on each curve at the first epoch of every stage but the first."""
     changes = [
-        (resource(epoch, counts_compute), points(epoch.metrics.val_accuracy), trial, epoch.metrics)
+        (resource(epoch, counts_compute), study.spec.objective.plotted(epoch.value), trial, epoch.metrics)
         for trial in study.trials
         for before, epoch in zip(trial.epochs, trial.epochs[1:], strict=False)
         if epoch.metrics.stage != before.metrics.stage

@@ -8,7 +8,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from reports.analysis.timeline import Clock, ended, spans
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points, Rule
-from reports.figures.trials import NO_REPORT, accuracy_axis, below_note, hover, points, thin, thinned_note
+from reports.figures.trials import NO_REPORT, below_note, hover, score_axis, thin, thinned_note
 from reports.figures.workers import time_unit
 
 MOST_POINTS = 2_000
@@ -20,10 +20,10 @@ def history(studies: Sequence[StudyRecord]) -> Plot | Missing:
     by_study = [_ordered(study) for study in studies]
     if not any(by_study):
         return Missing(title, NO_REPORT)
-    compared = len(studies) > 1
+    compared, objective = len(studies) > 1, studies[0].spec.objective
     every = [trial for trials in by_study for trial, _ in trials]
-    axis, below = accuracy_axis(points(trial.value or 0.0) for trial in every)
-    complete_axis, _ = accuracy_axis(points(trial.value or 0.0) for trial in every if trial.complete)
+    axis, below = score_axis(objective, (trial.value or 0.0 for trial in every))
+    complete_axis, _ = score_axis(objective, (trial.value or 0.0 for trial in every if trial.complete))
     unit, seconds = time_unit(max(moment for trials in by_study for _, moment in trials))
     count: list[Mark] = []
     clock: list[Mark] = []
@@ -87,7 +87,7 @@ def _by_status(study: StudyRecord, ranked: list[tuple[int, TrialRecord]]) -> lis
                 Points(
                     status,
                     [float(place) for place, _ in chosen],
-                    [points(trial.value or 0.0) for _, trial in chosen],
+                    [study.spec.objective.plotted(trial.value or 0.0) for _, trial in chosen],
                     palette.STATUS_COLOR[status],
                     symbol=palette.STATUS_SYMBOL[status],
                     opacity=0.55 if status == "pruned" else 0.95,
@@ -105,7 +105,7 @@ def _compared(study: StudyRecord, ranked: list[tuple[int, TrialRecord]], index: 
         Points(
             study.name,
             [float(place) for place, _ in ranked],
-            [points(trial.value or 0.0) for _, trial in ranked],
+            [study.spec.objective.plotted(trial.value or 0.0) for _, trial in ranked],
             palette.study_color(index),
             symbol=palette.study_symbol(index),
             opacity=0.55,
@@ -122,7 +122,7 @@ def _incumbent(
     x: list[float] = []
     y: list[float] = []
     for place, trial in ranked:
-        value = points(trial.value or 0.0)
+        value = study.spec.objective.plotted(trial.value or 0.0)
         if trial.complete and (not y or value > y[-1]):
             x.append(place)
             y.append(value)
@@ -148,7 +148,7 @@ def _complete(
         Points(
             "complete",
             [moment for _, moment in chosen],
-            [points(trial.value or 0.0) for trial, _ in chosen],
+            [study.spec.objective.plotted(trial.value or 0.0) for trial, _ in chosen],
             palette.study_color(index) if compared else palette.STATUS_COLOR["complete"],
             symbol=palette.study_symbol(index) if compared else palette.STATUS_SYMBOL["complete"],
             size=7,
@@ -162,4 +162,4 @@ def _baseline_rules(study: StudyRecord) -> list[Rule]:
     baseline = study.baseline
     if baseline is None or not baseline.complete or baseline.value is None:
         return []
-    return [Rule(points(baseline.value), study.spec.baseline_name, vertical=False, dash="dash")]
+    return [Rule(study.spec.objective.plotted(baseline.value), study.spec.baseline_name, vertical=False, dash="dash")]

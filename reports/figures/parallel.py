@@ -11,7 +11,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points
 from reports.figures.scales import NO_SHARED, Scale, word
-from reports.figures.trials import NO_REPORT, best_trial, hover, points, thin, thinned_note
+from reports.figures.trials import NO_REPORT, best_trial, hover, thin, thinned_note
 
 MOST_LINES = 300
 NOT_USED = -0.2
@@ -60,9 +60,11 @@ def parallel(studies: Sequence[StudyRecord], axes: Mapping[str, Scale], order: S
 
 def _result_columns(studies: Sequence[StudyRecord], shown: Sequence[Sequence[TrialRecord]]) -> list[Scale]:
     """The last two axes: epochs and accuracy."""
-    accuracies = [points(trial.value or 0.0) for trials in shown for trial in trials]
+    objective = studies[0].spec.objective
+    scores = [objective.plotted(trial.value or 0.0) for trials in shown for trial in trials]
+    title = "accuracy (%)" if objective.is_accuracy else objective.axis
     horizon = max(study.spec.train.epochs for study in studies)
-    return [Scale("", "epochs", 0.0, float(horizon)), Scale("", "accuracy (%)", min(accuracies), max(accuracies))]
+    return [Scale("", "epochs", 0.0, float(horizon)), Scale("", title, min(scores), max(scores))]
 
 
 def _by_study(studies: Sequence[StudyRecord], shown: Sequence[Sequence[TrialRecord]]) -> list[_Group]:
@@ -75,7 +77,7 @@ def _by_study(studies: Sequence[StudyRecord], shown: Sequence[Sequence[TrialReco
 
 def _by_fifth(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[_Group]:
     """The worst fifth first and the best trial last, so that better trials are drawn on top."""
-    by_value = sorted(trials, key=lambda trial: trial.value or 0.0, reverse=True)
+    by_value = sorted(trials, key=lambda trial: trial.rank, reverse=True)
     parts = [list(part) for part in np.array_split(np.arange(len(by_value)), min(5, len(by_value)))]
     groups = [
         _Group(name, color, [(study, by_value[i]) for i in part], 1.8 if name == FIFTHS[0] else 1.1, opacity)
@@ -87,12 +89,12 @@ def _by_fifth(study: StudyRecord, trials: Sequence[TrialRecord]) -> list[_Group]
 
 
 def _lines(group: _Group, columns: Sequence[Scale], *, compared: bool) -> Lines:
-    paths = [_across(trial, columns) for _, trial in group.members]
+    paths = [_across(study, trial, columns) for study, trial in group.members]
     texts = [hover(study, trial, compared) for study, trial in group.members]
     return Lines(group.name, paths, group.color, group.width, opacity=group.opacity, hover=texts)
 
 
-def _across(trial: TrialRecord, columns: Sequence[Scale]) -> tuple[list[float], list[float]]:
+def _across(study: StudyRecord, trial: TrialRecord, columns: Sequence[Scale]) -> tuple[list[float], list[float]]:
     """(x, y) of a trial's line: its height on each axis, epochs and accuracy last."""
     *parameters, epochs, accuracy = columns
     positions = [
@@ -102,7 +104,10 @@ def _across(trial: TrialRecord, columns: Sequence[Scale]) -> tuple[list[float], 
         NOT_USED if position is None else round(scale.share(position), 4)
         for scale, position in zip(parameters, positions, strict=True)
     ]
-    heights += [round(epochs.share(len(trial.epochs)), 4), round(accuracy.share(points(trial.value or 0.0)), 4)]
+    heights += [
+        round(epochs.share(len(trial.epochs)), 4),
+        round(accuracy.share(study.spec.objective.plotted(trial.value or 0.0)), 4),
+    ]
     return [float(place) for place in range(len(columns))], heights
 
 

@@ -9,7 +9,7 @@ from hpo.results.pareto import front, knee
 from hpo.spec.objectives import Objective, objectives
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points
-from reports.figures.trials import ACCURACY, hover, points, thin, thinned_note
+from reports.figures.trials import hover, thin, thinned_note
 
 MOST_POINTS = 1_000
 
@@ -55,7 +55,7 @@ def _panel(
     if len(study.spec.objectives) == 2:
         x, y = (
             [objective.of(trial.metrics) or 0.0 for trial in ordered],
-            [points(trial.value or 0.0) for trial in ordered],
+            [study.spec.objective.plotted(trial.value or 0.0) for trial in ordered],
         )
         marks.append(Lines("front", [(x, y)], palette.BEST, 1.5, legend=False))
     marks.append(_points(study, "Pareto front", objective, ordered, palette.BEST, 9))
@@ -63,7 +63,7 @@ def _panel(
         Points(
             "knee",
             [objective.of(middle.metrics) or 0.0],
-            [points(middle.value or 0.0)],
+            [study.spec.objective.plotted(middle.value or 0.0)],
             palette.BEST,
             symbol="star",
             size=16,
@@ -71,7 +71,8 @@ def _panel(
         )
     )
     better = "more" if objective.maximize else "fewer" if objective.name in ("params", "macs") else "less"
-    return Panel(Axis(f"{objective.label[0].upper()}{objective.label[1:]} ({better} is better)"), Axis(ACCURACY), marks)
+    across = Axis(f"{objective.label[0].upper()}{objective.label[1:]} ({better} is better)")
+    return Panel(across, Axis(study.spec.objective.axis), marks)
 
 
 def _points(
@@ -80,7 +81,7 @@ def _points(
     return Points(
         name,
         [objective.of(trial.metrics) or 0.0 for trial in trials],
-        [points(trial.value or 0.0) for trial in trials],
+        [study.spec.objective.plotted(trial.value or 0.0) for trial in trials],
         color,
         symbol="diamond" if name == "Pareto front" else "circle",
         size=size,

@@ -8,7 +8,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from reports.drawing import palette
 from reports.drawing.plot import Axis, ColorScale, Mark, Missing, Panel, Plot, Points
 from reports.figures.scales import NO_SHARED, Scale
-from reports.figures.trials import NO_REPORT, accuracy_axis, below_note, best_trial, hover, points, thin, thinned_note
+from reports.figures.trials import NO_REPORT, below_note, best_trial, hover, score_axis, thin, thinned_note
 
 MOST_SLICES = 6
 MOST_POINTS = 800
@@ -24,7 +24,7 @@ def slices(studies: Sequence[StudyRecord], axes: Mapping[str, Scale], order: Seq
     if not any(reported):
         return Missing(title, NO_REPORT)
     shown = [thin(s, trials, MOST_POINTS // len(studies)) for s, trials in zip(studies, reported, strict=True)]
-    axis, below = accuracy_axis(points(trial.value or 0.0) for trials in shown for trial in trials)
+    axis, below = score_axis(studies[0].spec.objective, (trial.value or 0.0 for trials in shown for trial in trials))
     panels = [_panel(studies, shown, axes[name], axis, place) for place, name in enumerate(order[:MOST_SLICES])]
     notes = below_note(below) + thinned_note(sum(map(len, shown)), sum(map(len, reported)))
     return Plot(
@@ -70,7 +70,7 @@ def _slice(
     cloud = Points(
         study.name if index is not None else "trials",
         [at for at, _ in placed],
-        [points(trial.value or 0.0) for _, trial in placed],
+        [study.spec.objective.plotted(trial.value or 0.0) for _, trial in placed],
         palette.study_color(index or 0),
         values=None if index is not None else [float(len(trial.epochs)) for _, trial in placed],
         symbol=palette.study_symbol(index or 0),
@@ -88,7 +88,7 @@ def _star(study: StudyRecord, trial: TrialRecord, at: float, index: int | None, 
     return Points(
         "best" if index is None else f"{study.name}: best",
         [at],
-        [points(trial.value or 0.0)],
+        [study.spec.objective.plotted(trial.value or 0.0)],
         palette.BEST if index is None else palette.study_color(index),
         symbol="star",
         size=15,

@@ -10,7 +10,6 @@ from hpo.results.progress import survival
 from hpo.search.rungs import rung_resource
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Bars, Missing, Panel, Plot
-from reports.figures.trials import points
 
 CONTROLS = "controls, never stopped"
 
@@ -106,7 +105,8 @@ def _cutoffs(studies: Sequence[StudyRecord], levels: Sequence[float]) -> str:
     if len(studies) > 1:
         return ""
     cutoffs = [(level, _cutoff(studies[0], level)) for level in levels]
-    texts = [f"{points(cutoff):g} % at rung {level:g}" for level, cutoff in cutoffs if cutoff is not None]
+    shown = studies[0].spec.objective.show_score
+    texts = [f"{shown(cutoff)} at rung {level:g}" for level, cutoff in cutoffs if cutoff is not None]
     return f" The newest cutoffs: {', '.join(texts)}." if texts else ""
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.winner import winner
-from hpo.text import percent
+from hpo.spec.objectives import Objective
 from reports.drawing.plot import Axis
 from reports.figures.scales import values_text
 
-ACCURACY = "Validation accuracy (%)"
 NO_REPORT = "No trial has reported an epoch yet."
 
 
@@ -18,7 +18,7 @@ def hover(study: StudyRecord, trial: TrialRecord, compared: bool) -> str:
     """The text that appears when the pointer rests on a trial."""
     name = f"{study.name}, trial {trial.number}" if compared else f"trial {trial.number}"
     role = f", {study.spec.baseline_name}" if trial.enqueued and trial is study.baseline else ""
-    reached = f"{len(trial.epochs)} of {study.spec.train.epochs} epochs, {percent(trial.value)}"
+    reached = f"{len(trial.epochs)} of {study.spec.train.epochs} epochs, {study.spec.objective.show_score(trial.value)}"
     return f"{name}{role}: {trial.status}\n{reached}\n{values_text(trial.values)}"
 
 
@@ -28,16 +28,11 @@ def best_trial(study: StudyRecord) -> TrialRecord | None:
     return found.trial if found else None
 
 
-def points(value: float) -> float:
-    """A fraction in percent, rounded to a thousandth to keep the file small."""
-    return round(100 * value, 3)
-
-
 def thin(study: StudyRecord, trials: Sequence[TrialRecord], limit: int) -> list[TrialRecord]:
     """At most `limit` of the trials, in their order: `limit // 4` of the best, the baseline, and an even sample."""
     if len(trials) <= limit:
         return list(trials)
-    ranked = sorted(trials, key=lambda trial: (trial.complete, trial.value or 0.0), reverse=True)
+    ranked = sorted(trials, key=lambda trial: (trial.complete, trial.rank), reverse=True)
     kept = {trial.number for trial in ranked[: limit // 4]}
     kept |= {trial.number for trial in (best_trial(study), study.baseline) if trial is not None}
     rest = [trial for trial in trials if trial.number not in kept]
@@ -53,12 +48,13 @@ def thinned_note(shown: int, total: int) -> str:
     return f" The figure shows {shown:,} of {total:,} trials: the best and an even sample of the others."
 
 
-def accuracy_axis(values: Iterable[float], title: str = ACCURACY) -> tuple[Axis, int]:
-    """An axis for accuracies in percent, and the number of `values` below its range.
+def score_axis(objective: Objective, scores: Iterable[float], title: str = "") -> tuple[Axis, int]:
+    """An axis for scores, for example accuracies in percent, and how many of them are below its range.
 
-    A few trials with very low accuracies would squeeze all others together, so the range may leave out up to a tenth
-    of the values.
+    A few trials with very low scores would squeeze all others together, so the range may leave out up to a tenth of
+    the scores.
     """
+    values, title = map(objective.plotted, scores), title or objective.axis
     ordered = sorted(values)
     if not ordered:
         return Axis(title), 0
@@ -67,9 +63,10 @@ def accuracy_axis(values: Iterable[float], title: str = ACCURACY) -> tuple[Axis,
         low = ordered[0]
     else:
         low = next(value for value in ordered if value >= low - 0.5 * (high - low))
-    margin = 0.06 * (high - low) or 0.5
+    margin = 0.06 * (high - low) or (0.5 if objective.is_accuracy else 0.05 * abs(high) or 0.5)
+    top = 100.4 if objective.is_accuracy else math.inf
     below = sum(value < low - margin for value in ordered)
-    return Axis(title, span=(low - margin, min(high + margin, 100.4))), below
+    return Axis(title, span=(low - margin, min(high + margin, top))), below
 
 
 def below_note(below: int) -> str:

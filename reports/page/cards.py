@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 from hpo.results.confirmation import Confirmation
+from hpo.results.confirmation_text import interval_range
 from hpo.results.gpu_hours import DEFINITION, confirmation_cost
 from hpo.results.warm_start_effect import best_by_origin, effect
-from hpo.text import duration, percent
+from hpo.results.winner import Gain
+from hpo.text import duration
 from reports.analysis.answer import Answer, TestAccuracy
 from reports.analysis.stages import Stages
 from reports.page.sentences import signed
@@ -30,18 +32,21 @@ def cards(answer: Answer) -> list[Card]:
 
 
 def _accuracy(answer: Answer) -> Card:
-    label = "Validation accuracy"
-    best, accuracy = answer.best, answer.accuracy
+    best, accuracy, goal = answer.best, answer.accuracy, answer.study.spec.objective
+    label = f"{goal.label[0].upper()}{goal.label[1:]}" if goal.is_accuracy else goal.label
     if best is None:
         return Card(label, "–", "no trial is complete")
     if accuracy is None:
-        return Card(label, percent(best.value), "no interval: the number of validation images is not recorded")
-    interval = f"95 % interval {100 * accuracy.low:.2f} to {100 * accuracy.high:.2f} %"
+        unknown = "the number of validation images is not recorded" if goal.is_accuracy else "its noise is not known"
+        return Card(label, goal.show_score(best.value), f"no interval: {unknown}")
+    interval = f"95 % interval {interval_range(accuracy, goal)}{' %' if goal.is_accuracy else ''}"
     if answer.confirmed is not None:
-        source = f"mean over the new seeds of the confirmation; the trial had {percent(best.value)} in the search"
+        source = (
+            f"mean over the new seeds of the confirmation; the trial had {goal.show_score(best.value)} in the search"
+        )
     else:
         source = f"measured on {answer.images:,} validation images"
-    return Card(label, percent(accuracy.mean), f"{interval}; {source}")
+    return Card(label, goal.show_score(accuracy.mean), f"{interval}; {source}")
 
 
 def _test(answer: Answer) -> Card:
@@ -72,7 +77,7 @@ def _test_gap(answer: Answer, test: TestAccuracy) -> str:
 
 
 def _gain(answer: Answer) -> Card:
-    name = answer.study.spec.baseline_name
+    name, goal = answer.study.spec.baseline_name, answer.study.spec.objective
     label = f"Gain over the {name}"
     baseline, gain = answer.baseline, answer.gain
     if baseline is None:
@@ -81,11 +86,12 @@ def _gain(answer: Answer) -> Card:
             label, "–", "the baseline has not started" if enqueued else "no baseline: the study enqueues no trial"
         )
     if answer.winner and answer.winner.is_baseline:
-        return Card(label, "0 points", f"the baseline (trial {baseline.number}) is the best trial")
+        nothing = "0 points" if goal.is_accuracy else "0"
+        return Card(label, nothing, f"the baseline (trial {baseline.number}) is the best trial")
     if gain is None:
         return Card(label, "–", _no_gain(answer, baseline))
-    own = _baseline_accuracy(answer.confirmed, baseline)
-    return Card(label, str(gain), f"{_gain_interval(answer)}trial {baseline.number} has {percent(own)}")
+    own = goal.show_score(_baseline_accuracy(answer.confirmed, baseline))
+    return Card(label, str(gain), f"{_gain_interval(answer)}trial {baseline.number} has {own}")
 
 
 def _no_gain(answer: Answer, baseline: TrialRecord) -> str:
@@ -102,10 +108,18 @@ def _baseline_accuracy(confirmation: Confirmation | None, baseline: TrialRecord)
     return interval.mean if interval else None
 
 
+def _ends(gain: Gain) -> str:
+    assert gain.interval is not None
+    if gain.objective.is_accuracy:
+        return f"{signed(gain.interval.low)} to {signed(gain.interval.high)}"
+    values = gain.interval.in_units_of(gain.objective)
+    return f"{values.low:+.3g} to {values.high:+.3g}"
+
+
 def _gain_interval(answer: Answer) -> str:
     if answer.gain is None or answer.gain.interval is None:
         return ""
-    interval = f"95 % interval {signed(answer.gain.interval.low)} to {signed(answer.gain.interval.high)}"
+    interval = f"95 % interval {_ends(answer.gain)}"
     if answer.confirmed is not None:
         return f"{interval}, paired by seed; "
     if answer.images is None:
@@ -146,7 +160,7 @@ def _warm_start(study: StudyRecord) -> list[Card]:
         return []
     comparison = effect(study)
     best = ", ".join(
-        f"{trial.origin.kind} {percent(trial.value)} (trial {trial.number})"
+        f"{trial.origin.kind} {study.spec.objective.show_score(trial.value)} (trial {trial.number})"
         for trial in best_by_origin(study)
         if trial.origin is not None
     )

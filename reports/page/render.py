@@ -157,7 +157,7 @@ def _html(content: dict[str, Any], figures: Sequence[Plot | Missing]) -> str:
 
 def _markdown(content: dict[str, Any]) -> str:
     environment = _environment(autoescape=False, finalize=escape_markdown)
-    ranked_rows = sorted(content["rows"], key=lambda row: row.value, reverse=True)[:MOST_MARKDOWN_ROWS]
+    ranked_rows = sorted(content["rows"], key=lambda row: row.rank, reverse=True)[:MOST_MARKDOWN_ROWS]
     environment.filters["fenced"] = fenced
     text = environment.get_template("report.md").render(
         content, rows=ranked_rows, all_rows=len(content["rows"]), images=IMAGES

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
 from hpo.results.intervals import difference
 from hpo.results.summary import counts, stopped
-from hpo.text import first_line, percent
+from hpo.text import first_line
 from reports.analysis.answer import Answer
 
 CONFIRMED = (
@@ -42,6 +43,8 @@ def headline(answer: Answer) -> str:
     gain = answer.gain
     if gain is None:
         return f"{_best(answer)}."
+    if not gain.objective.is_accuracy:
+        return f"{_best(answer)}, {gain} over the {study.spec.baseline_name}."
     side = "above" if gain.value >= 0 else "below"
     return f"{_best(answer)}, {100 * abs(gain.value):.2f} points {side} the {study.spec.baseline_name}{gain.caution}."
 
@@ -63,11 +66,12 @@ def _first_reason(study: StudyRecord) -> str:
 
 def _best(answer: Answer) -> str:
     assert answer.best is not None
-    confirmation = answer.confirmed
+    confirmation, goal = answer.confirmed, answer.study.spec.objective
+    label = goal.label
     if confirmation is None or confirmation.chosen is None or answer.accuracy is None:
-        return f"Trial {answer.best.number} is best: {percent(answer.best.value)} validation accuracy"
+        return f"Trial {answer.best.number} is best: {goal.show_score(answer.best.value)} {label}"
     return (
-        f"Trial {answer.best.number} is confirmed: {percent(answer.accuracy.mean)} mean validation accuracy "
+        f"Trial {answer.best.number} is confirmed: {goal.show_score(answer.accuracy.mean)} mean {label} "
         f"over {len(confirmation.chosen.accuracies)} new seeds"
     )
 
@@ -119,7 +123,7 @@ def _lead(first: Answer, second: Answer) -> str:
 
 
 def _best_value(answer: Answer) -> float:
-    return answer.winner.accuracy if answer.winner else 0.0
+    return answer.winner.accuracy if answer.winner else -math.inf
 
 
 def _warning(answers: Sequence[Answer]) -> str:

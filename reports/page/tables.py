@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
-from hpo.text import first_line, percent, short_names
+from hpo.text import first_line, short_names
 from reports.analysis.answer import Answer
 from reports.analysis.timeline import spans
 from reports.figures.scales import scales, word
@@ -30,8 +30,8 @@ class TrialRow:
 
     status: str
     cells: tuple[str, ...]
-    value: float
-    """Sorts the rows by accuracy, complete trials first."""
+    rank: tuple[bool, float]
+    """Sorts the rows: complete trials and better scores are larger."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,16 @@ def _value(trial: TrialRecord | None, name: str) -> str:
 def trial_table(studies: Sequence[StudyRecord]) -> tuple[list[Column], list[TrialRow]]:
     """Columns and rows of all trials of all studies."""
     short = short_names(dict.fromkeys(name for study in studies for name in study.spec.space))
-    compared = [Column("study", "study", False)] if len(studies) > 1 else []
+    compared, goal = [Column("study", "study", False)] if len(studies) > 1 else [], studies[0].spec.objective
     columns = [
         *compared,
         Column("trial", "trial", True),
         Column("status", "status", False),
         Column("origin", "where the configuration comes from", False),
         Column("epochs", "epochs trained", True),
-        Column("val acc (%)", "validation accuracy after the last epoch, %", True),
+        Column("val acc (%)", "validation accuracy after the last epoch, %", True)
+        if goal.is_accuracy
+        else Column(goal.label, f"{goal.label} after the last epoch", True),
         Column("time (min)", "worker time, minutes", True),
         *(Column(label, name, _numeric(studies, name)) for name, label in short.items()),
         Column("note", "how the trial ended", False),
@@ -122,12 +124,12 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
                 trial.status,
                 redact(str(trial.origin)) if trial.origin else "–",
                 str(len(trial.epochs)),
-                percent(trial.value).removesuffix(" %"),
+                study.spec.objective.show_score(trial.value).removesuffix(" %"),
                 f"{seconds.get(trial.number, 0.0) / 60:.1f}",
                 *(word(trial.values[name]) if name in trial.values else "–" for name in names),
                 _note(trial, marks.get(trial.number, ())),
             ),
-            (trial.value or 0.0) + (1.0 if trial.complete else 0.0),
+            (trial.complete, trial.rank),
         )
         for trial in study.trials
     ]

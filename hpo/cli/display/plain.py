@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from hpo.results.pareto import front
 from hpo.results.progress import Step, next_steps
 from hpo.results.summary import configuration, counts, stopped
 from hpo.results.winner import winner
-from hpo.text import duration, first_line, percent, short_names
+from hpo.spec.objectives import VAL_ACCURACY, Objective
+from hpo.text import duration, first_line, short_names
 from hpo.tracking.runs import tracking_server
 
 
@@ -23,33 +25,33 @@ class PlainView:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._best = -1.0
+        self._best = -math.inf
 
     def begin(self, study: StudyRecord) -> None:
         """Start the clock."""
-        self._epochs = study.spec.train.epochs
+        self._epochs, self._objective = study.spec.train.epochs, study.spec.objective
         self._began = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
-        self._line(describe(event, self._epochs))
+        self._line(describe(event, self._epochs, self._objective))
         trial = event.trial
-        if event.kind == "finished" and trial and trial.complete and (trial.value or 0.0) > self._best:
-            self._best = trial.value or 0.0
-            self._line(f"best so far: {percent(trial.value)} by {trial.label}")
+        if event.kind == "finished" and trial and trial.complete and trial.rank > self._best:
+            self._best = trial.rank
+            self._line(f"best so far: {self._objective.show_score(trial.value)} by {trial.label}")
 
     def _line(self, text: str) -> None:
         elapsed = int(time.monotonic() - self._began)
         print(f"{elapsed // 60:3d}:{elapsed % 60:02d}  {text}", file=self._stream, flush=True)
 
 
-def describe(event: Event, horizon: int) -> str:
+def describe(event: Event, horizon: int, objective: Objective = VAL_ACCURACY) -> str:
     """An event in one line; `horizon` is the full length of a trial in epochs."""
     trial = event.trial
     if trial is None:
         return event.text
     if event.kind == "epoch":
-        return _epoch(trial, horizon)
+        return _epoch(trial, horizon, objective)
     if event.kind == "lost":
         attempt = next((attempt for attempt in reversed(trial.attempts) if attempt.lost), None)
         if attempt is None:
@@ -65,12 +67,13 @@ def describe(event: Event, horizon: int) -> str:
     return f"{trial.label} {event.kind}{progress}: {named}"
 
 
-def _epoch(trial: TrialRecord, horizon: int) -> str:
+def _epoch(trial: TrialRecord, horizon: int, objective: Objective) -> str:
     last = trial.last
     assert last is not None  # an epoch event follows an epoch
     speed = f"  {last.images_per_second:,.0f} images/s" if last.images_per_second else ""
+    value = f"{'val accuracy' if objective.is_accuracy else objective.label} {objective.show_score(trial.value)}"
     size = f"  {last.image_size} px" if last.image_size else ""
-    return f"{trial.label} epoch {last.epoch}/{horizon}  val accuracy {percent(last.val_accuracy)}{size}{speed}"
+    return f"{trial.label} epoch {last.epoch}/{horizon}  {value}{size}{speed}"
 
 
 def closing(study: StudyRecord, home_option: str) -> str:
@@ -93,14 +96,14 @@ def _best(study: StudyRecord) -> Iterator[str]:
         return
     trial = f"trial {best.trial.number}"
     if best.confirmation:
-        yield f"Confirmed: {trial}, mean validation accuracy over new seeds {percent(best.accuracy)}"
+        yield f"Confirmed: {trial}, mean {best.objective.label} over new seeds {best.shown}"
     else:
-        yield f"Best: {trial}, validation accuracy {percent(best.accuracy)}"
+        yield f"Best: {trial}, {best.objective.label} {best.shown}"
     yield from (f"  {path} = {value}" for path, value in configuration(best.trial).items())
     if best.is_baseline:
         yield f"It is the {best.baseline_name}: no other trial is better."
     elif best.gain and best.baseline:
-        value = "" if best.confirmation else f", {percent(best.baseline.value)}"
+        value = "" if best.confirmation else f", {best.objective.show_score(best.baseline.value)}"
         yield f"Gain over the {best.baseline_name}: {best.gain} (trial {best.baseline.number}{value})"
 
 

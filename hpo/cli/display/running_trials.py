@@ -11,7 +11,8 @@ from rich.text import Text
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.summary import configuration
-from hpo.text import percent, short_names
+from hpo.spec.objectives import Objective
+from hpo.text import short_names
 
 TITLES = ("trial", "stage", "px", "epoch", "val acc", "best", "images/s", "device")
 
@@ -39,7 +40,7 @@ def running_trials(
     yield Padding(table, (1, 0, 0, 0), expand=False)
     hidden = running[len(shown) :]
     if hidden:
-        yield _summary(hidden)
+        yield _summary(hidden, study.spec.objective)
 
 
 def _cells(study: StudyRecord, trial: TrialRecord, *, several_hosts: bool) -> list[str]:
@@ -49,14 +50,14 @@ def _cells(study: StudyRecord, trial: TrialRecord, *, several_hosts: bool) -> li
     device = attempt.device or "starting"
     if several_hosts and attempt.host:
         device = f"{device}@{attempt.host}"
-    best = max((epoch.metrics.val_accuracy for epoch in trial.epochs), default=None)
+    best, goal = max((epoch.value for epoch in trial.epochs), default=None), study.spec.objective
     return [
         str(trial.number),
         "–" if last is None or last.stage is None else f"{last.stage + 1}/{stages}",
         "–" if last is None or last.image_size is None else str(last.image_size),
         f"{len(trial.epochs)}/{study.spec.train.epochs}",
-        percent(trial.value),
-        percent(best),
+        goal.show_score(trial.value),
+        goal.show_score(best),
         "–" if last is None or last.images_per_second is None else f"{last.images_per_second:,.0f}",
         device if len(device) <= 20 else f"{device[:19]}…",
     ]
@@ -74,13 +75,13 @@ def _parameters(study: StudyRecord, shown: Sequence[TrialRecord], room: int) -> 
     return fitting
 
 
-def _summary(hidden: Sequence[TrialRecord]) -> Text:
+def _summary(hidden: Sequence[TrialRecord], goal: Objective) -> Text:
     epochs = [len(trial.epochs) for trial in hidden]
     values = [trial.value for trial in hidden if trial.value is not None]
     speed = sum(trial.last.images_per_second or 0.0 for trial in hidden if trial.last)
     text = f"and {len(hidden)} more: epochs {min(epochs)} to {max(epochs)}"
     if values:
-        text += f", val acc {percent(min(values))} to {percent(max(values))}"
+        text += f", {goal.column} {goal.show_score(min(values))} to {goal.show_score(max(values))}"
     if speed:
         text += f", {speed:,.0f} images/s in all"
     return Text(text, style="dim", no_wrap=True, overflow="ellipsis")

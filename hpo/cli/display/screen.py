@@ -18,7 +18,7 @@ from hpo.results.progress import Progress, failures, progress, running, survival
 from hpo.results.summary import configuration
 from hpo.results.winner import winner
 from hpo.search.rungs import rung_resource
-from hpo.text import duration, percent, short_names
+from hpo.text import duration, short_names
 
 FAILURES_SHOWN = 3
 FEWEST_ROWS = 3
@@ -126,10 +126,12 @@ def _best(study: StudyRecord, options: ConsoleOptions) -> Iterator[RenderableTyp
         return
     where = f"  trial {trial.number}, epoch {len(trial.epochs)}/{study.spec.train.epochs}"
     if best is None:
-        yield _line("leading", (percent(trial.value), "bold"), where, "; no trial is complete yet")
+        yield _line(
+            "leading", (study.spec.objective.show_score(trial.value), "bold"), where, "; no trial is complete yet"
+        )
     else:
         mean = " (mean over new seeds)" if best.confirmation else ""
-        yield _line("best", (percent(best.accuracy), "bold green"), mean, where, best.compared)
+        yield _line("best", (best.shown, "bold green"), mean, where, best.compared)
     values = configuration(trial)
     pairs = [f"{name}={values[path]}" for path, name in short_names(values).items()]
     for line in _wrapped(pairs, options.max_width - LABEL):

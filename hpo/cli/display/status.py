@@ -32,8 +32,8 @@ from hpo.results.progress import next_steps
 from hpo.results.summary import best_line, configuration, counts, stopped
 from hpo.results.warm_start_effect import effect
 from hpo.results.winner import winner, winner_json
-from hpo.spec.objectives import values
-from hpo.text import duration, first_line, iso, percent, short_names, size
+from hpo.spec.objectives import VAL_ACCURACY, Objective, objectives, values
+from hpo.text import duration, first_line, iso, short_names, size
 
 
 def show_study(home: Home, name: str, as_json: bool) -> None:
@@ -63,7 +63,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     for line in lines(confirmed) if confirmed else ():
         console.print(escape(line), highlight=False)
     if best and best.confirmation and study.best:
-        searched = f"trial {study.best.number}, validation accuracy {percent(study.best.value)}"
+        searched = f"trial {study.best.number}, {best.objective.label} {best.objective.show_score(study.best.value)}"
         console.print(f"best of the search: {searched}", highlight=False)
     elif best:
         console.print(f"best: {best_line(best)}", highlight=False)
@@ -93,7 +93,9 @@ def _trials(study: StudyRecord, *without: str) -> Table:
     """All trials; `without` are the titles of columns to leave out."""
     names, best = list(study.spec.space), winner(study)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (title for title in ("trial", "status", "origin", "epochs", "val acc") if title not in without):
+    for title in (
+        title for title in ("trial", "status", "origin", "epochs", study.spec.objective.column) if title not in without
+    ):
         table.add_column(title, justify="left" if title in ("status", "origin") else "right", no_wrap=True)
     for title in short_names(names).values():
         # A long path wraps at its dots, so that five parameters fit into 80 columns.
@@ -113,7 +115,7 @@ def _cells(trial: TrialRecord, study: StudyRecord) -> dict[str, str]:
         "status": trial.status,
         "origin": escape(_origin(trial)),
         "epochs": f"{len(trial.epochs)}/{study.spec.train.epochs}",
-        "val acc": percent(trial.value),
+        study.spec.objective.column: study.spec.objective.show_score(trial.value),
     }
 
 
@@ -150,14 +152,14 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "left_nodes": [dataclasses.asdict(node) for node in study.left_nodes],
         "confirmation": confirmation_json(confirmation(study)),
         "checkpoint_bytes": checkpoint_bytes(study, home),
-        "objectives": list(study.spec.objectives),
+        "objectives": [objective.name for objective in objectives(study.spec.objectives)],
         "front": [
             {"place": place, "trial": trial.number, "values": values(trial.metrics, study.spec.objectives)}
             for place, trial in enumerate(front(study))
         ],
         "warm_start": _warm_start(study),
         "next": [dataclasses.asdict(step) for step in next_steps(study, home.option)],
-        "trials": [trial_json(trial) for trial in study.trials],
+        "trials": [trial_json(trial, study.spec.objective) for trial in study.trials],
     }
 
 
@@ -168,11 +170,15 @@ def _warm_start(study: StudyRecord) -> dict[str, Any] | None:
     comparison = effect(study)
     return {
         "sources": [dataclasses.asdict(source) for source in study.transfer.sources],
-        "effect": comparison and {**dataclasses.asdict(comparison), "verdict": comparison.verdict},
+        "effect": comparison
+        and {
+            **{key: value for key, value in dataclasses.asdict(comparison).items() if key != "objective"},
+            "verdict": comparison.verdict,
+        },
     }
 
 
-def trial_json(trial: TrialRecord) -> dict[str, Any]:
+def trial_json(trial: TrialRecord, goal: Objective = VAL_ACCURACY) -> dict[str, Any]:
     """A trial as JSON, for programs."""
     return {
         "number": trial.number,
@@ -180,8 +186,9 @@ def trial_json(trial: TrialRecord) -> dict[str, Any]:
         "reason": trial.outcome.reason if trial.outcome else None,
         "origin": dataclasses.asdict(trial.origin) if trial.origin else None,
         "values": dict(trial.values),
-        "val_accuracy": trial.value,
-        "history": [epoch.metrics.val_accuracy for epoch in trial.epochs],
+        "value": goal.score(trial.value) if trial.value is not None else None,
+        "val_accuracy": trial.last.val_accuracy if trial.last else None,
+        "history": [goal.score(epoch.value) for epoch in trial.epochs],
         "attempts": len(trial.attempts),
         "seconds": trial.seconds,
         "mlflow_run_id": trial.mlflow_run_id,

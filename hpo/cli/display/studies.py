@@ -15,8 +15,8 @@ from hpo.home import NAME, Home
 from hpo.ledger.lock import driver_of
 from hpo.ledger.reader import load_study, open_existing, read_study, study_names, unrecorded
 from hpo.ledger.records import StudyRecord
-from hpo.results.winner import winner, winner_json
-from hpo.text import iso, percent
+from hpo.results.winner import Winner, winner, winner_json
+from hpo.text import iso
 
 
 def newest(home: Home) -> str:
@@ -55,6 +55,13 @@ def _json(study: StudyRecord) -> dict[str, Any]:
     }
 
 
+def _value(best: Winner | None) -> str:
+    """`93.40 %`, or `rmse 22.36` for an objective that the title does not name."""
+    if best is None:
+        return "–"
+    return best.shown if best.objective.is_accuracy else f"{best.objective.label} {best.shown}"
+
+
 def _table(studies: list[StudyRecord], *without: str) -> Table:
     """All studies; `without` are the titles of columns to leave out."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -69,7 +76,7 @@ def _table(studies: list[StudyRecord], *without: str) -> Table:
             "created": (iso(study.info.get("created")) or "").replace("T", " ")[:16],
             "complete": f"{study.count('complete')}/{len(study.trials)}",
             "best": f"trial {best.trial.number}{', confirmed' if best.confirmation else ''}" if best else "–",
-            "val acc": percent(best.accuracy if best else None),
+            "val acc": _value(best),
             "data": study.spec.data.name if shipped else "–",
             "model": " or ".join(study.spec.model_names) if shipped else study.spec.trainer,
         }

@@ -16,6 +16,8 @@ from hpo.driver.ray_backend.worker_loss import MemoryWatch, explain
 from hpo.ledger.outcome import Cause
 from trainers.api import EpochMetrics
 
+OWN = "own/"
+"""Ray flattens what a worker reports: this is what stands before a trainer's own metrics."""
 NODE_S = 3.0
 """Longest time, in seconds, that a node may take to accept a connection."""
 
@@ -68,7 +70,9 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
             self._conductor.on_failure(number, result["failure"], Cause(result["cause"]), place)
             return str(self.STOP)
         prefix = "metrics/"
-        metrics = EpochMetrics(**{key[len(prefix) :]: value for key, value in result.items() if key.startswith(prefix)})
+        values = {key[len(prefix) :]: value for key, value in result.items() if key.startswith(prefix)}
+        own = {key[len(OWN) :]: values.pop(key) for key in [key for key in values if key.startswith(OWN)]}
+        metrics = EpochMetrics(**values, own=own or None)
         return str(self.CONTINUE if self._conductor.on_epoch(number, metrics) else self.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:

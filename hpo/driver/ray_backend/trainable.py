@@ -82,7 +82,7 @@ class Worker(tune.Trainable):
         try:
             if self._epochs is None:
                 self._epochs = self._begin()
-            metrics = checked(next(self._epochs), self._epoch)
+            metrics = checked(next(self._epochs), self._epoch, self._job.get("objective", "val_accuracy"))
             self._epoch = metrics.epoch
         except Lacking as error:
             return self._report(lacking=str(error))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from trainers.api import EpochMetrics, TrainerError
 
 FIELDS = {field.name: str(field.type).removesuffix(" | None") for field in dataclasses.fields(EpochMetrics)}
 """Every field of a report, and the type that it takes: `int`, `float` or `str`."""
-REQUIRED = ("epoch", "val_accuracy")
 EXAMPLE = "yield EpochMetrics(epoch=1, val_accuracy=0.5) after each epoch"
+OWN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 LONGEST_TEXT = 500
 """Longest text in a report, in characters. The ledger and MLflow keep it for every epoch."""
 SHOWN = 80
@@ -35,13 +36,14 @@ def as_iterator(result: object) -> Iterator[Any]:
     return iter(result)
 
 
-def checked(report: object, previous: int | None = None) -> EpochMetrics:
+def checked(report: object, previous: int | None = None, objective: str = "val_accuracy") -> EpochMetrics:
     """`report` with plain numbers: NumPy's and tensors of one element become `int` and `float`.
 
     A value that is not finite is passed on, because it is a result: the training diverged.
 
     Args:
         previous: epoch of the report before it in the same process; None for the first one.
+        objective: what the study compares trials by: a field of `EpochMetrics` or a key of its `own`.
 
     Raises:
         ReportError: it is no `EpochMetrics`, one of its values has another type or range than its field, or its epoch
@@ -55,7 +57,15 @@ def checked(report: object, previous: int | None = None) -> EpochMetrics:
             f"the trainer reported {', '.join(extra)}, which EpochMetrics does not have; "
             f"yield EpochMetrics itself. It has: {', '.join(FIELDS)}"
         )
-    values = {name: _plain(name, kind, getattr(report, name)) for name, kind in FIELDS.items()}
+    required = ("epoch", objective)
+    values = {name: _plain(name, kind, getattr(report, name), required) for name, kind in FIELDS.items()}
+    if values["own"] is not None:
+        values["own"] = _own(values["own"])
+    if objective not in FIELDS and objective not in (values["own"] or {}):
+        raise ReportError(
+            f"the trainer did not report {objective}, the objective of the study; "
+            f"yield EpochMetrics(epoch=..., own={{'{objective}': ...}})"
+        )
     if values["epoch"] < 1:
         raise ReportError(f"the trainer reported epoch {values['epoch']}; epochs count from 1")
     if previous is not None and values["epoch"] != previous + 1:
@@ -63,7 +73,7 @@ def checked(report: object, previous: int | None = None) -> EpochMetrics:
             f"the trainer reported epoch {values['epoch']} after epoch {previous}; report every epoch once, in order"
         )
     accuracy = values["val_accuracy"]
-    if math.isfinite(accuracy) and not 0 <= accuracy <= 1:
+    if accuracy is not None and math.isfinite(accuracy) and not 0 <= accuracy <= 1:
         remedy = "divide percent by 100" if 1 < accuracy <= 100 else "report the share of correct images"
         raise ReportError(f"the trainer reported val_accuracy {accuracy:g}; it must be from 0 to 1: {remedy}")
     return EpochMetrics(**values)
@@ -79,9 +89,27 @@ def described(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-def _plain(name: str, kind: str, value: Any) -> Any:
-    if value is None and name not in REQUIRED:
+def _own(reported: Mapping[Any, Any]) -> dict[str, float]:
+    """A trainer's own metrics as plain numbers."""
+    values = {}
+    for name, value in reported.items():
+        if not isinstance(name, str) or not OWN_NAME.fullmatch(name) or name in FIELDS:
+            raise ReportError(
+                f"the trainer reported the metric {_kind(name)} in own; a name has letters, digits and _, "
+                f"begins with a letter, has at most 40 characters, and is no field of EpochMetrics"
+            )
+        label = f"own['{name}']"
+        values[name] = float(_plain(label, "float", value, (label,)))
+    return values
+
+
+def _plain(name: str, kind: str, value: Any, required: Collection[str]) -> Any:
+    if value is None and name not in required:
         return None
+    if kind.startswith("Mapping"):
+        if isinstance(value, Mapping):
+            return value
+        raise ReportError(f"the trainer reported {name} as {_kind(value)}; it must be a dict of names and numbers")
     if kind == "str":
         if isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable():
             return str(value)

@@ -37,6 +37,7 @@ def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbo
     worker = {
         "announce": True,
         "trainer": spec.trainer,
+        "objective": spec.objective.field,
         "device": slots.device,
         "device_share": min(slots.gpus, 1.0) or 1.0,  # a trial trains on one GPU at most
         "threads": max(1, math.floor(slots.cpus)) if slots.device == "cpu" else None,

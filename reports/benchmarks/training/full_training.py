@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         seconds = time.perf_counter() - started
     last = epochs[-1]
-    print(f"{len(epochs)} epochs in {seconds:.1f} s: validation accuracy {100 * last.val_accuracy:.2f} %")
+    print(f"{len(epochs)} epochs in {seconds:.1f} s: validation accuracy {100 * (last.val_accuracy or 0):.2f} %")
     if options.json:
         report = {
             "environment": conditions,

@@ -115,6 +115,34 @@ def test_lists_and_generators_of_reports_are_taken() -> None:
     assert next(as_iterator(one for one in [report()])) == report()
 
 
+def test_an_objective_of_its_own_needs_no_accuracy() -> None:
+    metrics = checked(EpochMetrics(epoch=1, own={"rmse": np.float32(0.5), "depth": torch.tensor(3)}), objective="rmse")
+    assert metrics.own == {"rmse": 0.5, "depth": 3.0}
+    assert [type(value) for value in metrics.own.values()] == [float, float]
+    assert checked(EpochMetrics(epoch=1, val_loss=93.1), objective="val_loss").val_accuracy is None
+    assert checked(EpochMetrics(epoch=1, own={"rmse": -5}), objective="rmse").own == {"rmse": -5.0}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (report(), "did not report rmse, the objective of the study; yield EpochMetrics.epoch=..., own=.*'rmse': ..."),
+        (report(own={"error": 1.0}), "did not report rmse"),
+        (report(own={"rmse": "low"}), "own.'rmse'. as a str .*; it must be one number"),
+        (report(own={"rmse": None}), "own.'rmse'. as None"),
+        (report(own={"rmse": [1.0]}), "own.'rmse'. as a list"),
+        (report(own=[("rmse", 1.0)]), "own as a list .*; it must be a dict of names and numbers"),
+        (report(own={"rmse": 1.0, "val_loss": 2.0}), "the metric a str .'val_loss'. in own"),
+        (report(own={"rmse": 1.0, 7: 2.0}), "the metric a int .7. in own"),
+        (report(own={"rmse": 1.0, "a/b": 2.0}), "the metric a str .'a/b'. in own"),
+        (report(own={"rmse": 1.0}, val_accuracy=93.1), "val_accuracy 93.1; it must be from 0 to 1"),
+    ],
+)
+def test_a_wrong_report_of_an_own_objective_is_named(value: Any, message: str) -> None:
+    with pytest.raises(ReportError, match=message):
+        checked(value, objective="rmse")
+
+
 @pytest.mark.parametrize("epoch", [1, 2, 4])
 def test_an_epoch_out_of_order_is_named(epoch: int) -> None:
     with pytest.raises(ReportError, match=f"epoch {epoch} after epoch 2; report every epoch once, in order"):

@@ -13,6 +13,7 @@ from hpo.home import NAME
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, StudyRecord, TrialRecord
 from hpo.results.intervals import difference, wilson
+from hpo.spec.objectives import VAL_ACCURACY
 from hpo.text import short_names
 from hpo.validation.loader import parse_spec
 from reports.analysis.answer import cost
@@ -23,7 +24,7 @@ from reports.drawing.plot import ColorScale, Plot, Surface
 from reports.figures.contours import contours
 from reports.figures.scales import scales
 from reports.figures.survival import stacks
-from reports.figures.trials import accuracy_axis, thin
+from reports.figures.trials import score_axis, thin
 from reports.page.reproduce import reproduction
 from tests.browser.simulation import INFO, simulated_study, study_spec
 from trainers.api import EpochMetrics
@@ -266,11 +267,11 @@ def test_thinning_keeps_the_best_and_the_baseline(study: StudyRecord) -> None:
 
 
 def test_the_axis_of_accuracies_leaves_out_a_few_very_low_values() -> None:
-    axis, below = accuracy_axis([10.0, *(90.0 + 0.1 * index for index in range(30))])
+    axis, below = score_axis(VAL_ACCURACY, [0.1, *(0.9 + 0.001 * index for index in range(30))])
     assert axis.span is not None
     assert axis.span[0] > 80
     assert below == 1
-    axis, below = accuracy_axis([85.0, 90.0, 91.0])
+    axis, below = score_axis(VAL_ACCURACY, [0.85, 0.9, 0.91])
     assert axis.span is not None
     assert axis.span[0] < 85
     assert below == 0
