@@ -39,6 +39,21 @@ class CheckpointWarning(UserWarning):
     """A checkpoint is damaged and was skipped."""
 
 
+def apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as safetensors takes them: contiguous, each with memory of its own.
+
+    Tied weights (CoaT's, for example) are copied for every name that they have.
+    """
+    taken: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        own = tensor.contiguous()
+        memory = own.untyped_storage().data_ptr()
+        result[name] = own.clone() if memory in taken else own
+        taken.add(memory)
+    return result
+
+
 class DirectoryStore:
     """A `trainers.api.CheckpointStore` in a local folder or under an fsspec URI (`s3://bucket/path`, ...).
 
@@ -62,7 +77,7 @@ class DirectoryStore:
             torch.save(dict(state), buffer)
             contents = {
                 f"{epoch:06}.pt": buffer.getvalue(),
-                f"{epoch:06}.safetensors": serialise({name: t.contiguous() for name, t in tensors.items()}),
+                f"{epoch:06}.safetensors": serialise(apart(tensors)),
             }
         self._files.makedirs(self._root, exist_ok=True)
         hashes = {}

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from trainers import data, finetune
 from trainers.api import Context, EpochMetrics, TrialConfig
+from trainers.checkpoint import apart
 from trainers.files import replace_atomically
 from trainers.loop.engine import Engine
 from trainers.loop.evaluate import Score
@@ -131,7 +132,7 @@ def _write(
 ) -> None:
     folder = result.weights.parent
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.contiguous() for name, value in model.net.state_dict().items()}
+    tensors = apart(model.net.state_dict())
     replace_atomically(result.weights, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
     summary = {
         **dataclasses.asdict(result),

@@ -47,6 +47,17 @@ def rewritten_manifest(store: DirectoryStore, epoch: int) -> None:
     overwrite(store, f"{epoch:06}.json", json.dumps({"format": 1, "epoch": epoch, "sha256": hashes}).encode())
 
 
+def test_tied_weights_and_views_are_stored_under_each_of_their_names(store: DirectoryStore) -> None:
+    """CoaT shares modules between its blocks."""
+    weight = torch.arange(6.0)
+    store.save(1, {"a": weight, "b": weight, "c": weight[2:], "d": weight.view(2, 3).t()}, STATE)
+    _, tensors, _ = store.load()
+    assert torch.equal(tensors["a"], weight)
+    assert torch.equal(tensors["b"], weight)
+    assert torch.equal(tensors["c"], weight[2:])
+    assert torch.equal(tensors["d"], weight.view(2, 3).t())
+
+
 def test_load_returns_what_was_saved(store: DirectoryStore) -> None:
     assert store.load() is None
     digest = store.save(7, TENSORS, STATE)
