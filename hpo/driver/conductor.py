@@ -122,10 +122,8 @@ class Conductor:
             self._emit("resumed", trial)
             return trial
         if sum(trial.started for trial in self.ledger.trials) >= self.spec.budget.trials:
-            for place in self._nodes.doubtful() if not self._running else ():
-                self._leave(
-                    place, LeftNode(place.host, "failed the last trials before their first report", proved=False)
-                )
+            if not self._running:
+                self._settle_doubts()
             return self._admit() if self._queue else None
         trial = self.ledger.ask(
             lambda asked: draw(asked, self.spec.space),
@@ -286,6 +284,17 @@ class Conductor:
         self._notice(
             f"warning: {left.host} gets no more trials, and its trials are put back: {left.host} {left.reason}"
         )
+
+    def _settle_doubts(self) -> None:
+        """Nothing else is to do: trials that wait for a verdict run elsewhere, of one node after another, because a
+        node that is in doubt, too, may train them. Where no other node is in use, they have failed for good."""
+        for place in self._nodes.doubtful():
+            if place.others - self.left_nodes:
+                said = "failed the last trials before their first report"
+                self._leave(place, LeftNode(place.host, said, proved=False))
+                return
+            for number, failure in self._nodes.clear(place.node).items():
+                self._fail(number, failure)
 
     def _use_again(self, nodes: list[LeftNode]) -> bool:
         if nodes:

@@ -92,7 +92,11 @@ class Nodes:
     def sound(self, node: str) -> dict[int, Failure]:
         """A trial has begun to report on the node; return the trials that waited and that it is not to blame for."""
         self._sound.add(node)
-        return {} if node in self.left else self._judged(self._strikes.pop(node, ()))
+        return {} if node in self.left else self.clear(node)
+
+    def clear(self, node: str) -> dict[int, Failure]:
+        """Forget what failed on the node; return the trials that waited and that it is not to blame for."""
+        return self._judged(self._strikes.pop(node, ()))
 
     def acquit(self, trial: TrialRecord) -> list[LeftNode]:
         """Use the nodes again that were left because of a trial that has failed in the same way elsewhere; return

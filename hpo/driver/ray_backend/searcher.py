@@ -44,6 +44,8 @@ class StudySearcher(tune.search.Searcher):
         assignment = self._conductor.next_trial()
         if assignment is None:
             return str(tune.search.Searcher.FINISHED) if self._conductor.exhausted else None
+        if self._conductor.left_nodes:  # one may have been left just now, and the others may have gone meanwhile:
+            self._conductor.check_nodes(self._room())  # a trial that avoids all nodes would wait for ever
         return self._worker | _job(assignment, self._checkpoints) | {"avoid": sorted(self._conductor.left_nodes)}
 
     def _is_full(self) -> bool:

@@ -152,6 +152,42 @@ def test_the_last_trial_of_a_study_runs_elsewhere_where_it_fails_at_the_start() 
     assert [trial.status for trial in closed(conductor).trials] == ["failed"]
 
 
+@pytest.mark.parametrize("hosts", ["ab", "abc", "abcd"])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_last_trials_end_where_they_fail_on_every_node(hosts: str, seed: int) -> None:
+    """All nodes are in doubt at once, but they are never all avoided: a trial would wait for a node for ever."""
+    conductor, _ = begun(trials=len(hosts), stop_after_failures=0)
+    cluster = Cluster(conductor, tuple(hosts), seed)
+    for _ in range(200):
+        for host in cluster.random.sample(hosts, len(hosts)):
+            conductor.check_nodes(hosts)
+            if host not in cluster.at_work | dict.fromkeys(conductor.left_nodes):
+                assignment = conductor.next_trial()
+                assert conductor.left_nodes < set(hosts)
+                if assignment is not None:
+                    free = [node for node in hosts if node not in cluster.at_work and node not in conductor.left_nodes]
+                    cluster.at_work[host if host in free else free[0]] = assignment.number
+        if not cluster.at_work:
+            break
+        cluster.step(cluster.random.choice(list(cluster.at_work)), ("ValueError: x", Cause.UNCLEAR))
+    assert conductor.exhausted
+    assert closed(conductor).count("failed") == len(hosts)
+
+
+def test_the_last_trial_fails_for_good_where_every_other_node_lacks_something() -> None:
+    conductor, _ = begun(trials=1)
+    assignment = conductor.next_trial()
+    assert assignment is not None
+    conductor.on_lacking(assignment.number, "has no data", Place("a", "a", frozenset("bc")))
+    assert conductor.next_trial() == assignment
+    conductor.on_failure(assignment.number, "ValueError: x", Cause.UNCLEAR, Place("b", "b", frozenset("ac")))
+    assert conductor.next_trial() == assignment
+    assert conductor.left_nodes == {"a", "b"}
+    conductor.on_failure(assignment.number, "ValueError: x", Cause.UNCLEAR, Place("c", "c", frozenset("ab")))
+    assert conductor.exhausted
+    assert closed(conductor).count("failed") == 1
+
+
 def test_two_bad_hosts_among_four_cost_no_trial_either() -> None:
     conductor, _ = begun()
     Cluster(conductor, HOSTS).run(lambda host, number: (NO_DATA, Cause.UNCLEAR) if host in "ab" else None)
@@ -217,6 +253,20 @@ def test_a_left_node_is_used_again_where_no_other_is_there() -> None:
     conductor.check_nodes(["a"])
     assert conductor.left_nodes == frozenset()
     assert any("a gets trials again" in text for text in texts)
+
+
+def test_a_trial_never_avoids_the_only_node_that_is_there() -> None:
+    """It fails on `a` while `b` is there, too; then `b` ends, and nothing else is to do."""
+    from hpo.driver.ray_backend.searcher import StudySearcher
+
+    conductor, _ = begun(trials=1)
+    searcher = StudySearcher(conductor, "/checkpoints", {}, lambda: {"a": 1})
+    first = searcher.suggest("1")
+    assert isinstance(first, dict)
+    conductor.on_failure(first["number"], NO_DATA, Cause.MACHINE, Place("a", "a", frozenset("b")))
+    again = searcher.suggest("2")
+    assert isinstance(again, dict)
+    assert (again["number"], again["avoid"]) == (first["number"], [])
 
 
 def test_a_study_that_stops_while_a_trial_waits_for_a_verdict_continues_with_it() -> None:
