@@ -43,7 +43,8 @@ def run(
         _rehearse(loaded, place)
         return
     with console_view(place, verbose=verbose) as view:
-        study = run_study(loaded, place, view=view, figures=plots, verbose=verbose)
+        beside = Path(spec).parent if Path(spec).is_file() and not loaded.shipped else None
+        study = run_study(loaded, place, view=view, figures=plots, verbose=verbose, beside=beside)
     print(closing(study, _home_option(home)))
 
 

@@ -18,7 +18,7 @@ from hpo.errors import UsageError
 from hpo.export.incumbent import Incumbent
 from hpo.home import Home, confirmation_of
 from hpo.ledger.lock import Lease
-from hpo.ledger.provenance import provenance
+from hpo.ledger.provenance import BESIDE, provenance
 from hpo.ledger.reader import last_holder, load_study, read_study
 from hpo.ledger.records import Repeat, StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
@@ -83,7 +83,7 @@ def confirm(
             again = confirmation_of(name)
             dead = lease.outwait(again, partial(last_holder, storage, again), say) if study.repeats else None
             home.study(again).mkdir(exist_ok=True)
-            with ray_session(spec, verbose, lease.token):
+            with ray_session(spec, verbose, lease.token, study.info.get(BESIDE)):
                 slots = plan_slots(spec)
                 sampler = study_sampler(spec)
                 if study.repeats:

@@ -18,7 +18,7 @@ from hpo.driver.warm_start import gather
 from hpo.errors import UsageError
 from hpo.home import Home, confirmed_study
 from hpo.ledger.lock import Lease
-from hpo.ledger.provenance import provenance
+from hpo.ledger.provenance import BESIDE, provenance
 from hpo.ledger.reader import last_holder, load_study, open_existing, read_study, refuse_existing
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_if_there, open_storage
@@ -31,10 +31,19 @@ from hpo.tracking.plots import Figures
 NOTHING_RECORDED = "Nothing is recorded yet: run the same command again"
 
 
-def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, verbose: bool = False) -> StudyRecord:
+def run(
+    spec: Spec,
+    home: Home,
+    *,
+    view: View,
+    figures: Figures | None = None,
+    verbose: bool = False,
+    beside: Path | None = None,
+) -> StudyRecord:
     """Create a study and run it to its end.
 
     Args:
+        beside: the folder of the specification, where the study's own trainer may lie. It is recorded for `resume`.
         figures: draws the plots that MLflow shows of the study; None for none.
 
     Raises:
@@ -51,8 +60,8 @@ def run(spec: Spec, home: Home, *, view: View, figures: Figures | None = None, v
         if storage is not None:
             refuse_existing(storage, name)
         transfer = gather(spec, home)
-        info = provenance() | preflight(spec, home)
-        with ray_session(spec, verbose, lease.token):
+        info = provenance() | preflight(spec, home) | ({BESIDE: str(beside.resolve())} if beside else {})
+        with ray_session(spec, verbose, lease.token, info.get(BESIDE)):
             slots = plan_slots(spec)
             storage = storage or open_storage(url)
             home.remember_ledger(name, spec.storage.ledger)
@@ -103,7 +112,7 @@ def resume(
             return ledger.study
         info = preflight(spec, home)
         check_data(recorded, info)
-        with ray_session(spec, verbose, lease.token):
+        with ray_session(spec, verbose, lease.token, recorded.info.get(BESIDE)):
             slots = plan_slots(spec)
             ledger = Ledger.open(storage, name, study_sampler(spec), lease, dead=dead, say=say)
             ledger.respecify(spec)

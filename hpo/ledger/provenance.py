@@ -49,6 +49,10 @@ def git_commit() -> str | None:
     return run.stdout.strip() or None
 
 
+BESIDE = "beside"
+"""Key of the folder of the specification, where an own trainer may lie."""
+
+
 def provenance() -> dict[str, Any]:
     """What is recorded with a new study. `identity` distinguishes studies of the same name in different homes."""
     return {

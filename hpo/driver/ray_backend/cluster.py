@@ -29,11 +29,12 @@ MARK = "HPO_DRIVER"
 
 
 @contextmanager
-def ray_session(spec: Spec, verbose: bool, token: str | None = None) -> Iterator[None]:
+def ray_session(spec: Spec, verbose: bool, token: str | None = None, beside: str | None = None) -> Iterator[None]:
     """Use the cluster that the specification or RAY_ADDRESS names, or else a Ray of this study's own on this machine.
 
     Args:
         token: marks the processes of the study's own Ray for `end_processes`.
+        beside: the folder of the specification, where an own trainer may lie.
 
     Raises:
         InfrastructureError: Ray cannot be reached or started.
@@ -69,7 +70,7 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None) -> Iterator
         _knock(address)
         _start(
             address=address or LOCAL,  # without it Ray joins the cluster that was started here last
-            runtime_env=runtime_env(spec.trainer) if address else {},
+            runtime_env=runtime_env(spec.trainer, beside, cluster=bool(address)),
             include_dashboard=None if address else False,  # `hpo ui` and `hpo status` show the same
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,

@@ -21,16 +21,21 @@ SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Where `ray job submit` leaves its own runtime environment."""
 
 
-def runtime_env(trainer: str) -> dict[str, Any]:
-    """The environment in which Ray starts the workers of a cluster; empty if there is no code to ship.
+def runtime_env(trainer: str, beside: str | None = None, *, cluster: bool = True) -> dict[str, Any]:
+    """The environment in which Ray starts the workers; empty if there is no code to ship.
 
     Args:
         trainer: `module:function`.
+        beside: the folder of the specification, where Python looks for the trainer last.
+        cluster: whether workers run on other machines. Those of this one find by themselves what Python finds here.
     """
+    module, places = trainer.partition(":")[0], [os.getcwd(), *sys.path]
+    if not cluster and (beside is None or _local(module.partition(".")[0], places)):
+        return {}
     submitted = json.loads(os.environ.get(SUBMITTED) or "{}").get("runtime_env") or {}
     if "py_modules" in submitted:  # Ray refuses two lists; who submits the job has chosen
         return {}
-    code = local_code(trainer.partition(":")[0], [os.getcwd(), *sys.path])
+    code = local_code(module, [*places, *([beside] if beside else ())])
     large = [f"/{file.relative_to(path)}" for path in code if path.is_dir() for file in _files(path) if _is_large(file)]
     return {"py_modules": [str(path) for path in code], "excludes": large} if code else {}
 

@@ -40,6 +40,20 @@ def test_the_trainer_and_what_it_imports_is_shipped_and_nothing_else(folder: Pat
     assert local_code("package.part", [str(folder)]) == [folder / "package", folder / "late.py"]
 
 
+def test_a_trainer_beside_the_specification_is_shipped_even_on_one_machine(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (
+        runtime_env("mine:train", str(folder), cluster=False) == {}
+    )  # workers find what lies in the working directory
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert runtime_env("mine:train", cluster=False) == {}
+    for cluster in (True, False):
+        shipped = runtime_env("mine:train", str(folder), cluster=cluster)["py_modules"]
+        assert {Path(path).name for path in shipped} == {"mine.py", "helpers.py", "package", "late.py"}
+    assert runtime_env("json:load", str(folder), cluster=False) == {}
+
+
 def test_large_files_stay_here(folder: Path) -> None:
     made = runtime_env("package.part:train")
     assert made["py_modules"] == [str(folder / "package"), str(folder / "late.py")]
