@@ -47,6 +47,17 @@ class Cause(str, Enum):
 
 def cause_of(error: BaseException) -> Cause:
     """What an exception of a trainer says about its cause; the error that it was raised from counts, too."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:  # `raise error from error` makes a circle
+        if (cause := _told_by(link)) is not None:
+            return cause
+        seen.add(id(link))
+        link = link.__cause__
+    return Cause.UNCLEAR
+
+
+def _told_by(error: BaseException) -> Cause | None:
     if isinstance(error, OutOfMemory | Diverged | MemoryError | FloatingPointError):
         return Cause.CONFIGURATION
     if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):  # torch's
@@ -55,7 +66,7 @@ def cause_of(error: BaseException) -> Cause:
         return Cause.MACHINE
     if isinstance(error, TrainerError | SystemExit | NameError | SyntaxError):
         return Cause.TRAINER
-    return cause_of(error.__cause__) if error.__cause__ is not None else Cause.UNCLEAR
+    return None
 
 
 @dataclass(frozen=True)

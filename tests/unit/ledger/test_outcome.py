@@ -45,6 +45,12 @@ def test_an_exception_tells_what_caused_it(error: BaseException, cause: Cause) -
     assert cause_of(error) == cause
 
 
+def test_an_exception_that_was_raised_from_itself_has_an_unclear_cause() -> None:
+    error = ValueError("x")
+    error.__cause__ = error
+    assert cause_of(error) is Cause.UNCLEAR
+
+
 @pytest.mark.parametrize("cause", [*Cause, None])
 def test_the_cause_of_a_failure_is_stored_and_a_record_without_it_can_be_read(cause: Cause | None) -> None:
     outcome = Outcome(Ending.FAILED, "because", cause)
