@@ -113,9 +113,11 @@ def markdown(confirmation: Confirmation) -> list[str]:
 
 
 def confirmation_json(confirmation: Confirmation | None) -> dict[str, Any] | None:
-    """The confirmation as JSON, for programs."""
+    """The confirmation as JSON, for programs. Accuracies and intervals are values of the study's objective; the gain is
+    positive where the choice is better than the baseline."""
     if confirmation is None:
         return None
+    goal = confirmation.objective
     return {
         "complete": confirmation.complete,
         "done": confirmation.done,
@@ -126,8 +128,8 @@ def confirmation_json(confirmation: Confirmation | None) -> dict[str, Any] | Non
             {
                 "trial": entry.trial,
                 "baseline": entry.baseline,
-                "accuracies": {str(seed): value for seed, value in sorted(entry.accuracies.items())},
-                "interval": dataclasses.asdict(entry.interval) if entry.interval else None,
+                "accuracies": {str(seed): goal.score(score) for seed, score in sorted(entry.accuracies.items())},
+                "interval": dataclasses.asdict(entry.interval.in_units_of(goal)) if entry.interval else None,
                 "failed": entry.failed,
                 "waiting": entry.waiting,
                 "compute": entry.compute,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -164,15 +166,22 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
 
 
 def _warm_start(study: StudyRecord) -> dict[str, Any] | None:
-    """The earlier studies it started from, and the effect."""
+    """The earlier studies it started from, and the effect; a trial that failed may have no value to compare."""
     if not study.transfer.sources:
         return None
-    comparison = effect(study)
+    comparison, goal = effect(study), study.spec.objective
+
+    def values_of(scores: Iterable[float]) -> list[float | None]:
+        return [goal.score(score) if math.isfinite(score) else None for score in scores]
+
     return {
         "sources": [dataclasses.asdict(source) for source in study.transfer.sources],
         "effect": comparison
         and {
-            **{key: value for key, value in dataclasses.asdict(comparison).items() if key != "objective"},
+            "transferred": values_of(comparison.transferred),
+            "random": values_of(comparison.random),
+            "superiority": comparison.superiority,
+            "p": comparison.p,
             "verdict": comparison.verdict,
         },
     }

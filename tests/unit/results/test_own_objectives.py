@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -18,10 +19,12 @@ from hpo.errors import UsageError
 from hpo.home import Home
 from hpo.ledger.outcome import Cause, Ending
 from hpo.ledger.reader import load_study, study_names
-from hpo.ledger.records import StudyRecord
+from hpo.ledger.records import Repeat, StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.results.best import training
+from hpo.results.confirmation import confirmation
+from hpo.results.confirmation_text import confirmation_json
 from hpo.results.summary import best_line, description
 from hpo.results.winner import winner
 from hpo.search.samplers import study_sampler
@@ -144,6 +147,41 @@ def test_each_output_names_the_objective_and_no_accuracy(study: StudyRecord, hom
         assert "rmse" in text
         assert "alidation accuracy" not in text.split("<script")[0]
         assert f"-{58.5 - answer['best_value']:.3g} (lower is better)" in text.replace("−", "-")
+
+
+def test_a_confirmation_has_the_values_of_a_minimised_objective_as_json(study: StudyRecord) -> None:
+    repeats = tuple(
+        dataclasses.replace(trial, number=index, repeat=Repeat(trial.number, index, index, baseline=False))
+        for index, trial in enumerate(trial for trial in (study.best, study.best) if trial)
+    )
+    answer = confirmation_json(confirmation(dataclasses.replace(study, repeats=repeats)))
+    assert answer is not None
+    (entry,) = answer["ranking"]
+    assert study.best is not None
+    value = study.best.metrics[-1].own["rmse"]  # type: ignore[index]
+    assert entry["accuracies"] == {"0": pytest.approx(value), "1": pytest.approx(value)}
+    assert entry["interval"]["mean"] == pytest.approx(value)
+
+
+def test_the_effect_of_a_warm_start_is_valid_json_where_a_trial_of_a_loss_failed(
+    study: StudyRecord, home: Home
+) -> None:
+    later = spec("later", warm_start=["loss"], search={"policy": "random", "transferred": 2}, budget={"trials": 5})
+    ledger = Ledger.create(open_storage(home.ledger_url), later, {}, study_sampler(later), None, gather(later, home))
+    conductor = Conductor(ledger)
+    while (assignment := conductor.next_trial()) is not None:
+        if assignment.number == 1:
+            conductor.on_failure(assignment.number, "ValueError: x", Cause.UNCLEAR)
+            continue
+        for epoch in range(1, 5):
+            if not conductor.on_epoch(assignment.number, metrics(assignment.config, epoch)):
+                break
+    conductor.close()
+    answer = study_json(ledger.study, home)
+    json.dumps(answer, allow_nan=False)
+    effect = answer["warm_start"]["effect"]
+    assert effect["transferred"][0] is None
+    assert all(value > 0 for value in [*effect["transferred"][1:], *effect["random"]])
 
 
 def test_an_exported_configuration_says_which_value_it_had(study: StudyRecord) -> None:
