@@ -235,6 +235,13 @@ class Conductor:
                 self._leave(place, LeftNode(place.host, first_line(lack), proved=True))
             self.check_nodes({place.node, *place.others})
 
+    def on_stranded(self, number: int) -> None:
+        """The trial waits for a node that it does not avoid, and none is there any more: it is put back."""
+        with self._guarded():
+            if number in self._running and self.ledger.trial(number).outcome is None:
+                self._running.discard(number)
+                self._put_back(number, "the nodes that it could begin on have gone", first=True)
+
     def check_nodes(self, nodes: Iterable[str]) -> None:
         """If no other nodes are there than these and all of them are left, use them again; if all of them lack
         something for certain, stop the study."""

@@ -49,6 +49,16 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Nothing to do: the trial came from the conductor."""
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Ray's choice. Before it, trials that avoid every node that is there are taken back to be handed out anew."""
+        waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == "PENDING"]
+        if (avoiding := [trial for trial in waiting if trial.config["avoid"]]) and (there := set(self._room())):
+            for trial in avoiding:
+                if there <= set(trial.config["avoid"]):
+                    self._conductor.on_stranded(trial.config["number"])
+                    tune_controller.stop_trial(trial)
+        return super().choose_trial_to_run(tune_controller)
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record the report; stop a trial that failed, finished or fell below a rung's cutoff."""
         number = result["number"]

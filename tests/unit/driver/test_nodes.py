@@ -269,6 +269,58 @@ def test_a_trial_never_avoids_the_only_node_that_is_there() -> None:
     assert (again["number"], again["avoid"]) == (first["number"], [])
 
 
+class RaysTrials:
+    """Ray's controller as a scheduler sees it."""
+
+    def __init__(self, *trials: Any) -> None:
+        self.trials = trials
+
+    def get_trials(self) -> list[Any]:
+        return list(self.trials)
+
+    def get_live_trials(self) -> set[Any]:
+        return {trial for trial in self.trials if trial.status in ("PENDING", "RUNNING")}
+
+    def stop_trial(self, trial: Any) -> None:
+        trial.status = "TERMINATED"
+
+
+class RaysTrial:
+    def __init__(self, config: Any, status: str = "PENDING") -> None:
+        self.config, self.status = config, status
+
+
+def test_a_trial_that_waits_for_a_node_that_has_gone_is_handed_out_anew() -> None:
+    """`a` is left, and `b` ends between the choice of a trial and its start."""
+    from hpo.driver.ray_backend.scheduler import StudyScheduler
+    from hpo.driver.ray_backend.searcher import StudySearcher
+
+    conductor, _ = begun(trials=3)
+    there = {"a": 1, "b": 1}
+    searcher = StudySearcher(conductor, "/checkpoints", {}, lambda: there)
+    scheduler = StudyScheduler(conductor, lambda: there)
+    for name in "12":
+        job = searcher.suggest(name)
+        assert isinstance(job, dict)
+        conductor.on_failure(job["number"], NO_DATA, Cause.MACHINE, Place("a", "a", frozenset("b")))
+    job = searcher.suggest("3")
+    assert isinstance(job, dict)
+    assert job["avoid"] == ["a"]
+    trial = RaysTrial(job)
+    assert scheduler.choose_trial_to_run(RaysTrials(trial)) is trial
+    del there["b"]
+    assert scheduler.choose_trial_to_run(RaysTrials(trial)) is None
+    assert (trial.status, conductor.running) == ("TERMINATED", 0)
+    again = searcher.suggest("4")
+    assert isinstance(again, dict)
+    assert (again["number"], again["avoid"]) == (job["number"], [])
+    attempt = conductor.ledger.trial(job["number"]).attempts[-2]
+    assert (attempt.lost, attempt.put_back) == ("the nodes that it could begin on have gone", True)
+    running = RaysTrial(job, "RUNNING")
+    scheduler.choose_trial_to_run(RaysTrials(running))
+    assert running.status == "RUNNING"
+
+
 def test_a_study_that_stops_while_a_trial_waits_for_a_verdict_continues_with_it() -> None:
     storage = optuna.storages.InMemoryStorage()
     spec = synthetic_spec(budget={"trials": 3})
