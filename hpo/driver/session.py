@@ -11,6 +11,7 @@ from hpo.driver.ray_backend.slots import Slots
 from hpo.driver.ray_backend.tuner import tune
 from hpo.driver.ray_backend.watchdog import Watchdog
 from hpo.driver.signals import Interrupted, SignalGuard
+from hpo.driver.stopping import SAME_FAILURES
 from hpo.errors import NoTrialSucceeded
 from hpo.home import Home, confirmed_study
 from hpo.ledger.records import StudyRecord
@@ -85,16 +86,18 @@ def succeeded(study: StudyRecord) -> StudyRecord:
     """The study, if at least one trial did not fail, or if its budget left no room for any trial.
 
     Raises:
-        NoTrialSucceeded: every trial failed, or no trial began for an unknown reason.
+        NoTrialSucceeded: every trial failed, or no trial began for an unknown reason. If the study ended because its
+            first trials failed, those that wait for a verdict on their node count as failed.
     """
     begun = [trial for trial in study.trials if trial.started]
-    if all(trial.status == "failed" for trial in begun) and (begun or study.ended is None):
+    useless = (study.ended or "").startswith(SAME_FAILURES) and not any(trial.epochs for trial in begun)
+    if useless or (all(trial.status == "failed" for trial in begun) and (begun or study.ended is None)):
         raise NoTrialSucceeded(f"no trial of {study.name} succeeded: {_first_failure(study)}")
     return study
 
 
 def _first_failure(study: StudyRecord) -> str:
-    for trial in study.trials:
+    for trial in sorted(study.trials, key=lambda trial: (trial.status != "failed", trial.number)):
         if trial.outcome is not None:
             return f"trial {trial.number} {trial.outcome.ending.value}: {trial.outcome.reason}"
     return "no trial began"

@@ -13,6 +13,9 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.confirmation import seed_noise
 from hpo.results.gpu_hours import DEFINITION, gpu_hours
 
+SAME_FAILURES = "stop_after_failures: "
+"""How the text of `same_failures` begins."""
+
 
 def used_up(study: StudyRecord, seconds: float, now: float | None = None) -> str | None:
     """The part of the budget that is used up, in words; None while something is left of every part.
@@ -47,7 +50,7 @@ def all_trials_ended(study: StudyRecord) -> str | None:
 
 def same_failures(count: int, failure: str) -> str:
     """That the first trials failed in the same way before their first epoch, in words."""
-    return f"stop_after_failures: the first {count} trials failed in the same way before their first epoch: {failure}"
+    return f"{SAME_FAILURES}the first {count} trials failed in the same way before their first epoch: {failure}"
 
 
 def _count(number: float, noun: str) -> str:

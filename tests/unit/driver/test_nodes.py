@@ -11,7 +11,8 @@ import pytest
 
 from hpo.driver.conductor import Conductor
 from hpo.driver.nodes import Place
-from hpo.errors import InfrastructureError
+from hpo.driver.session import succeeded
+from hpo.errors import InfrastructureError, NoTrialSucceeded
 from hpo.ledger.outcome import Cause
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord
@@ -104,6 +105,10 @@ def test_a_study_that_fails_everywhere_still_stops_early() -> None:
     Cluster(conductor, HOSTS).run(lambda host, number: ("ValueError: x", Cause.UNCLEAR))
     assert (conductor.ending or "").startswith("stop_after_failures: ")
     assert sum(trial.started for trial in conductor.ledger.trials) <= 12
+    study = closed(conductor)
+    assert study.count("interrupted"), "trials that wait for a verdict on their node"
+    with pytest.raises(NoTrialSucceeded, match=r"no trial of synthetic succeeded: trial [0-9]+ failed: ValueError: x"):
+        succeeded(study)
 
 
 @pytest.mark.parametrize("cause", [Cause.CONFIGURATION, Cause.TRAINER])
