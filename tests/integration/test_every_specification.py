@@ -2,7 +2,7 @@
 checkpoint that another process could continue from.
 
 `python -m tests.integration.test_every_specification 3000 1` tries 3,000 others and lists how they end.
-The test itself takes as many as HPO_TEST_SPECIFICATIONS says, because each needs about half a second.
+The test itself takes 300, or as many as HPO_TEST_SPECIFICATIONS says.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from trainers import finetune
 from trainers.api import Diverged, TrialConfig
 from trainers.loop import cost
 
-SPECIFICATIONS, SEED = int(os.environ.get("HPO_TEST_SPECIFICATIONS", "40")), 0
+SPECIFICATIONS, SEED = int(os.environ.get("HPO_TEST_SPECIFICATIONS", "300")), 0
 MEASURED = 20
 """One of so many trainings is also measured, as `hpo run --dry-run` does."""
 TRAINED, DIVERGED = "trained", "Diverged"

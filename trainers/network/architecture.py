@@ -57,7 +57,7 @@ def size_options(name: str, sizes: frozenset[int]) -> Mapping[str, Any]:
     ways: list[dict[str, Any]] = [{}, {"img_size": largest, "dynamic_img_size": True}, {"img_size": largest}]
     best, fewest = ways[0], len(sizes) + 1
     for way in ways:
-        refused = len(MetaNetwork(name, way).refusals(sizes))
+        refused = len(meta_network(name, tuple(way.items())).refusals(sizes))
         if refused < fewest:
             best, fewest = way, refused
         if not refused:
@@ -93,6 +93,8 @@ class MetaNetwork:
         self.name = name
         self.options = options
         self.adaptable = not fixed_size(name)
+        self._reasons: dict[int, str | None] = {}
+        """Why the network refuses a size, by the sizes that were tried."""
         self._accepted: dict[int, int] = {}
         """The smallest size that the network took, by the divisors of the size."""
 
@@ -108,8 +110,10 @@ class MetaNetwork:
         A network for any size refuses those that are too small, or that a stride, patch or window does not divide. So
         a size is not tried if a smaller one that has no more divisors passed.
         """
-        reasons = {size: self._refusal(size) for size in sorted(sizes)}
-        return {size: reason for size, reason in reasons.items() if reason}
+        for size in sorted(sizes):
+            if size not in self._reasons:
+                self._reasons[size] = self._refusal(size)
+        return {size: reason for size in sorted(sizes) if (reason := self._reasons[size])}
 
     def _refusal(self, size: int) -> str | None:
         divisors = math.gcd(size, _DIVISORS)
@@ -126,6 +130,12 @@ class MetaNetwork:
             return "it is no classifier: it does not give one number per class"
         self._accepted[divisors] = size
         return None
+
+
+@functools.lru_cache(maxsize=32)
+def meta_network(name: str, options: tuple[tuple[str, Any], ...] = ()) -> MetaNetwork:
+    """Return the network of a model, with what it has refused so far: a search asks for the same one many times."""
+    return MetaNetwork(name, dict(options))
 
 
 def _construct(name: str, num_classes: int, rates: dict[str, Any], sizes: Mapping[str, Any]) -> nn.Module:

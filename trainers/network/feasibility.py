@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from trainers import schedule
 from trainers.api import ModelConfig, TrainConfig, TrainerError
 from trainers.network import batchnorm, weight_fit
 from trainers.network import model as models
-from trainers.network.architecture import MetaNetwork, batch_norms, fixed_size, has_stochastic_depth, size_options
+from trainers.network.architecture import batch_norms, fixed_size, has_stochastic_depth, meta_network, size_options
 
 
 def network_problems(model: ModelConfig, train: TrainConfig, images: int | None = None) -> Iterator[tuple[str, str]]:
@@ -30,13 +30,13 @@ def network_problems(model: ModelConfig, train: TrainConfig, images: int | None 
         return
     if model.drop_path and not has_stochastic_depth(name):
         yield "model.drop_path", f"{name} has no stochastic depth; set model.drop_path to 0"
-    if model.bn_momentum is not None and not batch_norms(_network(name).net):
+    if model.bn_momentum is not None and not batch_norms(meta_network(name).net):
         yield "model.bn_momentum", f"{name} has no batch normalisation; set model.bn_momentum to null"
     if train.freeze_blocks and (problem := _freeze_problem(name, train.freeze_blocks)):
         yield "train.freeze_blocks", problem
     if train.layer_decay < 1 and (problem := _layer_problem(name)):
         yield "train.layer_decay", problem
-    options = size_options(name, sizes)
+    options = tuple(size_options(name, sizes).items())
     alone = (size for size in _sizes_of_single_images(train, plan, images) if not _takes_one_image(name, size, options))
     for size in itertools.islice(alone, 1):
         yield "data.train_limit" if images == 1 else "train.batch_size", batchnorm.single_value_rule(size)
@@ -51,16 +51,11 @@ def _sizes_of_single_images(train: TrainConfig, plan: tuple[schedule.Stage, ...]
     return [stage.size for stage in plan if not grows or schedule.batch_size(1, stage.size, plan[-1].size) == 1]
 
 
-@functools.lru_cache(maxsize=16)
-def _network(name: str, options: tuple[tuple[str, object], ...] = ()) -> MetaNetwork:
-    return MetaNetwork(name, dict(options))
-
-
 @functools.lru_cache(maxsize=64)
 def _network_problem(name: str) -> str | None:
     """Why the network is of no use at any size; None if it is."""
     try:
-        weight_fit.classifiers(_network(name).net)
+        weight_fit.classifiers(meta_network(name).net)
     except AttributeError:
         return f"{name} is no classifier; choose another model"
     except Exception as error:  # noqa: BLE001 - timm's constructors raise exceptions of any type
@@ -72,7 +67,7 @@ def _network_problem(name: str) -> str | None:
 def _size_problem(name: str, sizes: frozenset[int]) -> str | None:
     """Why the network cannot compute images of all `sizes`; None if it can."""
     options = size_options(name, sizes)
-    refusals = _network(name, tuple(options.items())).refusals(sizes)
+    refusals = meta_network(name, tuple(options.items())).refusals(sizes)
     if not refusals:
         return None
     one = fixed_size(name) and len(sizes) > 1 and "dynamic_img_size" not in options
@@ -87,7 +82,7 @@ def _size_problem(name: str, sizes: frozenset[int]) -> str | None:
 
 @functools.lru_cache(maxsize=256)
 def _freeze_problem(name: str, blocks: int) -> str | None:
-    model = models.Model(_network(name).net, (), (), models.Dropout(torch.device("meta")))
+    model = models.Model(meta_network(name).net, (), (), models.Dropout(torch.device("meta")))
     try:
         models.freeze(model, blocks)
     except TrainerError as error:
@@ -100,17 +95,18 @@ def _freeze_problem(name: str, blocks: int) -> str | None:
 @functools.lru_cache(maxsize=64)
 def _layer_problem(name: str) -> str | None:
     try:
-        optim.param_groups_layer_decay(_network(name).net)  # type: ignore[attr-defined]
+        optim.param_groups_layer_decay(meta_network(name).net)  # type: ignore[attr-defined]
     except Exception as error:  # noqa: BLE001 - as in `_freeze_problem`
         return f"timm does not divide {name} into layers ({error}); set train.layer_decay to 1"
     return None
 
 
-def _takes_one_image(name: str, size: int, options: Mapping[str, Any]) -> bool:
+@functools.lru_cache(maxsize=256)
+def _takes_one_image(name: str, size: int, options: tuple[tuple[str, Any], ...]) -> bool:
     """Whether the network can train on batches of one image of `size` px."""
     try:
         with torch.no_grad():
-            _network(name, tuple(options.items())).net(torch.zeros(1, 3, size, size, device="meta"))
+            meta_network(name, options).net(torch.zeros(1, 3, size, size, device="meta"))
     except ValueError as error:
         if not batchnorm.lacks_values(error):
             raise
