@@ -27,9 +27,9 @@ GIVEN_UP_TAG = "hpo.unrepaired"
 """A digest of the differences that a repair has left."""
 PARAMETERS_PER_CALL = 100
 """The most that MLflow accepts."""
-EPOCHS_PER_CALL = 40
-"""MLflow takes at most 1,000 metrics per call, and an epoch has fewer than 25. Epochs are not split, so an interrupted
-call leaves whole epochs."""
+METRICS_PER_CALL = 900
+"""MLflow takes at most 1,000 metrics and tags per call. The objective is the last metric of its epoch, so an epoch
+whose calls were interrupted counts as not sent."""
 
 
 class Mirror:
@@ -111,16 +111,16 @@ class Mirror:
             searched = [Param(key, text) for key, text in parameters(trial.values).items()]
             for start in range(0, len(searched), PARAMETERS_PER_CALL):
                 self.store.client.log_batch(run_id, params=searched[start : start + PARAMETERS_PER_CALL])
-        for start in range(done, max(len(trial.epochs), done + 1), EPOCHS_PER_CALL):
-            metrics = [
-                Metric(key, value, int(epoch.recorded * 1000), epoch.metrics.epoch)
-                for epoch in trial.epochs[start : start + EPOCHS_PER_CALL]
-                for key, value in numbers(epoch.metrics).items()
-            ]
-            last = start + EPOCHS_PER_CALL >= len(trial.epochs)
+        metrics = [
+            Metric(key, value, int(epoch.recorded * 1000), epoch.metrics.epoch)
+            for epoch in trial.epochs[done:]
+            for key, value in sorted(numbers(epoch.metrics).items(), key=lambda item: item[0] == self._objective)
+        ]
+        for start in range(0, max(len(metrics), 1), METRICS_PER_CALL):
+            last = start + METRICS_PER_CALL >= len(metrics)
             self.store.client.log_batch(
                 run_id,
-                metrics,
+                metrics[start : start + METRICS_PER_CALL],
                 tags=[RunTag(key, value) for key, value in tags.items()] if last else [],
             )
 

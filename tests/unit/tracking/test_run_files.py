@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -184,3 +185,34 @@ def study_run(home: Home) -> str:
     experiment = client.get_experiment_by_name("filed").experiment_id
     (run,) = client.search_runs([experiment], f"tags.`{STUDY_TAG}` = 'filed' and attributes.run_name = 'filed'")
     return str(run.info.run_id)
+
+
+def test_an_epoch_may_have_more_metrics_than_a_call_to_mlflow(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow is away after the first call, in the middle of the first epoch; the next driver sends the rest."""
+    objective = {"metric": "rmse", "direction": "minimize"}
+    spec = synthetic_spec("many", train={"epochs": 3, "progressive": {"stages": 1}}, objectives=[objective])
+    ledger = Ledger.create(open_storage(home.ledger_url), spec, {"identity": "one", "created": 1.0})
+    ledger.ask(lambda trial: ({"q": trial.suggest_float("extra.quality", 0, 1)}, "random"), lambda number: number)
+    for epoch in (1, 2, 3):
+        own = {"rmse": 1 / epoch} | {f"error_{number}": float(number) for number in range(1100)}
+        trial = ledger.record(0, EpochMetrics(epoch=epoch, own=own), None)
+    make_store(home)
+    log, calls = MlflowClient.log_batch, list[int]()
+
+    def once(self: MlflowClient, run_id: str, metrics: Any = (), *rest: Any, **options: Any) -> Any:
+        if metrics:
+            calls.append(len(metrics))
+            if len(calls) == 2:
+                raise ConnectionError("away")
+        return log(self, run_id, metrics, *rest, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", once)
+    with pytest.raises(ConnectionError):
+        Mirror(ledger.study, home).sync(trial)
+    mirror = Mirror(ledger.study, home)
+    mirror.sync(trial)
+    (run,) = mirror.store.runs.trials[0]
+    for name in ("rmse", "error_0", "error_1099"):
+        points = mirror.store.client.get_metric_history(run.info.run_id, name)
+        assert [point.step for point in points] == [1, 2, 3]
+    assert max(calls) < 1000
