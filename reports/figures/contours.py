@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.spec.objectives import Objective
 from reports.analysis.stages import FEW_TRIALS, comparable_epoch, reached, value_after
 from reports.drawing.plot import ColorScale, Mark, Missing, Panel, Plot, Points, Surface
 from reports.figures.scales import NO_SHARED, Scale
@@ -74,7 +75,7 @@ def _panel(study: StudyRecord, epoch: int, x: Scale, y: Scale, *, compared: bool
         Surface(
             columns,
             rows,
-            [[None if np.isnan(mean) else round(float(mean), 3) for mean in row] for row in z],
+            [[None if np.isnan(mean) else _short(mean, study.spec.objective) for mean in row] for row in z],
             stepped=bool(x.levels or y.levels),
         ),
         Points(
@@ -88,6 +89,11 @@ def _panel(study: StudyRecord, epoch: int, x: Scale, y: Scale, *, compared: bool
         ),
     ]
     return Panel(x.axis, y.axis, marks, study.name if compared else ""), values
+
+
+def _short(mean: float, objective: Objective) -> float:
+    """A mean of plotted scores, rounded to keep the file small: a loss may be of any size."""
+    return round(float(mean), 3) if objective.is_accuracy else float(f"{mean:.5g}")
 
 
 def _placed(study: StudyRecord, epoch: int, x: Scale, y: Scale) -> list[tuple[float, float, float, TrialRecord]]:

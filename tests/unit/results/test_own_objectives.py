@@ -29,6 +29,9 @@ from hpo.results.summary import best_line, description
 from hpo.results.winner import winner
 from hpo.search.samplers import study_sampler
 from hpo.spec.study import Spec
+from reports.drawing.plot import Plot, Surface
+from reports.figures.contours import contours
+from reports.figures.scales import scales
 from reports.page.render import write_report
 from tests.conftest import synthetic_spec
 from tests.support.specifications import GOOD, only
@@ -182,6 +185,21 @@ def test_the_effect_of_a_warm_start_is_valid_json_where_a_trial_of_a_loss_failed
     effect = answer["warm_start"]["effect"]
     assert effect["transferred"][0] is None
     assert all(value > 0 for value in [*effect["transferred"][1:], *effect["random"]])
+
+
+def test_the_contours_of_a_small_loss_are_not_rounded_away(home: Home) -> None:
+    space = {f"extra.{name}": {"type": "float", "low": 0.0, "high": 10.0} for name in "xy"}
+    one = spec("small", space=space, enqueue=[], search={"policy": "random"}, asha={"enabled": False})
+    ledger = Ledger.create(open_storage(home.ledger_url), one, {}, study_sampler(one))
+    conductor = Conductor(ledger)
+    while (assignment := conductor.next_trial()) is not None:
+        for epoch in range(1, 5):
+            value = 1e-6 * assignment.config.extra["x"]  # type: ignore[operator]
+            conductor.on_epoch(assignment.number, EpochMetrics(epoch=epoch, own={"rmse": value}))
+    figure = contours([ledger.study], scales([ledger.study]), list(space))
+    assert isinstance(figure, Plot)
+    (surface,) = [mark for mark in figure.panels[0].marks if isinstance(mark, Surface)]
+    assert len({value for row in surface.z for value in row}) > 100
 
 
 def test_an_exported_configuration_says_which_value_it_had(study: StudyRecord) -> None:
