@@ -257,7 +257,8 @@ class Conductor:
         self._running.discard(number)
         verdict = self._nodes.failed(trial, failure, place) if place else "final"
         if place is None or verdict == "final":
-            self._use_again(self._nodes.acquit(trial))
+            if place is not None:  # a node that has gone shows nothing of those that were left
+                self._use_again(self._nodes.acquit(trial))
             self._fail(number, failure)
         elif verdict == "wait":
             self._emit("lost", self.ledger.hold(number))

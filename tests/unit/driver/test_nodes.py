@@ -212,6 +212,18 @@ def test_a_node_whose_workers_die_at_the_start_is_left_too() -> None:
     assert closed(conductor).count("complete") == 100
 
 
+def test_a_node_that_has_gone_does_not_clear_the_one_that_was_left() -> None:
+    conductor, _ = begun()
+    for _ in range(2):
+        assignment = conductor.next_trial()
+        assert assignment is not None
+        conductor.on_failure(assignment.number, NO_DATA, Cause.MACHINE, Place("a", "a", frozenset("bc")))
+    again = conductor.next_trial()
+    assert again is not None
+    conductor.on_lost(again.number, "its node has gone")
+    assert conductor.left_nodes == {"a"}
+
+
 def test_a_node_that_lacks_the_trainer_puts_its_trial_back_and_counts_no_attempt() -> None:
     conductor, texts = begun(trials=2, retries=0)
     first = conductor.next_trial()
