@@ -112,6 +112,7 @@ class Conductor:
             trial = self._admit() if self.stopping is None and self.ending is None else None
             if trial is not None:
                 self._running.add(trial.number)
+                self._places.pop(trial.number, None)  # of an earlier attempt
                 assignment = Assignment(trial.number, trial.seed or 0, configure(self._base, trial.values))
         return assignment
 
@@ -324,8 +325,8 @@ class Conductor:
 
     @property
     def running(self) -> int:
-        """Number of the trials that have a worker or wait for one."""
-        return len(self._running)
+        """Number of the trials that have a worker or wait for one; those on nodes that are left take no room there."""
+        return sum(self._places.get(number) not in self._nodes.left for number in list(self._running))
 
     def on_broken(self, text: str) -> None:
         """A worker met a fault that no trial caused, for example a full disk: the study stops and can be resumed."""

@@ -286,6 +286,26 @@ def test_a_trial_never_avoids_the_only_node_that_is_there() -> None:
     assert (again["number"], again["avoid"]) == (first["number"], [])
 
 
+def test_a_trial_that_trains_on_a_left_node_takes_no_room_on_the_others() -> None:
+    from hpo.driver.ray_backend.searcher import StudySearcher
+
+    conductor, _ = begun()
+    searcher = StudySearcher(conductor, "/checkpoints", {}, lambda: {"a": 3, "b": 1})
+    first, *others = (searcher.suggest(name) for name in "123")
+    assert isinstance(first, dict)
+    conductor.on_placed(first["number"], "a", "cpu", 1, "a")
+    assert conductor.on_epoch(first["number"], EpochMetrics(epoch=1, val_accuracy=0.5))
+    for job in others:
+        assert isinstance(job, dict)
+        conductor.on_placed(job["number"], "a", "cpu", 1, "a")
+        conductor.on_failure(job["number"], NO_DATA, Cause.MACHINE, Place("a", "a", frozenset("b")))
+    assert conductor.left_nodes == {"a"}
+    again = searcher.suggest("4")
+    assert isinstance(again, dict), "b is free"
+    assert again["number"] in (1, 2)
+    assert searcher.suggest("5") is None, "b is full"
+
+
 class RaysTrials:
     """Ray's controller as a scheduler sees it."""
 
