@@ -208,7 +208,7 @@ def test_a_study_whose_only_node_cannot_import_the_trainer_stops_and_fails_no_tr
 ) -> None:
     """The message names the host, what is missing, and the remedy."""
     spec = synthetic_spec("lost", trainer="tests.synthetic:no_such_function", budget={"trials": 5})
-    said = f"{socket.gethostname()} cannot import the trainer .*no_such_function.*; install there"
+    said = f"{socket.gethostname()} cannot import the trainer .*no_such_function.*; install it there"
     with pytest.raises(InfrastructureError, match=said):
         run(spec, home, view=RecordingView())
     study = read_study(home, "lost")

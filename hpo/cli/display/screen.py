@@ -55,16 +55,16 @@ class Screen:
         room -= len(parts)
         active = running(self.study)
         table_least = min(len(active), FEWEST_ROWS) + 3 if active else 0
-        below: list[RenderableType] = []
-        for part in (_failures(self.study), _rungs(self.study), _notes(self.notes)):
+        failed, rungs, notes = _failures(self.study), _rungs(self.study), _notes(self.notes)
+        for part in (failed, notes, rungs):  # the most important first
             height = _height(console, options, part)
-            if part and height <= room - table_least:
-                below += part
+            if height <= room - table_least:
                 room -= height
+            else:
+                part.clear()
         if active and room >= 2 + min(len(active), 2):
             parts += running_trials(self.study, active, rows=room - 2, width=options.max_width)
-        yield from parts
-        yield from below
+        yield from (*parts, *failed, *rungs, *notes)
 
 
 def _height(console: Console, options: ConsoleOptions, parts: Iterable[RenderableType]) -> int:
@@ -164,11 +164,11 @@ def _rungs(study: StudyRecord) -> list[RenderableType]:
     for _ in rungs:
         table.add_column(justify="right", no_wrap=True)
     table.add_row(f"rung at {unit}", *(f"{rung.level:g}" for rung in rungs), style="dim")
-    table.add_row("reached", *(str(rung.reached) for rung in rungs))
+    controls = any(rung.controls for rung in rungs)  # in the same row, because a small terminal has few
+    reached = (f"{rung.reached} ({rung.controls})" if controls else str(rung.reached) for rung in rungs)
+    table.add_row("reached (controls)" if controls else "reached", *reached)
     table.add_row("stopped", *(str(rung.stopped) for rung in rungs))
     table.add_row("passed", *(str(rung.passed) for rung in rungs))
-    if any(rung.controls for rung in rungs):
-        table.add_row("controls of these", *(str(rung.controls) for rung in rungs))
     return [Padding(table, (1, 0, 0, 0), expand=False)]
 
 

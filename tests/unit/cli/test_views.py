@@ -49,7 +49,9 @@ def test_the_screen_has_every_part(width: int, height: int, running: int) -> Non
     assert "failed   2 trials, last 14: OutOfMemory" in text
     assert "failed   trial 13: Diverged: the training loss became nan in epoch 3" in text
     assert "Traceback" not in text
-    reached = next(line for line in text.splitlines() if line.startswith("reached")).split()[1:]
+    cells = next(line for line in text.splitlines() if line.startswith("reached (controls)")).split()[2:]
+    reached, controls = cells[::2], cells[1::2]
+    assert controls == ["(1)", "(1)"]
     stopped = next(line for line in text.splitlines() if line.startswith("stopped")).split()[1:]
     passed = next(line for line in text.splitlines() if line.startswith("passed")).split()[1:]
     assert stopped == ["7", "3"]
