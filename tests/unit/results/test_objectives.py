@@ -18,7 +18,6 @@ from hpo.errors import UsageError
 from hpo.export.files import Request, chosen_trial, export
 from hpo.home import Home
 from hpo.ledger.outcome import Ending
-from hpo.ledger.reader import load_study, study_names
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
@@ -31,7 +30,7 @@ from hpo.validation.loader import parse_spec
 from hpo.validation.problems import SpecificationError
 from reports.page.render import write_report
 from tests.conftest import synthetic_spec
-from tests.support import sample_records
+from tests.support import instant_study, sample_records
 from trainers.api import EpochMetrics
 
 NAMES = ("val_accuracy", "params")
@@ -62,18 +61,7 @@ def metrics(config: Any, epoch: int) -> EpochMetrics:
 
 
 def run(one: Spec, home: Home, trials: int | None = None) -> StudyRecord:
-    """Train it in no time; opens it where it exists."""
-    storage, sampler = open_storage(home.ledger_url), study_sampler(one)
-    known = one.study in study_names(storage)
-    ledger = Ledger.open(storage, one.study, sampler) if known else Ledger.create(storage, one, {}, sampler)
-    conductor, begun = Conductor(ledger), 0
-    while (trials is None or begun < trials) and (assignment := conductor.next_trial()) is not None:
-        begun += 1
-        for epoch in range(1, 5):
-            if not conductor.on_epoch(assignment.number, metrics(assignment.config, epoch)):
-                break
-    conductor.close()
-    return load_study(storage, one.study)
+    return instant_study.train(one, home, metrics, trials)
 
 
 def test_the_ledger_stores_a_direction_and_a_value_for_each_objective(home: Home) -> None:

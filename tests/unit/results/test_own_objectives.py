@@ -18,7 +18,6 @@ from hpo.driver.warm_start import gather
 from hpo.errors import UsageError
 from hpo.home import Home
 from hpo.ledger.outcome import Cause, Ending
-from hpo.ledger.reader import load_study, study_names
 from hpo.ledger.records import Repeat, StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
@@ -34,6 +33,7 @@ from reports.figures.contours import contours
 from reports.figures.scales import scales
 from reports.page.render import write_report
 from tests.conftest import synthetic_spec
+from tests.support import instant_study
 from tests.support.specifications import GOOD, only
 from trainers.api import EpochMetrics
 
@@ -59,18 +59,7 @@ def metrics(config: Any, epoch: int) -> EpochMetrics:
 
 
 def run(one: Spec, home: Home, trials: int | None = None) -> StudyRecord:
-    """Train it in no time; opens it where it exists."""
-    storage, sampler = open_storage(home.ledger_url), study_sampler(one)
-    known = one.study in study_names(storage)
-    ledger = Ledger.open(storage, one.study, sampler) if known else Ledger.create(storage, one, {}, sampler)
-    conductor, begun = Conductor(ledger), 0
-    while (trials is None or begun < trials) and (assignment := conductor.next_trial()) is not None:
-        begun += 1
-        for epoch in range(1, 5):
-            if not conductor.on_epoch(assignment.number, metrics(assignment.config, epoch)):
-                break
-    conductor.close()
-    return load_study(storage, one.study)
+    return instant_study.train(one, home, metrics, trials)
 
 
 @pytest.fixture(scope="module")
@@ -122,15 +111,12 @@ def test_a_loss_and_its_negative_are_searched_alike(policy: str, home: Home) -> 
     storage = open_storage(home.ledger_url)
     assert optuna.load_study(study_name=down.name, storage=storage).direction.name == "MAXIMIZE"
     up = spec(f"up_{policy}", search=search, objectives=[{"metric": "gain", "direction": "maximize"}])
-    ledger = Ledger.create(storage, up, {}, study_sampler(up))
-    conductor = Conductor(ledger)
-    while (assignment := conductor.next_trial()) is not None:
-        for epoch in range(1, 5):
-            value = -metrics(assignment.config, epoch).own["rmse"]  # type: ignore[index]
-            if not conductor.on_epoch(assignment.number, EpochMetrics(epoch=epoch, own={"gain": value})):
-                break
-    conductor.close()
-    pairs = zip(down.trials, load_study(storage, up.study).trials, strict=True)
+    other = instant_study.train(
+        up,
+        home,
+        lambda config, epoch: EpochMetrics(epoch=epoch, own={"gain": -metrics(config, epoch).own["rmse"]}),  # type: ignore[index]
+    )
+    pairs = zip(down.trials, other.trials, strict=True)
     assert all(a.values == b.values and a.status == b.status for a, b in pairs)
 
 
