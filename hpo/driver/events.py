@@ -23,6 +23,21 @@ class Event:
 Listener: TypeAlias = Callable[[Event], None]
 
 
+class Announcer:
+    """Tells a listener what happens in a study."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def trial(self, kind: Literal["started", "resumed", "epoch", "finished", "lost"], trial: TrialRecord) -> None:
+        """Something has happened to a trial, which is given as recorded after it."""
+        self._listener(Event(kind, trial))
+
+    def notice(self, text: str) -> None:
+        """A person who watches is to know this."""
+        self._listener(Event("notice", text=text))
+
+
 class View(Protocol):
     """Shows a study while it runs."""
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from hpo.driver.decisions.stopping import used_up
 from hpo.driver.events import Event, View
 from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
 from hpo.driver.ray_backend.cluster import ray_session
 from hpo.driver.ray_backend.slots import plan_slots
 from hpo.driver.session import drive
-from hpo.driver.stopping import used_up
 from hpo.driver.study_folder import new_study_folder
 from hpo.driver.warm_start import gather
 from hpo.errors import UsageError

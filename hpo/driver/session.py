@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hpo.driver.conductor import Conductor
+from hpo.driver.decisions.stopping import SAME_FAILURES
 from hpo.driver.events import Event, Listener
 from hpo.driver.listeners import BestFile, CheckpointCleaner, MlflowLink
 from hpo.driver.ray_backend.slots import Slots
 from hpo.driver.ray_backend.tuner import tune
 from hpo.driver.ray_backend.watchdog import Watchdog
 from hpo.driver.signals import Interrupted, SignalGuard
-from hpo.driver.stopping import SAME_FAILURES
 from hpo.errors import NoTrialSucceeded
 from hpo.home import Home, confirmed_study
 from hpo.ledger.records import StudyRecord

@@ -14,10 +14,10 @@ from optuna.storages import InMemoryStorage
 from hpo.cli.display.plain import closing
 from hpo.clock import Clock
 from hpo.driver.conductor import Conductor
+from hpo.driver.decisions.stopping import used_up
 from hpo.driver.events import Event
 from hpo.driver.run import resume
 from hpo.driver.session import succeeded
-from hpo.driver.stopping import used_up
 from hpo.errors import NoTrialSucceeded
 from hpo.export.incumbent import Incumbent
 from hpo.home import Home

@@ -11,7 +11,7 @@ import ray
 from ray import tune
 
 from hpo.driver.conductor import Conductor
-from hpo.driver.nodes import Place
+from hpo.driver.decisions.nodes import Place
 from hpo.driver.ray_backend.worker_loss import MemoryWatch, explain
 from hpo.ledger.outcome import Cause
 from trainers.api import EpochMetrics

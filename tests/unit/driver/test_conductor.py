@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 from optuna.storages import InMemoryStorage
 
-from hpo.driver.conductor import Conductor, fault
+from hpo.driver.conductor import Conductor
+from hpo.driver.decisions.reports import fault
 from hpo.driver.events import Event
 from hpo.ledger.records import EpochRecord, TrialRecord
 from hpo.results.gpu_hours import gpu_hours

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from hpo.driver.conductor import Conductor
-from hpo.driver.nodes import Place
+from hpo.driver.decisions.nodes import Place
 from hpo.driver.session import succeeded
 from hpo.errors import InfrastructureError, NoTrialSucceeded
 from hpo.ledger.outcome import Cause

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from hpo.cli.display.plain import closing
-from hpo.driver.stopping import used_up
+from hpo.driver.decisions.stopping import used_up
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, Repeat, StudyRecord, TrialRecord
 from hpo.results.gpu_hours import (

@@ -1,0 +1,65 @@
+"""Watches, while a study runs, for the part of its budget that ends it."""
+
+from __future__ import annotations
+
+import re
+
+from hpo.driver.decisions.stopping import Patience, same_failures, used_up
+from hpo.driver.events import Announcer
+from hpo.ledger.records import TrialRecord
+from hpo.ledger.writer import Ledger
+from hpo.search.regret_bound import regret_bound
+from hpo.text import first_line
+
+
+class Ending:
+    """Why a running study ends. The first reason counts; it is recorded and told."""
+
+    def __init__(self, ledger: Ledger, announce: Announcer) -> None:
+        self.reason: str | None = None
+        """Which part of the budget is reached; None before that."""
+        self._ledger = ledger
+        self._announce = announce
+        self._patience = Patience(self._possible_improvement)
+        self._began = ledger.clock.now() - ledger.study.seconds
+        """When the study would have begun if its drivers had worked on it without a pause."""
+        self._first_failures: list[str] | None = []
+        """How the trials of this driver failed, as long as no trial has reported an epoch; None after that."""
+        ledger.end(None)
+
+    def check_budget(self) -> None:
+        """Call this when a trial has trained, and every second or so where the budget is one of time."""
+        if self.reason is None:
+            now = self._ledger.clock.now()
+            self._end(used_up(self._ledger.study, now - self._began, now))
+
+    def check_patience(self) -> None:
+        """Call this when a trial is complete."""
+        if self.reason is None:
+            self._end(self._patience.exhausted(self._ledger.study))
+
+    def check_first_failures(self, trial: TrialRecord, failure: str) -> None:
+        """End the study if its first trials all fail in the same way before their first epoch: so will the others."""
+        if self._first_failures is None:
+            return
+        if trial.epochs or any(other.epochs for other in self._ledger.trials):
+            self._first_failures = None
+            return
+        way = re.sub(r"[0-9]+", "0", first_line(failure))  # paths and sizes may hold a trial's number
+        self._first_failures = [*self._first_failures, way] if way in self._first_failures else [way]
+        limit = self._ledger.spec.stop_after_failures
+        if limit and len(self._first_failures) >= limit and self.reason is None:
+            self._end(same_failures(limit, first_line(failure)))
+
+    def _possible_improvement(self, numbers: set[int]) -> float | None:
+        finished = self._ledger.finished_trials()
+        return regret_bound([trial for trial in finished if trial.number in numbers], self._ledger.spec.seed)
+
+    def _end(self, reason: str | None) -> None:
+        if reason is not None:
+            self.reason = reason
+            self._ledger.end(reason)
+            self._announce.notice(
+                f"Stopping: {reason.partition(': ')[2]}; running trials continue to their next "
+                f"{self._ledger.spec.budget.when_reached}"
+            )
