@@ -24,8 +24,18 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*\Z")
 _USER = re.compile(r"[^\s:/]*:")
 _PORT = re.compile(r"\*\*\*@|\d+(?:[^\w@]|$)")
 """Behind the user: a password that is masked already, or a port."""
-_NAMED = re.compile(r"(?i)(?P<before>(?:[?&][\w-]*(?:token|secret|key)|\b\w*(?:password|passwd|pwd))\s*=\s*)[^&\s]+")
-"""In a URI's query, or in the form that database drivers use for a connection."""
+_SECRET = r"(?:password|passwd|pwd|secret|token|api_?key|access_?key|private_?key)"
+_NAMED = re.compile(
+    rf"(?i)(?P<before>(?:[?&][\w-]*(?:token|secret|key)|\b\w*{_SECRET})\s*=\s*"
+    r"|\b(?:Bearer|Basic)\s+(?=[\w.~+/=-]{12}))[^&\s]+"
+)
+"""In a URI's query, in the form that database drivers use for a connection, in an environment variable, and in the
+header of a request."""
+_QUOTED = re.compile(
+    rf"(?i)(?P<before>(?P<quote>['\"])[\w-]*{_SECRET}(?P=quote)\s*:\s*(?P<around>['\"]))"
+    r"(?:(?!(?P=around))[^\n])+(?P=around)"
+)
+"""In a dictionary that an error shows."""
 
 
 def redact(text: str, *uris: str) -> str:
@@ -41,6 +51,7 @@ def redact(text: str, *uris: str) -> str:
                 text = text.replace(part, "***") if len(part) >= SHORTEST else text
     text = _masked(text, _with_spaces(text))
     text = _masked(text, _without_spaces(text))
+    text = _QUOTED.sub(r"\g<before>***\g<around>", text)
     return _NAMED.sub(r"\g<before>***", text)
 
 

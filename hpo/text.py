@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from hpo.redact import printable, redact
+from hpo.redact import printable, redact, shortened
+
+LONGEST_LINE = 500
+"""About the longest line of an error that a terminal or a table shows, in characters. The ledger has all of it."""
 
 
 def close(word: str, known: Iterable[str]) -> str | None:
@@ -48,8 +51,9 @@ def shorten(text: str, width: int = 60) -> str:
 
 
 def first_line(text: object) -> str:
-    """The first line of a text or of an error's message; empty if there is none."""
-    return next(iter(str(text).strip().splitlines()), "").rstrip()
+    """The first line of a text or of an error's message, without its middle if it is longer than `LONGEST_LINE`; empty
+    if there is none."""
+    return shortened(next(iter(str(text).strip().splitlines()), "").rstrip(), LONGEST_LINE)
 
 
 def percent(value: float | None) -> str:

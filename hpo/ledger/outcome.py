@@ -64,7 +64,7 @@ def _told_by(error: BaseException) -> Cause | None:
         return Cause.CONFIGURATION
     if isinstance(error, ImportError | OSError | DataError | WeightsError | CheckpointError):
         return Cause.MACHINE
-    if isinstance(error, TrainerError | SystemExit | NameError | SyntaxError):
+    if isinstance(error, TrainerError | SystemExit | KeyboardInterrupt | NameError | SyntaxError):
         return Cause.TRAINER
     return None
 

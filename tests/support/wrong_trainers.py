@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -43,6 +44,10 @@ def report(mistake: str, epoch: int) -> Any:
             raise Mute
         case "abort":
             raise Aborted("stop everything")
+        case "interrupt":
+            raise KeyboardInterrupt
+        case "files":
+            raise OSError(errno.EMFILE, "Too many open files", "/data/one")
         case "long":
             raise RuntimeError(bytes(100_000).hex())
     raise ValueError(mistake)
@@ -57,6 +62,8 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
     finally:
         if config.extra.get("bad_cleanup"):
             raise OSError("cannot clean up")
+        if config.extra.get("abort_in_cleanup"):
+            raise Aborted("stop everything")
         if config.extra.get("exit_in_cleanup"):
             sys.exit("while cleaning up")
 

@@ -28,6 +28,9 @@ from tests.support.in_process_driver import create
         ("postgresql://host/db?password=a@b&sslmode=on", "postgresql://host/db?password=***&sslmode=on"),
         ("https://host/x?access_token=abc", "https://host/x?access_token=***"),
         ("host=h user=me password=abc dbname=d", "host=h user=me password=*** dbname=d"),
+        ("AWS_SECRET_ACCESS_KEY=abc WANDB_API_KEY=def", "AWS_SECRET_ACCESS_KEY=*** WANDB_API_KEY=***"),
+        ("{'password': 'a b', \"HF_TOKEN\":\"c'd\"}", "{'password': '***', \"HF_TOKEN\":\"***\"}"),
+        ("Authorization: Bearer abcdefghijkl refused", "Authorization: Bearer *** refused"),
     ],
 )
 def test_passwords_are_masked(text: str, masked: str) -> None:
@@ -42,6 +45,7 @@ def test_passwords_are_masked(text: str, masked: str) -> None:
         "sqlite:////home/me/runs/optuna.db",
         "postgresql://me@host/db",
         "train.lr=0.1 at 12:30 by me@host",
+        "max_tokens=128, key=5, KeyError: 'token', {'pad_token': 0}, Basic settings",
     ],
 )
 def test_text_that_is_not_a_password_stays(text: str) -> None:

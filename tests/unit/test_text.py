@@ -23,6 +23,14 @@ def test_the_first_line_of_a_text_or_an_error_skips_blank_lines(text: object, li
     assert first_line(text) == line
 
 
+def test_the_first_line_of_a_text_without_line_ends_is_short() -> None:
+    """A trainer may raise `ValueError(tensor.tolist())`, and a terminal shows the first lines of all failures."""
+    line = first_line("first " + "7, " * 30_000 + "last\nsecond")
+    assert len(line) < 600
+    assert line.startswith("first 7,")
+    assert line.endswith("7, last")
+
+
 def test_a_duration_counts_hours_beyond_a_day() -> None:
     assert [duration(seconds) for seconds in (0.4, 59.6, 450, 93_600)] == ["0:00:00", "0:01:00", "0:07:30", "26:00:00"]
 

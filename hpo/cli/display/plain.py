@@ -58,13 +58,15 @@ def describe(event: Event, horizon: int, objective: Objective = VAL_ACCURACY) ->
             return f"{trial.label} failed before its first report; the next trial on its node shows which is at fault"
         if attempt.put_back:
             return f"{trial.label} is put back ({first_line(attempt.lost)})"
-        return f"{trial.label} lost its worker ({attempt.lost}); it is retried"
+        return f"{trial.label} lost its worker ({first_line(attempt.lost)}); it is retried"
     if event.kind == "finished" and trial.outcome is not None:
         return f"{trial.label} {trial.outcome.ending.value}: {first_line(trial.outcome.reason)}"
-    progress = f" after epoch {len(trial.epochs)}" if event.kind == "resumed" else ""
+    begins: str = event.kind
+    if event.kind == "resumed":
+        begins = f"resumed after epoch {len(trial.epochs)}" if trial.epochs else "started again"
     values = configuration(trial)
     named = " ".join(f"{name}={values[path]}" for path, name in short_names(values).items())
-    return f"{trial.label} {event.kind}{progress}: {named}"
+    return f"{trial.label} {begins}: {named}"
 
 
 def _epoch(trial: TrialRecord, horizon: int, objective: Objective) -> str:

@@ -76,8 +76,8 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None, beside: str
             logging_level=logging.INFO if verbose else logging.ERROR,
             configure_logging=True,
         )
-        if not verbose:  # it warns that it could not save a state, but that state is never read back
-            logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+        if not verbose:
+            be_quiet()
     except HpoError:  # a signal; the start cannot be cancelled, so its processes are killed
         if not address:
             end_processes(token, os.getpid())
@@ -89,6 +89,12 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None, beside: str
         yield
     finally:
         _end(address, token)
+
+
+def be_quiet() -> None:
+    """Drop what Ray Tune logs. The conductor tells of each lost worker in its own words, without a traceback, and the
+    state that Tune warns it could not save is never read back."""
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
 def _start(**options: Any) -> None:

@@ -38,6 +38,10 @@ class DeviceLost(Exception):
     process."""
 
 
+class ProcessSpent(Exception):
+    """Earlier trials have used this process up. It ends like one of a lost device."""
+
+
 class Worker(tune.Trainable):
     """Runs a trainer and reports each epoch.
 
@@ -66,6 +70,7 @@ class Worker(tune.Trainable):
 
         Raises:
             DeviceLost: the failure made the device unusable, so the next trial would fail here too.
+            ProcessSpent: so would it for lack of file descriptors.
         """
         from trainers.checkpoint import CheckpointWarning
 
@@ -98,13 +103,14 @@ class Worker(tune.Trainable):
             self._close()
             said = f"MemoryError: the host is out of memory\n{traceback.format_exc(limit=-6)}"
             return self._failure(said, cause_of(error))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a trainer raises ends its trial, not the study
+        except BaseException as error:  # whatever a trainer raises ends its trial, not the study
+            # That includes KeyboardInterrupt: Ray lets no SIGINT reach a worker.
             trace = "" if isinstance(error, TrainerError) else f"\n{traceback.format_exc(limit=-6)}"
             self._close()
             if isinstance(error, OSError) and error.errno in DISK:
                 return self._disk_trouble(error)
+            if isinstance(error, OSError) and error.errno == errno.EMFILE:
+                raise ProcessSpent("its process had too many open files, perhaps of earlier trials") from error
             self._check_device(error)
             return self._failure(f"{described(error)}{trace}", cause_of(error))
         return self._report(metrics={k: v for k, v in dataclasses.asdict(metrics).items() if v is not None})
@@ -161,7 +167,7 @@ class Worker(tune.Trainable):
     def _close(self) -> None:
         if self._epochs is not None and hasattr(self._epochs, "close"):
             # An error in a trainer's `finally` must not end this process: the trial's outcome is decided already.
-            with suppress(Exception, SystemExit):
+            with suppress(BaseException):
                 self._epochs.close()
         self._epochs = None
         if self._lock is not None:

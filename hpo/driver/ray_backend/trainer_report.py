@@ -119,27 +119,30 @@ def _plain(name: str, kind: str, value: Any, required: Collection[str]) -> Any:
     number = _number(value)
     if number is None:
         raise ReportError(f"the trainer reported {name} as {_kind(value)}; it must be one number")
+    if kind == "int" and isinstance(number, float):
+        if not number.is_integer():
+            raise ReportError(f"the trainer reported {name} {number:g}; it must be a whole number")
+        number = int(number)
     if isinstance(number, int) and not -(2**63) <= number < 2**63:
         raise ReportError(f"the trainer reported {name} as a whole number that does not fit 64 bits")
-    if kind == "float":
-        return float(number)
-    if not math.isfinite(number) or number != int(number):
-        raise ReportError(f"the trainer reported {name} {number:g}; it must be a whole number")
-    return int(number)
+    return number if kind == "int" else float(number)
 
 
 def _number(value: Any) -> int | float | None:
     """A Python number, for numbers of Python and NumPy and for arrays and tensors of one element."""
     if not isinstance(value, numbers.Number) and hasattr(value, "item"):
+        masked = getattr(value, "mask", False)  # NumPy's `masked`, for example the mean of nothing, has an item: 0
         try:
             value = value.item()
-        except (ValueError, RuntimeError, TypeError):  # more than one element
+        except Exception:  # noqa: BLE001 - more than one element, or any error of a class of the trainer's own
+            return None
+        if masked is not False and bool(masked):
             return None
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None
     try:
         return int(value) if isinstance(value, numbers.Integral) else float(value)
-    except (ValueError, OverflowError):
+    except Exception:  # noqa: BLE001 - as above; also NumPy's durations, which only call themselves whole numbers
         return None
 
 

@@ -51,8 +51,8 @@ def explain(said: str, *, host: str | None = None, node_gone: bool = False, star
         starved: whether the kernel of that host has just killed a process for lack of memory.
     """
     place = f" on {host}" if host else ""
-    if device := re.search(r"DeviceLost: (.+)", said):  # raised by `hpo.driver.ray_backend.trainable`
-        return f"{device[1]}{place}"
+    if told := re.search(r"(?:DeviceLost|ProcessSpent): (.+)", said):  # of `hpo.driver.ray_backend.trainable`
+        return f"{told[1]}{place}"
     if re.search(r"(running|run) low on memory|memory usage threshold|killed by (the )?memory monitor", said):
         return f"killed by Ray{place}: the host's memory was almost full"
     if node_gone or "node has died" in said or "node was terminated" in said:

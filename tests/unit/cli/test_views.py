@@ -131,6 +131,7 @@ def test_plain_lines_show_every_event() -> None:
         Event("epoch", first),
         Event("lost", lost),
         Event("resumed", first),
+        Event("resumed", trial(3, 0)),
         Event("finished", second),
         Event("notice", text="warning: odd"),
     ) == [
@@ -138,6 +139,7 @@ def test_plain_lines_show_every_event() -> None:
         "trial 3 epoch 1/16  val accuracy 41.30 %  128 px  1,234 images/s",
         "trial 3 lost its worker (ActorDiedError: it died); it is retried",
         "trial 3 resumed after epoch 1: lr=0.001265 dropout.end=0.25 randaugment.end=9.875 stages=4",
+        "trial 3 started again: lr=0.001265 dropout.end=0.25 randaugment.end=9.875 stages=4",
         "trial 3 complete: trained for all 16 epochs",
         "best so far: 56.30 % by trial 3",
         "warning: odd",

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hpo.driver.ray_backend import trainable as worker
-from hpo.driver.ray_backend.trainable import DeviceLost, Worker
+from hpo.driver.ray_backend.trainable import DeviceLost, ProcessSpent, Worker
 from tests.conftest import synthetic_spec
 from tests.support import in_process_driver
 from trainers import devices
@@ -116,6 +116,7 @@ def test_numbers_of_numpy_reach_the_driver_as_plain_numbers(tmp_path: Path) -> N
         ("exit", "called sys.exit('out of patience'); raise an exception instead"),
         ("mute", "Mute (its text cannot be shown: ValueError in __str__)"),
         ("abort", "Aborted: stop everything"),
+        ("interrupt", "KeyboardInterrupt"),
     ],
 )
 def test_a_mistake_of_the_trainer_is_a_failure_of_its_trial(mistake: str, message: str, tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_a_mistake_of_the_trainer_is_a_failure_of_its_trial(mistake: str, messag
     assert message in failure.partition("\n")[0]
 
 
-@pytest.mark.parametrize("mistake", ["bad_cleanup", "exit_in_cleanup"])
+@pytest.mark.parametrize("mistake", ["bad_cleanup", "exit_in_cleanup", "abort_in_cleanup"])
 def test_a_clean_up_that_fails_does_not_hide_the_mistake(mistake: str, tmp_path: Path) -> None:
     worker = mistaken(tmp_path, "dict", **{mistake: True})
     worker.step()
@@ -135,6 +136,14 @@ def test_a_clean_up_that_fails_does_not_hide_the_mistake(mistake: str, tmp_path:
 def test_a_trainer_that_is_no_generator_is_a_failure_of_its_trial(tmp_path: Path) -> None:
     failure = mistaken(tmp_path, "", trainer="returns_a_number").step()["failure"]
     assert "returned a float (0.5) instead of an iterator" in failure
+
+
+def test_a_process_without_file_descriptors_ends_and_its_trial_comes_again_in_another(tmp_path: Path) -> None:
+    """Earlier trials may have left files open, and each later one would fail."""
+    worker = mistaken(tmp_path, "files")
+    worker.step()
+    with pytest.raises(ProcessSpent, match="too many open files"):
+        worker.step()
 
 
 def test_a_text_without_end_is_bounded_in_the_worker(tmp_path: Path) -> None:

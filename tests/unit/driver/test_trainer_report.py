@@ -32,6 +32,7 @@ def report(**values: Any) -> EpochMetrics:
         {"val_accuracy": torch.tensor([[0.5]], dtype=torch.float64), "epoch": torch.tensor(1)},
         {"val_accuracy": torch.tensor(0.5, requires_grad=True)},
         {"val_accuracy": torch.tensor(0.5, dtype=torch.bfloat16)},
+        {"val_accuracy": np.ma.array([0.5], mask=[False])},
         {"val_accuracy": fractions.Fraction(1, 2)},
         {"epoch": 1.0},
         {"train_loss": np.float16(2.0), "params": np.uint32(7), "stage": np.int8(0)},
@@ -59,6 +60,11 @@ class WithMore(EpochMetrics):
 
 class Unprintable:
     def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+class Broken(float):
+    def __float__(self) -> float:
         raise RuntimeError("no")
 
 
@@ -92,6 +98,11 @@ class Unprintable:
         (report(checkpoint=7), "checkpoint as a int.*must be a text"),
         (report(checkpoint="a\x1b[2J"), "checkpoint as a str.*must be a text"),
         (report(checkpoint="x" * 10_000), "checkpoint as a str.*at most 500 characters"),
+        (report(val_accuracy=np.ma.masked), "val_accuracy as a MaskedConstant"),
+        (report(val_accuracy=np.ma.array([0.5], mask=[True])), "val_accuracy as a MaskedArray"),
+        (report(val_accuracy=np.timedelta64(1, "s")), "val_accuracy as a timedelta64"),
+        (report(val_accuracy=Broken(0.5)), "val_accuracy as a Broken"),
+        (report(epoch=1e308), "epoch as a whole number that does not fit 64 bits"),
         (report(params=10**400), "params as a whole number that does not fit 64 bits"),
         (report(val_accuracy=10**400), "val_accuracy as a whole number that does not fit 64 bits"),
     ],

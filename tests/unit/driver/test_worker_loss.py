@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
+from hpo.driver.ray_backend.cluster import be_quiet
 from hpo.driver.ray_backend.worker_loss import MemoryWatch, explain, kernel_kills
 
 DIED = (
@@ -46,6 +49,7 @@ CUT = (
             {},
             "cuda failed: CUDA error: unavailable on a",
         ),
+        ("OSError: [Errno 24]\n\nhpo.worker.ProcessSpent: its process had", {}, "its process had on a"),
         ("ray::Worker.train()\nTypeError: cannot pickle", {}, "TypeError: cannot pickle"),
         ("", {}, "died without a message"),
     ],
@@ -68,3 +72,15 @@ def test_a_kill_by_the_kernel_for_lack_of_memory_is_noticed_for_a_minute() -> No
 
 def test_the_kernels_count_of_its_kills_for_lack_of_memory_can_be_read() -> None:
     assert kernel_kills() >= 0
+
+
+def test_a_lost_worker_is_not_told_twice_nor_with_rays_traceback() -> None:
+    """Tune logs 40 lines for each loss, in the middle of the study's own."""
+    tune = logging.getLogger("ray.tune")
+    before = tune.level
+    try:
+        be_quiet()
+        loggers = [logging.getLogger(f"ray.tune.{name}") for name in ("tune", "execution.tune_controller")]
+        assert not any(logger.isEnabledFor(logging.ERROR) for logger in loggers)
+    finally:
+        tune.setLevel(before)
