@@ -8,12 +8,11 @@ record: a study stores it, restores it after a crash, and `hpo audit` derives it
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from hpo.ledger.records import RungDecision
 
@@ -51,6 +50,8 @@ class AshaPruner:
         self.rungs = tuple(rungs)
         self.reduction_factor = reduction_factor
         self._at: dict[float, dict[int, RungDecision]] = {rung: {} for rung in self.rungs}
+        self._values: dict[float, list[float]] = {rung: [] for rung in self.rungs}
+        """The values at each rung in ascending order, so that a cutoff costs the same however many there are."""
         self._arrivals = 0
 
     def decide(self, trial: int, resource: float, value: float) -> RungDecision | None:
@@ -73,11 +74,10 @@ class AshaPruner:
             return recorded if recorded.value == value or not recorded.keep else None
         if any(trial in self._at[higher] for higher in self.rungs if higher > rung):
             return None
-        threshold = cutoff([earlier.value for earlier in self._at[rung].values()], self.reduction_factor)
+        threshold = cutoff(self._values[rung], self.reduction_factor)
         keep = threshold is None or value >= threshold
         decision = RungDecision(rung, value, threshold, self._arrivals, keep)
-        self._at[rung][trial] = decision
-        self._arrivals += 1
+        self._record(trial, decision)
         return decision
 
     def restore(self, trial: int, decision: RungDecision) -> None:
@@ -90,16 +90,32 @@ class AshaPruner:
             raise ValueError(
                 f"trial {trial} has a decision at rung {decision.rung:g}, but the rungs are {list(self.rungs)}"
             )
-        if self._at[decision.rung].setdefault(trial, decision) != decision:
+        recorded = self._at[decision.rung].get(trial)
+        if recorded is None:
+            self._record(trial, decision)
+        elif recorded != decision:
             raise ValueError(f"trial {trial} has two different decisions at rung {decision.rung:g}")
+
+    def _record(self, trial: int, decision: RungDecision) -> None:
+        self._at[decision.rung][trial] = decision
+        bisect.insort(self._values[decision.rung], decision.value)
         self._arrivals = max(self._arrivals, decision.order + 1)
 
 
 def cutoff(values: Sequence[float], reduction_factor: float) -> float | None:
-    """The value that the best 1/reduction_factor of `values` reach (linear interpolation); None without values."""
+    """The value that the best 1/reduction_factor of `values` reach; None without values.
+
+    It is `numpy.percentile` (linear interpolation) to the last bit, without a look at all values.
+
+    Args:
+        values: in ascending order.
+    """
     if not values:
         return None
-    return float(np.percentile(values, (1 - 1 / reduction_factor) * 100))
+    place = (len(values) - 1) * (1 - 1 / reduction_factor)
+    below = min(int(place), len(values) - 1)
+    low, high, share = values[below], values[min(below + 1, len(values) - 1)], place - below
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class Rung:
 
     def retention(self, reduction_factor: float) -> RankStatistic:
         """Return the chance that the winner survives this rung."""
-        least = cutoff(self.early.tolist(), reduction_factor)
+        least = cutoff(sorted(self.early.tolist()), reduction_factor)
         return rank_statistics.winner_share(self.early >= (least or 0.0), self.late)
 
 

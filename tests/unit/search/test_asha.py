@@ -2,8 +2,11 @@
 
 import dataclasses
 import math
+import random
+from collections.abc import Sequence
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,6 +160,29 @@ def test_the_cutoff_counts_earlier_arrivals_only():
     assert decisions[4].cutoff == pytest.approx(0.325)
     assert asha.decide(5, 1, 0.3).keep is False
     assert cutoff([], 4) is None
+
+
+def test_the_cutoff_is_the_percentile_of_numpy_to_the_last_bit():
+    draw = random.Random(0)
+    for count in (1, 2, 3, 7, 40, 1_001):
+        for factor in (1.1, 2, 3, 4, 7.5):
+            values = sorted(draw.gauss(0, 1) for _ in range(count))
+            assert cutoff(values, factor) == float(np.percentile(values, (1 - 1 / factor) * 100))
+
+
+def test_a_cutoff_looks_at_two_values_however_many_there_are():
+    looked: list[int] = []
+
+    class Values(Sequence[float]):
+        def __len__(self) -> int:
+            return 10_000
+
+        def __getitem__(self, place: int) -> float:
+            looked.append(place)
+            return place / len(self)
+
+    assert cutoff(Values(), 4) == pytest.approx(0.749925)
+    assert len(looked) == 2
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
