@@ -6,7 +6,9 @@ Status, reports, exports and the MLflow tracker read these records. Only `hpo.le
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -216,20 +218,24 @@ class StudyRecord:
     left_nodes: tuple[LeftNode, ...] = ()
     """The nodes that get no trials of its newest driver."""
 
-    @property
+    @functools.cached_property
     def best(self) -> TrialRecord | None:
         """The complete trial with the highest final score; of equal ones, the first."""
         complete = [trial for trial in self.trials if trial.complete]
         return max(complete, key=lambda trial: (trial.rank, -trial.number), default=None)
 
-    @property
+    @functools.cached_property
     def baseline(self) -> TrialRecord | None:
         """The trial of the baseline, the first enqueued configuration; None if nothing was enqueued."""
         return next((trial for trial in self.trials if trial.enqueued), None)
 
     def count(self, status: str) -> int:
         """Number of trials with this status."""
-        return sum(trial.status == status for trial in self.trials)
+        return self._counts[status]
+
+    @functools.cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(trial.status for trial in self.trials)
 
     @property
     def seconds(self) -> float:

@@ -6,10 +6,11 @@ gets. Every attempt counts, also one whose worker died. A trial that is still ru
 
 from __future__ import annotations
 
+import heapq
 import itertools
+import math
 from collections.abc import Iterable, Sequence
-
-import numpy as np
+from fractions import Fraction
 
 from hpo.ledger.records import Attempt, StudyRecord, TrialRecord
 from hpo.ledger.recovery import last_sign_of_life
@@ -87,11 +88,35 @@ def _hours(trials: Iterable[TrialRecord], resources: Resources, moments: Sequenc
     ]
     attempts.sort(key=lambda item: item[0].started)
     devices = _devices([attempt for attempt, _ in attempts], resources)
-    on_gpu = [item for item, device in zip(attempts, devices, strict=True) if device.startswith("cuda")]
-    start = np.array([attempt.started for attempt, _ in on_gpu])
-    end = np.array([end for _, end in on_gpu])
-    gpus = np.array([_gpus(attempt, resources) for attempt, _ in on_gpu])
-    return [float((gpus * (np.minimum(end, moment) - start).clip(min=0.0)).sum()) / 3600 for moment in moments]
+    held = [
+        (attempt.started, end, _gpus(attempt, resources))
+        for (attempt, end), device in zip(attempts, devices, strict=True)
+        if device.startswith("cuda")
+    ]
+    return [seconds / 3600 for seconds in _charged(held, moments)]
+
+
+def _charged(held: Sequence[tuple[float, float, float]], moments: Sequence[float]) -> list[float]:
+    """GPU-seconds until each moment. The moments are visited in order, so an attempt that has ended is added once.
+
+    Args:
+        held: (start, end, GPUs) of each attempt, in order of the starts.
+    """
+    totals: dict[float, float] = {}
+    active: list[tuple[float, float, float]] = []
+    ended = Fraction(0)  # exact, so that a longer study says the same of an earlier moment
+    waiting = iter([*held, (math.inf, math.inf, 0.0)])
+    following = next(waiting)
+    for moment in sorted(set(moments)):
+        while following[0] < moment:
+            start, end, gpus = following
+            heapq.heappush(active, (end, start, gpus))
+            following = next(waiting)
+        while active and active[0][0] <= moment:
+            end, start, gpus = heapq.heappop(active)
+            ended += Fraction(gpus * (end - start))
+        totals[moment] = math.fsum([float(ended), *(gpus * (moment - start) for _, start, gpus in active)])
+    return [totals[moment] for moment in moments]
 
 
 def _devices(attempts: Sequence[Attempt], resources: Resources) -> list[str]:

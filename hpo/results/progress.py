@@ -93,7 +93,7 @@ def progress(study: StudyRecord, silent: float = 0.0) -> Progress:
         elapsed += newest_record(study) - beat + silent if beat else 0.0
     allowed = study.spec.budget.hours and study.spec.budget.hours * 3600
     return Progress(
-        ended=sum(trial.outcome is not None and trial.outcome.final for trial in study.trials),
+        ended=sum(study.count(ending.value) for ending in Ending if ending is not Ending.INTERRUPTED),
         trials=study.spec.budget.trials,
         counts=tuple((status, study.count(status)) for status in STATUSES if study.count(status)),
         elapsed=elapsed,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import json
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +33,17 @@ from hpo.results.gpu_hours import (
 )
 from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
-from hpo.results.progress import next_steps
+from hpo.results.progress import failures, next_steps
 from hpo.results.summary import best_line, configuration, counts, stopped
 from hpo.results.warm_start_effect import effect
 from hpo.results.winner import winner, winner_json
 from hpo.spec.objectives import VAL_ACCURACY, Objective, objectives, values
 from hpo.text import duration, first_line, iso, short_names, size
+
+MOST_ROWS, BEST_ROWS = 100, 30
+"""Rows of the table of trials, and how many of them the best trials take where the table cannot hold all."""
+MOST_FAILURES = 20
+"""Lines about failed trials."""
 
 
 def show_study(home: Home, name: str, as_json: bool) -> None:
@@ -75,7 +83,10 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         console.print(escape(f"warm start: {comparison}"), highlight=False)
     if len(study.spec.objectives) > 1:
         show(_front(study))
-    show(_trials(study), _trials(study, "origin"), _trials(study, "origin", "epochs"))
+    shown = _shown(study)
+    show(*(_trials(study, shown, *without) for without in ((), ("origin",), ("origin", "epochs"))))
+    if len(shown) < len(study.trials):
+        console.print(escape(_left_out(study, shown, home)), highlight=False, soft_wrap=True)
     for line in _failures(study):
         console.print(escape(line), highlight=False)
 
@@ -91,8 +102,27 @@ def _front(study: StudyRecord) -> Table:
     return table
 
 
-def _trials(study: StudyRecord, *without: str) -> Table:
-    """All trials; `without` are the titles of columns to leave out."""
+def _shown(study: StudyRecord) -> list[TrialRecord]:
+    """The trials of the table. Of more than `MOST_ROWS`: the best, the baseline, and the newest of the others."""
+    if len(study.trials) <= MOST_ROWS:
+        return list(study.trials)
+    best = winner(study)
+    ranked = heapq.nlargest(BEST_ROWS, study.trials, key=lambda trial: (trial.complete, trial.rank, -trial.number))
+    first = [best.trial if best else None, study.baseline, *ranked, *reversed(study.trials)]
+    chosen = {trial.number: trial for trial in first if trial is not None}
+    return sorted(list(chosen.values())[:MOST_ROWS], key=lambda trial: trial.number)
+
+
+def _left_out(study: StudyRecord, shown: Sequence[TrialRecord], home: Home) -> str:
+    everything = f"hpo status {study.name}{home.option} --json"
+    return (
+        f"This table shows {len(shown)} of {len(study.trials):,} trials: the {BEST_ROWS} best, the "
+        f"{study.spec.baseline_name}, and the newest. All of them: {everything}"
+    )
+
+
+def _trials(study: StudyRecord, shown: Sequence[TrialRecord], *without: str) -> Table:
+    """A table of trials; `without` are the titles of columns to leave out."""
     names, best = list(study.spec.space), winner(study)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in (
@@ -102,10 +132,10 @@ def _trials(study: StudyRecord, *without: str) -> Table:
     for title in short_names(names).values():
         # A long path wraps at its dots, so that five parameters fit into 80 columns.
         table.add_column(escape(title.replace(".", "\n.")), justify="right", no_wrap=True)
-    for trial in study.trials:
-        shown = [cell for title, cell in _cells(trial, study).items() if title not in without]
+    for trial in shown:
+        kept = [cell for title, cell in _cells(trial, study).items() if title not in without]
         values = configuration(trial, digits=3)
-        cells = [*shown, *(values.get(name, "-") for name in names)]
+        cells = [*kept, *(values.get(name, "-") for name in names)]
         table.add_row(*cells, style="bold" if best and trial is best.trial else None)
     return table
 
@@ -132,11 +162,17 @@ def _origin(trial: TrialRecord) -> str:
 
 
 def _failures(study: StudyRecord) -> list[str]:
-    return [
-        f"trial {trial.number} failed: {first_line(trial.outcome.reason)}"
-        for trial in study.trials
-        if trial.outcome is not None and trial.outcome.ending is Ending.FAILED
-    ]
+    """A line per failed trial; if there are more than `MOST_FAILURES`, a line per reason."""
+    if study.count("failed") <= MOST_FAILURES:
+        return [
+            f"trial {trial.number} failed: {first_line(trial.outcome.reason)}"
+            for trial in study.trials
+            if trial.outcome is not None and trial.outcome.ending is Ending.FAILED
+        ]
+    reasons = failures(study)
+    lines = [f"{len(numbers)} failed, the last is trial {numbers[-1]}: {text}" for numbers, text in reasons]
+    rest = len(reasons) - MOST_FAILURES
+    return [*lines[:MOST_FAILURES], *([f"and {rest} other reasons; see --json"] if rest > 0 else [])]
 
 
 def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
@@ -219,9 +255,8 @@ def _checkpoints(study: StudyRecord, home: Home) -> str:
 def folder_bytes(folder: Path) -> int:
     """Bytes of all files below a folder; a file that is deleted meanwhile counts 0."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(place, name)).st_size
     return total

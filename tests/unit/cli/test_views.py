@@ -200,7 +200,7 @@ def table(width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     monkeypatch.setenv("COLUMNS", str(width or 80))
     monkeypatch.setenv("FORCE_COLOR", "1" if width else "")
     record = study(trial(10, 16, ending=Ending.COMPLETE), trial(11, 4, ending=Ending.PRUNED))
-    show(*(_trials(record, *without) for without in ((), ("origin",), ("origin", "epochs"))))
+    show(*(_trials(record, record.trials, *without) for without in ((), ("origin",), ("origin", "epochs"))))
     return [line.rstrip() for line in Text.from_ansi(capsys.readouterr().out).plain.splitlines()]
 
 
