@@ -255,10 +255,10 @@ class Spec(Section):
         varied = assign(parts, self.baseline_values())
         return TrialConfig(**{**varied, "train": with_shared_sizes(varied["train"], self.space)})
 
-    def models(self) -> list[ModelConfig]:
-        """The models that trials can have, as far as their weights depend on it."""
+    def models(self) -> dict[ModelConfig, dict[str, Choice]]:
+        """The models that trials can have, as far as their weights depend on it, each with searched values of it."""
         base, parameters = self.base(), subspace(self.space, ("model.name", "model.pretrained"))
-        return list(dict.fromkeys(configure(base, corner).model for corner in corners(parameters).combinations))
+        return {configure(base, corner).model: corner for corner in corners(parameters).combinations}
 
     def to_yaml(self) -> str:
         """The specification with all defaults written out; `parse_spec` makes an equal `Spec` of it.

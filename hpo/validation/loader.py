@@ -21,8 +21,10 @@ from hpo.validation.checks import study_problems, training_problems
 from hpo.validation.machine_checks import (
     study_machine_problems,
     study_network_problems,
+    study_weights_problems,
     training_machine_problems,
     training_network_problems,
+    training_weights_problems,
 )
 from hpo.validation.overrides import apply
 from hpo.validation.partial import Model, PartialModel, partial_model
@@ -43,7 +45,8 @@ def load_spec(source: str, overrides: Sequence[str] = ()) -> Spec:
 def parse_spec(text: str, source: str, overrides: Sequence[str] = ()) -> Spec:
     """The study in a YAML text; error messages call the text `source`. Raises SpecificationError."""
     checks = (study_problems, study_machine_problems)
-    return _parse(text, source, overrides, Spec, {"study": "study", "space": {}}, checks, study_network_problems)
+    last = (study_network_problems, study_weights_problems)
+    return _parse(text, source, overrides, Spec, {"study": "study", "space": {}}, checks, last)
 
 
 def load_training(source: str, overrides: Sequence[str] = ()) -> Training:
@@ -57,7 +60,8 @@ def load_training(source: str, overrides: Sequence[str] = ()) -> Training:
 def parse_training(text: str, source: str, overrides: Sequence[str] = ()) -> Training:
     """The training in a YAML text; error messages call the text `source`. Raises SpecificationError."""
     checks = (training_problems, training_machine_problems)
-    return _parse(text, source, overrides, Training, {}, checks, training_network_problems)
+    last = (training_network_problems, training_weights_problems)
+    return _parse(text, source, overrides, Training, {}, checks, last)
 
 
 def _parse(
@@ -67,9 +71,9 @@ def _parse(
     model: type[Model],
     placeholders: Mapping[str, Any],
     checks: Sequence[Check[Model]],
-    last_check: Check[Model],
+    last: Sequence[Check[Model]],
 ) -> Model:
-    """The valid model. `last_check` takes seconds, so it waits until there is no other problem."""
+    """The valid model. Each of the `last` checks takes seconds, so it waits until there is no other problem."""
     document = read(text)
     apply(document, overrides)
     partial = partial_model(document, model, placeholders)
@@ -77,7 +81,8 @@ def _parse(
     if partial.model is not None:
         for check in checks:
             problems += check(partial, partial.model)
-        problems = problems or list(last_check(partial, partial.model))
+        for check in last:
+            problems = problems or list(check(partial, partial.model))
         if not problems:
             return partial.model
     raise SpecificationError(problems, source)

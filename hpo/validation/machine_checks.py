@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hpo.spec.configure import configure
@@ -16,8 +16,8 @@ from hpo.validation.partial import PartialModel
 from hpo.validation.problems import Problem
 from hpo.validation.yaml_reader import Path
 from trainers import devices
-from trainers.api import ModelConfig
-from trainers.network import catalogue
+from trainers.api import ModelConfig, WeightsError
+from trainers.network import catalogue, weight_path
 
 _SIZE = "train.progressive.size."
 _STAGES = "train.progressive.stages"
@@ -38,7 +38,7 @@ def study_machine_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[
     """Models and weights that do not exist, and resources that this machine lacks unless a cluster runs the study."""
     here = spec.ray.cluster() is None
     if spec.trainer == SHIPPED_TRAINER and partial.is_valid("trainer"):
-        yield from _model_problems(partial, spec.model, here)
+        yield from _model_problems(partial, spec.model)
         searched = spec.space.get("model.name")
         if isinstance(searched, CategoricalParameter) and partial.is_valid_parameter("model.name"):
             for index, choice in enumerate(searched.choices):
@@ -51,7 +51,7 @@ def training_machine_problems(partial: PartialModel[Training], training: Trainin
     """Models and weights of a single training that do not exist."""
     trainer = training.provenance.trainer if training.provenance else SHIPPED_TRAINER
     if trainer == SHIPPED_TRAINER and partial.is_valid("provenance.trainer"):
-        yield from _model_problems(partial, training.model, here=True)
+        yield from _model_problems(partial, training.model)
 
 
 def weights_warnings(spec: Spec) -> list[str]:
@@ -62,13 +62,12 @@ def weights_warnings(spec: Spec) -> list[str]:
     return [text for name, file in files if (text := catalogue.padding_warning(name, file))]
 
 
-def _model_problems(partial: PartialModel[Any], model: ModelConfig, here: bool) -> Iterator[Problem]:
+def _model_problems(partial: PartialModel[Any], model: ModelConfig) -> Iterator[Problem]:
     if partial.is_valid("model.name"):
         yield from _name_problems(partial, ("model", "name"), model.name)
-    weights = model.pretrained
-    if here and isinstance(weights, str) and not os.path.isfile(os.path.expanduser(weights)):
-        hint = "true: timm's weights; false: none; a path is relative to the working directory"
-        yield partial.problem(("model", "pretrained"), "must be true, false or an existing file of weights", hint)
+    file = model.pretrained
+    if isinstance(file, str) and (rule := _refusal(lambda: weight_path.existing(file))):
+        yield partial.problem(("model", "pretrained"), rule)
 
 
 def _name_problems(partial: PartialModel[Any], path: Path, name: str) -> Iterator[Problem]:
@@ -127,6 +126,38 @@ def training_network_problems(partial: PartialModel[Training], training: Trainin
 
     for path, rule in network_problems(training.model, training.train, training.data.train_limit):
         yield partial.problem(tuple(path.split(".")), rule)
+
+
+def study_weights_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Problem]:
+    """Weights that do not exist or do not fit, for every model that a trial can have."""
+    if spec.trainer != SHIPPED_TRAINER:
+        return
+    rules = {rule: corner for model, corner in spec.models().items() if (rule := _weights_rule(model))}
+    for rule, corner in rules.items():
+        yield corner_problem(partial, corner, "model.pretrained", rule)
+
+
+def training_weights_problems(partial: PartialModel[Training], training: Training) -> Iterator[Problem]:
+    """Weights of a single training that do not exist or do not fit its model."""
+    if training.provenance and training.provenance.trainer != SHIPPED_TRAINER:
+        return
+    if rule := _weights_rule(training.model):
+        yield partial.problem(("model", "pretrained"), rule)
+
+
+def _weights_rule(model: ModelConfig) -> str | None:
+    from trainers.network import weights
+
+    return _refusal(lambda: weights.check_source(model))
+
+
+def _refusal(check: Callable[[], object]) -> str | None:
+    """What a check of the trainer says of the weights; None if it accepts them."""
+    try:
+        check()
+    except WeightsError as error:
+        return str(error).removeprefix("model.pretrained: ")
+    return None
 
 
 def _deciding(space: Mapping[str, Parameter]) -> dict[str, Parameter]:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from trainers.api import ModelConfig, WeightsError
-from trainers.network import architecture, catalogue, weight_file, weight_fit
+from trainers.network import architecture, catalogue, weight_file, weight_fit, weight_path
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -30,10 +30,21 @@ class WeightsWarning(UserWarning):
 def check(config: ModelConfig) -> None:
     """Check before any training that the model exists and that its weights are available.
 
+    Raises:
+        WeightsError: for the same reasons as in `architecture.create` and `pretrained_state`.
+    """
+    check_source(config)
+    if config.pretrained is True and _cached_file(config.name) is None:
+        _refuse_if_offline(config.name)
+
+
+def check_source(config: ModelConfig) -> None:
+    """Check what needs no network: that the model exists, and that its weights are of timm or in a file that fits.
+
     A file is read, and its tensors are compared with those of the model, without memory for the model.
 
     Raises:
-        WeightsError: for the same reasons as in `architecture.create` and `pretrained_state`.
+        WeightsError: for the same reasons as in `check`.
     """
     if not catalogue.known_model(config.name):
         raise WeightsError(catalogue.unknown(config.name))
@@ -42,8 +53,8 @@ def check(config: ModelConfig) -> None:
             model = architecture.create(config, 1)
         _file_state(config, model)
         _load_file.cache_clear()  # a driver only checks; it must not keep hundreds of megabytes
-    elif config.pretrained and _cached_file(config.name) is None:
-        _refuse_if_offline(config.name)
+    elif config.pretrained:
+        _refuse_without_weights(config.name)
 
 
 def pretrained_state(config: ModelConfig, model: nn.Module, sizes: Collection[int] = ()) -> dict[str, Tensor]:
@@ -63,15 +74,8 @@ def pretrained_state(config: ModelConfig, model: nn.Module, sizes: Collection[in
     return weight_fit.fitted(state, model, f"timm's weights of {config.name}")
 
 
-def _existing(text: str) -> Path:
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise WeightsError(f"model.pretrained: there is no file {path}; give a file, true or false")
-    return path
-
-
 def _file_state(config: ModelConfig, model: nn.Module) -> dict[str, Tensor]:
-    path = _existing(str(config.pretrained))
+    path = weight_path.existing(str(config.pretrained))
     state = _load_file(path, path.stat().st_mtime_ns)
     return weight_fit.fitted(state, model, str(path), weight_fit.timm_filter(config.name))
 
@@ -86,6 +90,7 @@ def _timm_state(name: str, options: tuple[tuple[str, Any], ...] = ()) -> dict[st
     """The pretrained state of a timm model. If it is in the local cache, the network is not used."""
     cached = _cached_file(name)
     if cached is None:
+        _refuse_without_weights(name)
         _refuse_if_offline(name)
     overlay: dict[str, Any] | None = {"file": str(cached)} if cached else None
     try:
@@ -114,13 +119,19 @@ def _cached_file(name: str) -> Path | None:
     return None
 
 
+def _refuse_without_weights(name: str) -> None:
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        raise WeightsError(
+            f"timm has no pretrained weights for {name}; give a safetensors or state-dict file with "
+            "model.pretrained=PATH, or start from random weights with model.pretrained=false"
+        )
+
+
 def _refuse_if_offline(name: str) -> None:
     """Raise at once the error that the hub's client raises after a minute of retries."""
     from huggingface_hub import constants
 
-    config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
-        raise WeightsError(f"timm has no pretrained weights for {name} ({_remedies(name)})")
     if constants.HF_HUB_OFFLINE:
         raise WeightsError(f"HF_HUB_OFFLINE is set, but the weights of {name} are not in the cache ({_remedies(name)})")
     host = urlsplit(os.environ.get("HF_ENDPOINT", constants.ENDPOINT)).hostname

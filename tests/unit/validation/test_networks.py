@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 from hpo.cli.tools import validate
 from hpo.validation.loader import parse_spec, parse_training
 from hpo.validation.problems import SpecificationError
 from tests.support.specifications import TRAINER, only
+from trainers.api import ModelConfig
+from trainers.network import architecture
 
 STUDY = """\
 study: small
@@ -131,10 +134,11 @@ def test_a_trainer_of_ones_own_may_have_any_network() -> None:
 def test_validate_warns_of_weights_that_may_belong_to_a_model_of_another_padding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "weights.safetensors").touch()
+    state = architecture.create(ModelConfig(name="tf_efficientnet_lite0", pretrained=False), 10).state_dict()
+    save_file(state, tmp_path / "weights.safetensors")
     specification = tmp_path / "study.yaml"
-    models = "model.name: {type: categorical, choices: [test_efficientnet, tf_efficientnet_lite0]}"
-    text = study("x", models).replace("name: x, pretrained: false", f"pretrained: {tmp_path}/weights.safetensors")
+    files = f"model.pretrained: {{type: categorical, choices: [false, {tmp_path}/weights.safetensors]}}"
+    text = study("tf_efficientnet_lite0", files).replace(", pretrained: false", "")
     specification.write_text(text)
     validate(str(specification))
     shown = capsys.readouterr()
