@@ -1,102 +1,119 @@
-"""A study's trials as the samplers see them: Optuna's records, with values that can be compared.
+"""A study's trials as the samplers see them, with values that can be compared.
 
-All functions change copies only. `without_accidents` forgives what no configuration causes, `by_rung` keys the values
-of pruned trials by rung, `last_value` keeps only what TPE ranks by, `scalarised` joins several objectives into one.
+`of_frozen` and `of_record` read them. `without_accidents` forgives what no configuration causes, `by_rung` keys the
+values of pruned trials by rung, `scalarised` joins several objectives into one: these return changed copies.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import rankdata
 
 from hpo.ledger.attributes import OUTCOME_KEY, PROGRESS_KEY, START_KEY
-from hpo.ledger.outcome import Cause
+from hpo.ledger.outcome import OPTUNA_STATE, Cause, Ending
+from hpo.ledger.records import TrialRecord
+from hpo.search.policies.seen import Seen
 from hpo.spec.objectives import Objective
 
 AUGMENTATION = 0.05
 """Weight of the plain sum, which ranks weakly dominated points below others (Knowles' rho)."""
 
 
-def others(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
-    """All other trials that have parameters, in any state."""
-    return [other for other in study.get_trials(deepcopy=False) if other.number != trial.number and other.params]
+def of_frozen(trial: FrozenTrial, objectives: Sequence[Objective] = ()) -> Seen:
+    """A trial as Optuna has it."""
+    progress: Mapping[str, Any] = trial.user_attrs.get(PROGRESS_KEY, {})
+    return Seen(
+        number=trial.number,
+        params=trial.params,
+        state=trial.state,
+        values=trial.intermediate_values,
+        final=trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None,
+        rungs={decision["rung"]: decision["value"] for decision in progress.get("rungs", ())},
+        beside=tuple(_beside(progress.get("epochs", ()), objective) for objective in objectives[1:]),
+        accident=_is_accident(trial),
+    )
 
 
-def without_accidents(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def of_record(trial: TrialRecord, objectives: Sequence[Objective] = ()) -> Seen:
+    """A trial that has started, as the ledger records it."""
+    outcome, others = trial.outcome, ((objective, objective.of(trial.metrics)) for objective in objectives[1:])
+    return Seen(
+        number=trial.number,
+        params=trial.values,
+        state=TrialState.RUNNING if outcome is None else TrialState[OPTUNA_STATE[outcome.ending]],
+        values={epoch.metrics.epoch: epoch.value for epoch in trial.epochs},
+        final=trial.value if trial.complete else None,
+        rungs={decision.rung: decision.value for decision in trial.rungs},
+        beside=tuple(np.nan if value is None else objective.score(value) for objective, value in others),
+        accident=outcome is not None and outcome.ending is Ending.FAILED and not _teaches(trial),
+    )
+
+
+def without_accidents(trials: Iterable[Seen]) -> list[Seen]:
     """The trials, with those shown as running that failed for a reason that no configuration causes.
 
     A lost worker, a node that lacks the data, or a mistake in the trainer says nothing about a configuration. And while
     the trial counts as running, its configuration is not tried again.
     """
-    return [_running(trial) if _is_accident(trial) else trial for trial in trials]
+    return [replace(trial, state=TrialState.RUNNING) if trial.accident else trial for trial in trials]
 
 
-def by_rung(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def by_rung(trials: Sequence[Seen], levels: Sequence[float] | None = None) -> list[Seen]:
     """The trials, with the values of pruned trials keyed by number of the rung, from 0, instead of by epoch.
 
     A rung may be decided after another epoch in each trial: if rungs count compute, a training with small images
     needs more epochs to reach a rung, but has not trained more.
+
+    Args:
+        levels: all rungs that were decided, ascending; None: those of the trials.
     """
-    decided = [trial.user_attrs.get(PROGRESS_KEY, {}).get("rungs", ()) for trial in trials]
-    levels = sorted({decision["rung"] for decisions in decided for decision in decisions})
+    if levels is None:
+        levels = sorted({level for trial in trials for level in trial.rungs})
     return [
-        _with_values(trial, {levels.index(decision["rung"]): decision["value"] for decision in decisions})
-        if trial.state == TrialState.PRUNED and decisions
+        replace(trial, values={levels.index(level): value for level, value in trial.rungs.items()})
+        if trial.state == TrialState.PRUNED and trial.rungs
         else trial
-        for trial, decisions in zip(trials, decided, strict=True)
+        for trial in trials
     ]
 
 
-def last_value(trial: FrozenTrial) -> FrozenTrial:
-    """A copy that has only what TPE ranks by. Adding it to another study takes a tenth of the time."""
-    changed = _with_values(trial, dict([max(trial.intermediate_values.items())] if trial.intermediate_values else ()))
-    changed.user_attrs, changed.system_attrs = {}, {}
-    return changed
-
-
-def scalarised(
-    trials: Sequence[FrozenTrial], objectives: Sequence[Objective], rng: np.random.Generator
-) -> list[FrozenTrial]:
+def scalarised(trials: Sequence[Seen], objectives: Sequence[Objective], rng: np.random.Generator) -> list[Seen]:
     """Copies of the trials with one value for all objectives, weighted at random; larger is better.
 
     The augmented Chebyshev scalarisation of ranks (Knowles, "ParEGO", IEEE Trans. Evol. Comput. 10, 2006). The first
     objective is the intermediate value of each epoch; the others come from the trial's recorded progress. Failed trials
-    keep their state and lose their values. The copies have no attributes.
+    keep their state and lose their values.
     """
     weights = rng.dirichlet(np.ones(len(objectives)))
     rows = [
         (index, epoch, value)
         for index, trial in enumerate(trials)
-        for epoch, value in sorted(trial.intermediate_values.items())
+        for epoch, value in sorted(trial.values.items())
         if np.isfinite(value)
     ]
-    copies = [copy.copy(trial) for trial in trials]
-    for changed in copies:
-        changed.intermediate_values, changed.values, changed.user_attrs, changed.system_attrs = {}, None, {}, {}
     if not rows:
-        return copies
+        return [replace(trial, values={}, final=None) for trial in trials]
     owners = np.array([index for index, _, _ in rows])
     columns = [_ranks(np.array([value for _, _, value in rows]))]
-    for objective in objectives[1:]:
-        column = np.array([_value(trial, objective) for trial in trials])
+    for column in np.array([trial.beside for trial in trials]).T:
         known = np.isfinite(column)
         ranks = np.full(len(trials), 0.5)  # the middle, for trials whose value is not known
         ranks[known] = _ranks(column[known])
         columns.append(ranks[owners])
     losses = weights[:, None] * (1 - np.array(columns))  # how far each objective is from its best rank
+    curves: list[dict[int, float]] = [{} for _ in trials]
     for (index, epoch, _), value in zip(rows, -losses.max(0) - AUGMENTATION * losses.sum(0), strict=True):
-        copies[index].intermediate_values[epoch] = float(value)
-    for changed in copies:
-        if changed.state == TrialState.COMPLETE and changed.intermediate_values:
-            changed.values = [changed.intermediate_values[max(changed.intermediate_values)]]
-    return copies
+        curves[index][epoch] = float(value)
+    return [
+        replace(trial, values=curve, final=curve[max(curve)] if curve and trial.state == TrialState.COMPLETE else None)
+        for trial, curve in zip(trials, curves, strict=True)
+    ]
 
 
 def _is_accident(trial: FrozenTrial) -> bool:
@@ -109,16 +126,12 @@ def _is_accident(trial: FrozenTrial) -> bool:
     return bool(attempts) and attempts[-1]["lost"] is not None
 
 
-def _running(trial: FrozenTrial) -> FrozenTrial:
-    changed = copy.copy(trial)
-    changed.state = TrialState.RUNNING
-    return changed
-
-
-def _with_values(trial: FrozenTrial, values: dict[int, float]) -> FrozenTrial:
-    changed = copy.copy(trial)
-    changed.intermediate_values = values
-    return changed
+def _teaches(failed: TrialRecord) -> bool:
+    """As `_is_accident`."""
+    assert failed.outcome is not None
+    if failed.outcome.cause is not None:
+        return failed.outcome.cause.teaches
+    return not failed.attempts or failed.attempts[-1].lost is None
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -126,8 +139,8 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((rankdata(values) - 0.5) / max(len(values), 1))
 
 
-def _value(trial: FrozenTrial, objective: Objective) -> float:
+def _beside(epochs: Iterable[Mapping[str, Any]], objective: Objective) -> float:
     """The trial's value of an objective, larger is better; NaN if it is not known."""
-    epochs: Sequence[Mapping[str, Any]] = trial.user_attrs.get(PROGRESS_KEY, {}).get("epochs", ())
-    value = objective.value([epoch.get(objective.field) for epoch in epochs])
+    name = objective.field
+    value = objective.value([epoch.get(name, (epoch.get("own") or {}).get(name)) for epoch in epochs])
     return np.nan if value is None else objective.score(value)

@@ -17,7 +17,7 @@ from hpo.results.summary import description
 from hpo.search.asha import replay
 from hpo.search.forecast import advice, plan
 from hpo.search.rungs import rung_resource, training_rungs
-from hpo.search.trial_views import by_rung
+from hpo.search.trial_views import by_rung, of_frozen, of_record
 from hpo.spec.configure import configure
 from hpo.spec.seeds import is_control
 from hpo.spec.study import SHIPPED_TRAINER, Spec
@@ -86,15 +86,17 @@ def test_samplers_see_pruned_trials_by_rung_instead_of_epoch(tmp_path) -> None:
     """The epoch of a rung differs between trials."""
     storage, spec = optuna.storages.InMemoryStorage(), staged(24, resource="compute", grace_period=2)
     study = in_process_driver.finish(in_process_driver.create(storage, spec), tmp_path).ledger.study
-    frozen = optuna.load_study(study_name=spec.study, storage=storage).trials
+    stored = optuna.load_study(study_name=spec.study, storage=storage).trials
+    seen = [of_frozen(trial) for trial in stored]
+    assert seen == [of_record(trial) for trial in study.trials]
     levels = sorted({rung.rung for trial in study.trials for rung in trial.rungs if trial.status == "pruned"})
     epochs: dict[int, set[int]] = {}
-    for trial, before, after in zip(study.trials, frozen, by_rung(frozen), strict=True):
+    for trial, before, after in zip(study.trials, seen, by_rung(seen), strict=True):
         if trial.status != "pruned":
             assert after is before
             continue
         last = trial.rungs[-1]
-        assert max(after.intermediate_values.items()) == (levels.index(last.rung), last.value)
+        assert after.last == (levels.index(last.rung), last.value)
         epochs.setdefault(levels.index(last.rung), set()).add(len(trial.epochs))
     assert len(epochs[0]) > 1, "one rung, decided after different epochs"
 

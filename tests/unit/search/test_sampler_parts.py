@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
 from scipy.integrate import quad
 from scipy.optimize import check_grad
 from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-from hpo.search.gp import log_expected_improvement, normal_scores, observations, thin
-from hpo.search.gp_regression import Kernel, Posterior, _loss, fit
+from hpo.search.policies.gp import log_expected_improvement, normal_scores, observations, thin
+from hpo.search.policies.gp_regression import Kernel, Posterior, _loss, fit
+from hpo.search.policies.history import History, shares
+from hpo.search.policies.seen import Seen
 from hpo.search.unit_cube import UnitCube
 
 AXES = {
@@ -160,6 +163,34 @@ def test_observations_are_at_powers_of_four_and_the_last_epoch():
         (2, 1, 0.3),
         (2, 2, 0.4),
     ]
+
+
+def test_thinning_shares_the_places_that_full_trainings_leave():
+    epoch = np.array([*[50] * 40, *[16] * 3, *[4] * 20, *[1] * 20])
+    kept = epoch[thin(epoch, np.linspace(-2, 2, len(epoch)), 40, at_end=24)]
+    assert [int((kept == level).sum()) for level in (50, 16, 4, 1)] == [24, 3, 6, 7]
+    kept = epoch[thin(epoch, np.linspace(-2, 2, len(epoch)), 40)]
+    assert (kept == 50).all()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most", "given"),
+    [([5, 100, 20], 60, [5, 35, 20]), ([5, 3], 60, [5, 3]), ([50, 50, 50], 60, [20, 20, 20]), ([], 4, [])],
+)
+def test_groups_share_places_equally_and_leave_what_they_do_not_need(sizes, most, given):
+    assert shares(sizes, most) == given
+
+
+def test_a_history_forgets_the_points_of_suggestions_that_were_not_used():
+    history = History(UnitCube({"x": FloatDistribution(0, 1)}), horizon=50)
+    for number, x in ((0, 0.25), (1, 0.25), (2, 0.5)):
+        history.take_in(Seen(number, {"x": x}, TrialState.RUNNING))
+    history.forget(1)
+    assert len(history.tried) == 2, "trial 0 has the same point"
+    history.take_in(Seen(2, {"x": 0.75}, TrialState.COMPLETE, {50: 0.1}, 0.1))
+    history.forget(2)
+    assert [trial.number for trial in history.spread_over_numbers().trials] == [0, 2]
+    assert len(history.tried) == 2
 
 
 def test_thinning_keeps_long_trainings_and_both_extremes_of_the_short_ones():

@@ -15,23 +15,27 @@ fewer trials of earlier studies the model gets.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from scipy.special import erfcx, ndtri
 from scipy.stats import rankdata
 
 from hpo.ledger.transfer import Past, thinned
-from hpo.search.gp_regression import Posterior, fit
+from hpo.search.policies.gp_regression import Posterior, fit
+from hpo.search.policies.history import View, even, shares
+from hpo.search.policies.seen import Seen
 from hpo.search.unit_cube import Array, UnitCube
 
 MIN_TRIALS = 4
 """With fewer trials that have a value, evenly spread trials are better."""
 MAX_OBSERVATIONS, MAX_FITTED = 256, 100
 """Most observations for the posterior and for the fit of its kernel; they bound the time of a suggestion."""
+MAX_AT_END = 192
+"""Most of them from the last epoch of a full training, where earlier epochs have enough to fill the other places."""
 MAX_PAST, PAST_PER_COMPLETE = 64, 8
 """Most observations of earlier studies, and how many fewer for each trial that this study has completed."""
 SEPARATION = 0.05
@@ -40,11 +44,10 @@ CANDIDATES, NEIGHBOURS, LEADERS, ROUNDS = 400, 30, 5, 6
 
 
 def propose(
-    space: UnitCube,
-    trials: Sequence[FrozenTrial],
+    view: View,
+    curves: Sequence[Mapping[int, float]],
     *,
     horizon: int,
-    sign: float,
     rng: np.random.Generator,
     past: Sequence[Past] = (),
 ) -> Array | None:
@@ -52,17 +55,16 @@ def propose(
     trials to learn from.
 
     Args:
-        trials: all other trials of the study, in any state; intermediate values are keyed by epoch.
+        view: the other trials that the model sees, in any state.
+        curves: of these trials, as `curve` makes them.
         horizon: epochs of a full training.
-        sign: 1 if larger values are better, -1 if smaller values are.
         past: trials of earlier studies; larger values are better.
     """
-    curves = [_curve(trial, horizon, sign) for trial in trials]
+    space, cube = view.space, view.cube
     if sum(map(bool, curves)) < (1 if past else MIN_TRIALS):
         return None
     sources = list(dict.fromkeys(trial.source for trial in past))
-    cube = space.encode([trial.params for trial in trials])
-    features = _with_sources(space.features(cube), len(sources))
+    features = _with_sources(view.features, len(sources))
     ours = Observations.of_study(features, curves, horizon)
     complete = sum(max(curve, default=0) >= horizon for curve in curves)
     earlier = Observations.of_earlier(space, past, sources, max(MAX_PAST - PAST_PER_COMPLETE * complete, 0))
@@ -74,7 +76,7 @@ def propose(
     posterior = Posterior(kernel, known.x, known.y)
     ends = _at(features, np.full(len(features), horizon), horizon)
     final, _ = posterior.predict(ends)
-    running = [index for index, trial in enumerate(trials) if not trial.state.is_finished()]
+    running = [index for index, trial in enumerate(view.trials) if not trial.ended]
     if running:
         known = known + Observations(ends[running], final[running])
         posterior = Posterior(kernel, known.x, known.y, exact=len(running))
@@ -83,7 +85,7 @@ def propose(
         posterior=posterior,
         best=float(final.max()),
         pending=features[running],
-        tried=frozenset(space.keys(cube)),
+        tried=view.tried,
         space=space,
         sources=len(sources),
         horizon=horizon,
@@ -105,11 +107,11 @@ class Observations:
     """Normal scores, (n,)."""
 
     @classmethod
-    def of_study(cls, features: Array, curves: Sequence[dict[int, float]], horizon: int) -> Observations:
+    def of_study(cls, features: Array, curves: Sequence[Mapping[int, float]], horizon: int) -> Observations:
         """The trials of this study, at most `MAX_OBSERVATIONS` values; `features` has a row for each curve."""
         trial, epoch, value = observations(curves)
         scores = normal_scores(value)
-        kept = thin(epoch, scores, MAX_OBSERVATIONS)
+        kept = thin(epoch, scores, MAX_OBSERVATIONS, MAX_AT_END)
         return cls(_at(features[trial[kept]], epoch[kept], horizon), scores[kept])
 
     @classmethod
@@ -132,8 +134,7 @@ class Observations:
 
     def spread(self, most: int) -> Observations:
         """At most `most` of them, evenly spread over their order."""
-        count = len(self.y)
-        kept = np.linspace(0, count - 1, min(count, most)).round().astype(np.intp)
+        kept = np.array(even(range(len(self.y)), most), dtype=np.intp)
         return Observations(self.x[kept], self.y[kept])
 
 
@@ -146,7 +147,7 @@ class Acquisition:
     """The greatest value predicted for a trial."""
     pending: Array
     """Features of running trials; points closer to one than `SEPARATION` are excluded."""
-    tried: frozenset[bytes]
+    tried: Collection[bytes]
     """Keys of the points that are excluded because they have been tried."""
     space: UnitCube
     sources: int
@@ -171,24 +172,34 @@ def _with_sources(features: Array, count: int, source: int | None = None) -> Arr
     return np.hstack([features, beside])
 
 
-def observations(curves: Sequence[dict[int, float]]) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
+def observations(curves: Sequence[Mapping[int, float]]) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
     """What the model sees of the curves, as (trial index, epoch, value) of each observation."""
     rows = [(index, epoch, curve[epoch]) for index, curve in enumerate(curves) for epoch in thinned(sorted(curve))]
     trial, epoch, value = zip(*rows, strict=True)
     return np.array(trial, dtype=np.intp), np.array(epoch, dtype=np.intp), np.array(value, dtype=float)
 
 
-def thin(epoch: NDArray[np.intp], scores: Array, most: int) -> NDArray[np.intp]:
+def thin(epoch: NDArray[np.intp], scores: Array, most: int, at_end: int | None = None) -> NDArray[np.intp]:
     """At most `most` observations, those of the last epochs. The earliest epoch that still fits gets an even sample
-    over its values, so that the model also knows bad configurations."""
+    over its values, so that the model also knows bad configurations.
+
+    Args:
+        at_end: if the very last epoch has more observations than this, it gets an even sample of so many, and earlier
+            epochs share the other places equally: their trials were stopped, and show where the space is bad.
+    """
     order = np.lexsort((-scores, -epoch))
-    kept = order[:most]
-    if len(order) > most:
-        level = epoch[order] == epoch[order[most]]
-        above = int(np.argmax(level))
-        here = order[level]
-        kept[above:] = here[np.linspace(0, len(here) - 1, most - above).round().astype(int)]
-    return kept
+    if len(order) <= most:
+        return order
+    _, starts = np.unique(-epoch[order], return_index=True)
+    levels: list[list[int]] = [level.tolist() for level in np.split(order, starts[1:])]
+    if at_end is not None and len(levels[0]) > at_end:
+        before = min(most - at_end, len(order) - len(levels[0]))
+        places = [most - before, *shares([len(level) for level in levels[1:]], before)]
+    else:
+        filled = np.minimum(np.cumsum([len(level) for level in levels]), most)
+        places = np.diff(filled, prepend=0).tolist()
+    kept = [index for level, count in zip(levels, places, strict=True) for index in even(level, count)]
+    return np.array(kept, dtype=np.intp)
 
 
 def normal_scores(values: Array) -> Array:
@@ -253,11 +264,16 @@ def _at(features: Array, epoch: NDArray[np.intp], horizon: int | NDArray[np.intp
     return np.column_stack([features, np.log(epoch) / np.maximum(np.log(horizon), 1.0) - 0.5])
 
 
-def _curve(trial: FrozenTrial, horizon: int, sign: float) -> dict[int, float]:
-    """Values by epoch, larger is better; a failed trial has minus infinity at the horizon."""
-    curve = {max(epoch, 1): sign * value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
-    if not curve and trial.state == TrialState.COMPLETE and math.isfinite(trial.values[0]):
-        curve[horizon] = sign * trial.values[0]
+def curve(trial: Seen, horizon: int, sign: float) -> dict[int, float]:
+    """What the model sees of a trial: values by epoch, larger is better; a failed one has -inf at the horizon.
+
+    Args:
+        horizon: epochs of a full training.
+        sign: 1 if larger values are better, -1 if smaller values are.
+    """
+    values = {max(epoch, 1): sign * value for epoch, value in trial.values.items() if math.isfinite(value)}
+    if not values and trial.final is not None and math.isfinite(trial.final):
+        values[horizon] = sign * trial.final
     if trial.state == TrialState.FAIL:
-        curve[horizon] = -math.inf
-    return curve
+        values[horizon] = -math.inf
+    return {epoch: values[epoch] for epoch in thinned(sorted(values))}
