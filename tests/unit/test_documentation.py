@@ -178,6 +178,17 @@ def test_the_batch_script_passes_sigterm_on_and_requeues(tmp_path: Path) -> None
     assert (home / "requeued").read_text() == "requeue 7\n"
 
 
+def test_a_job_on_several_nodes_ends_where_ray_does_not_come_up(tmp_path: Path) -> None:
+    """It would wait for its nodes until the time limit."""
+    lines = blocks(DOCS / "slurm.md", "bash")[1]
+    for program, text in (("srun", "exit 1"), ("scontrol", "echo node1")):
+        (tmp_path / program).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / program).chmod(0o755)
+    variables = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "8", "HOME": str(tmp_path)}
+    environment = os.environ | variables | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    assert subprocess.run(["bash", "-c", lines], env=environment, timeout=60).returncode == 1
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_shell_blocks_are_shell(page: Path) -> None:
     for text in blocks(page, "sh", "bash"):
