@@ -1,4 +1,7 @@
-"""Which process it was: a number alone may belong to another one by now, or to one on another machine."""
+"""Processes of this machine: which one it was, and what this one may use.
+
+A process's number alone may belong to another one by now, or to one on another machine.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,12 @@ def fingerprint(pid: int) -> str:
         return f"{boot} {os.readlink('/proc/self/ns/pid')} {started}"
     except OSError:
         return ""
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may use: those that SLURM or `taskset` binds it to, else all of the machine."""
+    bound = getattr(os, "sched_getaffinity", None)  # Linux has it
+    return len(bound(0)) if bound else os.cpu_count() or 1
 
 
 def ended(pid: int, known: str) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from hpo.processes import usable_cpus
 from hpo.spec.configure import configure
 from hpo.spec.corners import corners, subspace
 from hpo.spec.parameters import CategoricalParameter, IntParameter, Parameter
@@ -78,9 +78,11 @@ def _name_problems(partial: PartialModel[Any], path: Path, name: str) -> Iterato
 
 def _resource_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Problem]:
     wanted = spec.resources
-    cores = os.cpu_count() or 1
+    cores = usable_cpus()
     if wanted.cpus > cores:
-        yield partial.problem(("resources", "cpus"), f"must be at most {cores}, the number of cores of this machine")
+        yield partial.problem(
+            ("resources", "cpus"), f"must be at most {cores}, the number of cores of this machine that may be used"
+        )
     gpus = 0.0 if wanted.gpus == "auto" else wanted.gpus
     if not gpus and wanted.device != "cuda":
         return

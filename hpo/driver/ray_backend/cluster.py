@@ -19,6 +19,7 @@ import psutil
 
 from hpo.driver.ray_backend.shipping import runtime_env
 from hpo.errors import HpoError, InfrastructureError
+from hpo.processes import usable_cpus
 from hpo.spec.study import LOCAL, Spec
 from hpo.text import first_line
 
@@ -69,6 +70,7 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None, beside: str
     try:
         _knock(address)
         _start(
+            num_cpus=None if address else _cpus(),
             address=address or LOCAL,  # without it Ray joins the cluster that was started here last
             runtime_env=runtime_env(spec.trainer, beside, cluster=bool(address)),
             include_dashboard=None if address else False,  # `hpo ui` and `hpo status` show the same
@@ -95,6 +97,13 @@ def be_quiet() -> None:
     """Drop what Ray Tune logs. The conductor tells of each lost worker in its own words, without a traceback, and the
     state that Tune warns it could not save is never read back."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+def _cpus() -> int | None:
+    """CPUs of the study's own Ray; None: as Ray counts. It knows limits of containers, but would take all CPUs of a
+    machine of which SLURM has given a job some."""
+    usable = usable_cpus()
+    return usable if usable < (os.cpu_count() or 1) else None
 
 
 def _start(**options: Any) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 from hpo.driver.ray_backend.cluster import ray_session
 from hpo.errors import UsageError
+from hpo.processes import usable_cpus
 from hpo.spec.study import Spec
 
 
@@ -44,7 +44,7 @@ def survey(spec: Spec) -> Slots:
             return plan_slots(spec)
     from trainers.devices import gpu_count
 
-    return _slots_on([{"CPU": float(os.cpu_count() or 1), "GPU": float(gpu_count())}], spec)
+    return _slots_on([{"CPU": float(usable_cpus()), "GPU": float(gpu_count())}], spec)
 
 
 def room(slots: Slots) -> dict[str, int]:

@@ -12,8 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hpo.driver.ray_backend.cluster import MARK, end_processes
+from hpo.driver.ray_backend import cluster
+from hpo.driver.ray_backend.cluster import MARK, end_processes, ray_session
+from hpo.driver.ray_backend.slots import survey
 from hpo.driver.ray_backend.watchdog import _alive, _ray_children
+from tests.conftest import synthetic_spec
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -92,3 +95,18 @@ def test_only_the_vital_processes_of_ray_are_watched_and_a_zombie_is_not_alive(s
     assert not _alive(process), "nobody has waited for it, so it is a zombie"
     vital.wait()
     assert not _alive(process)
+
+
+def test_a_study_bound_to_some_cpus_of_a_machine_takes_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As SLURM binds a job on a node that it shares; Ray by itself counts all CPUs of the machine."""
+    begun: dict[str, object] = {}
+    monkeypatch.setattr(cluster, "_start", lambda **options: begun.update(options))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 4, 5})
+    assert survey(synthetic_spec()).concurrency == 3
+    with ray_session(synthetic_spec(), verbose=False):
+        assert begun["num_cpus"] == 3
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    with ray_session(synthetic_spec(), verbose=False):
+        assert begun["num_cpus"] is None  # Ray counts better: it knows a container's limits
