@@ -50,7 +50,7 @@ def contours(studies: Sequence[StudyRecord], axes: Mapping[str, Scale], order: S
         title,
         panels,
         f"Colour: {goal.label} after the same number of epochs ({', '.join(epochs)}), averaged over near "
-        "trials. Dots: trials. Areas without a near trial stay empty.",
+        f"trials. Dots: {_dots(panels, everything)}. Areas without a near trial stay empty.",
         columns=min(3, len(panels)),
         height=380,
         scale=ColorScale("accuracy (%)" if goal.is_accuracy else goal.axis, low, high if high > low else low + 1e-3),
@@ -89,6 +89,12 @@ def _panel(study: StudyRecord, epoch: int, x: Scale, y: Scale, *, compared: bool
         ),
     ]
     return Panel(x.axis, y.axis, marks, study.name if compared else ""), values
+
+
+def _dots(panels: Sequence[Panel], values: Sequence[float]) -> str:
+    """What the dots show; all values make the colours."""
+    shown = sum(len(mark.x) for panel in panels for mark in panel.marks if isinstance(mark, Points))
+    return "trials" if shown == len(values) else "a sample of the trials that make the colours"
 
 
 def _short(mean: float, objective: Objective) -> float:

@@ -11,7 +11,8 @@ from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points
 from reports.figures.trials import NO_REPORT, below_note, hover, score_axis, thin, thinned_note
 from reports.figures.workers import time_unit
 
-MOST_POINTS = 2_000
+MOST_POINTS, MOST_COMPLETE = 2_000, 500
+"""Points of the left panel, and of one study in the right one."""
 
 
 def history(studies: Sequence[StudyRecord]) -> Plot | Missing:
@@ -43,7 +44,7 @@ def history(studies: Sequence[StudyRecord]) -> Plot | Missing:
             Panel(Axis(f"Study time ({unit})"), complete_axis, clock, "complete trials over time", rules),
         ],
         f"Each point is one trial after its last epoch. Line: the best complete trial so far.{dashed}"
-        f"{below_note(below)}{thinned_note(shown, len(every))}",
+        f"{below_note(below)}{thinned_note(shown, len(every))}{_complete_note(by_study)}",
         columns=2,
         height=400,
     )
@@ -140,7 +141,7 @@ def _complete(
 ) -> list[Mark]:
     """Complete trials over time, so that each step of the line has its trial."""
     complete = [(trial, moment) for trial, moment in trials if trial.complete]
-    kept = {trial.number for trial in thin(study, [trial for trial, _ in complete], MOST_POINTS // 4)}
+    kept = {trial.number for trial in thin(study, [trial for trial, _ in complete], MOST_COMPLETE)}
     chosen = [(trial, moment) for trial, moment in complete if trial.number in kept]
     if not chosen:
         return []
@@ -156,6 +157,12 @@ def _complete(
             legend=False,
         )
     ]
+
+
+def _complete_note(by_study: Sequence[Sequence[tuple[TrialRecord, float]]]) -> str:
+    counts = [sum(trial.complete for trial, _ in trials) for trials in by_study]
+    shown = sum(min(count, MOST_COMPLETE) for count in counts)
+    return f" Right: {shown:,} of {sum(counts):,} complete trials." if shown < sum(counts) else ""
 
 
 def _baseline_rules(study: StudyRecord) -> list[Rule]:

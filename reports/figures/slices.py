@@ -31,7 +31,7 @@ def slices(studies: Sequence[StudyRecord], axes: Mapping[str, Scale], order: Seq
         "slices",
         title,
         panels,
-        f"{_caption(compared=len(studies) > 1)} Trials without the parameter are left out.{notes}",
+        f"{_chosen(order)}{_caption(compared=len(studies) > 1)} Trials without the parameter are left out.{notes}",
         columns=min(COLUMNS, len(panels)),
         height=330,
         scale=_epochs_scale(studies[0]) if len(studies) == 1 else None,
@@ -40,6 +40,10 @@ def slices(studies: Sequence[StudyRecord], axes: Mapping[str, Scale], order: Seq
 
 def _epochs_scale(study: StudyRecord) -> ColorScale:
     return ColorScale("epochs trained", 0.0, float(study.spec.train.epochs))
+
+
+def _chosen(order: Sequence[str]) -> str:
+    return f"The {MOST_SLICES} most important of {len(order)} parameters. " if len(order) > MOST_SLICES else ""
 
 
 def _caption(*, compared: bool) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable, Sequence
 
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.pareto import front
 from hpo.results.winner import winner
 from hpo.spec.objectives import Objective
 from reports.drawing.plot import Axis
@@ -29,23 +31,40 @@ def best_trial(study: StudyRecord) -> TrialRecord | None:
 
 
 def thin(study: StudyRecord, trials: Sequence[TrialRecord], limit: int) -> list[TrialRecord]:
-    """At most `limit` of the trials, in their order: `limit // 4` of the best, the baseline, and an even sample."""
+    """At most `limit` of the trials, in their order. Always: the best trial, the baseline, the Pareto front.
+
+    The rest are the best of the others, at most a quarter of `limit`, the complete controls, at most another quarter,
+    and an even sample of what is left. A larger number of controls is sampled evenly, too.
+    """
     if len(trials) <= limit:
         return list(trials)
-    ranked = sorted(trials, key=lambda trial: (trial.complete, trial.rank), reverse=True)
-    kept = {trial.number for trial in ranked[: limit // 4]}
-    kept |= {trial.number for trial in (best_trial(study), study.baseline) if trial is not None}
+    among = {trial.number for trial in trials}
+    marked = [best_trial(study), study.baseline, *(front(study) if len(study.spec.objectives) > 1 else ())]
+    kept = dict.fromkeys(trial.number for trial in marked if trial is not None and trial.number in among)
+    ranked = heapq.nlargest(limit // 4, trials, key=lambda trial: (trial.complete, trial.rank))
+    controls = [trial for trial in trials if trial.control and trial.complete]
+    kept |= dict.fromkeys(trial.number for trial in (*ranked, *evenly(controls, limit // 4)))
     rest = [trial for trial in trials if trial.number not in kept]
-    room = limit - len(kept)
-    kept |= {rest[index * len(rest) // room].number for index in range(room)}
-    return [trial for trial in trials if trial.number in kept]
+    kept |= dict.fromkeys(trial.number for trial in evenly(rest, max(0, limit - len(kept))))
+    chosen = set(list(kept)[:limit])
+    return [trial for trial in trials if trial.number in chosen]
+
+
+def evenly(trials: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
+    """At most `count` of the trials, at equal distances."""
+    if len(trials) <= count:
+        return list(trials)
+    return [trials[index * len(trials) // count] for index in range(count)]
 
 
 def thinned_note(shown: int, total: int) -> str:
     """A sentence that says how many trials are shown; empty if all are."""
     if shown >= total:
         return ""
-    return f" The figure shows {shown:,} of {total:,} trials: the best and an even sample of the others."
+    return (
+        f" The figure shows {shown:,} of {total:,} trials: the best, the baseline, controls, and an even sample of the "
+        "others."
+    )
 
 
 def score_axis(objective: Objective, scores: Iterable[float], title: str = "") -> tuple[Axis, int]:

@@ -35,19 +35,22 @@ from reports.page import sentences
 from reports.page.audit import audit_section
 from reports.page.cards import cards
 from reports.page.reproduce import reproduction
-from reports.page.tables import configurations, failures, trial_table
+from reports.page.tables import best_rows, configurations, csv_text, failures, trial_table
 
 TEMPLATES = Path(__file__).parent / "templates"
 IMAGES = "report-figures"
 """Folder of the PNGs, beside `report.md`."""
-MOST_MARKDOWN_ROWS = 100
-"""Rows of a table in Markdown; the HTML file shows all."""
+TABLE = "trials.csv"
+"""Every trial, beside the page."""
+MOST_ROWS, MOST_MARKDOWN_ROWS = 1_000, 100
+"""Rows of a table on the page and in Markdown."""
 
 
 def write_report(studies: Sequence[StudyRecord], folder: Path, home_option: str = "") -> Path:
-    """Write `report.html`, `report.md` and the PNGs of `report.md` into `folder`; return the path of `report.html`.
+    """Write `report.html`, `report.md` with its PNGs, and `trials.csv` into `folder`; return the path of `report.html`.
 
-    The HTML file contains everything that it shows, so it needs no network.
+    The HTML file contains everything that it shows, so it needs no network. Its tables hold `MOST_ROWS` rows at most,
+    and say so; `trials.csv` holds every trial.
 
     Args:
         home_option: `hpo.home.Home.option` of the folder that holds the studies, for the commands on the page.
@@ -65,6 +68,7 @@ def write_report(studies: Sequence[StudyRecord], folder: Path, home_option: str 
     page.write_text(_html(content, figures), encoding="utf-8")
     _write_images(figures, folder / IMAGES)
     (folder / "report.md").write_text(_markdown(content), encoding="utf-8")
+    (folder / TABLE).write_text(csv_text(content["columns"], content["all_rows"]), encoding="utf-8")
     return page
 
 
@@ -112,8 +116,11 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing], 
         "audits": [audit_section(study) for study in studies],
         "failures": failures(studies),
         "columns": columns,
-        "rows": rows,
-        "statuses": sorted({row.status for row in rows}),
+        "rows": best_rows(rows, MOST_ROWS),
+        "all_rows": rows,
+        "table": TABLE,
+        "most_rows": MOST_ROWS,
+        "statuses": sorted({row.status for row in best_rows(rows, MOST_ROWS)}),
         "reproductions": [reproduction(study, home_option) for study in studies],
         "sentences": sentences,
     }
@@ -157,11 +164,10 @@ def _html(content: dict[str, Any], figures: Sequence[Plot | Missing]) -> str:
 
 def _markdown(content: dict[str, Any]) -> str:
     environment = _environment(autoescape=False, finalize=escape_markdown)
-    ranked_rows = sorted(content["rows"], key=lambda row: row.rank, reverse=True)[:MOST_MARKDOWN_ROWS]
+    shown = best_rows(content["all_rows"], MOST_MARKDOWN_ROWS)
+    shown.sort(key=lambda row: row.rank, reverse=True)
     environment.filters["fenced"] = fenced
-    text = environment.get_template("report.md").render(
-        content, rows=ranked_rows, all_rows=len(content["rows"]), images=IMAGES
-    )
+    text = environment.get_template("report.md").render({**content, "rows": shown}, images=IMAGES)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import heapq
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
+from hpo.results.pareto import front
 from hpo.text import first_line, short_names
 from reports.analysis.answer import Answer
 from reports.analysis.timeline import spans
@@ -29,6 +33,8 @@ class TrialRow:
     """One trial, with one cell per column."""
 
     status: str
+    marked: bool
+    """Whether every table shows it: the best trial, the baseline, those of the Pareto front."""
     cells: tuple[str, ...]
     rank: tuple[bool, float]
     """Sorts the rows: complete trials and better scores are larger."""
@@ -114,10 +120,11 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
     seconds: dict[int, float] = {}
     for span in spans(study):
         seconds[span.trial] = seconds.get(span.trial, 0.0) + span.seconds
-    marks = _marks(study)
+    marks, best = _marks(study), {trial.number for trial in front(study)}
     return [
         TrialRow(
             trial.status,
+            trial.number in marks or trial.number in best,
             (
                 *([study.name] if compared else []),
                 str(trial.number),
@@ -133,6 +140,38 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
         )
         for trial in study.trials
     ]
+
+
+def best_rows(rows: Sequence[TrialRow], most: int) -> list[TrialRow]:
+    """At most `most` rows in their order: those that are marked, then the best."""
+    if len(rows) <= most:
+        return list(rows)
+    places = heapq.nlargest(most, range(len(rows)), key=lambda place: (rows[place].marked, *rows[place].rank))
+    return [rows[place] for place in sorted(places)]
+
+
+def csv_text(columns: Sequence[Column], rows: Sequence[TrialRow]) -> str:
+    """The whole table for programs and spreadsheets; a cell without a value is empty."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(column.name for column in columns)
+    table.writerows([_spreadsheet(cell) for cell in row.cells] for row in rows)
+    return text.getvalue()
+
+
+def _spreadsheet(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    if cell == "–":
+        return ""
+    return f"'{cell}" if cell[:1] in ("=", "+", "@") or (cell[:1] == "-" and not _is_number(cell)) else cell
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _marks(study: StudyRecord) -> dict[int, list[str]]:

@@ -76,7 +76,8 @@ function filterRows() {
     shown += row.hidden ? 0 : 1;
   }
   const total = table.tBodies[0].rows.length;
-  document.getElementById("count").textContent = shown === total ? `${total} trials` : `${shown} of ${total} trials`;
+  const count = document.getElementById("count");
+  count.textContent = (shown === total ? `${total} trials` : `${shown} of ${total} trials`) + count.dataset.of;
 }
 
 function sortBy(header) {
