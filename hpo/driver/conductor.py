@@ -18,6 +18,7 @@ from hpo.driver.decisions.ending import Ending
 from hpo.driver.decisions.nodes import Failure, Place
 from hpo.driver.decisions.reports import fault
 from hpo.driver.decisions.stopping import all_trials_ended
+from hpo.driver.decisions.tally import Tally
 from hpo.driver.events import Announcer, Listener
 from hpo.errors import InfrastructureError
 from hpo.ledger.outcome import Cause
@@ -33,6 +34,7 @@ from hpo.text import first_line
 from trainers.api import EpochMetrics, TrialConfig
 
 HEARTBEAT_S = 30.0
+TICK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,13 @@ class Conductor:
         self._lock = threading.RLock()
         self._announce = Announcer(listener)
         self._now = ledger.clock.now
-        self._beat = -math.inf
+        self._beat = self._ticked = -math.inf
         self._base = self.spec.base()
         self._judge = RungJudge(self.spec, ledger.trials)
-        self._ending = Ending(ledger, self._announce)
+        self.tally = Tally(self.spec)
+        """What is known of all trials together."""
+        ledger.watch(self.tally.update)
+        self._ending = Ending(ledger, self._announce, self.tally)
         self._attempts = Attempts(ledger, self._announce, self._ending.check_first_failures)
 
     @property
@@ -89,7 +94,7 @@ class Conductor:
         """Begin the next attempt at a trial; None if the budget has no trial left."""
         if (again := self._attempts.resume()) is not None:
             return again
-        if sum(trial.started for trial in self.ledger.trials) >= self.spec.budget.trials:
+        if self.tally.started >= self.spec.budget.trials:
             if not self._attempts.any_running:
                 self._attempts.settle_doubts()
             return self._attempts.resume()
@@ -240,9 +245,12 @@ class Conductor:
     # -------------------------------------------------------------------------------------- the whole study
 
     def tick(self) -> None:
-        """Call this about every second: it gives signs of life and checks the time budget during long epochs."""
-        with self._guarded():
-            self._check_clock()
+        """Call this every second or more often. At most once a second it gives a sign of life and checks the time
+        budget, which may be used up during a long epoch."""
+        if (now := self._now()) - self._ticked >= TICK_S:
+            self._ticked = now
+            with self._guarded():
+                self._check_clock()
 
     def fail(self, error: Exception) -> None:
         """Stop the study because of `error`; `close` raises it. The first error counts."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
+from hpo.driver.decisions.tally import Tally
 from hpo.driver.events import Event
 from hpo.errors import InfrastructureError
 from hpo.export.incumbent import Incumbent
 from hpo.home import Home
-from hpo.ledger.records import TrialRecord
+from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
 from hpo.redact import redact
@@ -22,17 +24,31 @@ _T = TypeVar("_T")
 
 
 class BestFile:
-    """Keeps `best.yaml` current."""
+    """Keeps `best.yaml` current. Between two changes of what it says, an event costs next to nothing."""
 
-    def __init__(self, ledger: Ledger, home: Home) -> None:
-        self._ledger = ledger
+    def __init__(self, study: StudyRecord, tally: Tally, home: Home) -> None:
+        self._study = study
+        self._tally = tally
         self._file = Incumbent(home)
-        self._file.update(ledger.study)  # a dead driver may have left an old one
+        self._said: tuple[object, ...] | None = None
+        self._confirmed = {trial.repeat.trial for trial in study.repeats if trial.repeat}
+        self._always = tuple(trial for trial in study.trials if trial.number in self._confirmed)
+        self._update()  # a dead driver may have left an old one
 
     def __call__(self, event: Event) -> None:
         """Write the file if an event of a trial changed what is best."""
         if event.trial is not None:
-            self._file.update(self._ledger.study)
+            self._update()
+
+    def _update(self) -> None:
+        best = self._tally.incumbent
+        if best is None or (says := (best.number, best.complete, len(best.epochs), best.value)) == self._said:
+            return
+        # The file tells of no other trials than these.
+        trials = [*self._always, *([] if best.number in self._confirmed else [best])]
+        trials.sort(key=lambda trial: trial.number)
+        self._file.update(dataclasses.replace(self._study, trials=tuple(trials)))
+        self._said = says
 
 
 class MlflowLink:

@@ -47,14 +47,14 @@ def drive(
     # The clean-up comes last, because nothing brings a checkpoint back: if a listener before it fails, the study stops
     # and the next driver cleans up.
     listeners: list[Listener] = [link, view, cleaner]
-    if confirmed_study(ledger.name) is None:  # a confirmation has no best.yaml of its own
-        listeners.insert(0, BestFile(ledger, home))
 
     def listen(event: Event) -> None:
         for listener in listeners:
             listener(event)
 
     conductor = Conductor(ledger, listener=listen)
+    if confirmed_study(ledger.name) is None:  # a confirmation has no best.yaml of its own
+        listeners.insert(0, BestFile(ledger.study, conductor.tally, home))
     signals.watch(conductor.stop)
     for text in _warnings(ledger, home):
         view(Event("notice", text=f"warning: {text}"))

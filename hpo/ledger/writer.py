@@ -77,6 +77,7 @@ class Ledger:
         study are in order, whatever the clocks of its drivers say."""
         self._session = Session(storage, self._study, lease or Lease.here(""), self.clock)
         self._trials: dict[int, TrialRecord] = {}
+        self._watchers: list[Callable[[TrialRecord], None]] = []
         self._ids: dict[int, int] = {}
         self._repeats = repeats_of(storage, name)
         self._ended: str | None = stored.get(attributes.ENDED_KEY)
@@ -205,6 +206,12 @@ class Ledger:
             left_nodes=self._left,
             driver="open" if self._session.holding else "none",
         )
+
+    def watch(self, watcher: Callable[[TrialRecord], None]) -> None:
+        """Tell `watcher` every trial as it is now, and from now on each trial whose record changes."""
+        self._watchers.append(watcher)
+        for trial in self.trials:
+            watcher(trial)
 
     def unfinished(self) -> tuple[int, ...]:
         """Numbers of the trials that have started and are not final: interrupted, or left by a dead driver."""
@@ -421,4 +428,6 @@ class Ledger:
 
     def _keep(self, trial: TrialRecord) -> TrialRecord:
         self._trials[trial.number] = trial
+        for watcher in self._watchers:
+            watcher(trial)
         return trial

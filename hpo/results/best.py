@@ -6,7 +6,7 @@ from hpo.errors import UsageError
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.confirmation import Confirmed, confirmation
 from hpo.results.intervals import Interval
-from hpo.search.rungs import reached, rung_resource, study_levels
+from hpo.search.rungs import depths
 from hpo.spec.configure import configure
 from hpo.spec.training import Provenance, Training
 
@@ -127,13 +127,6 @@ def incumbent(study: StudyRecord) -> TrialRecord | None:
     """
     if study.best is not None:
         return study.best
-    levels = study_levels(study.spec.asha, study.spec.train.epochs)
-    in_compute = bool(levels) and rung_resource(study.spec) == "compute"
-
-    def depth(trial: TrialRecord) -> float:
-        if not in_compute or trial.last is None or trial.last.compute is None:
-            return len(trial.epochs)
-        return max((level for level in levels if reached(level, trial.last.compute)), default=0.0)
-
+    depth = depths(study.spec)
     reported = [trial for trial in study.trials if trial.epochs and trial.status != "failed"]
     return max(reported, key=lambda trial: (depth(trial), trial.rank), default=None)

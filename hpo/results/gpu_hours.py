@@ -6,11 +6,13 @@ gets. Every attempt counts, also one whose worker died. A trial that is still ru
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from typing import TypeAlias
 
 from hpo.ledger.records import Attempt, StudyRecord, TrialRecord
 from hpo.ledger.recovery import last_sign_of_life
@@ -91,7 +93,7 @@ def _hours(trials: Iterable[TrialRecord], resources: Resources, moments: Sequenc
     held = [
         (attempt.started, end, _gpus(attempt, resources))
         for (attempt, end), device in zip(attempts, devices, strict=True)
-        if device.startswith("cuda")
+        if _on_gpu(device)
     ]
     return [seconds / 3600 for seconds in _charged(held, moments)]
 
@@ -119,14 +121,19 @@ def _charged(held: Sequence[tuple[float, float, float]], moments: Sequence[float
     return [totals[moment] for moment in moments]
 
 
+def _asked(resources: Resources) -> bool:
+    """Whether a study asks for GPUs: what is taken for granted until the first worker has named its device."""
+    return resources.device == "cuda" or (resources.gpus != "auto" and resources.gpus > 0)
+
+
 def _devices(attempts: Sequence[Attempt], resources: Resources) -> list[str]:
     """The device of each attempt, given in order of their start.
 
     A worker names its device with its first report. Until then it is taken for the device of the attempt before it,
     or of the first that is known, because all trials of one driver run on the same kind of device.
     """
-    asked = resources.device == "cuda" or (resources.gpus != "auto" and resources.gpus > 0)
-    device = next((attempt.device for attempt in attempts if attempt.device), "cuda" if asked else "cpu")
+    first = "cuda" if _asked(resources) else "cpu"
+    device = next((attempt.device for attempt in attempts if attempt.device), first)
     return [device := attempt.device or device for attempt in attempts]
 
 
@@ -135,3 +142,88 @@ def _gpus(attempt: Attempt, resources: Resources) -> float:
     if attempt.gpus is not None:
         return attempt.gpus
     return 1.0 if resources.gpus == "auto" else float(resources.gpus)
+
+
+Known: TypeAlias = tuple[float, int, int, bool]
+"""An attempt whose device is known: its start, its trial, its place among the trial's attempts, and whether the device
+is a GPU."""
+
+
+class Meter:
+    """`gpu_hours` of a study while it runs. Taking over a changed trial and reading the meter cost the same however
+    many trials have ended before."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._trials: dict[int, TrialRecord] = {}
+        self._ended: dict[int, Fraction] = {}
+        """By trial: GPU-seconds of its attempts that have ended."""
+        self._sum = Fraction(0)
+        """Of `_ended`; exact, as in `_charged`, so that no error adds up."""
+        self._open: dict[int, tuple[float, float]] = {}
+        """By trial: when the attempt that holds a GPU now began, and how many GPUs it holds."""
+        self._known: list[Known] = []
+        """In the order of their start."""
+        self._guessed: set[int] = set()
+        """Trials with an attempt whose device is not known."""
+
+    def update(self, trial: TrialRecord) -> None:
+        """Take over the newest record of a trial."""
+        before = self._trials.get(trial.number)
+        self._trials[trial.number] = trial
+        old, new = set(_named(before)) if before else set(), set(_named(trial))
+        others = self._learn(old - new, new - old)
+        for number in {trial.number, *others}:
+            self._count(self._trials[number])
+
+    def hours(self, now: float) -> float:
+        """GPU-hours until now, seconds since the epoch; nothing is recorded later."""
+        held = (gpus * max(0.0, now - started) for started, gpus in self._open.values())
+        return math.fsum([float(self._sum), *held]) / 3600
+
+    def _learn(self, removed: Iterable[Known], added: Iterable[Known]) -> set[int]:
+        """Take over which devices are known; return the trials whose guess may be another one now."""
+        wrong = False
+        for attempt in removed:
+            self._known.remove(attempt)
+            wrong = True
+        for attempt in added:
+            wrong = wrong or self._guess(attempt[:3]) != attempt[3]
+            bisect.insort(self._known, attempt)
+        return self._guessed if wrong else set()
+
+    def _guess(self, attempt: tuple[float, int, int]) -> bool:
+        """As `_devices`: the device of the attempt before, or of the first that is known."""
+        if not self._known:
+            return _asked(self._resources)
+        return self._known[max(0, bisect.bisect(self._known, (*attempt, True)) - 1)][3]
+
+    def _count(self, trial: TrialRecord) -> None:
+        number = trial.number
+        self._sum -= self._ended.pop(number, 0)
+        self._open.pop(number, None)
+        self._guessed.discard(number)
+        seconds, last = Fraction(0), len(trial.attempts) - 1
+        for place, (attempt, end) in enumerate(zip(trial.attempts, released(trial, 0.0), strict=True)):
+            if attempt.device is None:
+                self._guessed.add(number)
+            if not (_on_gpu(attempt.device) if attempt.device else self._guess((attempt.started, number, place))):
+                continue
+            if place == last and attempt.ended is None and trial.outcome is None and trial.finished is None:
+                self._open[number] = (attempt.started, _gpus(attempt, self._resources))
+            else:
+                seconds += Fraction(_gpus(attempt, self._resources) * (end - attempt.started))
+        if seconds:
+            self._ended[number] = seconds
+            self._sum += seconds
+
+
+def _on_gpu(device: str) -> bool:
+    return device.startswith("cuda")
+
+
+def _named(trial: TrialRecord) -> Iterator[Known]:
+    """The attempts whose device is known, as `Meter` keeps them."""
+    for place, attempt in enumerate(trial.attempts):
+        if attempt.device:
+            yield attempt.started, trial.number, place, _on_gpu(attempt.device)

@@ -7,7 +7,7 @@ A rung is a level of a resource: epochs, or compute. `training_rungs` says after
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from hpo.ledger.records import RungDecision, TrialRecord
@@ -106,6 +106,19 @@ def _natural_epochs(levels: Sequence[float], resource: Sequence[float]) -> dict[
 def _nearest(epoch: int, others: Sequence[int]) -> int:
     """The nearest of other epochs as a ratio; the first of several. Rounded, so that equal ratios are equal."""
     return min(others, key=lambda other: round(abs(math.log(epoch / other)), 9))
+
+
+def depths(spec: Spec) -> Callable[[TrialRecord], float]:
+    """How long a trial of the study has trained: epochs, or the highest rung if the rungs count compute."""
+    levels = study_levels(spec.asha, spec.train.epochs)
+    in_compute = bool(levels) and rung_resource(spec) == "compute"
+
+    def depth(trial: TrialRecord) -> float:
+        if not in_compute or trial.last is None or trial.last.compute is None:
+            return len(trial.epochs)
+        return max((level for level in levels if reached(level, trial.last.compute)), default=0.0)
+
+    return depth
 
 
 def deepest_rung(spec: Spec, trial: TrialRecord) -> float | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
-from hpo.driver.decisions.stopping import Patience, same_failures, used_up
+from hpo.driver.decisions.stopping import Patience, reached, same_failures
+from hpo.driver.decisions.tally import Tally
 from hpo.driver.events import Announcer
 from hpo.ledger.records import TrialRecord
 from hpo.ledger.writer import Ledger
@@ -15,11 +17,12 @@ from hpo.text import first_line
 class Ending:
     """Why a running study ends. The first reason counts; it is recorded and told."""
 
-    def __init__(self, ledger: Ledger, announce: Announcer) -> None:
+    def __init__(self, ledger: Ledger, announce: Announcer, tally: Tally) -> None:
         self.reason: str | None = None
         """Which part of the budget is reached; None before that."""
         self._ledger = ledger
         self._announce = announce
+        self._tally = tally
         self._patience = Patience(self._possible_improvement)
         self._began = ledger.clock.now() - ledger.study.seconds
         """When the study would have begun if its drivers had worked on it without a pause."""
@@ -31,18 +34,19 @@ class Ending:
         """Call this when a trial has trained, and every second or so where the budget is one of time."""
         if self.reason is None:
             now = self._ledger.clock.now()
-            self._end(used_up(self._ledger.study, now - self._began, now))
+            seconds, charged = now - self._began, functools.partial(self._tally.gpu_hours, now)
+            self._end(reached(self._ledger.spec, seconds, charged, self._tally.best))
 
     def check_patience(self) -> None:
         """Call this when a trial is complete."""
-        if self.reason is None:
+        if self.reason is None and self._ledger.spec.budget.patience is not None:
             self._end(self._patience.exhausted(self._ledger.study))
 
     def check_first_failures(self, trial: TrialRecord, failure: str) -> None:
         """End the study if its first trials all fail in the same way before their first epoch: so will the others."""
         if self._first_failures is None:
             return
-        if trial.epochs or any(other.epochs for other in self._ledger.trials):
+        if trial.epochs or self._tally.reported:
             self._first_failures = None
             return
         way = re.sub(r"[0-9]+", "0", first_line(failure))  # paths and sizes may hold a trial's number

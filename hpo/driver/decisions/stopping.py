@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.confirmation import seed_noise
 from hpo.results.gpu_hours import DEFINITION, gpu_hours
+from hpo.spec.study import Spec
 
 SAME_FAILURES = "stop_after_failures: "
 """How the text of `same_failures` begins."""
@@ -26,13 +27,22 @@ def used_up(study: StudyRecord, seconds: float, now: float | None = None) -> str
         seconds: wall-clock of all drivers of the study.
         now: until when running trials have used GPUs, seconds since the epoch; None: until the newest record.
     """
-    budget = study.spec.budget
+    return reached(study.spec, seconds, lambda: gpu_hours(study, now), study.best)
+
+
+def reached(spec: Spec, seconds: float, charged: Callable[[], float], best: TrialRecord | None) -> str | None:
+    """The same from running sums.
+
+    Args:
+        seconds: wall-clock of all drivers of the study.
+        charged: gives its GPU-hours.
+        best: its best complete trial.
+    """
+    budget, goal = spec.budget, spec.objective
     if budget.hours is not None and seconds >= budget.hours * 3600:
         return f"budget.hours: reached the budget of {_count(budget.hours, 'hour')}"
-    if budget.gpu_hours is not None and gpu_hours(study, now) >= budget.gpu_hours:
+    if budget.gpu_hours is not None and charged() >= budget.gpu_hours:
         return f"budget.gpu_hours: reached the budget of {_count(budget.gpu_hours, 'GPU-hour')} ({DEFINITION})"
-    best = study.best
-    goal = study.spec.objective
     if budget.target is not None and best is not None and (best.value or 0.0) >= goal.score(budget.target):
         reached = goal.score(best.value or 0.0)
         return f"budget.target: trial {best.number} reached {reached:g}, and the target is {budget.target:g}"
