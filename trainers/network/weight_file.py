@@ -16,21 +16,11 @@ from timm.models import clean_state_dict
 from torch import Tensor
 
 from trainers.api import WeightsError
+from trainers.network import weight_path
+from trainers.network.weight_path import AGAIN, SAVE, has_safetensors_header
 
 _TIMM_KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys of the tensors in checkpoints of timm's training. As in timm, the first key that exists counts."""
-_SNIFFED = 512
-_LARGEST_HEADER = 100_000_000
-"""Bytes. safetensors refuses a longer header."""
-_FOREIGN = (
-    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes it", "convert it to safetensors first"),
-    (b"\x1f\x8b", "a gzip archive", "unpack it and name the file inside"),
-    (b"\xfd7zXZ", "an xz archive", "unpack it and name the file inside"),
-    (b"\x93NUMPY", "a NumPy array", "convert it to safetensors first"),
-)
-"""First bytes of other kinds of files, the name of the kind, and the remedy."""
-_SAVE = "save the state dict alone, by torch.save(model.state_dict(), PATH) or as safetensors"
-_AGAIN = "copy or download it again"
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -41,14 +31,11 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is of another kind, is damaged, or contains values that are not finite.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(_SNIFFED)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
-    _refuse_other_kinds(path, start)
+    start = weight_path.beginning(path)
     state = _safetensors(path) if _is_safetensors(path, start) else _tensors(path, _unpickled(path))
+    state.pop("n_averaged", None)  # the counter of torch's AveragedModel
     for name, value in state.items():
+        _refuse_unusual(path, name, value)
         # Checked as float32, the type of the model: larger values become infinite there.
         if not torch.isfinite(value.float()).all():
             raise WeightsError(
@@ -58,28 +45,22 @@ def read(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _refuse_other_kinds(path: Path, start: bytes) -> None:
-    text = start.lstrip().lower()
-    if not start:
-        raise WeightsError(f"{path} is empty; {_AGAIN}")
-    if start.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{path} is a Git LFS pointer, not the weights; fetch them by `git lfs pull`")
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+def _refuse_unusual(path: Path, name: str, value: Tensor) -> None:
+    ways = {
+        "quantized": value.is_quantized,
+        "sparse": value.layout != torch.strided,
+        "without values, on the meta device": value.is_meta,
+        "of complex numbers": value.is_complex(),
+    }
+    if found := [way for way, is_so in ways.items() if is_so]:
         raise WeightsError(
-            f"{path} is an HTML or XML page, not the weights; download the file itself "
-            "(on Hugging Face: the address with /resolve/ in place of /blob/)"
+            f"{path}: the tensor {name} is {found[0]}; store the weights as dense tensors of floating-point numbers"
         )
-    for magic, kind, remedy in _FOREIGN:
-        if start.startswith(magic):
-            raise WeightsError(f"{path} is {kind}, not weights of PyTorch; {remedy}")
 
 
 def _is_safetensors(path: Path, start: bytes) -> bool:
     """Whether the content is safetensors. The name counts only if the file is neither a zip archive nor a pickle."""
-    header = int.from_bytes(start[:8], "little")
-    if start[8:9] == b"{" and header <= _LARGEST_HEADER:
-        return True
-    return path.suffix == ".safetensors" and not start.startswith((b"PK", b"\x80"))
+    return has_safetensors_header(start) or (path.suffix == ".safetensors" and not start.startswith((b"PK", b"\x80")))
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -88,7 +69,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
             f"{path} is neither an intact safetensors file nor a state dict; it is truncated or damaged; "
-            f"{_AGAIN} ({error})"
+            f"{AGAIN} ({error})"
         ) from error
 
 
@@ -103,20 +84,20 @@ def _unpickled(path: Path) -> Any:
             raise WeightsError(
                 f"{path} is neither an intact safetensors file nor a state dict of plain tensors: it holds "
                 f"the Python object {match[1]}, and building objects from a file can run any code, so it is not "
-                f"opened; {_SAVE}"
+                f"opened; {SAVE}"
             ) from error
         raise WeightsError(_unreadable(path)) from error
     except Exception as error:
         # Damaged bytes make torch raise many types of exceptions.
         if "TorchScript" in str(error):
-            raise WeightsError(f"{path} is a TorchScript program, not a state dict; {_SAVE}") from error
+            raise WeightsError(f"{path} is a TorchScript program, not a state dict; {SAVE}") from error
         raise WeightsError(_unreadable(path)) from error
 
 
 def _unreadable(path: Path) -> str:
     return (
         f"{path} is neither an intact safetensors file nor an intact state dict of PyTorch; it may be truncated; "
-        f"{_AGAIN}"
+        f"{AGAIN}"
     )
 
 
@@ -126,7 +107,7 @@ def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
         content = next((content[key] for key in _TIMM_KEYS if content.get(key) is not None), content)
     if not isinstance(content, Mapping):
         what = type(content).__name__
-        raise WeightsError(f"{path} holds a value of type {what}, not tensors by their names; {_SAVE}")
+        raise WeightsError(f"{path} holds a value of type {what}, not tensors by their names; {SAVE}")
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor) and isinstance(name, str)}
     wrappers = [str(key) for key, value in content.items() if _holds_tensors(value)]
     if wrappers:
@@ -135,7 +116,7 @@ def _tensors(path: Path, content: Any) -> dict[str, Tensor]:
             f"alone: torch.save(torch.load(PATH)[{wrappers[0]!r}], NEW_PATH)"
         )
     if not tensors:
-        raise WeightsError(f"{path} holds no tensors by their names; {_SAVE}")
+        raise WeightsError(f"{path} holds no tensors by their names; {SAVE}")
     return dict(clean_state_dict(tensors))
 
 

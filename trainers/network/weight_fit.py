@@ -99,12 +99,14 @@ def _fit(state: State, model: nn.Module) -> _Fit:
     missing = [name for name in own if name not in kept and name not in heads]
     unknown = [name for name in kept if name not in own]
     shapes = [name for name in kept if name in own and own[name].shape != kept[name].shape]
-    problems = [
-        f"{len(names)} {problem}, e.g. {names[0]}"
-        for names, problem in ((missing, "missing"), (unknown, "unknown"), (shapes, "of another shape"))
-        if names
+    whole = [
+        name
+        for name in kept
+        if name in own and own[name].is_floating_point() and not kept[name].is_floating_point() and name not in shapes
     ]
-    return _Fit(kept, problems, len(missing) + len(unknown) + len(shapes))
+    kinds = {"missing": missing, "unknown": unknown, "of another shape": shapes, "of whole numbers": whole}
+    problems = [f"{len(names)} {problem}, e.g. {names[0]}" for problem, names in kinds.items() if names]
+    return _Fit(kept, problems, sum(map(len, kinds.values())))
 
 
 def classifiers(model: nn.Module) -> list[nn.Module]:

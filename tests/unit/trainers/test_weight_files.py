@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import nn
 
 from trainers.api import ModelConfig, WeightsError
 from trainers.network import architecture, catalogue, weights
+from trainers.network import model as models
 
 TINY = ModelConfig(name="test_efficientnet", pretrained=False)
 State = dict[str, torch.Tensor]
@@ -135,6 +137,15 @@ def test_the_content_counts_and_not_the_name_of_the_file(tensors: State, tmp_pat
         (b"\x89HDF\r\n\x1a\n0000", ["HDF5", "convert"]),
         (b"\x1f\x8b\x08000", ["gzip", "unpack"]),
         (b"\x80\x02]q\x00", ["truncated", "download it again"]),
+        (b"\x80\x04\x95" + b"\x8c" * 600, ["pickle that torch.save did not write", "model.state_dict()"]),
+        (b"\x08\x07\x12\x07pytorch" + b"\x1a" * 600, ["ONNX model", "convert"]),
+        (b"GGUF\x03\0\0\0\0\0\0\0", ["GGUF", "convert"]),
+        (b"w.pth".ljust(257, b"\0") + b"ustar\0", ["tar archive", "unpack"]),
+        (b"BZh91AY", ["bzip2", "unpack"]),
+        (b"7z\xbc\xaf\x27\x1c", ["7z archive", "unpack"]),
+        (b"\x28\xb5\x2f\xfd\0\0", ["zstd archive", "unpack"]),
+        (b'{"metadata": {}, "weight_map": {}}', ["index of weights in several files", "one safetensors file"]),
+        (b'{"error": "Repository not found"}', ["text that begins with", "Repository not found", "download it again"]),
         (b"random bytes", ["neither an intact safetensors file", "download it again"]),
     ],
 )
@@ -144,6 +155,77 @@ def test_a_file_of_another_kind_is_named(content: bytes, words: list[str], suffi
     path.write_bytes(content)
     text = refusal(path)
     assert all(word in text for word in words), text
+
+
+def test_a_zip_archive_that_torch_did_not_write_is_told_from_a_truncated_state_dict(
+    tensors: State, tmp_path: Path
+) -> None:
+    torch.save(tensors, tmp_path / "inner.pth")
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
+        archive.write(tmp_path / "inner.pth", "inner.pth")
+    assert "is a zip archive of inner.pth, not weights of PyTorch; unpack it" in refusal(tmp_path / "w.zip")
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)), tmp_path / "w.pt2")
+    assert "is a program of torch.export, not a state dict" in refusal(tmp_path / "w.pt2")
+    whole = (tmp_path / "w.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2] + b"PK\5\6" + b"\xff" * 18)
+    assert "truncated" in refusal(tmp_path / "cut.zip")
+
+
+def test_one_of_several_files_of_weights_is_named(tensors: State, tmp_path: Path) -> None:
+    save_file(tensors, tmp_path / "model-00002-of-00003.safetensors")
+    assert "is part 2 of 3 of the weights" in refusal(tmp_path / "model-00002-of-00003.safetensors")
+    save_file(tensors, tmp_path / "model-00001-of-00001.safetensors")
+    assert_backbone(loaded(tmp_path / "model-00001-of-00001.safetensors"), tensors)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda value: value.to("meta"), "without values"),
+        (lambda value: value.to_sparse(), "is sparse"),
+        (lambda value: value.to(torch.complex64), "of complex numbers"),
+        (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), "is quantized"),
+        (lambda value: value.to(torch.int8), "1 of whole numbers, e.g. bn1.weight"),
+    ],
+)
+def test_a_tensor_without_plain_real_values_is_refused(change: Any, words: str, tensors: State, tmp_path: Path) -> None:
+    torch.save({**tensors, "bn1.weight": change(tensors["bn1.weight"])}, tmp_path / "w.pth")
+    text = refusal(tmp_path / "w.pth")
+    assert words in text
+    assert "bn1.weight" in text
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.float8_e4m3fn])
+def test_weights_of_another_precision_become_those_of_the_model(
+    dtype: torch.dtype, tensors: State, tmp_path: Path
+) -> None:
+    stored = {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
+    save_file(stored, tmp_path / "w.safetensors")
+    net = models.build(
+        replace(TINY, pretrained=str(tmp_path / "w.safetensors")), 10, seed=0, device="cpu", channels_last=False
+    ).net.state_dict()
+    assert net["conv_stem.weight"].dtype == torch.float32
+    assert torch.equal(net["conv_stem.weight"], stored["conv_stem.weight"].float())
+
+
+@pytest.mark.parametrize("begin", [b"\x80", b"PK", b"\x1f\x8b", b"BZh", b"\x08\x07\x12"])
+def test_a_header_whose_length_looks_like_another_kind_is_read(begin: bytes, tensors: State, tmp_path: Path) -> None:
+    header, rest = (whole := save(tensors))[8:], int.from_bytes(whole[:8], "little")
+    length = int.from_bytes(begin, "little")
+    while length < rest:
+        length += 256 ** len(begin)
+    padded = header[:rest] + b" " * (length - rest) + header[rest:]
+    (tmp_path / "w.bin").write_bytes(length.to_bytes(8, "little") + padded)
+    assert_backbone(loaded(tmp_path / "w.bin"), tensors)
+
+
+def test_the_counter_of_averaged_weights_is_left_out(tensors: State, tmp_path: Path) -> None:
+    """torch.optim.swa_utils.AveragedModel stores it beside the model."""
+    torch.save(
+        {"n_averaged": torch.tensor(3), **{f"module.{name}": value for name, value in tensors.items()}},
+        tmp_path / "averaged.pth",
+    )
+    assert_backbone(loaded(tmp_path / "averaged.pth"), tensors)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
