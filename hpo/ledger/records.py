@@ -154,7 +154,7 @@ class TrialRecord:
         """`value`, to sort by; below every other one before the first epoch."""
         return -math.inf if self.value is None else self.value
 
-    @property
+    @functools.cached_property
     def complete(self) -> bool:
         """Whether it trained for all its epochs. Only complete trials can be the best configuration."""
         return self.outcome is not None and self.outcome.ending is Ending.COMPLETE
@@ -174,7 +174,18 @@ class TrialRecord:
         current = dataclasses.replace(self.attempts[-1], **changes)
         return dataclasses.replace(self, attempts=(*self.attempts[:-1], current))
 
-    @property
+    @functools.cached_property
+    def newest(self) -> float:
+        """When anything of it was recorded last, in seconds since the epoch; 0 before its first attempt."""
+        attempt = max((attempt.ended or attempt.started for attempt in self.attempts[-1:]), default=0.0)
+        return max(attempt, self.epochs[-1].recorded if self.epochs else 0.0, self.finished or 0.0)
+
+    @functools.cached_property
+    def judged(self) -> tuple[float, ...]:
+        """The rungs that were decided, in units of the resource."""
+        return tuple(decision.rung for decision in self.rungs)
+
+    @functools.cached_property
     def pruned_at(self) -> float | None:
         """The rung at which ASHA stopped it; None if ASHA did not."""
         return None if self.control else next((rung.rung for rung in self.rungs if not rung.keep), None)
@@ -184,7 +195,7 @@ class TrialRecord:
         """Seconds that its worker spent on the recorded epochs."""
         return sum(epoch.metrics.seconds or 0.0 for epoch in self.epochs)
 
-    @property
+    @functools.cached_property
     def status(self) -> str:
         """`waiting`, `running`, or how it ended (`hpo.ledger.outcome.Ending`)."""
         if self.outcome is not None:

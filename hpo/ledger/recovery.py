@@ -70,7 +70,5 @@ def last_sign_of_life(trials: Iterable[TrialRecord], earlier: Sequence[tuple[flo
     """
     signs = [end for _, end in earlier]
     for trial in trials:
-        signs += [attempt.ended or attempt.started for attempt in trial.attempts[-1:]]
-        signs += [epoch.recorded for epoch in trial.epochs[-1:]]
-        signs += [trial.finished or 0.0]
+        signs.append(trial.newest)
     return max(signs, default=0.0)

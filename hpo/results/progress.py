@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ from hpo.results.confirmation import confirmation
 from hpo.results.gpu_hours import newest_record
 from hpo.results.summary import STATUSES
 from hpo.search.forecast import plan
-from hpo.search.rungs import deepest_rung, study_levels
+from hpo.search.rungs import deepest_rungs, study_levels
 from hpo.text import duration, first_line
 
 CAUTION = 2.0
@@ -107,18 +107,23 @@ def progress(study: StudyRecord, silent: float = 0.0) -> Progress:
 
 def _left(study: StudyRecord, elapsed: float, allowed: float | None) -> float | None:
     """Seconds to the end, if epochs stay as fast and trials end as early as so far."""
-    done = sum(len(trial.epochs) for trial in study.trials)
+    ended = done = 0
+    unfinished = []
+    for trial in study.trials:
+        if trial.outcome is not None and trial.outcome.final:
+            ended += 1
+            done += len(trial.epochs)
+        else:
+            unfinished.append(trial)
+    expected = plan(study.spec)
+    typical = (done + CAUTION * expected.epochs / expected.trials) / (ended + CAUTION)
+    done += sum(len(trial.epochs) for trial in unfinished)
     if not done:
         return None
-    expected = plan(study.spec)
-    ended = [len(trial.epochs) for trial in study.trials if trial.outcome is not None and trial.outcome.final]
-    typical = (sum(ended) + CAUTION * expected.epochs / expected.trials) / (len(ended) + CAUTION)
-    unfinished = [trial for trial in study.trials if trial.outcome is None or not trial.outcome.final]
-    todo = 0.0
+    todo = typical * max(0, study.spec.budget.trials - len(study.trials))
     for trial in unfinished:
         length = study.spec.train.epochs if trial.control else typical
         todo += max(0.0, length - len(trial.epochs))
-    todo += typical * max(0, study.spec.budget.trials - len(study.trials))
     left = elapsed / done * todo
     return left if allowed is None else max(0.0, min(left, allowed - elapsed))
 
@@ -128,24 +133,27 @@ def survival(study: StudyRecord) -> list[Survival]:
     spec = study.spec
     if not spec.asha.enabled:
         return []
-    judged = {decision.rung for trial in study.trials for decision in trial.rungs}
-    levels = sorted(judged | set(study_levels(spec.asha, spec.train.epochs)))
-    depths = [(trial, _depth(study, trial)) for trial in study.trials]
-    at = [[trial for trial, depth in depths if depth >= level] for level in levels]
-    after = [*(len(here) for here in at[1:]), study.count("complete")]
-    return [_survival(level, here, next_) for level, here, next_ in zip(levels, at, after, strict=True)]
-
-
-def _depth(study: StudyRecord, trial: TrialRecord) -> float:
-    """The highest rung that a trial has reached: infinite after a full training, 0 before the first rung."""
-    return math.inf if trial.complete else deepest_rung(study.spec, trial) or 0.0
-
-
-def _survival(level: float, here: Sequence[TrialRecord], after: int) -> Survival:
-    """One rung, from the trials that reached it and the number of those that reached the next one, or the end."""
-    stopped = sum(trial.pruned_at == level for trial in here)
-    passed = len(here) - stopped
-    return Survival(level, len(here), passed, sum(trial.control for trial in here), stopped, passed - after)
+    deepest, judged = deepest_rungs(spec), set(study_levels(spec.asha, spec.train.epochs))
+    depths, controls, stopped = Counter[float](), Counter[float](), Counter[float | None]()
+    for trial in study.trials:  # the whole training is the last rung, 0 is before the first one
+        depth = math.inf if trial.complete else deepest(trial) or 0.0
+        depths[depth] += 1
+        controls[depth] += trial.control
+        stopped[trial.pruned_at] += 1
+        judged.update(trial.judged)
+    levels = sorted(judged)
+    here = [sum(count for depth, count in depths.items() if depth >= level) for level in [*levels, math.inf]]
+    return [
+        Survival(
+            level,
+            reached=count,
+            passed=count - stopped[level],
+            controls=sum(count for depth, count in controls.items() if depth >= level),
+            stopped=stopped[level],
+            left=count - stopped[level] - after,
+        )
+        for level, count, after in zip(levels, here[:-1], here[1:], strict=True)
+    ]
 
 
 def running(study: StudyRecord) -> list[TrialRecord]:

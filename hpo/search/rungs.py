@@ -7,7 +7,7 @@ A rung is a level of a resource: epochs, or compute. `training_rungs` says after
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from hpo.ledger.records import RungDecision, TrialRecord
@@ -121,20 +121,26 @@ def depths(spec: Spec) -> Callable[[TrialRecord], float]:
     return depth
 
 
-def deepest_rung(spec: Spec, trial: TrialRecord) -> float | None:
-    """The highest rung that a trial has reached, None before the first.
+def deepest_rungs(spec: Spec) -> Callable[[TrialRecord], float | None]:
+    """Of the trials of one study: the highest rung that a trial has reached, None before the first.
 
     Of controls also a rung without a decision: after a decision to stop a control, later rungs ignore it.
     """
-    levels = [decision.rung for decision in trial.rungs]
-    if trial.control and trial.last is not None:
-        train = configure(spec.base(), trial.values).train
+    base, in_compute = spec.base(), rung_resource(spec) == "compute"
+    levels = study_levels(spec.asha, spec.train.epochs)
+
+    def passed(trial: TrialRecord, last: EpochMetrics) -> Iterator[float]:
         if spec.asha.align == "stages":
-            levels += [level for epoch, level in training_rungs(spec, train).items() if epoch <= trial.last.epoch]
-        else:
-            used = trial.last.compute if rung_resource(spec) == "compute" else trial.last.epoch
-            levels += [level for level in study_levels(spec.asha, train.epochs) if reached(level, used or 0.0)]
-    return max(levels, default=None)
+            decided = training_rungs(spec, configure(base, trial.values).train)
+            return (level for epoch, level in decided.items() if epoch <= last.epoch)
+        used = (last.compute if in_compute else last.epoch) or 0.0
+        return (level for level in levels if reached(level, used))
+
+    def deepest(trial: TrialRecord) -> float | None:
+        without = passed(trial, trial.last) if trial.control and trial.last is not None else ()
+        return max((*trial.judged, *without), default=None)
+
+    return deepest
 
 
 class RungJudge:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import TracebackType
@@ -21,6 +22,9 @@ from hpo.home import Home
 from hpo.ledger.outcome import classify
 from hpo.ledger.records import StudyRecord, TrialRecord
 
+LASTING = ("lost", "notice")
+"""Events with a line of their own that stays, above the picture."""
+
 
 class LiveView:
     """Shows a study from `begin` until the block ends. What other code prints meanwhile goes to a log file.
@@ -35,6 +39,11 @@ class LiveView:
         self._home = home
         self._stack = ExitStack()
         self._plain: PlainView | None = None
+        self._events: deque[Event] = deque()
+        """What the thread that paints has not seen yet."""
+        self._unsure: list[Event] = []
+        """What is in no frame yet that was painted."""
+        self._over = False
 
     def __enter__(self) -> LiveView:
         return self
@@ -42,7 +51,7 @@ class LiveView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self._close()
 
     def begin(self, study: StudyRecord) -> None:
         """Take the terminal and paint the study, as recorded when this driver began."""
@@ -62,30 +71,41 @@ class LiveView:
             stack.enter_context(state.use_terminal(terminal.fileno()))
             self._painter = stack.enter_context(Painter(self._screen, terminal))
             yield
-            self._stop_running()
+            self._over = True
         self._report()
 
     def __call__(self, event: Event) -> None:
-        """Show one event."""
-        if event.trial is not None:
-            # A new mapping each time: the painting thread may be looking at the old one.
-            self._trials = {**self._trials, event.trial.number: event.trial}
-        if self._plain is None and self._painter.failure is None:
-            if event.kind in ("lost", "notice"):
-                self._painter.say(describe(event, self._study.spec.train.epochs))
-            self._painter.paint()
-        if self._painter.failure is not None:
-            self._continue_in_plain_lines(event)
+        """Show one event soon; returns at once."""
+        if self._plain is None and self._painter.failure is not None:
+            self._close()
+        if self._plain is not None:
+            self._plain(event)
+            return
+        self._events.append(event)
+        if event.kind in LASTING:
+            self._painter.say(describe(event, self._study.spec.train.epochs))
+        self._painter.paint()
 
-    def _continue_in_plain_lines(self, event: Event) -> None:
-        if self._plain is None:
-            self._stack.close()
+    def _close(self) -> None:
+        """Give the terminal back. If the view is broken, plain lines follow, first those of what it did not show."""
+        self._stack.close()
+        if self.failure is not None and self._plain is None:
             self._plain = PlainView()
             self._plain.begin(self._study)
-        self._plain(event)
+            for event in (*self._unsure, *self._events):
+                if event.kind not in LASTING:
+                    self._plain(event)
 
     def _screen(self) -> Screen:
+        """The newest state. The thread that paints calls this; after its end, who closes the view."""
+        self._unsure.clear()
+        while self._events:
+            self._unsure.append(event := self._events.popleft())
+            if event.trial is not None:
+                self._trials[event.trial.number] = event.trial
         trials = self._trials
+        if self._over:
+            trials = {number: self._stopped(trial) for number, trial in trials.items()}
         study = dataclasses.replace(
             self._study,
             trials=tuple(trials[number] for number in sorted(trials)),
@@ -94,11 +114,8 @@ class LiveView:
         note = last_line(self._log, self._log_start)
         return Screen(study, notes=(Text.from_ansi(note).plain,) if note else ())
 
-    def _stop_running(self) -> None:
-        """Show running trials as ended: the driver has stopped them and told only the ledger."""
-        self._trials = {number: self._stopped(trial) for number, trial in self._trials.items()}
-
     def _stopped(self, trial: TrialRecord) -> TrialRecord:
+        """A running trial as ended: the driver has stopped it and told only the ledger."""
         if trial.status != "running":
             return trial
         horizon = self._study.spec.train.epochs

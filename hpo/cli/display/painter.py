@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ from rich.text import Text
 
 LEAST_INTERVAL_S = 0.25
 """Least time between two frames."""
+MOST_SHARE = 0.1
+"""Share of the time that frames may take: they and the scheduling of the study share one interpreter."""
 CLOCK_INTERVAL_S = 1.0
 """Time between two frames when nothing happens, for the clock and for a resized terminal."""
 
@@ -30,25 +34,34 @@ def interactive(stream: TextIO, environment: Mapping[str, str] = os.environ) -> 
 
 
 class Painter:
-    """Paints what `source` returns: when `paint` is called, and once a second in a thread.
+    """Paints what `source` returns in a thread of its own: soon after `paint` is called, and once a second.
 
-    An exception of `source` or of the rendering is kept in `failure`, and nothing is painted after it. The caller must
-    check `failure`: the thread cannot report it, and the exception must not end the study.
+    So neither the cost of a picture nor a terminal that takes no output holds up the caller. An exception of `source`
+    or of the rendering is kept in `failure`, and nothing is painted after it. The caller must check `failure`: the
+    thread cannot report it, and the exception must not end the study.
 
     The cursor stays visible and the normal screen is used, so that a killed process leaves a usable terminal.
     """
 
     def __init__(self, source: Callable[[], RenderableType], stream: TextIO) -> None:
+        """
+        Args:
+            source: called by one thread at a time.
+        """
         self.failure: Exception | None = None
         self._source = source
         self._stream = stream
         self._console = Console(file=stream, force_terminal=True)
         self._size = self._fit()
-        self._painted = 0.0
+        self._said: deque[str] = deque()
+        """Lines that are not printed yet."""
+        self._wanted = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="screen", daemon=True)
         self._live = Live(
             console=self._console,
             get_renderable=self._frame,
-            refresh_per_second=1 / CLOCK_INTERVAL_S,
+            auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,
             vertical_overflow="crop",
@@ -58,22 +71,43 @@ class Painter:
         self._live.start()
         self._console.show_cursor(True)
         self._live.refresh()
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
+        self._wanted.set()
+        self._thread.join()
+        self._print_said()
         self._live.stop()  # paints a last time
 
     def paint(self) -> None:
-        """Paint now. If the last frame is too recent, the thread paints later."""
-        if time.monotonic() - self._painted >= LEAST_INTERVAL_S:
-            self._painted = time.monotonic()
-            self._live.refresh()
+        """Have a new frame painted as soon as the last one is old enough; returns at once."""
+        self._wanted.set()
 
     def say(self, text: str) -> None:
-        """Print a line that stays, above the painted frame."""
-        self._console.print(Text(text))
+        """Have a line printed that stays, above the painted frame; returns at once."""
+        self._said.append(text)
+        self._wanted.set()
+
+    def _work(self) -> None:
+        pause = LEAST_INTERVAL_S
+        while not self._ended.wait(pause) and self.failure is None:
+            self._wanted.wait(CLOCK_INTERVAL_S - LEAST_INTERVAL_S)
+            self._wanted.clear()
+            began = time.monotonic()
+            try:
+                self._print_said()
+                self._live.refresh()
+            except Exception as error:  # noqa: BLE001 - the terminal has gone; kept for the caller
+                self.failure = error
+            pause = max(LEAST_INTERVAL_S, (time.monotonic() - began) / MOST_SHARE)
+
+    def _print_said(self) -> None:
+        while self._said:
+            self._console.print(Text(self._said.popleft()))
 
     def _frame(self) -> RenderableType:
         if self.failure is not None:

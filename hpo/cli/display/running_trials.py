@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.console import RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from hpo.ledger.records import StudyRecord, TrialRecord
@@ -29,18 +28,26 @@ def running_trials(
     cells = [_cells(study, trial, several_hosts=len(hosts - {None}) > 1) for trial in shown]
     used = sum(max([len(title), *(len(row[index]) for row in cells)]) + 2 for index, title in enumerate(TITLES))
     parameters = _parameters(study, shown, width - used)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in TITLES:
-        table.add_column(title, justify="left" if title == "device" else "right", no_wrap=True)
-    for name in parameters.values():
-        table.add_column(Text(name), justify="right", no_wrap=True)
     for row, trial in zip(cells, shown, strict=True):
         values = configuration(trial, digits=3)
-        table.add_row(*map(Text, row), *(values.get(path, "–") for path in parameters))
-    yield Padding(table, (1, 0, 0, 0), expand=False)
+        row += [values.get(path, "–") for path in parameters]
+    yield Text("")
+    yield from _lines([*TITLES, *parameters.values()], cells)
     hidden = running[len(shown) :]
     if hidden:
         yield _summary(hidden, study.spec.objective)
+
+
+def _lines(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> Iterator[Text]:
+    """The columns to the right, the device to the left. A table of rich measures each cell several times, which takes
+    most of the time of a picture."""
+    widths = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
+    for row in (titles, *cells):
+        padded = []
+        for title, text, width in zip(titles, row, widths, strict=True):
+            space = " " * (width - cell_len(text))
+            padded.append(text + space if title == "device" else space + text)
+        yield Text("  ".join(padded).rstrip(), style="dim" if row is titles else "", no_wrap=True, overflow="ellipsis")
 
 
 def _cells(study: StudyRecord, trial: TrialRecord, *, several_hosts: bool) -> list[str]:
