@@ -73,7 +73,7 @@ def same_database(first: str, second: str) -> bool:
 
     try:
         one, two = sqlalchemy.make_url(first), sqlalchemy.make_url(second)
-    except sqlalchemy.exc.ArgumentError:
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # ValueError: the port is no number
         return False
     if _dialect(one) != _dialect(two):
         return False

@@ -30,8 +30,19 @@ def confirmed_study(name: str) -> str | None:
 
 
 def _place(path: Path | None) -> Path:
-    """The absolute home folder: `path`, else the environment variable `HPO_HOME`, else `runs`."""
-    return (path or Path(os.environ.get("HPO_HOME") or "runs")).expanduser().resolve()
+    """The absolute home folder: `path`, else the environment variable `HPO_HOME`, else `runs`.
+
+    Raises:
+        UsageError: `~NAME` names nobody, or links lead in a circle or through a folder that cannot be read.
+    """
+    place = path or Path(os.environ.get("HPO_HOME") or "runs")
+    try:
+        return place.expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"the home folder {place} cannot be used: {reason}; choose another folder with --home"
+        ) from error
 
 
 @dataclass(frozen=True)

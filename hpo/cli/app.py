@@ -56,6 +56,7 @@ def main() -> None:
     handle_early()
     _replace_closed_streams()
     _show_every_character()
+    _ignore_a_width_of_nothing()
     try:
         _run()
     except BrokenPipeError:
@@ -100,6 +101,13 @@ def _show_every_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def _ignore_a_width_of_nothing() -> None:
+    """Some editors and CI systems set `COLUMNS=0` where they know no width; Rich then prints nothing at all."""
+    for name in ("COLUMNS", "LINES"):
+        if os.environ.get(name, "").isdigit() and int(os.environ[name]) == 0:
+            del os.environ[name]
 
 
 def _drop_output() -> None:

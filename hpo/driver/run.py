@@ -58,7 +58,7 @@ def run(
     with guard(NOTHING_RECORDED, lease) as signals, new_study_folder(home, name, lease) as folder:
         storage = open_if_there(url)
         if storage is not None:
-            refuse_existing(storage, name)
+            refuse_existing(storage, name, home.option)
         transfer = gather(spec, home)
         info = provenance() | preflight(spec, home) | ({BESIDE: str(beside.resolve())} if beside else {})
         with ray_session(spec, verbose, lease.token, info.get(BESIDE)):

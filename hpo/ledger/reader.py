@@ -146,10 +146,13 @@ def last_holder(storage: BaseStorage, name: str) -> Mapping[str, Any] | None:
     return holder
 
 
-def refuse_existing(storage: BaseStorage, name: str) -> None:
+def refuse_existing(storage: BaseStorage, name: str, home_option: str = "") -> None:
     """Raise UsageError if a study of that name exists: two studies of one name must never merge.
 
     An empty study, and a study of this tool whose creation was cut off (it has no specification), do not count.
+
+    Args:
+        home_option: the option that names the home folder in the command of the message.
     """
     import optuna
 
@@ -161,7 +164,7 @@ def refuse_existing(storage: BaseStorage, name: str) -> None:
     if ours or (not stored and not study.get_trials(deepcopy=False)):
         return
     raise UsageError(
-        f"a study named {name!r} exists already; continue it with `hpo resume {name}`, "
+        f"a study named {name!r} exists already; continue it with `hpo resume {name}{home_option}`, "
         f"or choose another name: study=NAME"
     )
 

@@ -147,8 +147,10 @@ def _is_database(uri: str) -> bool:
 
 
 def _refuse_place(uri: str) -> None:
-    """Raises InfrastructureError for an SQLite file that cannot be created."""
+    """Raises UsageError for an SQLite database in memory, and InfrastructureError for a file that cannot be created."""
     file = sqlite_file(uri)
+    if file is None and re.fullmatch(r"sqlite(\+\w+)?://(/?|/:memory:.*)", uri):
+        raise UsageError(f"tracking.uri {uri} is a database in memory, which ends with this process; {_ELSEWHERE}")
     if file is None or file.exists():
         return
     folder = next(folder for folder in file.absolute().parents if folder.exists())
@@ -221,7 +223,7 @@ def _refusal(uri: str, error: Exception, experiment: str) -> str:
             f"MLflow no longer keeps runs in a folder of files such as {place} (`mlflow migrate-filestore` copies them "
             f"into a database); set tracking.uri=sqlite:////PATH/mlflow.db or to a server, or {_HOME}"
         )
-    if not uri.startswith(("http://", "https://")):
+    if not uri.lower().startswith(("http://", "https://")):
         remedy = _schema_remedy(uri, str(error))
         cause = remedy or f"{_short(str(error), uri)}; {_ELSEWHERE}"
         return f"MLflow cannot use {place}: {cause}"

@@ -117,6 +117,12 @@ def test_an_encoding_without_dashes_ends_no_command(recorded: Path, arguments: l
     assert run.stdout.decode(encoding).strip()
 
 
+def test_a_width_of_0_columns_is_no_width(recorded: Path) -> None:
+    """Some editors and CI systems set `COLUMNS=0`."""
+    run = printed(recorded, ["audit", "finished"], subprocess.PIPE, COLUMNS="0")
+    assert run.stdout == printed(recorded, ["audit", "finished"], subprocess.PIPE, COLUMNS="80").stdout != b""
+
+
 @pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
 def test_a_full_device_is_named_in_one_line(recorded: Path, arguments: list[str]) -> None:
     with open("/dev/full", "wb") as full:

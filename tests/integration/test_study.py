@@ -161,7 +161,7 @@ def test_a_study_whose_trials_all_fail_is_an_error(home: Home) -> None:
 def test_a_second_study_of_the_same_name_is_refused(home: Home) -> None:
     """Two studies of one name never merge."""
     launch.run(synthetic_spec("twin", budget={"trials": 1}), home, view=RecordingView())
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match=r"exists already; continue it with `hpo resume \w+ --home "):
         launch.run(synthetic_spec("twin", budget={"trials": 1}), home, view=RecordingView())
 
 

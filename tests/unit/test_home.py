@@ -35,6 +35,20 @@ def test_a_home_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch:
         Home.at(tmp_path)
 
 
+def test_a_home_folder_of_nobody_or_in_a_circle_of_links_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given by `--home` or by the environment variable."""
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    for path in ("~nobody_of_this_name/runs", str(tmp_path / "one" / "runs")):
+        with pytest.raises(UsageError, match=r"cannot be used: .*; choose another folder with --home"):
+            Home.at(Path(path))
+        monkeypatch.setenv("HPO_HOME", path)
+        with pytest.raises(UsageError, match=r"cannot be used: .*; choose another folder with --home"):
+            Home.at()
+
+
 def test_a_home_folder_without_a_url_for_its_databases_is_refused_before_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,6 +178,19 @@ def test_a_folder_of_files_is_refused_with_the_kind_of_uri_that_works(uri: str) 
     assert "tracking.uri=sqlite:////PATH/mlflow.db" in refusal(uri)
 
 
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite+pysqlite://"])
+def test_a_database_in_memory_is_refused_because_its_records_would_end_with_the_process(uri: str) -> None:
+    with pytest.raises(UsageError, match="is a database in memory"):
+        check_store(uri)
+
+
+@pytest.mark.parametrize("uri", ["HTTP://127.0.0.1:1", "http://[::1"])
+def test_an_odd_spelling_of_a_servers_uri_is_one_sentence(uri: str) -> None:
+    """A scheme may be in capitals, and a port may be cut off."""
+    with pytest.raises(InfrastructureError, match=r"does not answer|cannot ask"):
+        check_store(uri, ledger="sqlite:///ledger.db")
+
+
 def test_an_sqlite_file_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "cannot be created" in refusal(f"sqlite:///{tmp_path}/file/mlflow.db")
