@@ -16,11 +16,13 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
 from hpo.redact import redact
-from hpo.text import first_line
-from hpo.tracking.tracker import Tracker
+from hpo.text import duration, first_line
+from hpo.tracking.tracker import CLOSE_LIMIT_S, Tracker
 from trainers.checkpoint import DirectoryStore, removable, stored_files
 
 _T = TypeVar("_T")
+MUCH = 50
+"""Trials by which MLflow is behind before a person is told."""
 
 
 class BestFile:
@@ -58,12 +60,30 @@ class MlflowLink:
         """`tracker` is None where tracking is off; then there is nothing to do."""
         self._ledger = ledger
         self._tracker = tracker
+        self._told = MUCH // 2
 
     def __call__(self, event: Event) -> None:
         """Pass on a trial's newest record; returns at once."""
         if self._tracker and event.trial is not None:
             self._record_runs()
             self._tracker.update(self._ledger.trial(event.trial.number))
+
+    @property
+    def lag(self) -> str | None:
+        """`MLflow is 120 trials behind`, when it is `MUCH` behind, and again whenever that has doubled."""
+        behind = self._tracker.behind if self._tracker else 0
+        if behind < 2 * self._told:
+            return None
+        self._told = behind
+        return f"MLflow is {behind:,} trials behind; training does not wait for it"
+
+    @property
+    def waiting(self) -> str | None:
+        """What a person reads while `catch_up` waits; None if there is little to wait for."""
+        behind = self._tracker.behind if self._tracker else 0
+        if behind < MUCH:
+            return None
+        return f"MLflow is {behind:,} trials behind; waiting for it, at most {duration(CLOSE_LIMIT_S)}"
 
     def catch_up(self) -> str | None:
         """Wait until MLflow has everything; returns what a person must know if it did not take everything."""

@@ -51,6 +51,8 @@ def drive(
     def listen(event: Event) -> None:
         for listener in listeners:
             listener(event)
+        if text := link.lag:
+            view(Event("notice", text=text))
 
     conductor = Conductor(ledger, listener=listen)
     if confirmed_study(ledger.name) is None:  # a confirmation has no best.yaml of its own
@@ -64,6 +66,8 @@ def drive(
         try:
             conductor.close()
         finally:
+            if text := link.waiting:
+                view(Event("notice", text=text))
             for problem in (cleaner.close(at_once=signals.received is not None), link.catch_up()):
                 if problem:
                     view(Event("notice", text=problem))

@@ -32,6 +32,13 @@ def stopped(study: StudyRecord) -> str | None:
     return f"Stopped: {study.ended.partition(': ')[2]}" if study.ended else None
 
 
+def untracked(study: StudyRecord) -> int:
+    """Number of trials that have begun, but whose run in MLflow the ledger does not know."""
+    if not study.spec.tracking.enabled:
+        return 0
+    return sum(trial.mlflow_run_id is None for trial in study.trials if trial.started)
+
+
 def configuration(trial: TrialRecord, digits: int = 4) -> dict[str, str]:
     """A trial's searched parameters by dotted path; numbers have so many significant digits."""
     return {

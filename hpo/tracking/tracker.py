@@ -18,7 +18,7 @@ from hpo.home import Home
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import as_reason
 from hpo.text import first_line
-from hpo.tracking.mirror import Mirror
+from hpo.tracking.mirror import Mirror, same_content
 from hpo.tracking.periodic import Periodic
 from hpo.tracking.plots import Figures, Plots
 from hpo.tracking.study_content import study_status
@@ -28,8 +28,8 @@ from hpo.tracking.system_metrics import SystemMonitor
 SYNC_INTERVAL_S = 1.0
 STUDY_INTERVAL_S = 5.0
 PLOTS_INTERVAL_S = 60.0
-CLOSE_TIMEOUT_S = 30.0
-"""How long `Tracker.close` waits for MLflow to take the next record."""
+CLOSE_TIMEOUT_S, CLOSE_LIMIT_S = 30.0, 300.0
+"""How long `Tracker.close` waits for MLflow to take the next record, and for all of them together."""
 
 
 class Tracker:
@@ -87,9 +87,17 @@ class Tracker:
         return tracker
 
     def update(self, trial: TrialRecord) -> None:
-        """Leave a trial's newest record; returns at once."""
+        """Leave a trial's newest record; returns at once. One that says nothing new costs no call."""
         with self._lock:
-            self._newest[trial.number] = self._unsent[trial.number] = trial
+            before, self._newest[trial.number] = self._newest.get(trial.number), trial
+            if trial.number in self._unsent or before is None or not same_content(before, trial):
+                self._unsent[trial.number] = trial
+
+    @property
+    def behind(self) -> int:
+        """Number of trials whose newest record MLflow has not taken yet."""
+        with self._lock:
+            return len(self._unsent)
 
     def linked(self) -> list[tuple[int, str]]:
         """The pairs of trial and run id that are new since the last call, for the ledger."""
@@ -100,18 +108,19 @@ class Tracker:
     def close(self, study: StudyRecord) -> str | None:
         """Send the rest and end the thread; returns a message for the person if MLflow did not take everything.
 
-        Waits as long as MLflow takes records, at most `CLOSE_TIMEOUT_S` for each of them.
+        Waits as long as MLflow takes records, at most `CLOSE_TIMEOUT_S` for each and `CLOSE_LIMIT_S` for all of them.
         """
         self._final = study
         self._closing.set()
-        taken = -1
-        while self._thread.is_alive() and taken < self._taken:
+        taken, limit = -1, time.monotonic() + CLOSE_LIMIT_S
+        while self._thread.is_alive() and taken < self._taken and (left := limit - time.monotonic()) > 0:
             taken = self._taken
-            self._thread.join(CLOSE_TIMEOUT_S)
+            self._thread.join(min(CLOSE_TIMEOUT_S, left))
         if self._thread.is_alive() or self._trouble:
             reason = f": {first_line(as_reason(str(self._trouble)))}" if self._trouble else ""
+            behind = f" ({self.behind:,} trials are missing or out of date)" if self.behind > 1 else ""
             return (
-                f"MLflow does not have everything yet{reason}. Nothing is lost: the ledger has it. "
+                f"MLflow does not have everything yet{behind}{reason}. Nothing is lost: the ledger has it. "
                 f"Write the rest with: hpo doctor {study.name}{self._home.option}"
             )
         if self._file_trouble:
@@ -187,8 +196,7 @@ class Tracker:
             with self._lock:
                 if not self._unsent:
                     return
-                number = min(self._unsent)
-                trial = self._unsent[number]
+                number, trial = next(iter(self._unsent.items()))
             mirror.sync(trial)
             with self._lock:
                 self._taken += 1

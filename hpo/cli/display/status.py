@@ -34,7 +34,7 @@ from hpo.results.gpu_hours import (
 from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
 from hpo.results.progress import failures, next_steps
-from hpo.results.summary import best_line, configuration, counts, stopped
+from hpo.results.summary import best_line, configuration, counts, stopped, untracked
 from hpo.results.warm_start_effect import effect
 from hpo.results.winner import winner, winner_json
 from hpo.spec.objectives import VAL_ACCURACY, Objective, objectives, values
@@ -42,6 +42,8 @@ from hpo.text import duration, first_line, iso, short_names, size
 
 MOST_ROWS, BEST_ROWS = 100, 30
 """Rows of the table of trials, and how many of them the best trials take where the table cannot hold all."""
+LEAST_LAG = 10
+"""Trials by which MLflow is behind before it is told of a study that a driver runs: the newest ones always are."""
 MOST_FAILURES = 20
 """Lines about failed trials."""
 
@@ -65,6 +67,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         console.print(escape(text), highlight=False, soft_wrap=True)
     for node in study.left_nodes:
         console.print(escape(f"no trials on {node.host}: {node.host} {node.reason}"), highlight=False)
+    if lag := _lag(study, home):
+        console.print(escape(lag), highlight=False, soft_wrap=True)
     if charged := gpu_hours(study):
         console.print(f"GPU-hours: {charged:.2f} ({DEFINITION})", highlight=False)
     if extra := confirmation_cost(study):
@@ -89,6 +93,15 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         console.print(escape(_left_out(study, shown, home)), highlight=False, soft_wrap=True)
     for line in _failures(study):
         console.print(escape(line), highlight=False)
+
+
+def _lag(study: StudyRecord, home: Home) -> str | None:
+    """By how much MLflow is behind the ledger; None if it is not."""
+    behind, driven = untracked(study), study.driver == "open"
+    if behind < (LEAST_LAG if driven else 1):
+        return None
+    text = f"MLflow is {behind:,} trial{'s' if behind > 1 else ''} behind"
+    return text if driven else f"{text}; write the rest with: hpo doctor {study.name}{home.option}"
 
 
 def _front(study: StudyRecord) -> Table:
@@ -187,6 +200,7 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "confirmation_gpu_hours": confirmation_gpu_hours(study),
         "confirmation_worker_seconds": confirmation_worker_seconds(study),
         "ended": study.ended,
+        "mlflow_behind": untracked(study),
         "left_nodes": [dataclasses.asdict(node) for node in study.left_nodes],
         "confirmation": confirmation_json(confirmation(study)),
         "checkpoint_bytes": checkpoint_bytes(study, home),

@@ -1,5 +1,6 @@
 """`hpo status` of a study that no screen can show whole."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -67,3 +68,15 @@ def test_few_failures_take_a_line_each(tmp_path, monkeypatch, capsys):
 
 def test_programs_get_every_trial(large, tmp_path):
     assert len(json.loads(json.dumps(study_json(large, Home(tmp_path))))["trials"]) == TRIALS
+
+
+def test_status_says_how_far_mlflow_is_behind_and_who_writes_the_rest(tmp_path, monkeypatch, capsys):
+    trials = [trial(n, 4, ending=Ending.PRUNED, mlflow_run_id=None if n < 12 else f"run-{n}") for n in range(20)]
+    home = Home(tmp_path)
+    ended, driven = study(*trials), dataclasses.replace(study(*trials), driver="open")
+    said = shown(ended, tmp_path, monkeypatch, capsys)
+    assert f"MLflow is 12 trials behind; write the rest with: hpo doctor cifar10_b0{home.option}" in said
+    assert "MLflow is 12 trials behind\n" in shown(driven, tmp_path, monkeypatch, capsys)
+    assert study_json(ended, home)["mlflow_behind"] == 12
+    few = dataclasses.replace(driven, trials=tuple(trials[4:]))
+    assert "MLflow" not in shown(few, tmp_path, monkeypatch, capsys)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +14,9 @@ import pytest
 from hpo.home import Home
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.tracking import mirror as mirror_module
 from hpo.tracking import tracker as module
+from hpo.tracking.runs import Runs, numbers
 from hpo.tracking.tracker import Tracker
 from tests.support.sample_records import study, trial
 from tests.unit.tracking.test_periodic import Clock
@@ -133,6 +138,103 @@ def test_an_interrupted_study_is_not_drawn_at_its_end(home: Home, server: Server
         tracker = Tracker.start(study(), home, figures=lambda study: drawn.append(study) or {})  # type: ignore[func-returns-value]  # noqa: B023
         assert tracker.close(study(trial(0, 16, ending=ending))) is None
         assert len(drawn) == plots
+
+
+def test_a_record_that_says_nothing_new_costs_no_call(home: Home, server: Server) -> None:
+    record = trial(0, 4)
+    tracker = Tracker(study(record), home)
+    mirror = Mirror(study(), home)
+    tracker._send(mirror)  # type: ignore[arg-type]
+    for same in (record, dataclasses.replace(record, mlflow_run_id="run-0")):
+        tracker.update(same)
+        assert tracker.behind == 0
+    tracker.update(trial(0, 5))
+    assert tracker.behind == 1
+
+
+def test_a_trial_is_behind_once_however_many_epochs_it_has_reported(home: Home, server: Server) -> None:
+    tracker = Tracker(study(), home)
+    for epoch in range(1, 9):
+        tracker.update(trial(0, epoch))
+        tracker.update(trial(1, epoch))
+    assert tracker.behind == 2
+    tracker._send(Mirror(study(), home))  # type: ignore[arg-type]
+    assert tracker.behind == 0
+    assert [len(server.trials[number].epochs) for number in (0, 1)] == [8, 8]
+
+
+def test_the_wait_at_the_end_is_bounded_and_says_what_is_missing(
+    home: Home, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CLOSE_LIMIT_S", 0.2)
+    answered = threading.Event()
+    monkeypatch.setattr(server, "answer", lambda: answered.wait(30.0))
+    tracker = Tracker.start(study(trial(0, 4), trial(1, 4), trial(2, 4)), home)
+    said = tracker.close(study())
+    answered.set()
+    assert said is not None
+    assert "(3 trials are missing or out of date)" in said
+    assert f"hpo doctor cifar10_b0{home.option}" in said
+
+
+class Client:
+    """Counts the calls of MLflow's client, and keeps what they brought."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.sizes: list[tuple[int, int, int]] = []
+
+    def log_batch(self, run: str, metrics: Any = (), params: Any = (), tags: Any = ()) -> None:
+        self.calls.append("log_batch")
+        self.sizes.append((len(metrics), len(params), len(tags)))
+
+    def set_terminated(self, run: str, status: str, end: int) -> None:
+        self.calls.append("set_terminated")
+
+    def update_run(self, run: str, status: str) -> None:
+        self.calls.append("update_run")
+
+
+class Store:
+    """The runs of a study, on a `Client`."""
+
+    def __init__(self, study: StudyRecord, home: Home) -> None:
+        self.client, self.runs = Client(), Runs()
+
+    def create_child(self, name: str, tags: object, started: float) -> Any:
+        self.client.calls.append("create_run")
+        data = SimpleNamespace(metrics={}, tags={}, params={})
+        return SimpleNamespace(info=SimpleNamespace(run_id=name, status="RUNNING"), data=data)
+
+
+@pytest.fixture
+def mirror(home: Home, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("hpo.tracking.mirror.Store", Store)
+    return mirror_module.Mirror(study(), home)
+
+
+def test_a_trial_that_has_ended_costs_three_calls_of_mlflow(mirror: Any) -> None:
+    for number in range(50):
+        mirror.sync(trial(number, 16, ending=Ending.COMPLETE))
+    assert mirror.store.client.calls == ["create_run", "log_batch", "set_terminated"] * 50
+
+
+def test_a_running_trial_costs_one_call_of_mlflow_per_report(mirror: Any) -> None:
+    mirror.sync(trial(0, 1))
+    del mirror.store.client.calls[:]
+    for epoch in (2, 3, 4):
+        mirror.sync(trial(0, epoch))
+        mirror.sync(dataclasses.replace(trial(0, epoch), mlflow_run_id="trial-00000"))
+    assert mirror.store.client.calls == ["log_batch"] * 3
+
+
+def test_no_call_of_mlflow_brings_more_than_it_takes(mirror: Any) -> None:
+    record = trial(0, 400, values={f"train.x{index}": 0.5 for index in range(250)})
+    mirror.sync(record)
+    sizes = mirror.store.client.sizes
+    assert all(metrics + params + tags <= 1_000 and params <= 100 and tags <= 100 for metrics, params, tags in sizes)
+    assert sum(params for _, params, _ in sizes) == 250
+    assert sum(metrics for metrics, *_ in sizes) == sum(len(numbers(metrics)) for metrics in record.metrics)
 
 
 def test_jobs_of_a_running_study_keep_their_intervals(
