@@ -26,6 +26,7 @@ from hpo.ledger.records import RungDecision, TrialRecord
 from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
 from hpo.redact import as_reason
+from hpo.search.ahead import begin_ahead
 from hpo.search.rungs import RungJudge
 from hpo.search.samplers import draw
 from hpo.spec.configure import configure
@@ -68,6 +69,9 @@ class Conductor:
         self.tally = Tally(self.spec)
         """What is known of all trials together."""
         ledger.watch(self.tally.update)
+        self._ahead = begin_ahead(ledger.sampler, ledger.study.transfer.history, limit=self.spec.budget.trials)
+        if self._ahead is not None:
+            ledger.watch(self._ahead.notice)
         self._ending = Ending(ledger, self._announce, self.tally)
         self._attempts = Attempts(ledger, self._announce, self._ending.check_first_failures)
 
@@ -265,6 +269,8 @@ class Conductor:
             Exception: any other error, which is a mistake in this program or in a sampler.
         """
         with self._guarded():
+            if self._ahead is not None:
+                self._ahead.close()
             if self.ending is None and (reason := all_trials_ended(self.ledger.study)):
                 self.ledger.end(reason)
             self.ledger.close()

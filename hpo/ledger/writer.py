@@ -183,6 +183,11 @@ class Ledger:
         return self._spec
 
     @property
+    def sampler(self) -> BaseSampler:
+        """What suggests the parameters of new trials."""
+        return self._study.sampler
+
+    @property
     def trials(self) -> tuple[TrialRecord, ...]:
         """All trials by number."""
         return tuple(self._trials[number] for number in sorted(self._trials))

@@ -6,6 +6,7 @@ values of pruned trials by rung, `scalarised` joins several objectives into one:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -95,7 +96,7 @@ def scalarised(trials: Sequence[Seen], objectives: Sequence[Objective], rng: np.
         (index, epoch, value)
         for index, trial in enumerate(trials)
         for epoch, value in sorted(trial.values.items())
-        if np.isfinite(value)
+        if math.isfinite(value)
     ]
     if not rows:
         return [replace(trial, values={}, final=None) for trial in trials]

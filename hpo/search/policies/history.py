@@ -72,21 +72,28 @@ class History:
         """Whether nothing about a trial changes any more."""
         return number in self._trials and number not in self._open
 
-    def take_in(self, trial: Seen) -> None:
-        """Take in a trial as it is now; nothing is done for one that had ended already."""
-        number = trial.number
-        if self.has_ended(number):
-            return
-        if (before := self._trials.get(number)) is None or before.params != trial.params:
-            self.forget(number)
-            self._encode(trial)
-        self._trials[number] = trial
-        self._open.add(number)
+    def take_in(self, trials: Iterable[Seen]) -> None:
+        """Take in trials as they are now; nothing is done for those that had ended already."""
+        new = [trial for trial in trials if not self.has_ended(trial.number)]
+        unknown = [trial for trial in new if not self._is_encoded(trial)]
+        for trial in unknown:
+            self.forget(trial.number)
+        self._encode(unknown)
+        for trial in new:
+            self._put(trial)
+
+    def _is_encoded(self, trial: Seen) -> bool:
+        before = self._trials.get(trial.number)
+        return before is not None and before.params == trial.params
+
+    def _put(self, trial: Seen) -> None:
+        self._trials[trial.number] = trial
+        self._open.add(trial.number)
         for rung in trial.rungs:
             if rung not in self.rungs:
                 bisect.insort(self.rungs, rung)
         if trial.ended:
-            self._open.discard(number)
+            self._open.discard(trial.number)
             self._rank(trial)
 
     def forget(self, number: int) -> None:
@@ -127,14 +134,15 @@ class History:
         trials = [self._trials[number] for number in numbers]
         return View(self.space, trials, self._cube[numbers], self._features[numbers], self.tried)
 
-    def _encode(self, trial: Seen) -> None:
-        number, (row,) = trial.number, self.space.encode([trial.params])
-        if number >= len(self._cube):
-            self._cube = _grown(self._cube, number)
-            self._features = _grown(self._features, number)
-        self._cube[number] = row
-        self._features[number] = self.space.features(row[None])[0]
-        self._tried.update(self.space.keys(row[None]))
+    def _encode(self, trials: Sequence[Seen]) -> None:
+        if not trials:
+            return
+        numbers, rows = [trial.number for trial in trials], self.space.encode([trial.params for trial in trials])
+        if (last := max(numbers)) >= len(self._cube):
+            self._cube, self._features = _grown(self._cube, last), _grown(self._features, last)
+        self._cube[numbers] = rows
+        self._features[numbers] = self.space.features(rows)
+        self._tried.update(self.space.keys(rows))
 
     def _rank(self, trial: Seen) -> None:
         """Put a trial that has ended into the orders."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,13 @@ class SeededSampler(BaseSampler):
         self._objectives = options.objectives if len(options.objectives) > 1 else ()
         self._learned: dict[int, bool] = {}
         self._history: History | None = None
+        self.source: Callable[[int], Suggestion] | None = None
+        """Gives the suggestion for the trial of a number, if suggestions are made elsewhere: see `hpo.search.ahead`."""
+
+    @property
+    def knows_space(self) -> bool:
+        """Whether the space was given, and is not that of the trials."""
+        return self._options.distributions is not None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The space as given, else the union of what the trials have used so far."""
@@ -94,9 +101,11 @@ class SeededSampler(BaseSampler):
         """Values of all parameters, or of the active ones."""
         if not search_space:
             return {}
-        history = self._up_to_date(study, search_space)
-        past = Transfer.from_json(study.user_attrs.get(TRANSFER_KEY, {})).history
-        suggestion = self.suggest(history, trial.number, past)
+        if self.source is not None:
+            suggestion = self.source(trial.number)
+        else:
+            past = Transfer.from_json(study.user_attrs.get(TRANSFER_KEY, {})).history
+            suggestion = self.suggest(self._up_to_date(study, search_space), trial.number, past)
         self._learned[trial.number] = suggestion.learned
         return suggestion.values
 
@@ -137,10 +146,10 @@ class SeededSampler(BaseSampler):
         if self._history is None or self._history.space.distributions != space:
             sign = -1.0 if study.directions[0] == StudyDirection.MINIMIZE else 1.0
             self._history = self.history(space, sign)
-        for trial in study.get_trials(deepcopy=False):
-            if not self._history.has_ended(trial.number) and trial.params:
-                self._history.take_in(of_frozen(trial, self._objectives))
-        return self._history
+        history, trials = self._history, study.get_trials(deepcopy=False)
+        changed = [trial for trial in trials if not history.has_ended(trial.number) and trial.params]
+        history.take_in([of_frozen(trial, self._objectives) for trial in changed])
+        return history
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

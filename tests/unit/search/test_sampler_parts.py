@@ -184,10 +184,10 @@ def test_groups_share_places_equally_and_leave_what_they_do_not_need(sizes, most
 def test_a_history_forgets_the_points_of_suggestions_that_were_not_used():
     history = History(UnitCube({"x": FloatDistribution(0, 1)}), horizon=50)
     for number, x in ((0, 0.25), (1, 0.25), (2, 0.5)):
-        history.take_in(Seen(number, {"x": x}, TrialState.RUNNING))
+        history.take_in([Seen(number, {"x": x}, TrialState.RUNNING)])
     history.forget(1)
     assert len(history.tried) == 2, "trial 0 has the same point"
-    history.take_in(Seen(2, {"x": 0.75}, TrialState.COMPLETE, {50: 0.1}, 0.1))
+    history.take_in([Seen(2, {"x": 0.75}, TrialState.COMPLETE, {50: 0.1}, 0.1)])
     history.forget(2)
     assert [trial.number for trial in history.spread_over_numbers().trials] == [0, 2]
     assert len(history.tried) == 2

@@ -1,0 +1,250 @@
+"""Suggestions made ahead in a thread: the same whatever its speed, thrown away where results have overtaken them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.storages import InMemoryStorage
+
+from hpo.driver.conductor import Conductor
+from hpo.ledger.outcome import Cause, Ending, Outcome
+from hpo.ledger.records import Attempt, EpochRecord, TrialRecord
+from hpo.search.ahead import Ahead
+from hpo.search.policies.history import History
+from hpo.search.policies.seeded import SeededSampler, Suggestion
+from hpo.search.samplers import make_sampler
+from tests.conftest import synthetic_spec
+from tests.support.in_process_driver import create
+from trainers.api import EpochMetrics
+
+SPACE: Mapping[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
+COMPLETE = Outcome(Ending.COMPLETE, "complete")
+PRUNED = Outcome(Ending.PRUNED, "pruned")
+FAILED = Outcome(Ending.FAILED, "diverged", Cause.CONFIGURATION)
+
+
+def sampler(policy: str = "gp", **options: Any) -> SeededSampler:
+    made = make_sampler(policy, **{"seed": 0, "horizon": 4, "distributions": SPACE, "random_share": 0.0} | options)
+    assert isinstance(made, SeededSampler)
+    return made
+
+
+class Study:
+    """Trials that a test lets begin, report and end."""
+
+    def __init__(self, sampler: SeededSampler, limit: int = 1000) -> None:
+        self.ahead = Ahead(sampler, limit=limit)
+        self.trials: list[TrialRecord] = []
+
+    def begin(self) -> Suggestion:
+        number = len(self.trials)
+        suggestion = self.ahead.take(number)
+        self.trials.append(TrialRecord(number, suggestion.values, attempts=(Attempt(0.0),)))
+        self.ahead.notice(self.trials[-1])
+        return suggestion
+
+    def report(self, number: int, epoch: int | None = None) -> None:
+        trial = self.trials[number]
+        epochs = [*trial.epochs]
+        while len(epochs) < (epoch or len(trial.epochs) + 1):
+            height = 1 - sum((value - 0.3) ** 2 for value in trial.values.values() if isinstance(value, float))
+            value = height - 0.2 / (len(epochs) + 1)
+            epochs.append(EpochRecord(EpochMetrics(epoch=len(epochs) + 1, val_accuracy=value), 0.0))
+            self.trials[number] = dataclasses.replace(self.trials[number], epochs=tuple(epochs))
+            self.ahead.notice(self.trials[number])
+
+    def end(self, number: int, outcome: Outcome = PRUNED) -> None:
+        self.trials[number] = dataclasses.replace(self.trials[number], outcome=outcome)
+        self.ahead.notice(self.trials[number])
+
+    def settle(self) -> None:
+        """Wait until the thread has done all that it was asked for."""
+        self.ahead._thread.submit(lambda: None).result()
+
+
+class Recording:
+    """Counts what a sampler suggests, and in which thread; it may be slow."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> None:
+        self.numbers: list[int] = []
+        self.threads: set[str] = set()
+        suggest = SeededSampler.suggest
+
+        def recorded(sampler: SeededSampler, history: History, number: int, past: Any = ()) -> Suggestion:
+            self.numbers.append(number)
+            self.threads.add(threading.current_thread().name)
+            time.sleep(seconds)
+            return suggest(sampler, history, number, past)
+
+        monkeypatch.setattr(SeededSampler, "suggest", recorded)
+
+
+@pytest.fixture
+def crowd() -> Study:
+    """24 running trials, the last ones learned from the first four."""
+    study = Study(sampler(startup_trials=4))
+    for number in range(24):
+        study.begin()
+        if number < 4:
+            study.report(number, 4)
+            study.end(number, COMPLETE)
+    for _ in range(4):
+        study.begin()
+    return study
+
+
+@pytest.mark.parametrize("policy", ["gp", "tpe", "random"])
+def test_while_few_trials_run_the_suggestions_are_those_of_the_sampler_itself(policy: str) -> None:
+    """The records of a ledger and Optuna's own trials teach a sampler the same."""
+    study, stored = Study(sampler(policy)), optuna.create_study(direction="maximize", sampler=sampler(policy))
+    for number in range(30):
+        trial = stored.ask(dict(SPACE))
+        assert study.begin().values == trial.params
+        study.report(number, 4 if number % 3 == 0 else 1)
+        for epoch in study.trials[number].epochs:
+            trial.report(epoch.value, epoch.metrics.epoch)
+        study.end(number, COMPLETE if number % 3 == 0 else PRUNED)
+        state = optuna.trial.TrialState.COMPLETE if number % 3 == 0 else optuna.trial.TrialState.PRUNED
+        stored.tell(trial, study.trials[number].value if number % 3 == 0 else None, state)
+
+
+@pytest.mark.parametrize("policy", ["gp", "tpe"])
+def test_many_workers_get_the_same_suggestions_however_slow_the_thread_is(
+    policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def values(seconds: float) -> list[dict[str, Any]]:
+        with monkeypatch.context() as patched:
+            Recording(patched, seconds)
+            study = Study(sampler(policy))
+            for number in range(60):
+                study.begin()
+                if number >= 20:
+                    study.report(number - 20, 1)
+                    study.end(number - 20, FAILED if number % 11 == 0 else PRUNED)
+            study.ahead.close()
+        return [dict(trial.values) for trial in study.trials]
+
+    assert values(0.0) == values(0.01)
+
+
+def test_suggestions_for_many_workers_are_ready_and_made_in_the_thread(
+    crowd: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd.settle()
+    recording = Recording(monkeypatch)
+    crowd.begin()
+    crowd.settle()
+    assert recording.numbers == [29], "28 was ready, and 29 is for the next free worker"
+    assert len(recording.threads) == 1
+    assert "suggestions" in recording.threads.pop()
+
+
+def test_no_suggestion_is_made_beyond_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    recording, study = Recording(monkeypatch), Study(sampler(), limit=40)
+    for _ in range(40):
+        study.begin()
+    study.settle()
+    assert recording.numbers == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("results", "thrown_away"),
+    [(["epoch"] * 3, False), (["epoch"] * 4, True), (["later"] * 6, False), (["end"] * 4, True), (["failure"], True)],
+)
+def test_a_suggestion_is_stale_after_a_failure_or_more_results_than_one_for_eight_workers(
+    crowd: Study, results: list[str], thrown_away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24 trials run, so three results may be missing. Epochs 2 and 3 are none: the model does not look at them."""
+    for number in range(10, 20):
+        crowd.report(number, 1)
+    crowd.begin()
+    crowd.settle()
+    recording = Recording(monkeypatch)
+    for index, kind in enumerate(results):
+        if kind == "epoch":
+            crowd.report(20 + index)
+        elif kind == "later":
+            crowd.report(10 + index, 3)
+        elif kind == "end":
+            crowd.report(10 + index, 3)
+            crowd.end(10 + index)
+        else:
+            crowd.end(20 + index, FAILED)
+    crowd.settle()
+    assert (29 in recording.numbers) == thrown_away
+
+
+def test_what_is_drawn_at_random_whatever_the_results_is_never_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    recording, study = Recording(monkeypatch), Study(sampler(random_share=1.0))
+    for _ in range(20):
+        study.begin()
+    for number in range(20):
+        study.report(number, 1)
+        study.end(number, FAILED)
+    study.begin()
+    study.settle()
+    assert recording.numbers == sorted(set(recording.numbers))
+
+
+def test_suggestions_that_wait_count_as_running_trials() -> None:
+    """Else two suggestions of one moment would be the same."""
+    study = Study(sampler(startup_trials=4))
+    for number in range(60):
+        study.begin()
+        if number < 20:
+            study.report(number, 4)
+            study.end(number, COMPLETE)
+    points = [(trial.values["x"], trial.values["y"]) for trial in study.trials[20:]]
+    near = [abs(a - c) + abs(b - d) for i, (a, b) in enumerate(points) for c, d in points[:i]]  # type: ignore[operator]
+    assert min(near) >= 0.05
+
+
+def test_an_error_of_the_sampler_in_the_thread_reaches_who_takes_the_suggestion(
+    crowd: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> Suggestion:
+        raise ZeroDivisionError("in the sampler")
+
+    monkeypatch.setattr(SeededSampler, "suggest", fail)
+    crowd.begin()
+    with pytest.raises(ZeroDivisionError, match="in the sampler"):
+        crowd.begin()
+
+
+def test_the_thread_ends_when_it_is_closed(crowd: Study) -> None:
+    threads = [thread for thread in threading.enumerate() if thread in crowd.ahead._thread._threads]
+    assert threads
+    crowd.ahead.close()
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_study_ends_with_its_thread_also_where_the_sampler_fails(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = synthetic_spec(
+        "crowd", search={"policy": "gp", "startup_trials": 4, "random_share": 0.0}, budget={"trials": 50}
+    )
+    conductor = Conductor(create(InMemoryStorage(), spec))
+    for _ in range(12):
+        conductor.next_trial()
+    for number in range(5):  # one result may be missing beside 12 trials, and none beside the fewer that `close` leaves
+        conductor.on_epoch(number, EpochMetrics(epoch=1, val_accuracy=0.5))
+    conductor.next_trial()
+    conductor.on_epoch(5, EpochMetrics(epoch=1, val_accuracy=0.5))
+    if fails:
+        monkeypatch.setattr(SeededSampler, "suggest", lambda *arguments: 1 / 0)
+        assert [conductor.next_trial() for _ in range(2)][1] is None
+        assert isinstance(conductor.fatal, ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError) if fails else contextlib.nullcontext():
+        conductor.close()
+    assert conductor._ahead is not None
+    assert not any(thread.is_alive() for thread in conductor._ahead._thread._threads)
