@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,12 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for key, figures in PARTS[part](options):
             column.setdefault("environments", {})[part] = _environment()
             column.setdefault(part, {})[key] = figures
-            options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            options.json.write_text(compact(record), encoding="utf-8")
             print(f"{part}: {key}", file=sys.stderr, flush=True)
     options.json.with_suffix(".md").write_text(page.page(record), encoding="utf-8")
     page.plot(record, options.json.with_suffix(".png"))
     print(page.page(record))
     return 0
+
+
+def compact(record: dict[str, Any]) -> str:
+    """The record as JSON: one line for each list of numbers, five digits for each number."""
+    rounded = json.loads(json.dumps(record), parse_float=lambda text: float(f"{float(text):.5g}"))
+    return re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(rounded, indent=1)) + "\n"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -129,6 +129,15 @@ def test_the_command_keeps_what_it_measured_before(tmp_path: Path, capsys: pytes
     assert not file.with_suffix(".png").exists(), "there are no costs to draw"
 
 
+def test_the_record_has_one_line_for_each_list() -> None:
+    record = {"after": {"calls": {"a": {"cpu_s": [0.123456789, 2.0], "statements": []}}, "text": "[1, 2]"}}
+    text = benchmark.compact(record)
+    assert '"cpu_s": [ 0.12346, 2.0 ]' in text
+    assert json.loads(text) == {
+        "after": {"calls": {"a": {"cpu_s": [0.12346, 2.0], "statements": []}}, "text": "[1, 2]"}
+    }
+
+
 def test_the_page_and_the_plot_show_the_recorded_figures(tmp_path: Path) -> None:
     record = json.loads((FOLDER / "scale.json").read_text(encoding="utf-8"))
     assert (FOLDER / "scale.md").read_text(encoding="utf-8") == page.page(record)
