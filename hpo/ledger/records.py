@@ -33,7 +33,7 @@ class Repeat:
     """Whether it is the baseline, which the other configurations are compared with."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt at a trial: the first, or a later one after its worker, its node or the driver died."""
 
@@ -67,7 +67,7 @@ class LeftNode:
     """Whether it lacks something for certain; else trials failed there before their first report."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a driver keeps hundreds of thousands of them
 class EpochRecord:
     """One finished epoch, as its worker reported it."""
 
@@ -254,7 +254,7 @@ class StudyRecord:
         return sum(max(0.0, end - start) for start, end in self.sessions)  # an old one may be from a clock that jumped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RungDecision:
     """ASHA's decision about one trial at one rung, and the numbers behind it."""
 
