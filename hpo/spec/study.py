@@ -185,7 +185,8 @@ class Spec(Section):
     resources: Resources = Resources()
     """The resources of one trial."""
     concurrency: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Number of trials at the same time; `auto`: as many as the machine or cluster has room for."""
+    """Largest number of trials at the same time; `auto`: as many as the machine or cluster has room for. On a cluster
+    this changes with its nodes, and other studies there get their part."""
     retries: int = Field(default=2, ge=0)
     """How many times a trial is retried after its worker or node died."""
     stop_after_failures: int = Field(default=3, ge=0)

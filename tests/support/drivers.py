@@ -131,30 +131,38 @@ def _command(arguments: Sequence[str], variables: dict[str, str], output: Path, 
 
 
 @contextmanager
-def cluster(cpus: int = 2) -> Iterator[dict[str, str]]:
-    """A Ray that lives as long as the block; yields the environment that leads drivers to it."""
+def cluster(cpus: int = 2, *, gpus: int = 0, **environment: str) -> Iterator[dict[str, str]]:
+    """A Ray that lives as long as the block; yields the environment that leads drivers to it.
+
+    Args:
+        gpus: so many are declared, and need not be there.
+        environment: of its first node.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     head = ["--head", f"--port={port}", "--include-dashboard=false"]
-    with _raylet(head, cpus, secret):
+    with _raylet(head, cpus, secret | environment, gpus):
         yield {**secret, "RAY_ADDRESS": f"127.0.0.1:{port}"}
 
 
 @contextmanager
-def node(ray: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def node(ray: dict[str, str], *, gpus: int = 0) -> Iterator[subprocess.Popen[bytes]]:
     """Another node of that cluster, of one CPU, on this machine; yields its process, which leads a group."""
-    with _raylet([f"--address={ray['RAY_ADDRESS']}"], 1, ray) as process:
+    with _raylet([f"--address={ray['RAY_ADDRESS']}"], 1, ray, gpus) as process:
         yield process
 
 
 @contextmanager
-def _raylet(options: Sequence[str], cpus: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _raylet(
+    options: Sequence[str], cpus: int, environment: dict[str, str], gpus: int
+) -> Iterator[subprocess.Popen[bytes]]:
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     # A folder of its own, so that nobody else's `ray.init()` finds it; short, because sockets lie below it.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--num-cpus={cpus}", *options]
+        command += [f"--num-gpus={gpus}"] if gpus else []
         output = Path(folder) / "output"
         with output.open("wb") as file:
             process = subprocess.Popen(

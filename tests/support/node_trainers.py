@@ -11,6 +11,7 @@ from tests import synthetic
 from trainers.api import Context, EpochMetrics, TrialConfig
 
 NO_FILE = "HPO_TEST_NO_FILE"
+FLAG = "HPO_TEST_FLAG"
 
 
 def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
@@ -23,4 +24,11 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
     deadline = time.monotonic() + 120
     while len(list(marks.iterdir())) < int(config.extra["wait_for"]) and time.monotonic() < deadline:
         time.sleep(0.1)
+    return synthetic.train(config, context)
+
+
+def train_unless_flagged(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
+    """As `tests.synthetic.train`, but it fails where the environment names a file that is there."""
+    if (flag := os.environ.get(FLAG)) and Path(flag).exists():
+        raise FileNotFoundError(flag)
     return synthetic.train(config, context)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 
 from hpo.driver.conductor import Conductor
 from hpo.driver.decisions.nodes import Place
-from hpo.driver.ray_backend.worker_loss import MemoryWatch, explain
+from hpo.driver.ray_backend.worker_loss import MemoryWatch, NodeWatch, explain
 from hpo.ledger.outcome import Cause
 from trainers.api import EpochMetrics
 
 OWN = "own/"
 """Ray flattens what a worker reports: this is what stands before a trainer's own metrics."""
-NODE_S = 3.0
-"""Longest time, in seconds, that a node may take to accept a connection."""
 
 
 class StudyScheduler(tune.schedulers.FIFOScheduler):
@@ -29,15 +26,22 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
     (`asha.resource`), and the largest `val_accuracy`.
     """
 
-    def __init__(self, conductor: Conductor, room: Callable[[], Mapping[str, int]] = dict) -> None:
+    def __init__(
+        self,
+        conductor: Conductor,
+        room: Callable[[], Mapping[str, int]] = dict,
+        nodes: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
+    ) -> None:
         """
         Args:
             room: how many trials fit on each node that is alive.
+            nodes: as `ray.nodes`.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self._conductor = conductor
         self._room = room
         self._memory = MemoryWatch()
+        self._watch = NodeWatch(nodes)
         self._places: dict[int, tuple[str, str]] = {}
         """Host and node of each trial, by number."""
 
@@ -50,14 +54,18 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         """Nothing to do: the trial came from the conductor."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Ray's choice. Before it, trials that avoid every node that is there are taken back to be handed out anew."""
+        """The waiting trial with the lowest number. Before that, trials that avoid every node that is there are taken
+        back to be handed out anew."""
+        # Ray's own choice would go through all trials of the study, at every turn of its loop.
         waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == "PENDING"]
+        stranded = []
         if (avoiding := [trial for trial in waiting if trial.config["avoid"]]) and (there := set(self._room())):
-            for trial in avoiding:
-                if there <= set(trial.config["avoid"]):
-                    self._conductor.on_stranded(trial.config["number"])
-                    tune_controller.stop_trial(trial)
-        return super().choose_trial_to_run(tune_controller)
+            stranded = [trial for trial in avoiding if there <= set(trial.config["avoid"])]
+        for trial in stranded:
+            self._conductor.on_stranded(trial.config["number"])
+            tune_controller.stop_trial(trial)
+        choice = [trial for trial in waiting if trial not in stranded]
+        return min(choice, key=lambda trial: trial.config["number"], default=None)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record the report; stop a trial that failed, finished or fell below a rung's cutoff."""
@@ -96,7 +104,7 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         starved = self._memory.look() and host in (None, socket.gethostname())
         # Not `trial.get_error`: it reads a copy that Ray makes later.
         said = Path(trial.error_file).read_text() if trial.error_file else ""
-        gone = _is_gone(node)
+        gone = self._watch.is_gone(node)
         # A dead node gets no trials anyway, and a trial is not to wait for the next one there.
         place = self._place(host, node) if host and node and not gone else None
         self._conductor.on_lost(number, explain(said, host=host, node_gone=gone, starved=starved), place)
@@ -129,22 +137,3 @@ class StopAll(tune.Stopper):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-
-def _is_gone(node: str | None) -> bool:
-    """Whether the node of that id is dead; if the id is not known, whether any node has just died.
-
-    The cluster's head takes half a minute to notice, so this asks the nodes themselves.
-    """
-    nodes = {entry["NodeID"]: entry for entry in ray.nodes()}  # type: ignore[no-untyped-call]
-    if node in nodes:
-        return not (nodes[node]["Alive"] and _answers(nodes[node]))
-    return not all(_answers(entry) for entry in nodes.values() if entry["Alive"])
-
-
-def _answers(node: dict[str, Any]) -> bool:
-    try:
-        with socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=NODE_S):
-            return True
-    except OSError:
-        return False

@@ -24,18 +24,21 @@ class StudySearcher(tune.search.Searcher):
         checkpoints: str,
         worker: dict[str, Any],
         room: Callable[[], Mapping[str, int]] = dict,
+        limit: Callable[[int], int] | None = None,
     ) -> None:
         """
         Args:
             checkpoints: folder or URI below which every trial has its folder.
             worker: what the jobs of all trials have in common.
             room: how many trials fit on each node that is alive.
+            limit: how many trials may run at once where so many fit; None for all that fit.
         """
         super().__init__()
         self._conductor = conductor
         self._checkpoints = checkpoints
         self._worker = worker
         self._room = room
+        self._limit = limit
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """The configuration of Ray's trial `trial_id`, None while there is nothing to do, or FINISHED."""
@@ -50,11 +53,14 @@ class StudySearcher(tune.search.Searcher):
 
     def _is_full(self) -> bool:
         """Whether the nodes that get trials have no room for one more; else it would wait with its clock running."""
-        if not (left := self._conductor.left_nodes):
+        left = self._conductor.left_nodes
+        if not left and self._limit is None:
             return False
         room = self._room()
-        self._conductor.check_nodes(room)
-        return self._conductor.running >= max(1, sum(count for node, count in room.items() if node not in left))
+        if left:
+            self._conductor.check_nodes(room)
+        fit = sum(count for node, count in room.items() if node not in left)
+        return self._conductor.running >= max(1, fit if self._limit is None else self._limit(fit))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing to do: the scheduler saw how the trial ended."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import shutil
 from collections.abc import Mapping
 from typing import Any
 
 from hpo.driver.conductor import Conductor
-from hpo.driver.ray_backend.slots import Slots, room
+from hpo.driver.ray_backend.slots import Slots, present
 from hpo.errors import InfrastructureError
 from hpo.home import Home
 
+MOST_TRIALS = 100_000
+"""At once, for Ray Tune. The true limit follows the cluster; Tune's own is fixed when a study begins."""
 NODE_LABEL = "ray.io/node-id"
 """Ray's own label of every node. A placement group can name the nodes that it does not want by it."""
 
@@ -43,7 +44,6 @@ def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbo
         "threads": max(1, math.floor(slots.cpus)) if slots.device == "cpu" else None,
         "cache_dir": str(home.cache),
     }
-    nodes = functools.partial(room, slots)
 
     def request(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
         """What a trial asks for: room on a node that was not left when it began."""
@@ -52,28 +52,29 @@ def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbo
             [{"CPU": slots.cpus, "GPU": slots.gpus}], bundle_label_selector=[avoided] if avoided else None
         )
 
-    tuner = tune.Tuner(
-        tune.with_resources(Worker, request),
-        tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(conductor, checkpoints, worker, nodes),
-            scheduler=StudyScheduler(conductor, nodes),
-            num_samples=-1,
-            max_concurrent_trials=slots.concurrency,
-            reuse_actors=True,
-            trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
-            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
-        ),
-        run_config=tune.RunConfig(
-            name=conductor.ledger.name,
-            storage_path=str(scratch),
-            stop=StopAll(conductor),
-            failure_config=tune.FailureConfig(max_failures=0),  # the conductor counts
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trainers keep their own
-            verbose=1 if verbose else 0,
-        ),
-    )
     try:
-        tuner.fit()
+        with present(slots, bool(spec.ray.cluster())) as room:
+            tuner = tune.Tuner(
+                tune.with_resources(Worker, request),
+                tune_config=tune.TuneConfig(
+                    search_alg=StudySearcher(conductor, checkpoints, worker, room.by_node, room.limit),
+                    scheduler=StudyScheduler(conductor, room.by_node, room.nodes),
+                    num_samples=-1,
+                    max_concurrent_trials=MOST_TRIALS,
+                    reuse_actors=True,
+                    trial_name_creator=lambda trial: f"trial-{trial.config['number']:05d}",
+                    trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
+                ),
+                run_config=tune.RunConfig(
+                    name=conductor.ledger.name,
+                    storage_path=str(scratch),
+                    stop=StopAll(conductor),
+                    failure_config=tune.FailureConfig(max_failures=0),  # the conductor counts
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trainers keep their own
+                    verbose=1 if verbose else 0,
+                ),
+            )
+            tuner.fit()
     except Exception as error:  # noqa: BLE001 - `conductor.close` raises it, once the ledger is in order
         conductor.fail(InfrastructureError(f"Ray failed: {type(error).__name__}: {error}"))
     finally:

@@ -7,12 +7,17 @@ kernel counts its own kills, and a dead node does not answer.
 from __future__ import annotations
 
 import re
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 RECENT_S = 60.0
 """Seconds that Ray may take to report a worker that the kernel has killed."""
+NODE_S = 3.0
+"""Longest time, in seconds, that a node may take to accept a connection."""
 
 
 def kernel_kills() -> int:
@@ -39,6 +44,53 @@ class MemoryWatch:
         if kills > self._kills:
             self._kills, self._last = kills, now
         return self._last is not None and now - self._last < RECENT_S
+
+
+class NodeWatch:
+    """Notices dead nodes. The cluster's head takes half a minute to do so, so this asks the nodes themselves.
+
+    A lost rack costs one look per node, and all looks together as long as one, however many workers were lost.
+    """
+
+    def __init__(
+        self,
+        nodes: Callable[[], Sequence[Mapping[str, Any]]],
+        answers: Callable[[Mapping[str, Any]], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            nodes: as `ray.nodes`.
+        """
+        self._nodes, self._answers, self._clock = nodes, answers or _answers, clock
+        self._silent: dict[str, float] = {}
+        """When a node did not answer, by id."""
+
+    def is_gone(self, node: str | None) -> bool:
+        """Whether the node of that id is dead; if the id is not known, whether any node has just died."""
+        alive = {entry["NodeID"]: entry for entry in self._nodes() if entry["Alive"]}
+        if node not in alive and any(entry["NodeID"] == node for entry in self._nodes()):
+            return True
+        now = self._clock()
+        self._silent = {known: since for known, since in self._silent.items() if now - since < RECENT_S}
+        if node not in self._silent:
+            self._look([entry for known, entry in alive.items() if known not in self._silent])
+        return node in self._silent if node in alive else bool(self._silent.keys() & alive.keys())
+
+    def _look(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """At all of them at once: where one is dead, others may be, whose trials ask next."""
+        with ThreadPoolExecutor(max(1, len(entries))) as pool:
+            answered = list(pool.map(self._answers, entries))
+        now = self._clock()
+        self._silent |= {entry["NodeID"]: now for entry, answer in zip(entries, answered, strict=True) if not answer}
+
+
+def _answers(node: Mapping[str, Any]) -> bool:
+    try:
+        with socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=NODE_S):
+            return True
+    except OSError:
+        return False
 
 
 def explain(said: str, *, host: str | None = None, node_gone: bool = False, starved: bool = False) -> str:

@@ -1,0 +1,149 @@
+"""Where trials find room on a cluster: what is asked of Ray, nodes that join and leave, the parts of many studies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+import pytest
+
+from hpo.driver.conductor import Assignment, Conductor
+from hpo.driver.ray_backend.slots import REFRESH_S, Node, Room, Slots, part
+from hpo.driver.ray_backend.worker_loss import NodeWatch
+from tests.conftest import synthetic_spec
+from tests.support.in_process_driver import create
+from trainers.api import TrialConfig
+
+GPU = Slots(cpus=1.0, gpus=0.5, device="cuda", concurrency=4)
+
+
+class Cluster:
+    """Ray's answers, counted, at a time that the test sets."""
+
+    def __init__(self, *nodes: str) -> None:
+        self.alive = list(nodes)
+        self.dead: list[str] = []
+        self.asked = 0
+        self.now = 0.0
+
+    def nodes(self) -> Sequence[Node]:
+        self.asked += 1
+        resources = {"CPU": 8.0, "GPU": 2.0}
+        return [
+            {"NodeID": name, "Alive": name in self.alive, "Resources": resources} for name in self.alive + self.dead
+        ]
+
+    def clock(self) -> float:
+        return self.now
+
+
+class ManyTrials:
+    """A conductor whose trials begin and do not end."""
+
+    left_nodes: frozenset[str] = frozenset()
+    exhausted = False
+    running = 0
+
+    def next_trial(self) -> Assignment:
+        self.running += 1
+        return Assignment(self.running, 0, TrialConfig())
+
+
+def test_a_thousand_trials_begin_with_one_question_to_ray() -> None:
+    from hpo.driver.ray_backend.searcher import StudySearcher
+
+    cluster = Cluster(*(f"node{index}" for index in range(250)))
+    room = Room(GPU, nodes=cluster.nodes, clock=cluster.clock)
+    conductor: Any = ManyTrials()
+    searcher = StudySearcher(conductor, "/checkpoints", {}, room.by_node, room.limit)
+    begun = [searcher.suggest(str(number)) for number in range(1001)]
+    assert begun.count(None) == 1
+    assert begun[-1] is None
+    assert cluster.asked == 1
+    cluster.now += REFRESH_S
+    assert searcher.suggest("again") is None
+    assert cluster.asked == 2
+
+
+def test_a_study_uses_nodes_that_join_and_does_without_those_that_leave() -> None:
+    from hpo.driver.ray_backend.searcher import StudySearcher
+
+    cluster = Cluster("a")
+    room = Room(GPU, nodes=cluster.nodes, clock=cluster.clock)
+    conductor = Conductor(create(optuna.storages.InMemoryStorage(), synthetic_spec(budget={"trials": 100})))
+    searcher = StudySearcher(conductor, "/checkpoints", {}, room.by_node, room.limit)
+
+    def fill() -> int:
+        cluster.now += REFRESH_S
+        while searcher.suggest("trial") is not None:
+            pass
+        return conductor.running
+
+    assert fill() == 4
+    cluster.alive.append("b")
+    assert fill() == 8
+    cluster.alive.remove("a")
+    cluster.dead.append("a")
+    for number in range(5):
+        conductor.on_lost(number, "its node was lost")
+    assert fill() == 4
+
+
+@pytest.mark.parametrize(("wanted", "limit"), [(None, 12), (5, 5), (100, 12)])
+def test_a_number_is_the_most_trials_at_once_and_auto_takes_the_cluster(wanted: int | None, limit: int) -> None:
+    cluster = Cluster("a", "b", "c")
+    room = Room(Slots(1.0, 0.5, "cuda", 4, wanted), nodes=cluster.nodes, clock=cluster.clock)
+    assert room.limit(sum(room.by_node().values())) == limit
+
+
+@pytest.mark.parametrize(
+    ("wishes", "slots", "limits"),
+    [
+        ([1.0], 7, [7]),
+        ([1.0, 1.0], 4, [2, 2]),
+        ([1.0, 1.0], 7, [3, 4]),
+        ([0.125, 1.0, 1.0], 8, [1, 3, 4]),
+        ([0.75, 1.0], 8, [4, 4]),
+        ([0.25, 0.25], 8, [2, 2]),
+        ([1.0] * 3, 2, [1, 1, 1]),
+    ],
+)
+def test_studies_of_one_cluster_get_equal_parts_of_it(wishes: list[float], slots: int, limits: list[int]) -> None:
+    """What one does not want goes to the others, and every study may have one trial."""
+    studies = [f"{wish:.6f} {index}" for index, wish in enumerate(wishes)]
+    cluster = Cluster("a")
+    found = []
+    for own in studies:
+        wanted = None if own.startswith("1") else round(float(own.split()[0]) * slots)
+        room = Room(Slots(1.0, 0.5, "cuda", 4, wanted), lambda: studies, own, cluster.nodes, cluster.clock)
+        room.nodes()
+        found.append(room.limit(slots))
+    assert found == limits
+
+
+def test_the_part_of_a_study_that_ray_does_not_know_yet_is_an_error() -> None:
+    with pytest.raises(ValueError, match="not among"):
+        part({"1.000000 a"}, "1.000000 b")
+
+
+def test_a_lost_rack_costs_one_look_per_node() -> None:
+    """Of six nodes four die under 32 trials each. The first loss looks at all at once, the others at none of these."""
+    cluster = Cluster(*"abcdef")
+    looks: list[str] = []
+
+    def answers(node: Node) -> bool:
+        looks.append(node["NodeID"])
+        return node["NodeID"] in "ef"
+
+    watch = NodeWatch(cluster.nodes, answers, cluster.clock)
+    for _ in range(32):
+        for node in "abcd":
+            assert watch.is_gone(node)
+    assert sorted(looks) == list("abcdef")
+    assert watch.is_gone(None), "a trial that never said where it was"
+    assert not watch.is_gone("e"), "a worker that crashed on a sound node"
+    assert {name: looks.count(name) for name in "abcd"} == dict.fromkeys("abcd", 1)
+    cluster.alive.remove("a")
+    cluster.dead.append("a")
+    assert watch.is_gone("a"), "as Ray says by now"
