@@ -1,8 +1,10 @@
-"""A search in virtual time: four workers, learning curves instead of trainings, and the real search objects."""
+"""A search in virtual time: four workers or more, learning curves instead of trainings, and the real search objects."""
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +14,13 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from hpo.ledger.outcome import Ending, Outcome
+from hpo.ledger.records import Attempt, EpochRecord, TrialRecord
+from hpo.search.ahead import Ahead
 from hpo.search.asha import AshaPruner, rung_levels
+from hpo.search.policies.seeded import SeededSampler
 from reports.benchmarks.search.lcbench import EPOCHS, Curve, Task
+from trainers.api import EpochMetrics
 
 WORKERS = 4
 FULL_TRAININGS = 16
@@ -60,6 +67,39 @@ class OwnSearch:
             self.study.tell(self._trials[trial], state=optuna.trial.TrialState.PRUNED)
             return False
         return True
+
+
+class AheadSearch:
+    """The same with suggestions made ahead (`hpo.search.ahead`), from records as the ledger keeps them."""
+
+    def __init__(self, sampler: SeededSampler) -> None:
+        self._ahead = Ahead(sampler, limit=sys.maxsize)
+        self._asha = AshaPruner(rung_levels(GRACE, REDUCTION, EPOCHS), REDUCTION)
+        self._trials: dict[int, TrialRecord] = {}
+
+    def suggest(self, trial: int) -> Mapping[str, Any]:
+        values = self._ahead.take(trial).values
+        self._keep(TrialRecord(trial, values, attempts=(Attempt(0.0),)))
+        return values
+
+    def report(self, trial: int, epoch: int, value: float) -> bool:
+        record = self._trials[trial]
+        decision = self._asha.decide(trial, epoch, value)
+        epochs = (*record.epochs, EpochRecord(EpochMetrics(epoch=epoch, val_accuracy=value), 0.0))
+        self._keep(dataclasses.replace(record, epochs=epochs))
+        ending = Ending.COMPLETE if epoch == EPOCHS else Ending.PRUNED
+        if epoch < EPOCHS and (decision is None or decision.keep):
+            return True
+        self._keep(dataclasses.replace(self._trials[trial], outcome=Outcome(ending, "")))
+        return False
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ahead.close()
+
+    def _keep(self, record: TrialRecord) -> None:
+        self._trials[record.number] = record
+        self._ahead.notice(record)
 
 
 class StockSearch:
@@ -118,9 +158,9 @@ class Run:
         return float(self.regrets[index]) if index >= 0 else 1.0
 
 
-def simulate(task: Task, search: Search, full_trainings: float = FULL_TRAININGS) -> Run:
+def simulate(task: Task, search: Search, full_trainings: float = FULL_TRAININGS, workers: int = WORKERS) -> Run:
     """Run a study until the budget is spent. The incumbent has the best value so far; its final value is its score."""
-    budget = full_trainings * task.full_training / WORKERS
+    budget = full_trainings * task.full_training / workers
     best, times, regrets, waits = -np.inf, [], [], []
     curves: list[Curve] = []
     queue: list[tuple[float, int, int]] = []
@@ -133,7 +173,7 @@ def simulate(task: Task, search: Search, full_trainings: float = FULL_TRAININGS)
         curves.append(task.curve(params))
         heapq.heappush(queue, (now + curves[trial].seconds[0], trial, 1))
 
-    for _ in range(WORKERS):
+    for _ in range(workers):
         start(0.0)
     while queue and queue[0][0] <= budget:
         now, trial, epoch = heapq.heappop(queue)

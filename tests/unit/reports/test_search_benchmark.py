@@ -16,12 +16,13 @@ import pytest
 from optuna import load_study
 from optuna.distributions import FloatDistribution
 
+from hpo.search.policies.seeded import SeededSampler
 from hpo.search.samplers import make_sampler
 from hpo.validation.loader import load_spec
 from reports.benchmarks.search import comparison as search
 from reports.benchmarks.search import latency as search_latency
 from reports.benchmarks.search.lcbench import EPOCHS, Curve
-from reports.benchmarks.search.simulation import OwnSearch, Run, StockSearch, simulate
+from reports.benchmarks.search.simulation import AheadSearch, OwnSearch, Run, StockSearch, simulate
 from reports.benchmarks.search.summary import SHARES, summarize
 
 
@@ -79,6 +80,19 @@ def test_simulated_searches_stop_weak_trials_early(policy: str) -> None:
     assert run.times[-1] <= 1
     assert run.regret_at(1.0) < 0.2
     assert len(run.suggestion_seconds) == run.trials
+
+
+def test_four_workers_find_the_same_whether_suggestions_may_be_made_ahead_or_not() -> None:
+    task, runs = Peak(), []
+    for ahead in (False, True):
+        sampler = make_sampler("gp", seed=0, horizon=EPOCHS, distributions=task.distributions)
+        assert isinstance(sampler, SeededSampler)
+        search = AheadSearch(sampler) if ahead else OwnSearch(sampler, task.distributions)
+        runs.append(simulate(task, search, full_trainings=4))
+        if isinstance(search, AheadSearch):
+            search.close()
+    assert runs[0].trials == runs[1].trials
+    assert runs[0].regrets.tolist() == runs[1].regrets.tolist()
 
 
 def test_the_gp_finds_a_simple_peak_better_than_random_search() -> None:
