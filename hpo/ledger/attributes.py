@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,10 @@ from trainers.api import EpochMetrics
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-SCHEMA = 1
-"""Version of the attributes below. A ledger of another version is refused with advice."""
+SCHEMA = 2
+"""Version of the attributes below. A ledger of a later version is refused with advice."""
+OLDEST_SCHEMA = 1
+"""The oldest version that is still read. It kept all epochs of a trial in one attribute."""
 
 # Names of the attributes in the Optuna storage. Study:
 SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
@@ -29,6 +31,8 @@ TEST_SET_PREFIX = "hpo:opening/"
 # Trial:
 START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", "mlflow_run_id"
 ENQUEUED_KEY, ORIGIN_KEY, REPEAT_KEY = "enqueued", "origin", "repeat"
+EPOCH_PREFIX = "epoch/"
+"""Start of the names of a trial's epochs. Each has an attribute of its own, so that none is written twice."""
 
 
 def info_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,14 +68,13 @@ def start_to_json(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def outcome_to_json(outcome: Outcome, finished: float | None = None) -> dict[str, Any]:
-    """The `outcome` attribute.
-
-    Args:
-        finished: when a final outcome was recorded. Optuna's own time of it is from a clock that may jump.
-    """
+def outcome_to_json(trial: TrialRecord) -> dict[str, Any] | None:
+    """The `outcome` attribute, None while the trial may train. It has its own time, because Optuna's clock may jump."""
+    outcome = trial.outcome
+    if outcome is None:
+        return None
     cause = {"cause": outcome.cause.value} if outcome.cause else {}
-    time = {"finished": finished} if finished is not None else {}
+    time = {"finished": trial.finished} if trial.finished is not None else {}
     return {"ending": outcome.ending.value, "reason": outcome.reason, **cause, **time}
 
 
@@ -81,30 +84,54 @@ def outcome_from_json(stored: Mapping[str, Any]) -> Outcome:
     return Outcome(Ending(stored["ending"]), stored["reason"], cause)
 
 
-def progress_to_json(epochs: tuple[EpochRecord, ...], rungs: tuple[RungDecision, ...]) -> dict[str, Any]:
-    """The `progress` attribute: epochs and rung decisions. Metrics that are None are left out."""
-    return {
-        "epochs": [
-            {"recorded": epoch.recorded}
-            | ({} if epoch.score is None else {"score": epoch.score})
-            | {key: value for key, value in dataclasses.asdict(epoch.metrics).items() if value is not None}
-            for epoch in epochs
-        ],
-        "rungs": [dataclasses.asdict(rung) for rung in rungs],
-    }
+STORED: Mapping[str, Callable[[TrialRecord], Any]] = {
+    START_KEY: start_to_json,
+    OUTCOME_KEY: outcome_to_json,
+    RUN_KEY: lambda trial: trial.mlflow_run_id,
+}
+"""The content of an attribute of a trial, by name."""
 
 
-def progress_from_json(stored: Mapping[str, Any]) -> tuple[tuple[EpochRecord, ...], tuple[RungDecision, ...]]:
-    """Read the `progress` attribute."""
-    epochs = tuple(
-        EpochRecord(
-            metrics=EpochMetrics(**{key: value for key, value in epoch.items() if key not in ("recorded", "score")}),
-            recorded=epoch["recorded"],
-            score=epoch.get("score"),
-        )
-        for epoch in stored.get("epochs", ())
+def epoch_key(epoch: int) -> str:
+    """Name of the attribute of an epoch, counted from 1."""
+    return f"{EPOCH_PREFIX}{epoch}"
+
+
+def epoch_to_json(epoch: EpochRecord, rung: RungDecision | None = None) -> dict[str, Any]:
+    """The attribute of an epoch: its metrics, and the decision that followed from it. What is None is left out."""
+    return (
+        {"recorded": epoch.recorded}
+        | ({} if epoch.score is None else {"score": epoch.score})
+        | {key: value for key, value in _shallow(epoch.metrics).items() if value is not None}
+        | ({} if rung is None else {"rung": _shallow(rung)})
     )
-    return epochs, tuple(RungDecision(**rung) for rung in stored.get("rungs", ()))
+
+
+def _shallow(record: EpochMetrics | RungDecision) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def stored_epochs(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The epochs of a trial as they are stored, the first one first.
+
+    Args:
+        attributes: of the trial; the `progress` attribute has those that an earlier version wrote.
+    """
+    former = attributes.get(PROGRESS_KEY, {}).get("epochs", ())
+    own = [value for key, value in attributes.items() if key.startswith(EPOCH_PREFIX)]
+    return [*former, *sorted(own, key=lambda epoch: int(epoch["epoch"]))]
+
+
+def stored_rungs(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rung decisions about a trial as they are stored, in their order; see `stored_epochs`."""
+    former = attributes.get(PROGRESS_KEY, {}).get("rungs", ())
+    own = [value["rung"] for key, value in attributes.items() if key.startswith(EPOCH_PREFIX) and "rung" in value]
+    return [*former, *sorted(own, key=lambda rung: int(rung["order"]))]
+
+
+def _epoch(stored: Mapping[str, Any]) -> EpochRecord:
+    metrics = {key: value for key, value in stored.items() if key not in ("recorded", "score", "rung")}
+    return EpochRecord(EpochMetrics(**metrics), stored["recorded"], stored.get("score"))
 
 
 def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = MappingProxyType({})) -> TrialRecord:
@@ -115,7 +142,6 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
     """
     attributes = trial.user_attrs
     start = attributes.get(START_KEY, {})
-    epochs, rungs = progress_from_json(attributes.get(PROGRESS_KEY, {}))
     stored = attributes.get(OUTCOME_KEY)
     fixed = trial.system_attrs.get("fixed_params", {})
     return TrialRecord(
@@ -126,8 +152,8 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
         origin=Origin(**origin) if (origin := attributes.get(ORIGIN_KEY) or start.get("origin")) else None,
         control=bool(start.get("control", False)),
         attempts=tuple(Attempt(**attempt) for attempt in start.get("attempts", ())),
-        epochs=epochs,
-        rungs=rungs,
+        epochs=tuple(map(_epoch, stored_epochs(attributes))),
+        rungs=tuple(RungDecision(**rung) for rung in stored_rungs(attributes)),
         outcome=outcome_from_json(stored) if stored else None,
         mlflow_run_id=late_runs.get(str(trial.number)) or attributes.get(RUN_KEY),
         finished=(stored or {}).get("finished") or _timestamp(trial.datetime_complete),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hpo.clock import Clock
 from hpo.errors import InfrastructureError, UsageError
 from hpo.ledger.attributes import HOLDER_KEY, SESSIONS_KEY
-from hpo.ledger.storage import Claim
+from hpo.ledger.tables.claim import Claim
 from hpo.processes import ended, fingerprint
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ class Session:
         if not self._claim.replace(dead, self._lease.stored(self._clock.now())):
             raise UsageError(_refusal(self._study.study_name, "another driver, which was faster"))
         self.holding = True
-        self._claim.guard(self._check)
+        self._claim.guard(self._check, self._lease.token)
 
     def renew(self) -> None:
         """Record that this driver is alive.

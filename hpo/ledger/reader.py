@@ -11,6 +11,7 @@ from hpo.ledger import attributes
 from hpo.ledger.lock import LOCK, driver_of, gone
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
+from hpo.ledger.tables.trials import read_trials
 from hpo.ledger.transfer import TRANSFER_KEY, Transfer
 from hpo.spec.study import Spec
 from hpo.sqlite_urls import sqlite_file
@@ -58,10 +59,7 @@ def unrecorded(home: Home, name: str) -> str | None:
 
 def _recorded(storage: RDBStorage, name: str) -> bool:
     """Whether the storage has the study's specification, with which its record begins."""
-    try:
-        return attributes.SPEC_KEY in storage.get_study_user_attrs(storage.get_study_id_from_name(name))
-    except KeyError:
-        return False
+    return attributes.SPEC_KEY in (_attributes(storage, name) or {})
 
 
 def load_study(storage: BaseStorage, name: str) -> StudyRecord:
@@ -71,27 +69,12 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
         UsageError: there is no study of that name, or its creation was cut off.
         InfrastructureError: another version of this tool wrote the study.
     """
-    import optuna
-
-    if name not in optuna.get_all_study_names(storage):
-        names = ", ".join(study_names(storage)) or "none yet"
-        raise UsageError(f"there is no study named {name!r} here; studies: {names}")
-    study = optuna.load_study(study_name=name, storage=storage)
-    stored = study.user_attrs
-    if attributes.SPEC_KEY not in stored:
-        raise UsageError(
-            f"the study {name!r} was not created by this tool, or its creation was cut off before the first trial. "
-            f"If it was cut off, start the study again with `hpo run`; otherwise choose another name"
-        )
-    _check_schema(name, stored)
+    stored = checked_attributes(storage, name)
     return StudyRecord(
         name=name,
         spec=_specification(name, stored),
         info=attributes.info_of(stored),
-        trials=tuple(
-            attributes.trial_from_frozen(trial, stored.get(attributes.RUNS_KEY, {}))
-            for trial in study.get_trials(deepcopy=False)
-        ),
+        trials=_trials(storage, name, stored),
         transfer=Transfer.from_json(stored.get(TRANSFER_KEY, {})),
         sessions=tuple(map(tuple, stored.get(attributes.SESSIONS_KEY, ()))),
         repeats=repeats_of(storage, name),
@@ -99,6 +82,40 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
         driver=_driver(stored.get(attributes.HOLDER_KEY)),
         left_nodes=attributes.left_nodes(stored),
     )
+
+
+def checked_attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
+    """The attributes of a study that this version of the tool can read; its trials are not read.
+
+    Raises:
+        As `load_study`.
+    """
+    stored = _attributes(storage, name)
+    if stored is None:
+        names = ", ".join(study_names(storage)) or "none yet"
+        raise UsageError(f"there is no study named {name!r} here; studies: {names}")
+    if attributes.SPEC_KEY not in stored:
+        raise UsageError(
+            f"the study {name!r} was not created by this tool, or its creation was cut off before the first trial. "
+            f"If it was cut off, start the study again with `hpo run`; otherwise choose another name"
+        )
+    _check_schema(name, stored)
+    _specification(name, stored)
+    return stored
+
+
+def _attributes(storage: BaseStorage, name: str) -> dict[str, Any] | None:
+    """The attributes of a study; None if there is none of that name."""
+    try:
+        return storage.get_study_user_attrs(storage.get_study_id_from_name(name))
+    except KeyError:
+        return None
+
+
+def _trials(storage: BaseStorage, name: str, stored: Mapping[str, Any]) -> tuple[TrialRecord, ...]:
+    late = stored.get(attributes.RUNS_KEY, {})
+    trials = read_trials(storage, storage.get_study_id_from_name(name))
+    return tuple(attributes.trial_from_frozen(trial, late) for trial in trials)
 
 
 def _driver(holder: Mapping[str, Any] | None) -> Literal["none", "open", "dead"]:
@@ -118,31 +135,21 @@ def read_study(home: Home, name: str) -> StudyRecord:
 
 def repeats_of(storage: BaseStorage, name: str) -> tuple[TrialRecord, ...]:
     """The trials of a study's confirmation; empty if it has none or is a confirmation itself."""
-    import optuna
-
     confirmation = confirmation_of(name)
-    if confirmed_study(name) is not None or confirmation not in optuna.get_all_study_names(storage):
-        return ()
-    study = optuna.load_study(study_name=confirmation, storage=storage)
-    late = study.user_attrs.get(attributes.RUNS_KEY, {})
-    return tuple(attributes.trial_from_frozen(trial, late) for trial in study.get_trials(deepcopy=False))
+    stored = None if confirmed_study(name) is not None else _attributes(storage, confirmation)
+    return () if stored is None else _trials(storage, confirmation, stored)
 
 
 def study_names(storage: BaseStorage) -> Sequence[str]:
     """Names of the complete studies of this tool in the storage, sorted, without their confirmations."""
-    import optuna
-
-    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    names = (summary.study_name for summary in summaries if attributes.SPEC_KEY in summary.user_attrs)
+    studies = storage.get_all_studies()
+    names = (study.study_name for study in studies if attributes.SPEC_KEY in study.user_attrs)
     return sorted(name for name in names if confirmed_study(name) is None)
 
 
 def last_holder(storage: BaseStorage, name: str) -> Mapping[str, Any] | None:
     """The lease of the driver that has the study open, or had it open when it died; None after an orderly end."""
-    import optuna
-
-    study = optuna.load_study(study_name=name, storage=storage)
-    holder: Mapping[str, Any] | None = study.user_attrs.get(attributes.HOLDER_KEY)
+    holder: Mapping[str, Any] | None = (_attributes(storage, name) or {}).get(attributes.HOLDER_KEY)
     return holder
 
 
@@ -154,14 +161,11 @@ def refuse_existing(storage: BaseStorage, name: str, home_option: str = "") -> N
     Args:
         home_option: the option that names the home folder in the command of the message.
     """
-    import optuna
-
-    if name not in optuna.get_all_study_names(storage):
+    stored = _attributes(storage, name)
+    if stored is None:
         return
-    study = optuna.load_study(study_name=name, storage=storage)
-    stored = study.user_attrs
     ours = attributes.SCHEMA_KEY in stored and attributes.SPEC_KEY not in stored
-    if ours or (not stored and not study.get_trials(deepcopy=False)):
+    if ours or (not stored and not storage.get_n_trials(storage.get_study_id_from_name(name))):
         return
     raise UsageError(
         f"a study named {name!r} exists already; continue it with `hpo resume {name}{home_option}`, "
@@ -177,10 +181,10 @@ def _check_schema(name: str, stored: Mapping[str, Any]) -> None:
             f"the study {name!r} was written by a newer version of this tool (ledger schema {schema}, this version "
             f"reads {attributes.SCHEMA}); upgrade: pip install --upgrade '{DISTRIBUTION}>={version}'"
         )
-    if schema < attributes.SCHEMA:
+    if schema < attributes.OLDEST_SCHEMA:
         raise InfrastructureError(
             f"the study {name!r} was written by an older version of this tool (ledger schema {schema}, this version "
-            f"reads {attributes.SCHEMA}); use that version: pip install '{DISTRIBUTION}=={version}'"
+            f"reads {attributes.OLDEST_SCHEMA} and later); use that version: pip install '{DISTRIBUTION}=={version}'"
         )
 
 

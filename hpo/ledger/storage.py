@@ -1,13 +1,12 @@
-"""Opening the Optuna storage, patience with a database server that restarts, and who may write to a study."""
+"""Opening the Optuna storage, and patience with a database server that restarts."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from hpo.databases import Owner, owner
 from hpo.errors import InfrastructureError, UsageError
@@ -18,7 +17,6 @@ from hpo.text import first_line
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
-    from sqlalchemy import Connection
 
 PATIENCE_S = 120.0
 """How long a write waits for a database server that is restarting."""
@@ -132,76 +130,3 @@ def patiently(storage: BaseStorage, call: Callable[[], R], patience: float = PAT
 def _has_server(storage: BaseStorage) -> bool:
     engine = getattr(storage, "engine", None)
     return engine is not None and engine.dialect.name != "sqlite"
-
-
-class Claim:
-    """The attribute of a study that names its holder. It changes hands atomically, and guards the holder's writes."""
-
-    def __init__(self, storage: BaseStorage, study: int, key: str) -> None:
-        self._storage = storage
-        self._study = study
-        self._key = key
-        self._engine = getattr(storage, "engine", None)  # None: in memory, which no other process sees
-
-    def read(self) -> Mapping[str, Any] | None:
-        """The holder's lease; None if nobody holds the study."""
-        holder: Mapping[str, Any] | None = self._storage.get_study_user_attrs(self._study).get(self._key)
-        return holder
-
-    def replace(self, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> bool:
-        """Replace the holder if it is still `before`; returns whether it was."""
-        missing = self._key not in self._storage.get_study_user_attrs(self._study)
-        if self._engine is None or missing:
-            if same := self.read() == before:
-                self._storage.set_study_user_attr(self._study, self._key, after)
-            return same
-        import sqlalchemy
-        from optuna.storages._rdb.models import StudyUserAttributeModel as Row
-
-        mine = (Row.study_id == self._study, Row.key == self._key, Row.value_json == json.dumps(before))
-        with self._engine.begin() as connection:
-            change = sqlalchemy.update(Row).where(*mine).values(value_json=json.dumps(after))
-            return bool(connection.execute(change).rowcount)
-
-    def guard(self, check: Callable[[Mapping[str, Any] | None], None] | None) -> None:
-        """From now on no transaction of this storage that wrote is committed unless `check` accepts the holder.
-
-        It is called inside the transaction. On a database server it locks the entry until the end of the transaction,
-        and SQLite has one writer at a time, so the study cannot change hands between the check and the write.
-
-        Args:
-            check: raises an error where the driver may not write; None ends the guard.
-        """
-        if self._engine is None:
-            return
-        import sqlalchemy
-        from optuna.storages._rdb.models import StudyUserAttributeModel as Row
-
-        entry = sqlalchemy.select(Row.value_json).where(Row.study_id == self._study, Row.key == self._key)
-        locked = entry.with_for_update(read=True)
-
-        def ask(connection: Connection) -> None:
-            stored = connection.execute(locked).scalar()
-            assert check is not None
-            check(json.loads(stored) if stored else None)
-
-        self._engine.update_execution_options(**{_GUARD: ask if check else None})
-        for event, listener in (("after_cursor_execute", _note_write), ("commit", _ask_guard)):
-            if not sqlalchemy.event.contains(self._engine, event, listener):
-                sqlalchemy.event.listen(self._engine, event, listener)
-
-
-_GUARD, _WROTE = "hpo_guard", "hpo_wrote"
-
-
-def _note_write(
-    connection: Connection, cursor: object, statement: str, parameters: object, context: Any, many: bool
-) -> None:
-    if context is not None and (context.isinsert or context.isupdate or context.isdelete):
-        connection.info[_WROTE] = True
-
-
-def _ask_guard(connection: Connection) -> None:
-    ask = connection.get_execution_options().get(_GUARD)
-    if connection.info.pop(_WROTE, False) and ask is not None:
-        ask(connection)

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from hpo.ledger.records import Attempt, StudyRecord, TrialRecord
-from hpo.ledger.recovery import last_sign_of_life
+from hpo.ledger.tables.recovery import last_sign_of_life
 from hpo.spec.study import Resources
 from hpo.text import duration
 

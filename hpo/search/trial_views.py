@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import rankdata
 
-from hpo.ledger.attributes import OUTCOME_KEY, PROGRESS_KEY, START_KEY
+from hpo.ledger.attributes import OUTCOME_KEY, START_KEY, stored_epochs, stored_rungs
 from hpo.ledger.outcome import OPTUNA_STATE, Cause, Ending
 from hpo.ledger.records import TrialRecord
 from hpo.search.policies.seen import Seen
@@ -28,15 +28,15 @@ AUGMENTATION = 0.05
 
 def of_frozen(trial: FrozenTrial, objectives: Sequence[Objective] = ()) -> Seen:
     """A trial as Optuna has it."""
-    progress: Mapping[str, Any] = trial.user_attrs.get(PROGRESS_KEY, {})
+    epochs = stored_epochs(trial.user_attrs) if objectives[1:] else ()
     return Seen(
         number=trial.number,
         params=trial.params,
         state=trial.state,
         values=trial.intermediate_values,
         final=trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None,
-        rungs={decision["rung"]: decision["value"] for decision in progress.get("rungs", ())},
-        beside=tuple(_beside(progress.get("epochs", ()), objective) for objective in objectives[1:]),
+        rungs={decision["rung"]: decision["value"] for decision in stored_rungs(trial.user_attrs)},
+        beside=tuple(_beside(epochs, objective) for objective in objectives[1:]),
         accident=_is_accident(trial),
     )
 

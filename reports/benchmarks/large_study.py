@@ -149,14 +149,14 @@ def _rows(trial: TrialRecord, spec: Spec, study_id: int, key: int) -> Iterator[t
 
 def _attributes(trial: TrialRecord) -> dict[str, Any]:
     """The attributes of one trial in the ledger."""
-    content: dict[str, Any] = {
-        attributes.START_KEY: attributes.start_to_json(trial),
-        attributes.PROGRESS_KEY: attributes.progress_to_json(trial.epochs, trial.rungs),
-    }
+    content: dict[str, Any] = {attributes.START_KEY: attributes.start_to_json(trial)}
+    rungs = {int(decision.rung): decision for decision in trial.rungs}
+    for number, epoch in enumerate(trial.epochs, start=1):
+        content[attributes.epoch_key(number)] = attributes.epoch_to_json(epoch, rungs.get(number))
     if trial.enqueued:
         content[attributes.ENQUEUED_KEY] = True
     if trial.outcome:
-        content[attributes.OUTCOME_KEY] = attributes.outcome_to_json(trial.outcome, trial.finished)
+        content[attributes.OUTCOME_KEY] = attributes.outcome_to_json(trial)
     if trial.mlflow_run_id:
         content[attributes.RUN_KEY] = trial.mlflow_run_id
     return content

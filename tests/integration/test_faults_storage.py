@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy.exc
+from optuna.storages import RDBStorage
 
 from hpo.databases import owner, same_database
 from hpo.errors import InfrastructureError, UsageError
@@ -24,13 +25,15 @@ from hpo.ledger.attributes import HOLDER_KEY
 from hpo.ledger.lock import Lease
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord
-from hpo.ledger.storage import Claim, open_storage
+from hpo.ledger.storage import open_storage
+from hpo.ledger.tables.claim import Claim
 from hpo.ledger.writer import Ledger
 from hpo.results.confirmation import confirmation
 from hpo.tracking.preflight import check_store, check_tracking
 from tests.conftest import synthetic_spec
 from tests.support.drivers import Driver, cluster
 from tests.support.leases import elsewhere, refuse_every_write
+from tests.support.statements import open_at_once, write_little
 
 pytestmark = pytest.mark.ray
 
@@ -266,6 +269,16 @@ def test_on_postgresql_too_a_driver_that_lost_its_study_writes_nothing(
     assert claim.replace(claim.read(), {"token": "another", "pid": 1, "host": "other"}), "after the transaction"
     with pytest.raises(InfrastructureError, match="process 1 on other took over the study 'guarded'"):
         ledger.end(None)
+
+
+def test_on_postgresql_too_a_call_of_the_driver_writes_in_one_transaction_of_few_statements(
+    postgres: Postgres,
+) -> None:
+    def opened() -> RDBStorage:
+        return open_storage(postgres.url)
+
+    write_little(opened())
+    assert open_at_once(opened, 2) == open_at_once(opened, 20) <= 60
 
 
 def test_a_study_survives_restarts_of_postgresql(

@@ -16,7 +16,8 @@ from hpo.ledger.attributes import HOLDER_KEY
 from hpo.ledger.lock import LEASE_S, Lease
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.reader import load_study
-from hpo.ledger.storage import Claim, open_storage
+from hpo.ledger.storage import open_storage
+from hpo.ledger.tables.claim import Claim
 from hpo.ledger.writer import Ledger
 from hpo.processes import fingerprint
 from tests.conftest import synthetic_spec

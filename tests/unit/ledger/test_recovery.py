@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hpo.ledger.attributes import START_KEY
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, RungDecision, TrialRecord
-from hpo.ledger.recovery import half_asked, last_sign_of_life, repairs
+from hpo.ledger.tables.recovery import half_asked, last_sign_of_life, repairs
 from trainers.api import EpochMetrics
 
 EPOCHS = 4

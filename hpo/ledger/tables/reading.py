@@ -1,0 +1,103 @@
+"""Reads all trials of a study at once, from Optuna's tables, as Optuna itself would return them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy
+from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from sqlalchemy import Connection
+
+
+def read_trials(storage: RDBStorage, study: int) -> dict[int, FrozenTrial]:
+    """The trials of a study by id, in the order of their numbers."""
+    trials = models.TrialModel.__table__
+    rows = sqlalchemy.select(
+        trials.c.trial_id, trials.c.number, trials.c.state, trials.c.datetime_start, trials.c.datetime_complete
+    ).where(trials.c.study_id == study)
+    with storage.engine.connect() as connection:
+        # The trials first: of a trial that is seen, everything that was written with it is seen, too.
+        found = connection.execute(rows.order_by(trials.c.number)).all()
+        parameters = _children(connection, study, models.TrialParamModel, "param_name", _parameter())
+        attributes = _children(connection, study, models.TrialUserAttributeModel, "key", json.loads)
+        system = _children(connection, study, models.TrialSystemAttributeModel, "key", json.loads)
+        reports = _children(connection, study, models.TrialIntermediateValueModel, "step", _report)
+        values = _children(connection, study, models.TrialValueModel, "objective", _value)
+    return {
+        trial: FrozenTrial(
+            trial_id=trial,
+            number=number,
+            state=state,
+            value=None,
+            values=[value for _, value in sorted(values[trial].items())] if trial in values else None,
+            datetime_start=_local(start),
+            datetime_complete=_local(end),
+            params={name: value for name, (value, _) in parameters[trial].items()},
+            distributions={name: distribution for name, (_, distribution) in parameters[trial].items()},
+            user_attrs=attributes[trial],
+            system_attrs=system[trial],
+            intermediate_values=reports[trial],
+        )
+        for trial, number, state, start, end in found
+    }
+
+
+_CONTENT = {
+    models.TrialParamModel: ("param_value", "distribution_json"),
+    models.TrialUserAttributeModel: ("value_json",),
+    models.TrialSystemAttributeModel: ("value_json",),
+    models.TrialIntermediateValueModel: ("intermediate_value", "intermediate_value_type"),
+    models.TrialValueModel: ("value", "value_type"),
+}
+"""The columns that hold what a row says, by table."""
+
+
+def _children(
+    connection: Connection, study: int, model: Any, key: str, read: Callable[..., Any]
+) -> defaultdict[int, dict[Any, Any]]:
+    """What the rows of a table say, by id of the trial and by key, in the order in which they were written."""
+    table, trials = model.__table__, models.TrialModel.__table__
+    rows = (
+        sqlalchemy.select(table.c.trial_id, table.c[key], *(table.c[name] for name in _CONTENT[model]))
+        .join(trials, trials.c.trial_id == table.c.trial_id)
+        .where(trials.c.study_id == study)
+        .order_by(*table.primary_key)
+    )
+    found: defaultdict[int, dict[Any, Any]] = defaultdict(dict)
+    for trial, name, *content in connection.execute(rows):
+        found[trial][name] = read(*content)
+    return found
+
+
+def _parameter() -> Callable[[float, str], tuple[Any, BaseDistribution]]:
+    """Reads a parameter. All trials of a study have the same few distributions, so each is read once."""
+    known: dict[str, BaseDistribution] = {}
+
+    def read(value: float, text: str) -> tuple[Any, BaseDistribution]:
+        if text not in known:
+            known[text] = json_to_distribution(text)
+        return known[text].to_external_repr(value), known[text]
+
+    return read
+
+
+def _report(value: float | None, kind: Any) -> float:
+    return models.TrialIntermediateValueModel.stored_repr_to_intermediate_value(value, kind)
+
+
+def _value(value: float | None, kind: Any) -> float:
+    return models.TrialValueModel.stored_repr_to_value(value, kind)
+
+
+def _local(moment: datetime | None) -> datetime | None:
+    """A time as Optuna returns it: without a zone, in local time."""
+    return None if moment is None else moment.replace(tzinfo=timezone.utc).astimezone().replace(tzinfo=None)

@@ -1,0 +1,125 @@
+"""The trials of one study: in the database, and in memory for the samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.ledger.storage import patiently
+from hpo.ledger.tables import reading, transactions
+from hpo.ledger.tables.changes import Change, send
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.study import Study
+    from optuna.trial import Trial
+
+SCHEMAS = frozenset({"v3.2.0.a"})
+"""Versions of Optuna's tables that this package reads and writes; others it leaves to Optuna's own interface."""
+DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mariadb"})
+
+
+def with_known_tables(storage: BaseStorage) -> RDBStorage | None:
+    """The storage, if this package knows its tables."""
+    if not isinstance(storage, RDBStorage) or storage.engine.dialect.name not in DATABASES:
+        return None
+    return storage if storage.get_current_version() in SCHEMAS else None
+
+
+def read_trials(storage: BaseStorage, study: int) -> list[FrozenTrial]:
+    """The trials of a study, in the order of their numbers. Do not change them."""
+    if (tables := with_known_tables(storage)) is not None:
+        return list(reading.read_trials(tables, study).values())
+    return storage.get_all_trials(study, deepcopy=False)
+
+
+class Trials:
+    """The trials of the study that a driver has open.
+
+    `study` is what samplers see. It is kept in memory, so that a suggestion asks nothing of the database, and its
+    trials are never newer than the database, but for the one that is being asked for.
+    """
+
+    def __init__(self, storage: BaseStorage, study: Study) -> None:
+        self._storage = storage
+        self._stored = study
+        self._tables = with_known_tables(storage)
+        self._ids: dict[int, int] = {}
+        self.study = study
+        self.reload()
+
+    @property
+    def seals(self) -> bool:
+        """Whether a trial that has ended cannot be written to any more."""
+        return self._tables is None
+
+    def reload(self) -> None:
+        """Read all trials again."""
+        if self._tables is None:
+            return
+        found = reading.read_trials(self._tables, self._stored._study_id)
+        self._ids = {trial.number: key for key, trial in found.items()}
+        self.study = _in_memory(self._stored, found.values())
+
+    def all(self) -> list[FrozenTrial]:
+        """All trials by number. Do not change them."""
+        return self.study.get_trials(deepcopy=False)
+
+    def ask(self) -> Trial:
+        """Begin the next enqueued trial, else a new one. It is recorded when the change that begins it is written."""
+        return self.study.ask()
+
+    def write(self, change: Change) -> None:
+        """Write a change, and wait for a database server that is restarting."""
+        patiently(self._storage, lambda: self._write(change))
+
+    def _write(self, change: Change) -> None:
+        if self._tables is not None:
+            ids, study = self._ids, self._stored._study_id
+            ids[change.number] = transactions.write(self._tables, study, change, ids.get(change.number))
+            if change.state is None and self.frozen(change.number).state.is_finished():
+                return  # no sampler needs what is said of a trial after its end
+        send(self.study._storage, self.study._study_id, change)
+
+    def frozen(self, number: int) -> FrozenTrial:
+        """A trial as Optuna has it."""
+        storage, study = self.study._storage, self.study._study_id
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study, number))
+
+    def running(self) -> list[FrozenTrial]:
+        """The trials that Optuna has begun."""
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+    def put_back(self, number: int) -> None:
+        """Let a trial that was asked for, but not recorded, be asked for again, with the parameters that it has."""
+        if number in self._ids:
+            self._storage.set_trial_state_values(self._ids[number], TrialState.WAITING)
+        self.study._storage.set_trial_state_values(self.frozen(number)._trial_id, TrialState.WAITING)
+
+
+class _Memory(InMemoryStorage):
+    """Optuna's storage in memory, with trials that are numbered and stored elsewhere."""
+
+    def fill(self, study: int, trials: Iterable[FrozenTrial]) -> None:
+        """Take over all trials of a study at once; `create_new_trial` would copy each of them deeply."""
+        held = self._studies[study]
+        for trial in trials:
+            trial._trial_id = trial.number
+            held.trials.append(trial)
+            held.param_distribution.update(trial.distributions)
+            self._trial_id_to_study_id_and_number[trial.number] = (study, trial.number)
+        self._max_trial_id = len(held.trials) - 1
+
+
+def _in_memory(study: Study, trials: Iterable[FrozenTrial]) -> Study:
+    """A study with the same trials and attributes, which asks nothing of the database."""
+    memory = _Memory()
+    copied = memory.create_new_study(study.directions, study.study_name)
+    for key, value in study.user_attrs.items():
+        memory.set_study_user_attr(copied, key, value)
+    memory.fill(copied, trials)
+    return optuna.load_study(study_name=study.study_name, storage=memory, sampler=study.sampler, pruner=study.pruner)

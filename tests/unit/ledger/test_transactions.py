@@ -1,0 +1,321 @@
+"""What the ledger writes to Optuna's tables: as Optuna itself would, at once, and repeatable."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.dialects import mysql
+
+from hpo.driver.conductor import Conductor
+from hpo.errors import UsageError
+from hpo.ledger import attributes
+from hpo.ledger.reader import load_study
+from hpo.ledger.storage import open_storage
+from hpo.ledger.tables import reading, transactions, trials
+from hpo.ledger.tables.changes import Change, send
+from hpo.ledger.writer import Ledger
+from hpo.search.asha import replay
+from hpo.spec.study import Spec
+from tests.conftest import synthetic_spec
+from tests.support.in_process_driver import create, finish, reopen, steps
+from tests.support.statements import counted, open_at_once, write_little
+from trainers.api import EpochMetrics
+
+PARAMETERS = {
+    "rate": (0.01, FloatDistribution(1e-4, 1.0, log=True)),
+    "size": (48, IntDistribution(16, 64, step=16)),
+    "kind": ("adamw", CategoricalDistribution(["sgd", "adamw", None])),
+}
+SHORT = {"epochs": 1, "progressive": {"stages": 1}}
+AT = 1_700_000_000.25
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[[], RDBStorage]:
+    """Opens the same SQLite file for one driver after the other."""
+    return lambda: open_storage(f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+def begun(number: int) -> FrozenTrial:
+    """A trial with its parameters, of which nothing is stored."""
+    trial = optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        params={name: value for name, (value, _) in PARAMETERS.items()},
+        distributions={name: distribution for name, (_, distribution) in PARAMETERS.items()},
+    )
+    trial.number = number
+    return trial
+
+
+def life(number: int) -> list[Change]:
+    """Everything that can happen to a trial, in one order in which it can."""
+    return [
+        Change(number, {"start": {"seed": 1}}, AT, begun=begun(number)),
+        Change(number, {"epoch/1": {"epoch": 1, "text": "ä'\"%\\"}}, AT, {1: 0.5}),
+        Change(number, {"start": {"seed": 2}, "outcome": None}, AT, {2: math.inf, 3: -math.inf}, TrialState.WAITING),
+        Change(number, {"start": {"seed": 3}}, AT, state=TrialState.RUNNING),
+        Change(number, {"epoch/1": {"epoch": 1}}, AT, {1: 0.25, 4: 0.75}),
+        Change(number, {"outcome": {"ending": "complete"}}, AT, state=TrialState.COMPLETE, values=[0.75]),
+    ]
+
+
+def untimed(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
+    """The trials without ids and times, which differ from one storage to another."""
+    left_out = ("_trial_id", "datetime_start", "_datetime_start", "datetime_complete")
+    return [{key: value for key, value in vars(trial).items() if key not in left_out} for trial in trials]
+
+
+@pytest.mark.parametrize("until", range(1, 7))
+@pytest.mark.parametrize("times", [1, 2])
+def test_optuna_reads_what_it_would_have_written_itself(
+    opened: Callable[[], RDBStorage], until: int, times: int
+) -> None:
+    """Also where each transaction was repeated because its answer was lost."""
+    ours, theirs = opened(), InMemoryStorage()
+    study, same = (optuna.create_study(storage=one, direction="maximize") for one in (ours, theirs))
+    key: int | None = None
+    for change in life(0)[:until]:
+        for _ in range(times):  # the trial that begins is not known yet the second time
+            key = transactions.write(ours, study._study_id, change, None if change.begun else key)
+        if change.begun:
+            theirs.create_new_trial(same._study_id, change.begun)
+        send(theirs, same._study_id, change)
+    assert untimed(ours.get_all_trials(study._study_id)) == untimed(theirs.get_all_trials(same._study_id))
+    (read,) = ours.get_all_trials(study._study_id)
+    assert read.datetime_start == datetime.fromtimestamp(AT)
+    assert read.datetime_complete == (datetime.fromtimestamp(AT) if until == 6 else None)
+    assert list(reading.read_trials(ours, study._study_id).values()) == [read]
+
+
+def test_an_enqueued_trial_that_begins_keeps_its_number_and_its_attributes(opened: Callable[[], RDBStorage]) -> None:
+    storage = opened()
+    study = optuna.create_study(storage=storage)
+    study.enqueue_trial({"rate": 0.01}, user_attrs={"enqueued": True})
+    study.enqueue_trial({"rate": 0.02})
+    ids = {trial.number: trial._trial_id for trial in study.trials}
+    transactions.write(storage, study._study_id, life(0)[0], ids[0])
+    first, second = storage.get_all_trials(study._study_id)
+    assert (first.state, second.state) == (TrialState.RUNNING, TrialState.WAITING)
+    assert first.params == {name: value for name, (value, _) in PARAMETERS.items()}
+    assert first.user_attrs == {"enqueued": True, "start": {"seed": 1}}
+    assert first.system_attrs == {"fixed_params": {"rate": 0.01}}
+
+
+def test_all_trials_of_a_study_are_read_as_optuna_reads_them(opened: Callable[[], RDBStorage]) -> None:
+    storage, other = opened(), optuna.create_study(storage=opened())
+    study = optuna.create_study(storage=storage, directions=["maximize", "minimize"])
+    other.add_trial(optuna.trial.create_trial(value=1.0))
+    for number in range(3):
+        trial = study.ask()
+        trial.suggest_categorical("kind", ["a", 2, 3.5, None, True])
+        trial.suggest_float("rate", 0.1 * number + 0.1, 1.0)
+        storage.set_trial_intermediate_value(trial._trial_id, 1, math.nan)
+        trial.set_user_attr("list", [number, {"a": None}])
+        if number:
+            study.tell(trial, [math.inf, 0.5])
+    study.enqueue_trial({"rate": 0.3})
+    theirs = storage.get_all_trials(study._study_id)
+    ours = trials.read_trials(storage, study._study_id)
+    assert all(math.isnan(trial.intermediate_values.pop(1)) for trial in (*theirs[:3], *ours[:3]))
+    assert ours == theirs
+    assert [list(trial.params) for trial in ours] == [list(trial.params) for trial in theirs]
+
+
+def test_tables_of_a_version_that_is_not_known_are_left_to_optuna(
+    opened: Callable[[], RDBStorage], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = synthetic_spec(
+        "unknown", extra={"light": True}, budget={"trials": 3}, train={"epochs": 2, "progressive": {"stages": 1}}
+    )
+    monkeypatch.setattr(trials, "SCHEMAS", frozenset({"v99"}))
+    with monkeypatch.context() as patched:
+        patched.setattr(transactions, "write", None)
+        patched.setattr(reading, "read_trials", None)
+        finish(create(opened(), spec), tmp_path)
+        theirs = load_study(opened(), spec.study)
+    monkeypatch.undo()
+    assert load_study(opened(), spec.study) == theirs
+    assert len(theirs.trials) == 3
+
+
+def test_a_call_of_the_driver_writes_in_one_transaction_of_few_statements(opened: Callable[[], RDBStorage]) -> None:
+    write_little(opened())
+
+
+def test_a_study_is_opened_with_the_same_number_of_statements_whatever_its_size(
+    opened: Callable[[], RDBStorage],
+) -> None:
+    assert open_at_once(opened, 2) == open_at_once(opened, 40) <= 60
+
+
+def test_an_epoch_is_stored_in_an_attribute_of_its_own(opened: Callable[[], RDBStorage]) -> None:
+    """What is sent of an epoch does not grow with the number of epochs before it."""
+    storage = opened()
+    spec = synthetic_spec("long", enqueue=[], asha={"enabled": False}, train={"epochs": 60}, budget={"trials": 1})
+    conductor, sent = Conductor(create(storage, spec)), list[int]()
+
+    def measure(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        sent.append(sum(len(value) for value in parameters if isinstance(value, str)))
+
+    assignment = conductor.next_trial()
+    assert assignment is not None
+    sqlalchemy.event.listen(storage.engine, "before_cursor_execute", measure)
+    longest = []
+    for epoch in range(11, 70):
+        sent.clear()
+        conductor.on_epoch(assignment.number, EpochMetrics(epoch=epoch - 10, val_accuracy=0.125))
+        longest.append(max(sent, default=0))
+    assert conductor.fatal is None
+    assert max(longest[1:]) <= longest[0] + 20
+    assert len(load_study(storage, "long").trials[0].epochs) == 59
+
+
+def test_a_run_that_mlflow_makes_after_the_end_of_a_trial_is_linked_in_one_transaction(
+    opened: Callable[[], RDBStorage], tmp_path: Path
+) -> None:
+    storage = opened()
+    spec = synthetic_spec("linked", extra={"light": True}, budget={"trials": 3}, train=SHORT)
+    finish(create(storage, spec), tmp_path)
+    ledger = reopen(storage, spec)
+    for number in range(3):
+        with counted(storage) as asked:
+            ledger.link_run(number, f"run {number}")
+        assert (asked["statements"], asked["commits"]) == (1, 1)
+    ledger.link_run(1, "a newer run")
+    runs = ["run 0", "a newer run", "run 2"]
+    assert [trial.mlflow_run_id for trial in ledger.trials] == runs
+    assert [trial.mlflow_run_id for trial in load_study(opened(), "linked").trials] == runs
+
+
+def test_a_run_that_an_earlier_version_linked_late_is_replaced_by_a_newer_one(
+    opened: Callable[[], RDBStorage], tmp_path: Path
+) -> None:
+    storage = opened()
+    spec = synthetic_spec("linked", extra={"light": True}, budget={"trials": 1}, train=SHORT)
+    finish(create(storage, spec), tmp_path)
+    storage.set_study_user_attr(storage.get_study_id_from_name("linked"), attributes.RUNS_KEY, {"0": "old"})
+    ledger = reopen(storage, spec)
+    assert ledger.trial(0).mlflow_run_id == "old"
+    ledger.link_run(0, "new")
+    assert load_study(opened(), "linked").trials[0].mlflow_run_id == "new"
+
+
+def test_a_study_of_the_former_form_is_continued_in_the_new_one(
+    opened: Callable[[], RDBStorage], tmp_path: Path
+) -> None:
+    """The epochs that it has stay where they are; an earlier version of this tool refuses it from then on."""
+    storage = opened()
+    spec = synthetic_spec("former", extra={"light": True}, budget={"trials": 1}, asha={"enabled": False})
+    conductor = Conductor(create(storage, spec))
+    for _ in zip(range(3), steps(conductor, tmp_path), strict=False):
+        pass
+    conductor.close()
+    before = load_study(storage, "former").trials[0]
+    assert len(before.epochs) == 3
+    study = storage.get_study_id_from_name("former")
+    stored = storage.get_all_trials(study)[0].user_attrs
+    progress = {"epochs": attributes.stored_epochs(stored), "rungs": attributes.stored_rungs(stored)}
+    with storage.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DELETE FROM trial_user_attributes WHERE key LIKE 'epoch/%'"))
+    storage.set_trial_user_attr(storage.get_all_trials(study)[0]._trial_id, attributes.PROGRESS_KEY, progress)
+    storage.set_study_user_attr(study, attributes.SCHEMA_KEY, 1)
+    assert load_study(opened(), "former").trials[0] == before
+
+    finish(reopen(opened(), spec), tmp_path)
+    after = load_study(opened(), "former").trials[0]
+    assert after.epochs[:3] == before.epochs
+    assert [epoch.metrics.epoch for epoch in after.epochs] == list(range(1, spec.train.epochs + 1))
+    assert storage.get_all_trials(study)[0].user_attrs[attributes.PROGRESS_KEY] == progress
+    assert storage.get_study_user_attrs(study)[attributes.SCHEMA_KEY] == attributes.SCHEMA
+
+
+def test_the_statements_are_those_that_mysql_knows() -> None:
+    """MySQL has another clause to replace a row, and texts of at most 64 KB."""
+    table = transactions.ATTRIBUTES
+    insert = mysql.insert(table).values({"trial_id": 1, "key": "a", "value_json": "1"})
+    text = str(transactions._or_replace(insert, table, list(table.c.keys())[1:]).compile(dialect=mysql.dialect()))
+    assert "ON DUPLICATE KEY UPDATE value_json = " in text
+    assert "trial_id =" not in text.partition("UPDATE")[2]
+
+
+class Died(BaseException):
+    """The end of a process: nothing catches it and nothing is cleaned up."""
+
+
+def kill(storage: RDBStorage, writes: int) -> None:
+    """Let the client of a database die right before its n-th commit of something that was written."""
+    left = writes
+
+    def die(connection: Any) -> None:
+        nonlocal left
+        if connection.info.get("hpo_wrote"):
+            left -= 1
+            if left < 0:
+                raise Died
+
+    sqlalchemy.event.listen(storage.engine, "commit", die, insert=True)
+
+
+def ends(study: Any, storage: RDBStorage) -> dict[int, object]:
+    """What Optuna and the ledger say of each trial, which must be one thing."""
+    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+    frozen = storage.get_all_trials(storage.get_study_id_from_name(study.name))
+    for trial, stored in zip(study.trials, frozen, strict=True):
+        assert stored.state.name == states[trial.status]
+        assert stored.intermediate_values == {epoch.metrics.epoch: epoch.metrics.val_accuracy for epoch in trial.epochs}
+        assert stored.params == trial.values
+        assert [epoch.metrics.epoch for epoch in trial.epochs] == list(range(1, len(trial.epochs) + 1))
+    return {trial.number: (dict(trial.values), trial.seed, trial.enqueued, trial.control) for trial in study.trials}
+
+
+def every_death(spec: Spec, folder: Path) -> Iterator[tuple[int, RDBStorage]]:
+    """The study, whose first driver died before its n-th commit and whose second one finished it, for each n."""
+    writes = 0
+    while True:
+        url = f"sqlite:///{folder / f'{writes}.db'}"
+        dying = open_storage(url)
+        kill(dying, writes)
+        try:
+            finish(create(dying, spec), folder / str(writes))
+            return
+        except Died:
+            dying.engine.dispose()
+        storage = open_storage(url)
+        try:
+            ledger: Ledger = reopen(storage, spec)
+        except UsageError:  # its creation was cut off: said so, and `run` begins it again
+            ledger = create(storage, spec)
+        finish(ledger, folder / str(writes))
+        yield writes, storage
+        writes += 1
+
+
+def test_a_driver_that_dies_before_any_commit_is_continued_to_the_same_study(tmp_path: Path) -> None:
+    """Every transaction is the last one once, over the whole life of a study in a database."""
+    spec = synthetic_spec(
+        "mortal",
+        train={"epochs": 3, "progressive": {"stages": 1}},
+        extra={"light": True},
+        enqueue=[{"extra.quality": 0.5}],
+        budget={"trials": 2},
+    )
+    undisturbed = open_storage(f"sqlite:///{tmp_path / 'undisturbed.db'}")
+    finish(create(undisturbed, spec), tmp_path / "undisturbed")
+    wanted = ends(load_study(undisturbed, spec.study), undisturbed)
+    deaths = 0
+    for writes, storage in every_death(spec, tmp_path):
+        study = load_study(storage, spec.study)
+        assert ends(study, storage) == wanted, f"after {writes} commits"
+        assert replay([(one.number, rung) for one in study.trials for rung in one.rungs], 2) == []
+        deaths += 1
+    assert deaths > 15
