@@ -87,8 +87,8 @@ def _attributes(connection: Connection, trial: int, attributes: Mapping[str, Any
     if fence is not None:
         first, *rows = rows
         row = fence.row(*(sqlalchemy.literal(value, ATTRIBUTES.c[name].type) for name, value in first.items()))
-        into = _insert(connection, ATTRIBUTES).from_select(list(first), row)
-        if connection.execute(_or_replace(into, ATTRIBUTES, list(first))).rowcount < 1:
+        into = _or_replace(_insert(connection, ATTRIBUTES).from_select(list(first), row), ATTRIBUTES, list(first))
+        if connection.execute(into, execution_options={"preserve_rowcount": True}).rowcount < 1:
             fence.ask(connection)
             raise AssertionError("the fence let a transaction through that it had refused")
     if rows:
