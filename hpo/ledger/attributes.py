@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -119,19 +120,20 @@ def stored_epochs(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     former = attributes.get(PROGRESS_KEY, {}).get("epochs", ())
     own = [value for key, value in attributes.items() if key.startswith(EPOCH_PREFIX)]
-    return [*former, *sorted(own, key=lambda epoch: int(epoch["epoch"]))]
+    return [*former, *sorted(own, key=itemgetter("epoch"))]
 
 
 def stored_rungs(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rung decisions about a trial as they are stored, in their order; see `stored_epochs`."""
     former = attributes.get(PROGRESS_KEY, {}).get("rungs", ())
     own = [value["rung"] for key, value in attributes.items() if key.startswith(EPOCH_PREFIX) and "rung" in value]
-    return [*former, *sorted(own, key=lambda rung: int(rung["order"]))]
+    return [*former, *sorted(own, key=itemgetter("order"))]
 
 
 def _epoch(stored: Mapping[str, Any]) -> EpochRecord:
-    metrics = {key: value for key, value in stored.items() if key not in ("recorded", "score", "rung")}
-    return EpochRecord(EpochMetrics(**metrics), stored["recorded"], stored.get("score"))
+    metrics = dict(stored)
+    recorded, score, _ = metrics.pop("recorded"), metrics.pop("score", None), metrics.pop("rung", None)
+    return EpochRecord(EpochMetrics(**metrics), recorded, score)
 
 
 def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = MappingProxyType({})) -> TrialRecord:
