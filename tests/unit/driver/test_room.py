@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -147,3 +148,24 @@ def test_a_lost_rack_costs_one_look_per_node() -> None:
     cluster.alive.remove("a")
     cluster.dead.append("a")
     assert watch.is_gone("a"), "as Ray says by now"
+
+
+class Controller:
+    """Ray's controller with 9,000 trials that have ended, of which nobody may ask, and three that live."""
+
+    def __init__(self) -> None:
+        states = [(9002, "PENDING"), (9001, "PENDING"), (9000, "RUNNING")]
+        self.live = [SimpleNamespace(config={"number": number, "avoid": []}, status=state) for number, state in states]
+
+    def get_live_trials(self) -> list[Any]:
+        return self.live
+
+    def get_trials(self) -> list[Any]:
+        raise AssertionError("the choice of a trial must not depend on the trials that have ended")
+
+
+def test_the_choice_of_a_trial_looks_at_those_that_live() -> None:
+    from hpo.driver.ray_backend.scheduler import StudyScheduler
+
+    conductor: Any = ManyTrials()
+    assert StudyScheduler(conductor).choose_trial_to_run(Controller()).config["number"] == 9001
