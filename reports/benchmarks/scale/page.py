@@ -159,12 +159,13 @@ def simulated(record: Record) -> str:
             f"{run['epochs']:,}",
             f"{run['virtual_s'] / 3600:.2f} h",
             f"{run['thread_busy_share']:.1%}",
+            f"{run['thread_waiting_share']:.1%}",
             f"{run['process_busy_share']:.1%}",
             f"{run['gpus_idle_share']:.2%}",
         )
         for column, run in _runs(record, "simulation")
     ]
-    head = ["", "GPUs", "epochs", "length", "thread busy (≤ 40 %)", "process busy", "GPUs idle (≤ 2 %)"]
+    head = ["", "GPUs", "epochs", "length", "thread busy (≤ 40 %)", "thread waits", "process busy", "GPUs idle (≤ 2 %)"]
     return table(head, rows)
 
 

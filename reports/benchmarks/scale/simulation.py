@@ -1,8 +1,9 @@
 """A cluster in virtual time: many GPUs, one thread that schedules, and the real conductor, ledger and sampler.
 
 Every call of the driver is made for real. The processor time that the calling thread spends is what the virtual thread
-is busy for: meanwhile other reports wait, and so do their GPUs. Waiting for the disk is not charged. Nor are threads
-that work ahead; their processor time is reported beside it.
+is busy for: meanwhile other reports wait, and so do their GPUs. What the driver's other threads spend during a call
+counts as waiting for them. Between two calls they get as much processor time as virtual time passes. Waiting for the
+disk is not charged.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import heapq
 import random
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -33,8 +35,8 @@ SPREAD = 0.1
 """Epochs of a trial last between 1 - SPREAD and 1 + SPREAD times `EPOCH_S`."""
 RETRY_S = 0.05
 """Virtual seconds after which a free GPU asks again if there was no trial for it yet."""
-PATIENCE_S = 0.002
-"""Real seconds that a thread that works ahead gets before that."""
+PAUSE_S = 0.001
+"""Real seconds between two looks at the other threads."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,10 @@ class Simulated:
     """Length of the study until then."""
     thread_busy_share: float
     """Share of that time in which the scheduling thread worked."""
+    thread_waiting_share: float
+    """Share in which it waited for other threads of the driver, for example for a suggestion in the making."""
     process_busy_share: float
-    """The same for all threads of the driver together; above 1 if it needs more than one core."""
+    """Processor time of all threads of the driver, as a share of that time; above 1 if one core is not enough."""
     gpus_idle_share: float
     """Share of the time of all GPUs in which they did not train."""
     ends: dict[str, int]
@@ -68,21 +72,40 @@ class Thread:
     """The virtual thread: when it is free again, and what it has done."""
 
     free_at: float = 0.0
-    busy_s: float = 0.0
-    process_s: float = 0.0
+    waited_s: float = 0.0
     cpu_s: dict[str, float] = field(default_factory=dict)
 
     def call(self, kind: str, ready: float, work: Callable[[], R]) -> R:
         """Do work that is ready at a moment; afterwards `free_at` is when it was done."""
+        let_others_work(ready - self.free_at)
         self.free_at = max(ready, self.free_at)
-        thread, process = time.thread_time(), time.process_time()
+        process, thread = time.process_time(), time.thread_time()
         result = work()
         cost = time.thread_time() - thread
-        self.process_s += time.process_time() - process
-        self.free_at += cost
-        self.busy_s += cost
+        waited = max(0.0, time.process_time() - process - cost)
+        self.free_at += cost + waited
+        self.waited_s += waited
         self.cpu_s[kind] = self.cpu_s.get(kind, 0.0) + cost
         return result
+
+
+def let_others_work(seconds: float) -> None:
+    """Wait until the other threads of this process have nothing to do, or had so much processor time."""
+    start = time.process_time() - time.thread_time()
+    while time.process_time() - time.thread_time() - start < seconds and others_work():
+        time.sleep(PAUSE_S)
+
+
+def others_work() -> bool:
+    """Whether another thread of this process runs, or would if it got a core."""
+    own = str(threading.get_native_id())
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            if task.name != own and (task / "stat").read_text().rpartition(")")[2].split()[0] in "RD":
+                return True
+        except OSError:  # it has ended meanwhile
+            continue
+    return False
 
 
 def simulate(url: str, policy: str, *, trials: int, gpus: int = 100) -> Simulated:
@@ -107,8 +130,10 @@ def simulate(url: str, policy: str, *, trials: int, gpus: int = 100) -> Simulate
 
         conductor = Conductor(ledger, listener=listen)
         best = BestFile(ledger.study, conductor.tally, Home.at(Path(folder)).create())
+        began = time.process_time()
         trained, handed_out, epochs = _train(conductor, thread, gpus)
-        busy, process, until = thread.busy_s, thread.process_s, thread.free_at
+        busy, until = sum(thread.cpu_s.values()), thread.free_at
+        process = time.process_time() - began
         conductor.close()
     if conductor.fatal is not None:
         raise conductor.fatal
@@ -120,6 +145,7 @@ def simulate(url: str, policy: str, *, trials: int, gpus: int = 100) -> Simulate
         epochs=epochs,
         virtual_s=until,
         thread_busy_share=busy / until,
+        thread_waiting_share=thread.waited_s / until,
         process_busy_share=process / until,
         gpus_idle_share=1 - trained / (gpus * until),
         ends=dict(ends),
@@ -158,8 +184,6 @@ def _train(conductor: Conductor, thread: Thread, gpus: int) -> tuple[float, int,
                 numbers.append(following.assignment.number)
             elif max(numbers) + 1 >= conductor.spec.budget.trials:
                 break  # the study ends: from here on GPUs are idle whatever the driver does
-            else:
-                time.sleep(PATIENCE_S)
         if following is None:
             began.pop(gpu, None)
             wait = RETRY_S if training is None else 0.0

@@ -16,8 +16,10 @@ code; the section "Machine" names their commits.
   events of SQLAlchemy. On the server with a delay the wall time counts, because there the thread waits.
 - **100 GPUs in virtual time.** Every call is made for real, through the conductor, a ledger on SQLite, ASHA and the
   sampler. Its processor time is what the one virtual thread is busy for, `tick` before every event and `best.yaml`
-  after it included. Ray's own work and waiting for the disk are not included. An epoch takes 18 to 22 s. "Process
-  busy" includes the threads that work ahead. The shares are those until the last trial was handed out.
+  after it included. "Thread waits" is the processor time of the driver's other threads meanwhile, which make
+  suggestions ahead; between two events they get as much of it as virtual time passes. "Process busy" is all of it.
+  Ray's own work and waiting for the disk are not included. An epoch takes 18 to 22 s. The shares are those until the
+  last trial was handed out.
 - **Trials that do nothing** have one epoch of no time, on this machine's Ray; 16 run at once. `hpo` has its defaults.
   `stock` is a function trainable of Ray with OptunaSearch on SQLite and Ray's MLflow callback. The first tenth of the
   trials is not counted. This is wall time, so a busy machine shows in it; the processor time of the driver's process

@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,7 @@ def test_in_virtual_time_gpus_wait_while_the_thread_works(
     shutil.copy(trained, path)
     begun = TRAINED + RUNNING
     reads = itertools.count()
+    monkeypatch.setattr(simulation.time, "process_time", lambda: 0.0)
     monkeypatch.setattr(simulation.time, "thread_time", lambda: float(next(reads)))  # each call takes one second
     run = simulation.simulate(sqlite_url(path), "random", trials=begun + 12, gpus=3)
     assert run.trials_before == begun
@@ -83,8 +85,34 @@ def test_in_virtual_time_gpus_wait_while_the_thread_works(
     assert calls["on_epoch"] == run.epochs
     assert calls["on_placed"] == run.trials
     assert calls["tick"] == calls["on_epoch"] + calls["next_trial"]
+    assert run.thread_waiting_share == 0
     assert run.thread_busy_share * run.virtual_s == pytest.approx(sum(calls.values()))
     assert 0 < run.gpus_idle_share < 1
+
+
+def test_in_virtual_time_other_threads_work_between_calls_and_are_waited_for_during_them() -> None:
+    thread, ask = simulation.Thread(), threading.Event()
+
+    def think() -> None:
+        ask.wait()
+        sum(range(3_000_000))
+
+    other = threading.Thread(target=think)
+    other.start()
+    thread.call("ask", 0.0, ask.set)
+    thread.call("nothing", 1e6, lambda: None)  # the other thread had time enough before it
+    assert not simulation.others_work()
+    other.join()
+    before = thread.waited_s
+    thread.call("wait", 1e6, lambda: finish(lambda: sum(range(3_000_000))))
+    assert thread.waited_s > before
+
+
+def finish(work: Callable[[], object]) -> None:
+    """Let another thread do the work and wait for it."""
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join()
 
 
 def test_the_proxy_counts_waits_for_an_answer_not_packets() -> None:
