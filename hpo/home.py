@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -29,6 +30,18 @@ def confirmed_study(name: str) -> str | None:
     return study if dot and part == _CONFIRMATION else None
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with `~` and `~NAME` replaced by the home folder of that user.
+
+    Raises:
+        FileNotFoundError: this machine knows no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(errno.ENOENT, f"{Path(path).parts[0]} is the home folder of nobody") from error
+
+
 def _place(path: Path | None) -> Path:
     """The absolute home folder: `path`, else the environment variable `HPO_HOME`, else `runs`.
 
@@ -37,7 +50,7 @@ def _place(path: Path | None) -> Path:
     """
     place = path or Path(os.environ.get("HPO_HOME") or "runs")
     try:
-        return place.expanduser().resolve()
+        return expanded(place).resolve()
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def _source(name: str) -> Any:
 
 
 def _root(config: DataConfig) -> Path:
-    return Path(config.root).expanduser()
+    return Path(os.path.expanduser(config.root))  # which leaves the home folder of nobody as it is
 
 
 def _files(source: Any, root: Path) -> list[tuple[Path, str]]:

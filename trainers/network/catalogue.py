@@ -76,4 +76,4 @@ def _ask_timm() -> frozenset[str]:
 def _cache_file() -> Path:
     folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     version = importlib.metadata.version("timm")
-    return Path(folder).expanduser() / "hpo-efficientnetv2" / f"timm-{version}-models.json"
+    return Path(os.path.expanduser(folder)) / "hpo-efficientnetv2" / f"timm-{version}-models.json"

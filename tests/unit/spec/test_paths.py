@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hpo.errors import UsageError
 from hpo.spec.paths import with_absolute_paths
 from tests.conftest import synthetic_spec
+from trainers.api import DataConfig, DataError, ModelConfig
+from trainers.data.cifar import verify
 
 
 @pytest.mark.parametrize(
@@ -55,3 +59,25 @@ def test_the_setting_goes_before_the_variable_that_names_a_cluster(
     if variable:
         monkeypatch.setenv("RAY_ADDRESS", variable)
     assert synthetic_spec(ray={"address": setting}).ray.cluster() == cluster
+
+
+NOBODY = "~nobody-of-this-name/place"
+
+
+@pytest.mark.parametrize(
+    ("setting", "given"),
+    [
+        ("data.root", {"data": DataConfig(root=NOBODY)}),
+        ("model.pretrained", {"model": ModelConfig(pretrained=NOBODY)}),
+        ("storage.checkpoints", {"storage": {"checkpoints": NOBODY}}),
+        ("warm_start", {"warm_start": (NOBODY,)}),
+    ],
+)
+def test_the_home_folder_of_nobody_is_named_with_its_setting(setting: str, given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"^{setting}: {NOBODY} cannot be used: .* is the home folder of nobody; give"):
+        with_absolute_paths(synthetic_spec(**given))
+
+
+def test_a_check_of_the_data_names_the_home_folder_of_nobody() -> None:
+    with pytest.raises(DataError, match=NOBODY):
+        verify(DataConfig(root=NOBODY))
