@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpo.errors import InfrastructureError, UsageError
@@ -18,6 +20,7 @@ from hpo.sqlite_urls import sqlite_file
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
+    from optuna.trial import FrozenTrial
 
 DISTRIBUTION = "hpo-efficientnetv2"
 
@@ -69,12 +72,64 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
         UsageError: there is no study of that name, or its creation was cut off.
         InfrastructureError: another version of this tool wrote the study.
     """
-    stored = checked_attributes(storage, name)
+    return Follower(storage, name).read()
+
+
+class Follower:
+    """Reads the record of one study again and again. Each look reads the trials that have not ended, and new ones.
+
+    Nothing changes a trial after its end, but that its run in MLflow may be linked; a new follower sees that.
+    """
+
+    def __init__(self, storage: BaseStorage, name: str) -> None:
+        self._storage = storage
+        self._name = name
+        self._frozen: Sequence[FrozenTrial] = ()
+        self._records: dict[int, tuple[FrozenTrial, str | None, TrialRecord]] = {}
+        """Of each trial: what was read, its run in MLflow that was linked late, and the record of both."""
+
+    def read(self) -> StudyRecord:
+        """The record now.
+
+        Raises:
+            As `load_study`.
+        """
+        stored = checked_attributes(self._storage, self._name)
+        with _all_stay():
+            return _study(self._storage, self._name, stored, self._trials(stored))
+
+    def _trials(self, stored: Mapping[str, Any]) -> tuple[TrialRecord, ...]:
+        study = self._storage.get_study_id_from_name(self._name)
+        self._frozen = read_trials(self._storage, study, self._frozen)
+        late = stored.get(attributes.RUNS_KEY, {})
+        return tuple(self._record(trial, late) for trial in self._frozen)
+
+    def _record(self, trial: FrozenTrial, late: Mapping[str, str]) -> TrialRecord:
+        run = late.get(str(trial.number))
+        known = self._records.get(trial.number)
+        if known is None or known[0] is not trial or known[1] != run:
+            known = self._records[trial.number] = (trial, run, attributes.trial_from_frozen(trial, late))
+        return known[2]
+
+
+@contextmanager
+def _all_stay() -> Iterator[None]:
+    """Look for no garbage: all that is read stays, and looks at a million objects take half of the time."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _study(storage: BaseStorage, name: str, stored: Mapping[str, Any], trials: tuple[TrialRecord, ...]) -> StudyRecord:
     return StudyRecord(
         name=name,
         spec=_specification(name, stored),
         info=attributes.info_of(stored),
-        trials=_trials(storage, name, stored),
+        trials=trials,
         transfer=Transfer.from_json(stored.get(TRANSFER_KEY, {})),
         sessions=tuple(map(tuple, stored.get(attributes.SESSIONS_KEY, ()))),
         repeats=repeats_of(storage, name),

@@ -13,13 +13,13 @@ from hpo.cli.display.plain import PlainView
 from hpo.cli.display.screen import Screen
 from hpo.driver.events import Event
 from hpo.home import Home
-from hpo.ledger.reader import load_study, open_existing
+from hpo.ledger.reader import Follower, open_existing
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.progress import progress
 
 INTERVAL_S = 2.0
 """Least time between two readings of the ledger."""
-READING_SHARE = 0.1
+READING_SHARE = 0.03
 """Greatest share of the time spent reading: the ledger of a large study is read less often."""
 
 
@@ -55,11 +55,11 @@ class Reading:
 
 def _readings(home: Home, name: str, interval: float) -> Iterator[Reading]:
     """The study as recorded now, again and again until it ends."""
-    storage = open_existing(home, name)
+    follower = Follower(open_existing(home, name), name)
     reading: Reading | None = None
     while True:
         began = time.monotonic()
-        study = load_study(storage, name)
+        study = follower.read()
         if reading is None or study != reading.study:
             reading = Reading(study, time.monotonic())
         yield reading
@@ -98,7 +98,8 @@ def events(before: StudyRecord | None, after: StudyRecord) -> list[Event]:
     if before is None:
         return [event for trial in after.trials for event in list(_changes(None, trial))[-1:]]
     earlier = {trial.number: trial for trial in before.trials}
-    return [event for trial in after.trials for event in _changes(earlier.get(trial.number), trial)]
+    changed = (trial for trial in after.trials if trial is not earlier.get(trial.number))
+    return [event for trial in changed for event in _changes(earlier.get(trial.number), trial)]
 
 
 def _changes(before: TrialRecord | None, after: TrialRecord) -> Iterator[Event]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +18,26 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def read_trials(storage: RDBStorage, study: int) -> dict[int, FrozenTrial]:
-    """The trials of a study by id, in the order of their numbers."""
+def read_trials(storage: RDBStorage, study: int, known: Sequence[FrozenTrial] = ()) -> dict[int, FrozenTrial]:
+    """The trials of a study by id, in the order of their numbers.
+
+    Args:
+        known: trials that were read before. Those of them that have ended are left out, so that a look at a study that
+            runs reads the trials that may have changed.
+    """
     trials = models.TrialModel.__table__
+    wanted = _wanted(study, known)
     rows = sqlalchemy.select(
         trials.c.trial_id, trials.c.number, trials.c.state, trials.c.datetime_start, trials.c.datetime_complete
-    ).where(trials.c.study_id == study)
+    ).where(wanted)
     with storage.engine.connect() as connection:
         # The trials first: of a trial that is seen, everything that was written with it is seen, too.
         found = connection.execute(rows.order_by(trials.c.number)).all()
-        parameters = _children(connection, study, models.TrialParamModel, "param_name", _parameter())
-        attributes = _children(connection, study, models.TrialUserAttributeModel, "key", json.loads)
-        system = _children(connection, study, models.TrialSystemAttributeModel, "key", json.loads)
-        reports = _children(connection, study, models.TrialIntermediateValueModel, "step", _report)
-        values = _children(connection, study, models.TrialValueModel, "objective", _value)
+        parameters = _children(connection, wanted, models.TrialParamModel, "param_name", _parameter())
+        attributes = _children(connection, wanted, models.TrialUserAttributeModel, "key", json.loads)
+        system = _children(connection, wanted, models.TrialSystemAttributeModel, "key", json.loads)
+        reports = _children(connection, wanted, models.TrialIntermediateValueModel, "step", _report)
+        values = _children(connection, wanted, models.TrialValueModel, "objective", _value)
     return {
         trial: FrozenTrial(
             trial_id=trial,
@@ -51,6 +57,17 @@ def read_trials(storage: RDBStorage, study: int) -> dict[int, FrozenTrial]:
     }
 
 
+def _wanted(study: int, known: Sequence[FrozenTrial]) -> Any:
+    """The condition of rows of trials that may have changed since `known` was read."""
+    trials = models.TrialModel.__table__
+    mine = trials.c.study_id == study
+    if not known:
+        return mine
+    unfinished = [trial._trial_id for trial in known if not trial.state.is_finished()]
+    newest = max(trial._trial_id for trial in known)
+    return mine & ((trials.c.trial_id > newest) | trials.c.trial_id.in_(unfinished))
+
+
 _CONTENT = {
     models.TrialParamModel: ("param_value", "distribution_json"),
     models.TrialUserAttributeModel: ("value_json",),
@@ -62,14 +79,14 @@ _CONTENT = {
 
 
 def _children(
-    connection: Connection, study: int, model: Any, key: str, read: Callable[..., Any]
+    connection: Connection, wanted: Any, model: Any, key: str, read: Callable[..., Any]
 ) -> defaultdict[int, dict[Any, Any]]:
     """What the rows of a table say, by id of the trial and by key, in the order in which they were written."""
     table, trials = model.__table__, models.TrialModel.__table__
     rows = (
         sqlalchemy.select(table.c.trial_id, table.c[key], *(table.c[name] for name in _CONTENT[model]))
         .join(trials, trials.c.trial_id == table.c.trial_id)
-        .where(trials.c.study_id == study)
+        .where(wanted)
         .order_by(*table.primary_key)
     )
     found: defaultdict[int, dict[Any, Any]] = defaultdict(dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import optuna
@@ -30,10 +30,17 @@ def with_known_tables(storage: BaseStorage) -> RDBStorage | None:
     return storage if storage.get_current_version() in SCHEMAS else None
 
 
-def read_trials(storage: BaseStorage, study: int) -> list[FrozenTrial]:
-    """The trials of a study, in the order of their numbers. Do not change them."""
+def read_trials(storage: BaseStorage, study: int, known: Sequence[FrozenTrial] = ()) -> list[FrozenTrial]:
+    """The trials of a study, in the order of their numbers. Do not change them.
+
+    Args:
+        known: what an earlier call returned; trials that have ended are not read again.
+    """
     if (tables := with_known_tables(storage)) is not None:
-        return list(reading.read_trials(tables, study).values())
+        changed = list(reading.read_trials(tables, study, known).values())
+        again = {trial.number for trial in changed}
+        kept = [trial for trial in known if trial.number not in again]
+        return sorted([*kept, *changed], key=lambda trial: trial.number)
     return storage.get_all_trials(study, deepcopy=False)
 
 
