@@ -20,7 +20,7 @@ from hpo.results.progress import progress
 INTERVAL_S = 2.0
 """Least time between two readings of the ledger."""
 READING_SHARE = 0.03
-"""Greatest share of the time spent reading: the ledger of a large study is read less often."""
+"""Greatest share of a core that reading takes: the ledger of a large study is read less often."""
 
 
 def watch(home: Home, name: str, interval: float = INTERVAL_S) -> None:
@@ -57,15 +57,18 @@ def _readings(home: Home, name: str, interval: float) -> Iterator[Reading]:
     """The study as recorded now, again and again until it ends."""
     follower = Follower(open_existing(home, name), name)
     reading: Reading | None = None
+    again = False
     while True:
-        began = time.monotonic()
+        began = time.thread_time()
         study = follower.read()
         if reading is None or study != reading.study:
             reading = Reading(study, time.monotonic())
         yield reading
         if progress(study, reading.silent).over:
             return
-        time.sleep(max(interval, (time.monotonic() - began) / READING_SHARE))
+        looked = time.thread_time() - began if again else 0.0  # the first look alone reads everything
+        again = True
+        time.sleep(max(interval, looked / READING_SHARE))
 
 
 def _paint(first: Reading, readings: Iterator[Reading]) -> None:
