@@ -8,10 +8,11 @@ While fewer than `FEW` trials run, nothing is made ahead: each suggestion is ask
 them one suggestion is ready for every `SLOTS_PER_AHEAD` running trials, at most `MOST_AHEAD`.
 
 A suggestion is *stale* when a trial has failed since it was asked for, so that what failed is not tried again, or when
-more results than one for every `SLOTS_PER_RESULT` running trials have arrived: results that the model reads, at epochs
-1, 4, 16, ... and at the end of a trial. By then the running trials know more than the suggestion does. It is thrown
-away with all others that wait, and they are asked for anew. What is drawn at random whatever the results is never
-stale; nor are configurations that a person enqueued, which no policy suggests.
+more results than one for every `SLOTS_PER_RESULT` running trials, or for every `RESULTS_PER_RESULT` that were known,
+have arrived: results that the model reads, at epochs 1, 4, 16, ... and at the end of a trial. So the first results of a
+study, each of which teaches much, are never missed. A stale one is thrown away with all others that wait, and they are
+asked for anew. What is drawn at random whatever the results is never stale; nor are configurations that a person
+enqueued, which no policy suggests.
 
 A free worker waits at most for the suggestion in the making: Ray would end a worker's process that gets no trial at
 once, and a new one costs seconds.
@@ -34,7 +35,7 @@ from hpo.search.policies.seen import Seen
 from hpo.search.unit_cube import in_force
 
 FEW, SLOTS_PER_AHEAD, MOST_AHEAD = 8, 16, 16
-SLOTS_PER_RESULT = 8
+SLOTS_PER_RESULT, RESULTS_PER_RESULT = 8, 16
 
 
 @dataclass(eq=False)
@@ -130,8 +131,8 @@ class Ahead:
     def _is_stale(self, request: _Request) -> bool:
         if request.spread:
             return False
-        late = self._results - request.results > len(self._running) // SLOTS_PER_RESULT
-        return late or self._failures > request.failures
+        may_miss = min(len(self._running) // SLOTS_PER_RESULT, request.results // RESULTS_PER_RESULT)
+        return self._results - request.results > may_miss or self._failures > request.failures
 
     def _ask_anew(self) -> None:
         """Throw away all that wait, because they were made one after the other, and ask for them again."""
