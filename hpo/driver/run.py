@@ -24,7 +24,7 @@ from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_if_there, open_storage
 from hpo.ledger.writer import Ledger
 from hpo.search.samplers import study_sampler
-from hpo.spec.paths import with_absolute_paths
+from hpo.spec.paths import with_absolute_paths, with_absolute_tracking
 from hpo.spec.study import Spec
 from hpo.tracking.plots import Figures
 
@@ -103,7 +103,7 @@ def resume(
         storage = open_existing(home, name)
         dead = lease.outwait(name, partial(last_holder, storage, name), say)
         recorded = load_study(storage, name)
-        spec = changes(recorded.spec)
+        spec = with_absolute_tracking(changes(recorded.spec))
         if reason := used_up(dataclasses.replace(recorded, spec=spec), recorded.seconds):
             ledger = Ledger.open(storage, name, study_sampler(spec), lease, dead=dead, say=say)
             ledger.respecify(spec)

@@ -18,6 +18,7 @@ from hpo.ledger.provenance import git_commit, versions
 from hpo.ledger.reader import ledger_with, load_study
 from hpo.ledger.test_set_log import TestSetLog
 from hpo.results.best import training as training_of
+from hpo.spec.paths import training_with_absolute_paths
 from hpo.spec.study import SHIPPED_TRAINER
 from hpo.spec.training import Training
 from hpo.text import close
@@ -161,7 +162,7 @@ def prepare(
     """
     training, name = find(source, overrides, home, search_best=search_best)
     home.create()
-    return Retraining(training, home, output or home.path / "retrained" / name)
+    return Retraining(training_with_absolute_paths(training), home, output or home.path / "retrained" / name)
 
 
 def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool = False) -> tuple[Training, str]:

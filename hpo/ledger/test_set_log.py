@@ -17,6 +17,7 @@ from hpo.ledger.attributes import RETRAININGS_KEY, TEST_SET_PREFIX
 from hpo.ledger.reader import ledger_with, load_study
 from hpo.ledger.storage import patiently
 from hpo.spec.configure import changes, configure
+from hpo.spec.paths import training_with_absolute_paths
 from hpo.spec.training import Training
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class TestSetLog:
         if trial is None or trial.seed != source.seed:
             return  # another study of the same name
         self._trial = source.trial
-        self.changes = changes(training.config(), configure(study.spec.base(), trial.values))
+        own = Training.of(configure(study.spec.base(), trial.values))  # earlier versions kept relative paths of weights
+        self.changes = changes(training.config(), training_with_absolute_paths(own).config())
         entries = [*study.info["test_set_evaluations"], *study.info["retrainings"]]
         # Earlier versions of this tool logged a whole retraining only, without its command, and no changes.
         earlier = {
