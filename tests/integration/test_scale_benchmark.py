@@ -40,9 +40,8 @@ def test_a_killed_study_of_trials_that_do_nothing_continues_with_a_new_trial() -
     assert resumed.peak_mb > 0
 
 
-@pytest.mark.parametrize("stack", ["hpo", "stock"])
-def test_both_stacks_end_all_their_trials(stack: str) -> None:
-    driven = real.run(stack, trials=4, at_once=2)
-    assert (driven.stack, driven.trials, driven.counted) == (stack, 4, 3)
+def test_the_stock_stack_ends_all_its_trials() -> None:
+    driven = real.run("stock", trials=4, at_once=2)
+    assert (driven.stack, driven.trials, driven.counted) == ("stock", 4, 3)
     assert 0 < driven.seconds <= driven.with_tracking_s
     assert driven.driver_cpu_s > 0
