@@ -69,13 +69,14 @@ def start_to_json(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def outcome_to_json(trial: TrialRecord) -> dict[str, Any] | None:
-    """The `outcome` attribute, None while the trial may train. It has its own time, because Optuna's clock may jump."""
-    outcome = trial.outcome
-    if outcome is None:
-        return None
+def outcome_to_json(outcome: Outcome, finished: float | None = None) -> dict[str, Any]:
+    """The `outcome` attribute.
+
+    Args:
+        finished: when a final outcome was recorded. Optuna's own time of it is from a clock that may jump.
+    """
     cause = {"cause": outcome.cause.value} if outcome.cause else {}
-    time = {"finished": trial.finished} if trial.finished is not None else {}
+    time = {"finished": finished} if finished is not None else {}
     return {"ending": outcome.ending.value, "reason": outcome.reason, **cause, **time}
 
 
@@ -87,7 +88,7 @@ def outcome_from_json(stored: Mapping[str, Any]) -> Outcome:
 
 STORED: Mapping[str, Callable[[TrialRecord], Any]] = {
     START_KEY: start_to_json,
-    OUTCOME_KEY: outcome_to_json,
+    OUTCOME_KEY: lambda trial: None if trial.outcome is None else outcome_to_json(trial.outcome, trial.finished),
     RUN_KEY: lambda trial: trial.mlflow_run_id,
 }
 """The content of an attribute of a trial, by name."""

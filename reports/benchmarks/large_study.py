@@ -156,7 +156,7 @@ def _attributes(trial: TrialRecord) -> dict[str, Any]:
     if trial.enqueued:
         content[attributes.ENQUEUED_KEY] = True
     if trial.outcome:
-        content[attributes.OUTCOME_KEY] = attributes.outcome_to_json(trial)
+        content[attributes.OUTCOME_KEY] = attributes.outcome_to_json(trial.outcome, trial.finished)
     if trial.mlflow_run_id:
         content[attributes.RUN_KEY] = trial.mlflow_run_id
     return content
