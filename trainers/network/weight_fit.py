@@ -20,6 +20,11 @@ _FILTERS = ("checkpoint_filter_fn", "checkpoint_filter_fn_classifier", "_filter_
 """Names, in timm's modules, of the function that renames the tensors of a model's original files."""
 _COUNTER = ".num_batches_tracked"
 """Ending of batch norm's counters. Files older than PyTorch 0.4.1 and converted files do not have them."""
+_OTHER_MODEL = "model.name must be the architecture that the file was saved from"
+_ROUNDED = (
+    "it seems to hold quantized weights, which cannot be trained; give the weights from before the quantization, as "
+    "floating-point numbers"
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class _Fit:
     problems: list[str]
     wrong: int
     """Number of tensors with a problem."""
+    remedy: str
+    """What to do about the problems."""
 
 
 def fitted(
@@ -51,8 +58,7 @@ def fitted(
     best = min(fits, key=lambda fit: fit.wrong)
     if best.problems:
         raise WeightsError(
-            f"{source} does not fit {type(model).__name__}: tensors {'; '.join(best.problems)}; "
-            "model.name must be the architecture that the file was saved from"
+            f"{source} does not fit {type(model).__name__}: tensors {'; '.join(best.problems)}; {best.remedy}"
         )
     return best.state
 
@@ -106,7 +112,7 @@ def _fit(state: State, model: nn.Module) -> _Fit:
     ]
     kinds = {"missing": missing, "unknown": unknown, "of another shape": shapes, "of whole numbers": whole}
     problems = [f"{len(names)} {problem}, e.g. {names[0]}" for problem, names in kinds.items() if names]
-    return _Fit(kept, problems, sum(map(len, kinds.values())))
+    return _Fit(kept, problems, sum(map(len, kinds.values())), _ROUNDED if whole else _OTHER_MODEL)
 
 
 def classifiers(model: nn.Module) -> list[nn.Module]:

@@ -185,7 +185,10 @@ def test_one_of_several_files_of_weights_is_named(tensors: State, tmp_path: Path
         (lambda value: value.to_sparse(), "is sparse"),
         (lambda value: value.to(torch.complex64), "of complex numbers"),
         (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), "is quantized"),
-        (lambda value: value.to(torch.int8), "1 of whole numbers, e.g. bn1.weight"),
+        (
+            lambda value: value.to(torch.int8),
+            "1 of whole numbers, e.g. bn1.weight; it seems to hold quantized weights, ",
+        ),
     ],
 )
 def test_a_tensor_without_plain_real_values_is_refused(change: Any, words: str, tensors: State, tmp_path: Path) -> None:
