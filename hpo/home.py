@@ -58,6 +58,17 @@ def _place(path: Path | None) -> Path:
         ) from error
 
 
+def command(words: str, home_option: str, rest: str = "") -> str:
+    """A command of this tool as a person is to type it. All texts that name a command to type are made by this.
+
+    Args:
+        words: the command and its first arguments, for example `status NAME`.
+        home_option: `Home.option` of the home folder that the command is to work on.
+        rest: further arguments, which the person may have to complete.
+    """
+    return f"hpo {words}{home_option}{' ' if rest else ''}{rest}"
+
+
 @dataclass(frozen=True)
 class Home:
     """Paths below one home folder (`--home`, `HPO_HOME`, else `./runs`)."""
@@ -80,6 +91,11 @@ class Home:
             raise home._unusable(error) from error
         return home
 
+    @classmethod
+    def of(cls, study: Path | str) -> Home:
+        """The home folder that holds the folder of a study: the inverse of `study`."""
+        return cls(Path(study).parent.parent)
+
     @property
     def usual(self) -> bool:
         """Whether commands find this folder without `--home`."""
@@ -89,6 +105,10 @@ class Home:
     def option(self) -> str:
         """` --home PATH` for commands that a person is to type; empty where commands find this folder without it."""
         return "" if self.usual else f" --home {shlex.quote(str(self.path))}"
+
+    def command(self, words: str, rest: str = "") -> str:
+        """A command to type that works on this folder: see `hpo.home.command`."""
+        return command(words, self.option, rest)
 
     def _unusable(self, error: OSError) -> UsageError:
         reason = "it is a file" if os.path.isfile(self.path) else error.strerror  # Path.is_file may raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +44,7 @@ def run(
     with console_view(place, verbose=verbose) as view:
         beside = Path(spec).parent if Path(spec).is_file() and not loaded.shipped else None
         study = run_study(loaded, place, view=view, figures=plots, verbose=verbose, beside=beside)
-    print(closing(study, _home_option(home)))
+    print(closing(study, place.option))
 
 
 def _rehearse(spec: Spec, home: Home) -> None:
@@ -80,7 +79,7 @@ def resume(
     place = Home.at(home)
     with console_view(place, verbose=verbose) as view:
         study = resume_study(name, place, view=view, changes=changes, figures=plots, say=_say, verbose=verbose)
-    print(closing(study, _home_option(home)))
+    print(closing(study, place.option))
 
 
 def confirm(
@@ -100,11 +99,11 @@ def confirm(
     from rich.console import Console
 
     from hpo.cli.display.live import console_view
+    from hpo.cli.display.plain import what_next
     from hpo.driver.confirm import confirm as confirm_study
     from hpo.home import Home
     from hpo.results.confirmation import confirmation
     from hpo.results.confirmation_text import confirmation_json, verdict
-    from hpo.spec.study import SHIPPED_TRAINER
 
     place = Home.at(home)
     with console_view(place, verbose=verbose) as view:
@@ -115,15 +114,7 @@ def confirm(
         return
     Console(highlight=False, markup=False, emoji=False).print(verdict(confirmed))
     print(f"Written: {place.incumbent(name)}")
-    if study.spec.trainer == SHIPPED_TRAINER:  # hpo retrain refuses every other
-        print(f"Next: hpo retrain {name}{_home_option(home)}")
-
-
-def _home_option(home: Path | None) -> str:
-    """The `--home` that was typed, for the commands that are printed as next steps."""
-    from hpo.home import Home
-
-    return "" if home is None or Home.at(home).usual else f" --home {shlex.quote(str(home))}"
+    print("\n".join(what_next(study, place.option)))
 
 
 def _say(text: str) -> None:

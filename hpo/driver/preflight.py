@@ -27,7 +27,7 @@ def guard(farewell: str, lease: Lease) -> SignalGuard:
 
 def continue_with(command: str, home: Home) -> str:
     """The line that says which command continues the study."""
-    return f"Continue with: hpo {command}{home.option}"
+    return f"Continue with: {home.command(command)}"
 
 
 @contextmanager

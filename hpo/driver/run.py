@@ -58,7 +58,7 @@ def run(
     with guard(NOTHING_RECORDED, lease) as signals, new_study_folder(home, name, lease) as folder:
         storage = open_if_there(url)
         if storage is not None:
-            refuse_existing(storage, name, home.option)
+            refuse_existing(storage, name, home)
         transfer = gather(spec, home)
         info = provenance() | preflight(spec, home) | ({BESIDE: str(beside.resolve())} if beside else {})
         with ray_session(spec, verbose, lease.token, info.get(BESIDE)):
@@ -96,7 +96,7 @@ def resume(
         As `run`; UsageError also when there is no such study.
     """
     if (confirmed := confirmed_study(name)) is not None:
-        raise UsageError(f"{name} is a confirmation; continue it by `hpo confirm {confirmed}`")
+        raise UsageError(f"{name} is a confirmation; continue it by `{home.command(f'confirm {confirmed}')}`")
     lease = Lease.here(str(home.study(name)))
     farewell = continue_with(f"resume {name}", home)
     with guard(farewell, lease) as signals, alone(_existing(home, name), lease):

@@ -114,7 +114,7 @@ def _offers(name: str, spec: Spec, home: Home) -> tuple[Source, list[_Offer]]:
     """
     study = _study(name, spec, home)
     misfits: Counter[str] = Counter()
-    offers = list(_of_study(study, spec, misfits) if study else _of_file(name, spec, misfits))
+    offers = list(_of_study(study, spec, misfits, home) if study else _of_file(name, spec, misfits))
     count = sum(misfits.values()) + len(offers)
     if not offers:
         reasons = "\n".join(f"  {number} left out: {reason}" for reason, number in misfits.most_common())
@@ -154,11 +154,12 @@ def _study(name: str, spec: Spec, home: Home) -> StudyRecord | None:
     )
 
 
-def _of_study(study: StudyRecord, spec: Spec, misfits: Counter[str]) -> Iterator[_Offer]:
+def _of_study(study: StudyRecord, spec: Spec, misfits: Counter[str], home: Home) -> Iterator[_Offer]:
     if study.spec.objective != spec.objective:
+        file = home.command(f"export {study.name}", "-o best.yaml")
         raise UsageError(
             f"warm_start: {study.name} optimised {study.spec.objective.label}, and {spec.study} optimises "
-            f"{spec.objective.label}; remove it from warm_start, or name a file written by `hpo export {study.name}`"
+            f"{spec.objective.label}; remove it from warm_start, or name the file that `{file}` writes"
         )
     other = _other_choices(study.spec, spec)
     for trial in study.trials:

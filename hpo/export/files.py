@@ -153,7 +153,7 @@ def _model(home: Home, request: Request, study: StudyRecord, trial: TrialRecord,
     if request.model is None and not study.spec.shipped:
         raise UsageError(
             f"--format {request.form.value} needs a model that `hpo retrain` wrote, but {study.name} was trained by "
-            f"{study.spec.trainer}, which hpo retrain does not support; name the folder of a model with --model"
+            f"{study.spec.trainer}, which `hpo retrain` does not support; name the folder of a model with --model"
         )
     source = request.model or retrained(home, study, trial)
     name, form = _name(request, trial, rank), request.form.value
@@ -188,10 +188,10 @@ def retrained(home: Home, study: StudyRecord, trial: TrialRecord) -> Path:
         if (file.parent / "model.safetensors").is_file() and _is_of(file, study, trial)
     ]
     if not folders:
+        file = home.command(f"export {study.name} --trial {trial.number}", "-o best.yaml")
         raise UsageError(
             f"trial {trial.number} of {study.name} has no retrained model in {home.path / 'retrained'}. Train one with "
-            f"`hpo export {study.name} --trial {trial.number} -o best.yaml{home.option}` and "
-            f"`hpo retrain best.yaml{home.option}`, or name the folder that `hpo retrain` wrote with --model"
+            f"`{file}` and `{home.command('retrain best.yaml')}`, or name the folder of a retrained model with --model"
         )
     return max(folders, key=lambda folder: (folder / "model.safetensors").stat().st_mtime)
 

@@ -101,7 +101,7 @@ class Retraining:
         trainer = self.training.provenance.trainer if self.training.provenance else SHIPPED_TRAINER
         if trainer != SHIPPED_TRAINER:
             raise UsageError(
-                f"this configuration was trained by {trainer}, but hpo retrain supports only {SHIPPED_TRAINER}"
+                f"this configuration was trained by {trainer}, but `hpo retrain` supports only {SHIPPED_TRAINER}"
             )
         if self.output.exists() and not self.output.is_dir():
             raise UsageError(f"--output {self.output} is a file; name a folder")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.clock import Clock
 from hpo.errors import InfrastructureError, UsageError
+from hpo.home import Home, confirmed_study
 from hpo.ledger.attributes import HOLDER_KEY, SESSIONS_KEY
 from hpo.ledger.tables.claim import Claim
 from hpo.processes import ended, fingerprint
@@ -105,7 +106,7 @@ def _locked(folder: Path) -> FileIO:
         except BlockingIOError:
             with file:
                 holder = _read(file)
-            raise UsageError(_refusal(folder.name, str(holder or "another process"))) from None
+            raise UsageError(_refusal(folder, folder.name, str(holder or "another process"))) from None
         if os.fstat(file.fileno()).st_nlink:
             return file
         file.close()
@@ -119,8 +120,9 @@ def _read(file: FileIO) -> Holder | None:
         return None
 
 
-def _refusal(name: str, driver: str) -> str:
-    return f"the study {name!r} is being run by {driver}; watch it with `hpo status {name}`, or end that process first"
+def _refusal(folder: Path | str, name: str, driver: str) -> str:
+    watch = Home.of(folder).command(f"status {confirmed_study(name) or name}")
+    return f"the study {name!r} is being run by {driver}; watch it with `{watch}`, or end that process first"
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class Lease:
             if holder is None:
                 return None
             if holder != first:
-                raise UsageError(_refusal(name, f"process {holder['pid']} on {holder['host']}"))
+                raise UsageError(_refusal(self.folder, name, f"process {holder['pid']} on {holder['host']}"))
         return first
 
     def outlived(self, holder: Mapping[str, Any]) -> bool:
@@ -227,7 +229,7 @@ class Session:
             UsageError: there is another holder by now.
         """
         if not self._claim.replace(dead, self._lease.stored(self._clock.now())):
-            raise UsageError(_refusal(self._study.study_name, "another driver, which was faster"))
+            raise UsageError(_refusal(self._lease.folder, self._study.study_name, "another driver, which was faster"))
         self.holding = True
         self._claim.guard(self._check, self._lease.token)
 

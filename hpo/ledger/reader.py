@@ -56,7 +56,7 @@ def unrecorded(home: Home, name: str) -> str | None:
         return f"the study {name!r} is starting and has no record yet ({driver}); try again in a few seconds"
     killed = (folder / LOCK).is_file() and (folder / LOCK).stat().st_size > 0  # after an orderly end it is empty
     if killed and {file.name for file in folder.iterdir()} <= {LOCK, home.pointer(name).name}:
-        return f"the start of the study {name!r} ended before anything was recorded; start it again with `hpo run`"
+        return f"the start of the study {name!r} ended before anything was recorded; run the same command again"
     return None
 
 
@@ -152,7 +152,7 @@ def checked_attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
     if attributes.SPEC_KEY not in stored:
         raise UsageError(
             f"the study {name!r} was not created by this tool, or its creation was cut off before the first trial. "
-            f"If it was cut off, start the study again with `hpo run`; otherwise choose another name"
+            f"If it was cut off, start the study again with the same command; otherwise choose another name"
         )
     _check_schema(name, stored)
     _specification(name, stored)
@@ -208,13 +208,13 @@ def last_holder(storage: BaseStorage, name: str) -> Mapping[str, Any] | None:
     return holder
 
 
-def refuse_existing(storage: BaseStorage, name: str, home_option: str = "") -> None:
+def refuse_existing(storage: BaseStorage, name: str, home: Home | None = None) -> None:
     """Raise UsageError if a study of that name exists: two studies of one name must never merge.
 
     An empty study, and a study of this tool whose creation was cut off (it has no specification), do not count.
 
     Args:
-        home_option: the option that names the home folder in the command of the message.
+        home: the home folder that the command of the message names; None for the default one.
     """
     stored = _attributes(storage, name)
     if stored is None:
@@ -222,9 +222,9 @@ def refuse_existing(storage: BaseStorage, name: str, home_option: str = "") -> N
     ours = attributes.SCHEMA_KEY in stored and attributes.SPEC_KEY not in stored
     if ours or (not stored and not storage.get_n_trials(storage.get_study_id_from_name(name))):
         return
+    again = (home or Home.at()).command(f"resume {name}")
     raise UsageError(
-        f"a study named {name!r} exists already; continue it with `hpo resume {name}{home_option}`, "
-        f"or choose another name: study=NAME"
+        f"a study named {name!r} exists already; continue it with `{again}`, or choose another name: study=NAME"
     )
 
 

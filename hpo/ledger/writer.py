@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpo.clock import Clock
+from hpo.home import Home
 from hpo.ledger import attributes
 from hpo.ledger.lock import Lease, Session
 from hpo.ledger.outcome import classify
@@ -84,7 +85,7 @@ class Ledger(TrialWriter):
         """
         enqueue = name is None
         name = name or spec.study
-        refuse_existing(storage, name)
+        refuse_existing(storage, name, Home.of(lease.folder) if lease else None)
         create_study(storage, name, spec, info, transfer, enqueue=enqueue)
         ledger = cls(storage, name, sampler, lease, clock)
         ledger._session.take_over(None)

@@ -10,11 +10,6 @@ from hpo.search.rungs import depths
 from hpo.spec.configure import configure
 from hpo.spec.training import Provenance, Training
 
-_NONE_COMPLETE = (
-    "study {name} has no complete trial yet: see `hpo status {name}`; to export a certain trial as it is, type "
-    "`hpo export {name} --trial N`"
-)
-
 
 def training(
     study: StudyRecord, number: int | None = None, *, search_best: bool = False, partial: bool = False
@@ -99,7 +94,9 @@ def leaders(study: StudyRecord, count: int) -> list[TrialRecord]:
     """
     complete = [trial for trial in study.trials if trial.complete]
     if not complete:
-        raise UsageError(_NONE_COMPLETE.format(name=study.name))
+        raise UsageError(
+            f"study {study.name} has no complete trial yet; `hpo export` writes any trial as it is with --trial N"
+        )
     return sorted(complete, key=lambda trial: (-trial.rank, trial.number))[:count]
 
 

@@ -19,7 +19,7 @@ def lines(confirmation: Confirmation) -> Iterator[str]:
         yield f"Confirmation not finished: {confirmation.done} of {confirmation.planned} trainings have ended."
         return
     if failed := sum(entry.failed for entry in confirmation.ranking):
-        yield f"{failed} of {confirmation.planned} trainings failed. Type `hpo confirm` again to repeat them."
+        yield f"{failed} of {confirmation.planned} trainings failed. The next `hpo confirm` of the study repeats them."
     if confirmation.chosen is None or confirmation.chosen.interval is None:
         yield "Nothing is confirmed: every configuration failed with at least one seed."
         return

@@ -68,7 +68,7 @@ def choose(study: StudyRecord, pick: str) -> TrialRecord:
         return trials[int(pick)]
     raise UsageError(
         f"--pick {pick}: must be knee, {', '.join(extremes)}, or a place on the front from 0 to {len(trials) - 1}; "
-        f"`hpo status {study.name}` shows the front"
+        f"the study's status shows the front"
     )
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from hpo.home import command
 from hpo.ledger.lock import LEASE_S
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord, TrialRecord
@@ -178,6 +179,11 @@ class Step:
     purpose: str
     command: str
 
+    @classmethod
+    def of(cls, purpose: str, words: str, home_option: str, rest: str = "") -> Step:
+        """The command that `hpo.home.command` spells."""
+        return cls(purpose, command(words, home_option, rest))
+
 
 def next_steps(study: StudyRecord, home_option: str) -> list[Step]:
     """What can be done with the study now, in this order. No command is proposed that would refuse the study.
@@ -186,14 +192,14 @@ def next_steps(study: StudyRecord, home_option: str) -> list[Step]:
         home_option: `hpo.home.Home.option`, which every command needs.
     """
 
-    def step(purpose: str, command: str, rest: str = "") -> Step:
-        return Step(purpose, f"hpo {command}{home_option}{rest}")
+    def step(purpose: str, words: str, rest: str = "") -> Step:
+        return Step.of(purpose, words, home_option, rest)
 
     steps, confirmed, name = [], confirmation(study), study.name
     if study.ended:
         setting = study.ended.partition(":")[0]
         larger = " with a larger budget" if setting.startswith("budget.") else ""
-        steps.append(step(f"continue{larger}", f"resume {name}", f" {setting}=…"))
+        steps.append(step(f"continue{larger}", f"resume {name}", f"{setting}=…"))
     elif study.count("running") + study.count("interrupted") and study.driver != "open":
         steps.append(step("continue the study", f"resume {name}"))
     if study.best is None:
@@ -201,8 +207,8 @@ def next_steps(study: StudyRecord, home_option: str) -> list[Step]:
     if confirmed is None or not confirmed.complete:
         steps.append(step("rule out luck: retrain with new seeds", f"confirm {name}"))
     if len(study.spec.objectives) > 1:
-        steps.append(step("write a trial of the Pareto front", f"export {name}", " --pick PLACE"))
-    steps.append(step("write the best configuration to a file", f"export {name}", " -o best.yaml"))
+        steps.append(step("write a trial of the Pareto front", f"export {name}", "--pick PLACE"))
+    steps.append(step("write the best configuration to a file", f"export {name}", "-o best.yaml"))
     if study.spec.shipped:  # hpo retrain refuses every other trainer
         steps.append(step("train on all data, then test once", "retrain best.yaml"))
     return steps

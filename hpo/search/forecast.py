@@ -167,6 +167,6 @@ def _few_controls(spec: Spec) -> Iterator[str]:
     if spec.asha.enabled and share and count < LEAST_CONTROLS:
         controls = "1 control" if count == 1 else f"{count} controls"
         yield (
-            f"asha.controls: {share:g} of {trials} trials is {controls}; hpo audit needs at least {LEAST_CONTROLS} "
+            f"asha.controls: {share:g} of {trials} trials is {controls}; `hpo audit` needs at least {LEAST_CONTROLS} "
             f"for its figures and {ENOUGH_CONTROLS} for advice; raise asha.controls, or set it to 0"
         )

@@ -256,7 +256,7 @@ def refresh(study: StudyRecord, home: Home) -> str | None:
         return Mirror(study, home).finish(study)
     except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the confirmation has succeeded
         reason = first_line(as_reason(str(error)))
-        remedy = f"hpo doctor {study.name}{home.option}"
+        remedy = home.command(f"doctor {study.name}")
         return f"warning: MLflow does not show the confirmed trial yet: {reason}. Write it with: {remedy}"
 
 

@@ -221,7 +221,7 @@ def publish(home: Home, name: str) -> str:
         newest = retrainings(study)[-1:]
     except Exception as error:  # noqa: BLE001 - whatever MLflow raises, the training has succeeded
         reason = first_line(as_reason(str(error)))
-        return f"warning: MLflow does not have the model yet: {reason}. Write it with: hpo doctor {name}{home.option}"
+        return f"warning: MLflow does not have the model yet: {reason}. Write it with: {home.command(f'doctor {name}')}"
     is_champion = has_champion and all(_is_winners(study, entry) for entry in newest)
     return f"in MLflow: models:/{name}@{CHAMPION}" if is_champion else f"in MLflow: model {name}"
 

@@ -109,11 +109,11 @@ class RunFiles:
         self.attempt(look)
         return next(iter(found), None)
 
-    def trouble(self, run: Run, study: str, home: str) -> str | None:
+    def trouble(self, run: Run, study: str, home: Home) -> str | None:
         """What a person must know of the store of the study's `run`; None if it has refused nothing.
 
         Args:
-            home: the option of commands that names the home folder.
+            home: the home folder that holds the study.
         """
         if self._error is None:
             return None
@@ -121,5 +121,5 @@ class RunFiles:
         return (
             f"MLflow has no files (specification.yaml, plots, models) of {study}, only its records: {reason}. Make "
             f"{redact(str(run.info.artifact_uri))} writable from this machine, or start the MLflow server with "
-            f"--serve-artifacts. Then write the files with: hpo doctor {study}{home}"
+            f"--serve-artifacts. Then write the files with: {home.command(f'doctor {study}')}"
         )

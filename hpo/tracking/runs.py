@@ -200,7 +200,7 @@ class Store:
     def file_trouble(self) -> str | None:
         """What a person must know if files of the study cannot be read or written."""
         parents = self.runs.parents
-        return self.files.trouble(parents[-1], self._study.name, self._home.option) if parents else None
+        return self.files.trouble(parents[-1], self._study.name, self._home) if parents else None
 
     def delete(self, run: Run) -> None:
         """Delete a run; MLflow can restore it."""

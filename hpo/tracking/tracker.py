@@ -121,7 +121,7 @@ class Tracker:
             behind = f" ({self.behind:,} trials are missing or out of date)" if self.behind > 1 else ""
             return (
                 f"MLflow does not have everything yet{behind}{reason}. Nothing is lost: the ledger has it. "
-                f"Write the rest with: hpo doctor {study.name}{self._home.option}"
+                f"Write the rest with: {self._home.command(f'doctor {study.name}')}"
             )
         if self._file_trouble:
             return self._file_trouble

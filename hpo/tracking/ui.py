@@ -117,7 +117,7 @@ def study_page(home: Home, name: str | None) -> str:
     parents = [run for run in runs if not {TRIAL_TAG, RETRAINING_TAG} & run.data.tags.keys()]
     if not parents:
         if name:
-            command = f"hpo doctor {name}{home.option}"
+            command = home.command(f"doctor {name}")
             raise UsageError(f"MLflow in {home.path} has no study {name!r}. Write it there with: {command}")
         return "/"
     return f"/#/experiments/{parents[0].info.experiment_id}/runs/{parents[0].info.run_id}"

@@ -56,7 +56,7 @@ def _test(answer: Answer) -> Card:
     if test is None and not spec.shipped:
         return Card(label, "–", f"not measured: hpo retrain, which measures it, does not support {spec.trainer}")
     if test is None:
-        return Card(label, "–", "not measured yet: type the commands hpo export and hpo retrain below")
+        return Card(label, "–", "not measured yet: export and retrain the best trial, by the commands below")
     trial = f"trial {test.trial}" if test.trial is not None else "an exported configuration"
     if test.deviation is None:
         value, seeds = f"{100 * test.accuracy:.2f} %", "one seed"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
-from hpo.results.progress import next_steps
+from hpo.results.progress import Step, next_steps
 from hpo.results.winner import winner
 from hpo.text import iso
 
@@ -56,10 +56,14 @@ def _images(train: object, validation: object) -> str | None:
 
 
 def _commands(study: StudyRecord, home_option: str) -> tuple[tuple[str, str], ...]:
-    again = f"hpo run study.yaml study={study.name[:LONGEST]}-again{home_option}"
-    steps = [(f"{step.purpose[0].upper()}{step.purpose[1:]}", step.command) for step in next_steps(study, home_option)]
-    return (
-        ("Save the specification below as study.yaml and run the study again", again),
-        *steps,
-        ("Make this report again", f"hpo report {study.name}{home_option}"),
-    )
+    name = study.name
+    steps = [
+        Step.of(
+            "Save the specification below as study.yaml and run the study again",
+            f"run study.yaml study={name[:LONGEST]}-again",
+            home_option,
+        ),
+        *next_steps(study, home_option),
+        Step.of("Make this report again", f"report {name}", home_option),
+    ]
+    return tuple((f"{step.purpose[0].upper()}{step.purpose[1:]}", step.command) for step in steps)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from hpo.cli.study import _home_option
 from hpo.errors import UsageError
 from hpo.home import Home
 from hpo.spec.paths import with_absolute_paths
@@ -89,8 +88,10 @@ def test_commands_to_type_next_name_the_home_folder_only_if_they_need_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HPO_HOME", raising=False)
-    assert _home_option(None) == _home_option(Path("runs")) == ""
-    assert _home_option(Path("my studies")) == " --home 'my studies'"
-    monkeypatch.setenv("HPO_HOME", str(tmp_path / "mine"))
-    assert _home_option(Path("mine")) == ""
-    assert _home_option(Path("runs")) == " --home runs"
+    assert Home.at().option == Home.at(Path("runs")).option == ""
+    mine = Home.at(Path("my studies"))
+    assert mine.command("status one", "--json") == f"hpo status one --home '{tmp_path}/my studies' --json"
+    assert Home.of(mine.study("one")).command("ui") == mine.command("ui") == f"hpo ui --home '{tmp_path}/my studies'"
+    monkeypatch.setenv("HPO_HOME", str(tmp_path / "my studies"))
+    assert mine.command("status one", "--json") == "hpo status one --json"
+    assert Home.at(Path("runs")).option == f" --home {tmp_path}/runs"

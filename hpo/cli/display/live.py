@@ -112,7 +112,7 @@ class LiveView:
             sessions=(*self._earlier, (self._began, self._clock.now())),
         )
         note = last_line(self._log, self._log_start)
-        return Screen(study, notes=(Text.from_ansi(note).plain,) if note else ())
+        return Screen(study, self._home, notes=(Text.from_ansi(note).plain,) if note else ())
 
     def _stopped(self, trial: TrialRecord) -> TrialRecord:
         """A running trial as ended: the driver has stopped it and told only the ledger."""

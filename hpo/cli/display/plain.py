@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from hpo.driver.events import Event
+from hpo.home import command
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.gpu_hours import confirmation_cost
 from hpo.results.pareto import front
@@ -87,8 +88,8 @@ def closing(study: StudyRecord, home_option: str) -> str:
     if study.ended:
         lines.append(f"{stopped(study)}.")
     if len(study.spec.objectives) > 1:
-        lines.append(f"Pareto front: {len(front(study))} trials. See: hpo status {study.name}{home_option}")
-    return "\n".join([*lines, *_next_steps(study, home_option)])
+        lines.append(f"Pareto front: {len(front(study))} trials. See: {command(f'status {study.name}', home_option)}")
+    return "\n".join([*lines, *what_next(study, home_option)])
 
 
 def _best(study: StudyRecord) -> Iterator[str]:
@@ -109,9 +110,10 @@ def _best(study: StudyRecord) -> Iterator[str]:
         yield f"Gain over the {best.baseline_name}: {best.gain} (trial {best.baseline.number}{value})"
 
 
-def _next_steps(study: StudyRecord, home_option: str) -> list[str]:
+def what_next(study: StudyRecord, home_option: str) -> list[str]:
+    """The commands to type next, one a line below a title; nothing if there is none."""
     here = study.spec.tracking.enabled and tracking_server(study.spec) is None  # a server has a UI of its own
-    ui = [Step("browse the trials in MLflow", f"hpo ui{home_option}")] if here else []
+    ui = [Step.of("browse the trials in MLflow", "ui", home_option)] if here else []
     steps = [*ui, *next_steps(study, home_option)]
     if not steps:
         return []

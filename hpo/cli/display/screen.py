@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.display.running_trials import running_trials
+from hpo.home import Home
 from hpo.ledger.records import StudyRecord
 from hpo.results.best import incumbent
 from hpo.results.progress import Progress, failures, progress, running, survival
@@ -38,6 +39,8 @@ class Screen:
     """
 
     study: StudyRecord
+    home: Home
+    """The folder of the study, for the commands to type."""
     silent: float = 0.0
     """Seconds since the record last changed, by the clock of whoever watches it."""
     notes: tuple[str, ...] = ()
@@ -49,13 +52,13 @@ class Screen:
         room = max(1, options.max_height - 2)
         parts: list[RenderableType] = [
             _header(self.study),
-            *_bars(self.study, state, min(options.max_width, BAR_LINE)),
+            *_bars(self, state, min(options.max_width, BAR_LINE)),
             *_best(self.study, options),
         ][:room]  # each is one line
         room -= len(parts)
         active = running(self.study)
         table_least = min(len(active), FEWEST_ROWS) + 3 if active else 0
-        failed, rungs, notes = _failures(self.study), _rungs(self.study), _notes(self.notes)
+        failed, rungs, notes = _failures(self.study, self.home), _rungs(self.study), _notes(self.notes)
         for part in (failed, notes, rungs):  # the most important first
             height = _height(console, options, part)
             if height <= room - table_least:
@@ -92,7 +95,7 @@ def _header(study: StudyRecord) -> Text:
 # --------------------------------------------------------------------------------------------- progress
 
 
-def _bars(study: StudyRecord, state: Progress, width: int) -> Iterator[RenderableType]:
+def _bars(screen: Screen, state: Progress, width: int) -> Iterator[RenderableType]:
     left = "" if state.left is None or state.over else f"  ETA {duration(state.left)}"
     yield _bar("trials", state.ended, state.trials, f"{state.ended}/{state.trials} ended{left}", width)
     if state.allowed is not None:
@@ -102,7 +105,8 @@ def _bars(study: StudyRecord, state: Progress, width: int) -> Iterator[Renderabl
         yield _line("time", duration(state.elapsed))
     yield _line("", ", ".join(f"{count} {kind}" for kind, count in state.counts) or "no trial yet")
     if state.deserted and not state.closed and state.ended < state.trials:
-        yield _line("driver", (f"{state.deserted}; continue with: hpo resume {study.name}", "yellow"))
+        yield _line("driver", (f"{state.deserted}; continue with:", "yellow"))
+        yield _line("", (screen.home.command(f"resume {screen.study.name}"), "yellow"))
 
 
 def _bar(label: str, done: float, total: float, text: str, width: int) -> Table:
@@ -172,7 +176,7 @@ def _rungs(study: StudyRecord) -> list[RenderableType]:
     return [Padding(table, (1, 0, 0, 0), expand=False)]
 
 
-def _failures(study: StudyRecord) -> list[RenderableType]:
+def _failures(study: StudyRecord, home: Home) -> list[RenderableType]:
     reasons = failures(study)
     if not reasons:
         return []
@@ -181,7 +185,8 @@ def _failures(study: StudyRecord) -> list[RenderableType]:
         which = f"trial {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} trials, last {numbers[-1]}"
         lines.append(_line("failed", (f"{which}: {reason}", "red")))
     if len(reasons) > FAILURES_SHOWN:
-        lines.append(_line("", f"and {len(reasons) - FAILURES_SHOWN} other reasons; see hpo status {study.name}"))
+        more = home.command(f"status {study.name}")
+        lines.append(_line("", f"and {len(reasons) - FAILURES_SHOWN} other reasons; see: {more}"))
     return lines
 
 

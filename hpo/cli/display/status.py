@@ -63,7 +63,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     if reason := stopped(study):
         console.print(escape(reason), highlight=False)
     if study.driver == "dead" and study.ended is None:
-        text = f"its driver has died; continue with: hpo resume {study.name}{home.option}"
+        text = f"its driver has died; continue with: {home.command(f'resume {study.name}')}"
         console.print(escape(text), highlight=False, soft_wrap=True)
     for node in study.left_nodes:
         console.print(escape(f"no trials on {node.host}: {node.host} {node.reason}"), highlight=False)
@@ -101,7 +101,7 @@ def _lag(study: StudyRecord, home: Home) -> str | None:
     if behind < (LEAST_LAG if driven else 1):
         return None
     text = f"MLflow is {behind:,} trial{'s' if behind > 1 else ''} behind"
-    return text if driven else f"{text}; write the rest with: hpo doctor {study.name}{home.option}"
+    return text if driven else f"{text}; write the rest with: {home.command(f'doctor {study.name}')}"
 
 
 def _front(study: StudyRecord) -> Table:
@@ -127,7 +127,7 @@ def _shown(study: StudyRecord) -> list[TrialRecord]:
 
 
 def _left_out(study: StudyRecord, shown: Sequence[TrialRecord], home: Home) -> str:
-    everything = f"hpo status {study.name}{home.option} --json"
+    everything = home.command(f"status {study.name}", "--json")
     return (
         f"This table shows {len(shown)} of {len(study.trials):,} trials: the {BEST_ROWS} best, the "
         f"{study.spec.baseline_name}, and the newest. All of them: {everything}"

@@ -34,7 +34,7 @@ def watch(home: Home, name: str, interval: float = INTERVAL_S) -> None:
     readings = _readings(home, name, interval)
     first = next(readings)
     if interactive(sys.stdout):
-        _paint(first, readings)
+        _paint(home, first, readings)
     else:
         _print(itertools.chain([first], readings))
 
@@ -71,9 +71,9 @@ def _readings(home: Home, name: str, interval: float) -> Iterator[Reading]:
         time.sleep(max(interval, looked / READING_SHARE))
 
 
-def _paint(first: Reading, readings: Iterator[Reading]) -> None:
+def _paint(home: Home, first: Reading, readings: Iterator[Reading]) -> None:
     shown = first
-    with Painter(lambda: Screen(shown.study, shown.silent), sys.stdout) as painter:
+    with Painter(lambda: Screen(shown.study, home, shown.silent), sys.stdout) as painter:
         for shown in readings:  # noqa: B007 - the painter reads it
             painter.paint()
             if painter.failure is not None:

@@ -227,9 +227,9 @@ def _report(conductor: Conductor, assigned: list[Assignment], value: float) -> C
 
 
 def _painted(meter: Meter, ledger: Ledger, rounds: int) -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=WIDTH, height=HEIGHT)
+    console, home = Console(file=io.StringIO(), force_terminal=True, width=WIDTH, height=HEIGHT), Home.at()
     for _ in range(rounds):
-        meter("live view", lambda: console.render_lines(Screen(ledger.study)))
+        meter("live view", lambda: console.render_lines(Screen(ledger.study, home)))
 
 
 def _with_limits(meter: Meter, storage: RDBStorage, policy: str, running: int, rounds: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -17,15 +18,18 @@ from hpo.cli.display.status import _trials
 from hpo.cli.display.tables import show
 from hpo.cli.display.watch import events
 from hpo.driver.events import Event
+from hpo.home import Home
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord
 from tests.support.sample_records import SPEC, busy, study, trial
+
+HOME = Home(Path("/home/somebody/studies"))
 
 
 def lines(record: StudyRecord, width: int, height: int, notes: tuple[str, ...] = ()) -> list[str]:
     """The screen's lines, as the painter has them rendered."""
     console = Console(width=width, height=height, file=io.StringIO(), color_system=None)
-    rendered = console.render_lines(Screen(record, 1.0, notes), console.options, pad=False)
+    rendered = console.render_lines(Screen(record, HOME, 1.0, notes), console.options, pad=False)
     return ["".join(segment.text for segment in line if not segment.control).rstrip() for line in rendered]
 
 
@@ -99,9 +103,9 @@ def test_a_budget_in_hours_has_a_bar_and_limits_the_estimated_time() -> None:
 
 def test_a_driver_without_heartbeat_is_shown_with_the_command_that_continues() -> None:
     console = Console(width=80, height=24, file=io.StringIO(), color_system=None)
-    console.print(Screen(busy(2), 3_520.0))
+    console.print(Screen(busy(2), HOME, 3_520.0))
     shown = console.file.getvalue()
-    assert "no heartbeat for 0:58:40; continue with: hpo resume cifar10_b0" in shown
+    assert "no heartbeat for 0:58:40; continue with:\n         hpo resume cifar10_b0 --home /home/somebody" in shown
 
 
 def test_markup_in_the_reason_of_a_failure_is_printed_as_text() -> None:

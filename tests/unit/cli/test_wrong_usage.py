@@ -27,11 +27,11 @@ def begun(home: Home) -> Home:
     [
         (["retrain", "begin"], "begin is not a file, a study in .* did you mean begun"),
         (["retrain", "xyz"], "studies: begun; recipes: course_notebook, "),
-        (["retrain", "begun"], "no complete trial yet: see `hpo status begun`"),
+        (["retrain", "begun"], "no complete trial yet; `hpo export` writes any trial as it is with --trial N"),
         (["retrain", "paper_cifar10", "--device", "gpu"], "--device gpu is not auto, cpu or cuda"),
         (["retrain", "paper_cifar10", "--output", "FILE"], "--output .*file is a file"),
         (["report", "begun", "--output", "FILE"], "cannot be written to .*file: Not a directory"),
-        (["export", "begun"], "`hpo export begun --trial N`"),
+        (["export", "begun"], "no complete trial yet; `hpo export` writes any trial as it is with --trial N"),
         (["confirm", "begun"], "no complete trial yet"),
         (["confirm", "begin"], "no study named 'begin' here; studies: begun"),
         (["resume", "begin"], "no study named 'begin' here; studies: begun"),

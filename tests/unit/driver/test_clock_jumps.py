@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from optuna.storages import InMemoryStorage
@@ -186,7 +187,9 @@ def test_status_says_that_a_driver_of_this_machine_has_died_and_never_guesses_by
 def test_a_study_that_nobody_runs_is_shown_with_the_command_that_continues_it() -> None:
     import dataclasses
 
+    home = Home(Path("/my home"))
     for driver, said in (("none", "no driver runs it"), ("dead", "its driver has died")):
         console = Console(width=80, height=24, file=io.StringIO(), color_system=None)
-        console.print(Screen(dataclasses.replace(busy(0), driver=driver)))  # type: ignore[arg-type]
-        assert f"{said}; continue with: hpo resume cifar10_b0" in console.file.getvalue()  # type: ignore[attr-defined]
+        console.print(Screen(dataclasses.replace(busy(0), driver=driver), home))  # type: ignore[arg-type]
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert f"{said}; continue with:\n         hpo resume cifar10_b0 --home '/my home'\n" in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from io import FileIO
 from pathlib import Path
@@ -19,8 +20,10 @@ from tests.support.views import RecordingView
 
 
 def test_a_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
-    folder = tmp_path / "leased"
-    refused = pytest.raises(UsageError, match=r"is being run by process \d+ on \S+ since")
+    """The command that watches it works on the home folder that holds the study."""
+    home = Home.at(tmp_path / "my home").create()
+    folder, watch = home.study("leased"), re.escape(f"`hpo status leased --home '{home.path}'`")
+    refused = pytest.raises(UsageError, match=rf"is being run by process \d+ on \S+ since .*; watch it with {watch}")
     with study_lock(folder), refused, study_lock(folder):
         pass
     with study_lock(folder):

@@ -90,9 +90,7 @@ def test_a_study_that_is_starting_is_not_taken_for_one_that_lost_its_ledger(home
                 command()
         left = lock.read_bytes()
     lock.write_bytes(left)
-    with pytest.raises(
-        UsageError, match=r"the start of the study 'late' ended before .*; start it again with `hpo run`"
-    ):
+    with pytest.raises(UsageError, match=r"the start of the study 'late' ended before .*; run the same command again"):
         open_existing(home, "late")
     (home.study("late") / "best.yaml").touch()
     with pytest.raises((UsageError, InfrastructureError), match="there is no study" if others else "put it back"):
