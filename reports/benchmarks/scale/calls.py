@@ -7,6 +7,7 @@ measures one study in this process, so that its memory is that of one driver, an
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
@@ -33,7 +34,6 @@ from hpo.driver.listeners import BestFile
 from hpo.home import Home
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
-from hpo.search.distributions import suggest
 from hpo.search.samplers import study_sampler
 from hpo.spec.study import Spec
 from reports.benchmarks.scale.servers import Proxy, proxy
@@ -248,15 +248,14 @@ def _suggestions(meter: Meter, storage: RDBStorage, spec: Spec) -> None:
 
     Called while no trial waits: Optuna would hand that one out, and suggest nothing.
     """
-    study = optuna.load_study(study_name=NAME, storage=storage, sampler=study_sampler(spec))
-
-    def ask() -> None:
-        trial = study.ask()
+    sampler = study_sampler(spec)
+    study = optuna.load_study(study_name=NAME, storage=storage, sampler=sampler)
+    for name in ("first suggestion alone", *["suggestion alone"] * SUGGESTIONS):
+        trial = storage.get_trial(study.ask()._trial_id)
         assert not trial.params, "a trial that waited"
-        suggest(trial, spec.space)
-
-    for name in ("first suggestion", *["suggestion"] * SUGGESTIONS):
-        meter(name, ask)
+        space = sampler.infer_relative_search_space(study, trial)
+        values = meter(name, functools.partial(sampler.sample_relative, study, trial, space))
+        assert values.keys() <= spec.space.keys()
 
 
 def memory_mb() -> float:

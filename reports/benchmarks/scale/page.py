@@ -31,8 +31,8 @@ class Row:
 ROWS = (
     Row("`next_trial`, gp", "gp", "next_trial", "30 ms"),
     Row("`next_trial`, tpe", "tpe", "next_trial", "30 ms"),
-    Row("a suggestion alone, gp", "gp", "suggestion", "100 ms, in a thread"),
-    Row("a suggestion alone, tpe", "tpe", "suggestion", "100 ms, in a thread"),
+    Row("a suggestion alone, gp", "gp", "suggestion alone", "100 ms, in a thread"),
+    Row("a suggestion alone, tpe", "tpe", "suggestion alone", "100 ms, in a thread"),
     Row("`on_epoch`", "gp", "epoch", "3 ms"),
     Row("`on_epoch` with `hours` and `gpu_hours`", "gp", "epoch, hours and gpu_hours", "3 ms"),
     Row("`on_epoch` that ends the trial", "gp", "epoch that ends the trial", MISSING),
@@ -50,7 +50,7 @@ COMMITS_WANTED = 2
 
 def page(record: Record) -> str:
     """The whole page."""
-    parts = [f"# Ten thousand trials\n\n{METHOD}"]
+    parts = [f"# Ten thousand trials\n\n{METHOD.rstrip()}"]
     parts += [f"## Cost of each call\n\n{costs(record)}\n\n![cost of each call](scale.png)"]
     parts += [f"## Round trips and transactions\n\n{trips(record)}", f"## PostgreSQL\n\n{servers(record)}"]
     parts += [f"## 100 GPUs in virtual time\n\n{simulated(record)}"]
