@@ -118,10 +118,11 @@ class Mirror:
             for key, value in sorted(numbers(epoch.metrics).items(), key=lambda item: item[0] == self._objective)
         ]
         while len(metrics) > METRICS_PER_CALL - len(searched):
-            self.store.client.log_batch(run_id, metrics[:METRICS_PER_CALL])
+            self.store.client.log_batch(run_id, metrics=metrics[:METRICS_PER_CALL])
             del metrics[:METRICS_PER_CALL]
         # Usually the only call: each costs about 10 ms of the driver's interpreter.
-        self.store.client.log_batch(run_id, metrics, searched, [RunTag(key, value) for key, value in tags.items()])
+        tagged = [RunTag(key, value) for key, value in tags.items()]
+        self.store.client.log_batch(run_id, metrics=metrics, params=searched, tags=tagged)
 
     def _set_status(self, trial: TrialRecord) -> None:
         run_id, status = self.runs[trial.number], _status(trial)

@@ -38,8 +38,12 @@ LARGEST = 1.7976931348623157e308
 
 
 def tracking_server(spec: Spec | None = None) -> str | None:
-    """The URI that the specification sets, else `MLFLOW_TRACKING_URI`; None: MLflow in the home folder."""
-    return (spec and spec.tracking.uri) or os.environ.get("MLFLOW_TRACKING_URI") or None
+    """The URI that the specification sets, else `MLFLOW_TRACKING_URI`; None: MLflow in the home folder.
+
+    A blank text sets nothing.
+    """
+    texts = (spec.tracking.uri if spec else None, os.environ.get("MLFLOW_TRACKING_URI"))
+    return next((text.strip() for text in texts if text and text.strip()), None)
 
 
 def tracking_uri(home: Home, spec: Spec | None = None) -> str:

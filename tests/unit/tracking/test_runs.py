@@ -30,10 +30,13 @@ def test_the_specifications_uri_wins_over_the_environment_and_that_over_the_home
     assert tracking_uri(home, tracked_at("http://specification")) == "http://specification"
 
 
-def test_an_empty_environment_variable_counts_as_unset(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_a_blank_uri_counts_as_unset(home: Home, monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", blank)
     assert tracking_server() is None
-    assert tracking_uri(home) == home.mlflow_url
+    assert tracking_uri(home) == tracking_uri(home, tracked_at(blank)) == home.mlflow_url
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", " http://environment\n")
+    assert tracking_uri(home, tracked_at(blank)) == "http://environment"
 
 
 @pytest.mark.parametrize(
