@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.benchmarks.scale.text import METHOD
+from reports.benchmarks.scale.text import LIMITS, METHOD
 
 Record = Mapping[str, Mapping[str, Any]]
 """The JSON file: by column (`before`, `after`), then by part, then by study."""
@@ -43,6 +43,8 @@ ROWS = (
     Row("`Ledger.open`", "gp", "Ledger.open", "3 s"),
     Row("memory of the process", "gp", "memory", "300 MB"),
 )
+COLOURS = [*(f"C{number}" for number in range(10)), "black", "navy", "olive"]
+"""Of the rows in the plot."""
 TRIPS = {"new trial": ("next_trial", 8), "epoch": ("epoch", 3), "epoch and end": ("epoch that ends the trial", 8)}
 """By kind of event: the call, and how many round trips to a server are wanted."""
 COMMITS_WANTED = 2
@@ -55,7 +57,7 @@ def page(record: Record) -> str:
     parts += [f"## Round trips and transactions\n\n{trips(record)}", f"## PostgreSQL\n\n{servers(record)}"]
     parts += [f"## 100 GPUs in virtual time\n\n{simulated(record)}"]
     parts += [f"## Trials that do nothing\n\n{driven(record)}", f"## Killed and resumed\n\n{resumed(record)}"]
-    parts += [f"## Machine\n\n{machines(record)}"]
+    parts += [f"## Machine\n\n{machines(record)}\n\n{LIMITS.rstrip()}"]
     return "\n\n".join(parts) + "\n"
 
 
@@ -238,8 +240,7 @@ def plot(record: Record, path: Path) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for column, style in zip(record, ("--", "-", ":"), strict=False):
-        axes.set_prop_cycle(None)
-        for row in ROWS:
+        for row, colour in zip(ROWS, COLOURS, strict=True):
             if row.call in ("memory", "epoch that ends the trial"):
                 continue
             points = [
@@ -248,7 +249,7 @@ def plot(record: Record, path: Path) -> None:
                 if (seconds := median(cell(record, column, "sqlite", row.policy, trials), row.call, "cpu_s"))
             ]
             label = row.title.replace("`", "") if style == "--" or len(record) == 1 else None
-            axes.plot(*zip(*points, strict=True) if points else ([], []), style, marker=".", label=label)
+            axes.plot(*zip(*points, strict=True) if points else ([], []), style, color=colour, marker=".", label=label)
     axes.set(xscale="log", yscale="log", xlabel="ended trials", ylabel="processor time per call, ms")
     axes.set_title(", ".join(f"{line}: {column}" for column, line in zip(record, ("dashed", "solid"), strict=False)))
     axes.grid(alpha=0.3, which="both")
