@@ -185,6 +185,12 @@ class Step:
         return cls(purpose, command(words, home_option, rest))
 
 
+def _has_work(study: StudyRecord) -> bool:
+    """Whether a driver would train: a trial has not ended, or the budget has trials left."""
+    ended = sum(trial.outcome is not None and trial.outcome.final for trial in study.trials)
+    return ended < max(len(study.trials), study.spec.budget.trials)
+
+
 def next_steps(study: StudyRecord, home_option: str) -> list[Step]:
     """What can be done with the study now, in this order. No command is proposed that would refuse the study.
 
@@ -200,7 +206,7 @@ def next_steps(study: StudyRecord, home_option: str) -> list[Step]:
         setting = study.ended.partition(":")[0]
         larger = " with a larger budget" if setting.startswith("budget.") else ""
         steps.append(step(f"continue{larger}", f"resume {name}", f"{setting}=…"))
-    elif study.count("running") + study.count("interrupted") and study.driver != "open":
+    elif study.driver != "open" and _has_work(study):
         steps.append(step("continue the study", f"resume {name}"))
     if study.best is None:
         return steps

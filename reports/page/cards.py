@@ -55,6 +55,8 @@ def _test(answer: Answer) -> Card:
     spec = answer.study.spec
     if test is None and not spec.shipped:
         return Card(label, "–", f"not measured: hpo retrain, which measures it, does not support {spec.trainer}")
+    if test is None and answer.best is None:
+        return Card(label, "–", "no trial is complete")
     if test is None:
         return Card(label, "–", "not measured yet: export and retrain the best trial, by the commands below")
     trial = f"trial {test.trial}" if test.trial is not None else "an exported configuration"

@@ -7,8 +7,10 @@ import dataclasses
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import Repeat, StudyRecord
 from hpo.results.progress import next_steps
+from hpo.spec.study import Budget
 from tests.support.sample_records import SPEC, study, trial
 
+ONE = SPEC.model_copy(update={"budget": Budget(trials=1)})
 COMPLETE = trial(0, 16, ending=Ending.COMPLETE, enqueued=True)
 
 
@@ -17,7 +19,7 @@ def commands(record: StudyRecord, home_option: str = "") -> list[str]:
 
 
 def test_a_complete_trial_can_be_confirmed_exported_and_retrained() -> None:
-    assert commands(study(COMPLETE), " --home /x") == [
+    assert commands(study(COMPLETE, spec=ONE), " --home /x") == [
         "hpo confirm cifar10_b0 --home /x",
         "hpo export cifar10_b0 --home /x -o best.yaml",
         "hpo retrain best.yaml --home /x",
@@ -25,8 +27,15 @@ def test_a_complete_trial_can_be_confirmed_exported_and_retrained() -> None:
 
 
 def test_without_a_complete_trial_nothing_is_proposed_that_needs_one() -> None:
-    assert commands(study(trial(0, 0, ending=Ending.FAILED))) == []
+    assert commands(study(trial(0, 0, ending=Ending.FAILED), spec=ONE)) == []
     assert commands(study(trial(0, 3, ending=Ending.INTERRUPTED))) == ["hpo resume cifar10_b0"]
+
+
+def test_a_study_that_was_stopped_between_trials_is_continued() -> None:
+    """Also before its first trial: no trial is interrupted, but the budget has trials left."""
+    waiting = dataclasses.replace(trial(0, 0, enqueued=True), attempts=())
+    assert commands(study(waiting, spec=ONE)) == commands(study(spec=ONE)) == ["hpo resume cifar10_b0"]
+    assert commands(study(COMPLETE))[0] == "hpo resume cifar10_b0"
 
 
 def test_a_study_is_not_continued_while_a_driver_may_be_at_work_on_it() -> None:
@@ -48,7 +57,7 @@ def test_a_confirmed_study_is_not_confirmed_again() -> None:
 
 
 def test_a_trainer_that_cannot_be_retrained_is_not_proposed_for_it() -> None:
-    custom = SPEC.model_copy(update={"trainer": "mine:train"})
+    custom = ONE.model_copy(update={"trainer": "mine:train"})
     assert commands(study(COMPLETE, spec=custom)) == [
         "hpo confirm cifar10_b0",
         "hpo export cifar10_b0 -o best.yaml",
