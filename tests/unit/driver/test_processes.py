@@ -101,6 +101,9 @@ def test_a_study_bound_to_some_cpus_of_a_machine_takes_no_others(monkeypatch: py
     """As SLURM binds a job on a node that it shares; Ray by itself counts all CPUs of the machine."""
     begun: dict[str, object] = {}
     monkeypatch.setattr(cluster, "_start", lambda **options: begun.update(options))
+    # Another test may have left its Ray in this process: it is neither taken nor ended.
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "_end", lambda *session: None)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 4, 5})
