@@ -1,41 +1,36 @@
-"""Suggestions made ahead, in a thread of their own, so that neither a free worker nor a report waits for them.
+"""The next suggestion, made ahead in a thread of its own, so that neither a free worker nor a report waits for it.
 
-A suggestion is asked for with all results known at that moment, and the thread makes one after the other. So what is
-suggested depends on the order of results and trials only, never on how fast the thread is: the same study gets the same
-suggestions. Until its trial begins, a suggestion counts as a running trial for those after it.
+While fewer than `FEW` trials run, a suggestion is made when it is asked for. With more of them the next one is begun as
+soon as a trial has started, and it is made anew whenever a trial that goes on has a result that the model reads: at
+epochs 1, 4, 16, ... and at the end of a trial. The one before it is kept until then. So a worker that becomes free gets
+at once what was made while its own trial still trained.
 
-While fewer than `FEW` trials run, nothing is made ahead: each suggestion is asked for when it is needed. With more of
-them one suggestion is ready for every `SLOTS_PER_AHEAD` running trials, at most `MOST_AHEAD`.
+A suggestion is *stale* when more than `MISSED` such results have arrived since it was asked for, or when a trial has
+failed since, so that what failed is not tried again. A stale one is never handed out. What is drawn at random whatever
+the results is never stale; nor are configurations that a person enqueued, which no policy suggests.
 
-A suggestion is *stale* when a trial has failed since it was asked for, so that what failed is not tried again, or when
-more results than one for every `SLOTS_PER_RESULT` running trials, or for every `RESULTS_PER_RESULT` that were known,
-have arrived: results that the model reads, at epochs 1, 4, 16, ... and at the end of a trial. So the first results of a
-study, each of which teaches much, are never missed. A stale one is thrown away with all others that wait, and they are
-asked for anew. What is drawn at random whatever the results is never stale; nor are configurations that a person
-enqueued, which no policy suggests.
-
-A free worker waits at most for the suggestion in the making: Ray would end a worker's process that gets no trial at
-once, and a new one costs seconds.
+Of two that are not stale the older one is handed out, whether or not the newer one is ready. So what is suggested
+depends on the order of results and trials only, never on how fast the thread is: the same study gets the same
+suggestions. Where results come faster than the thread makes suggestions, free workers wait for it. Ray would end the
+process of a worker that gets no trial at once, and a new one costs seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
 
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import TrialRecord
 from hpo.ledger.transfer import Past, thinned
 from hpo.search.policies.seeded import SeededSampler, Suggestion
-from hpo.search.policies.seen import Seen
-from hpo.search.unit_cube import in_force
 
-FEW, SLOTS_PER_AHEAD, MOST_AHEAD = 8, 16, 16
-SLOTS_PER_RESULT, RESULTS_PER_RESULT = 8, 16
+FEW = 8
+MISSED = 1
+"""The result with which a worker becomes free: there is no time to learn from it before the worker gets its trial."""
 
 
 @dataclass(eq=False)
@@ -72,7 +67,8 @@ class Ahead:
         """Those whose change the thread has not been told."""
         self._running: set[int] = set()
         self._results = self._failures = 0
-        self._requests: dict[int, _Request] = {}
+        self._waiting: list[_Request] = []
+        """For the next trial, at most two: the older first."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="suggestions")
 
     def notice(self, trial: TrialRecord) -> None:
@@ -81,13 +77,14 @@ class Ahead:
             return
         before = self._trials.get(trial.number)
         self._trials[trial.number] = self._news[trial.number] = trial
-        if trial.outcome is None and trial.attempts[-1].ended is None:
-            self._running.add(trial.number)
-        else:
-            self._running.discard(trial.number)
+        goes_on = trial.outcome is None and trial.attempts[-1].ended is None
+        (self._running.add if goes_on else self._running.discard)(trial.number)
+        known, failures = self._results, self._failures
         self._count(trial, before)
-        if any(map(self._is_stale, self._requests.values())):
-            self._ask_anew()
+        if before is None:
+            self._begin(trial.number + 1)
+        elif self._failures > failures or (self._results > known and goes_on and trial.pruned_at is None):
+            self._begin_anew()
 
     def _count(self, trial: TrialRecord, before: TrialRecord | None) -> None:
         """Count what is new in a record for the model: results and failures."""
@@ -104,14 +101,9 @@ class Ahead:
         Raises:
             Exception: any error of the sampler.
         """
-        if number not in self._requests:
-            self._requests[number] = self._ask(number)
-        elif self._is_stale(self._requests[number]):
-            self._ask_anew()
-        request = self._requests.pop(number)
-        for later in range(number + 1, min(number + 1 + self._wanted, self._limit)):
-            if later not in self._requests:
-                self._requests[later] = self._ask(later)
+        usable = [request for request in self._waiting if request.number == number and not self._is_stale(request)]
+        request = usable[0] if usable else self._ask(number)
+        self._drop(but=request)
         assert request.future is not None
         suggestion = request.future.result()
         assert suggestion is not None
@@ -119,49 +111,43 @@ class Ahead:
 
     def close(self) -> None:
         """End the thread after the suggestion that it makes. What is noticed later asks for none."""
-        self._requests.clear()
+        self._drop()
+        self._limit = 0
         self._thread.shutdown(cancel_futures=True)
 
-    @property
-    def _wanted(self) -> int:
-        """How many suggestions are to wait."""
-        running = len(self._running)
-        return 0 if running < FEW else min(max(1, running // SLOTS_PER_AHEAD), MOST_AHEAD)
-
     def _is_stale(self, request: _Request) -> bool:
-        if request.spread:
-            return False
-        may_miss = min(len(self._running) // SLOTS_PER_RESULT, request.results // RESULTS_PER_RESULT)
-        return self._results - request.results > may_miss or self._failures > request.failures
+        missed = self._results - request.results
+        return not request.spread and (missed > MISSED or self._failures > request.failures)
 
-    def _ask_anew(self) -> None:
-        """Throw away all that wait, because they were made one after the other, and ask for them again."""
-        thrown = sorted(self._requests)
-        for request in self._requests.values():
-            request.dropped = True
-        self._requests = {number: self._ask(number, thrown) for number in thrown}
+    def _begin(self, number: int) -> None:
+        """Ask for the suggestion for trial `number` before a worker does."""
+        if len(self._running) >= FEW and number < self._limit and number not in self._trials:
+            self._drop()
+            self._waiting = [self._ask(number)]
 
-    def _ask(self, number: int, thrown: Sequence[int] = ()) -> _Request:
+    def _begin_anew(self) -> None:
+        """Ask for the next suggestion once more, and keep the newest of those before it unless it is stale."""
+        if self._waiting and not self._waiting[-1].spread:
+            newest = self._waiting[-1]
+            self._drop(but=newest)
+            self._waiting = [newest, self._ask(newest.number)]
+
+    def _drop(self, but: _Request | None = None) -> None:
+        """Make those that wait no more, but one."""
+        for request in self._waiting:
+            request.dropped = request is not but
+        self._waiting = []
+
+    def _ask(self, number: int) -> _Request:
         request = _Request(number, self._results, self._failures, self._sampler.is_spread(number))
         news, self._news = list(self._news.values()), {}
-        request.future = self._thread.submit(self._make, request, news, thrown)
+        request.future = self._thread.submit(self._make, request, news)
         return request
 
-    # What follows runs in the thread.
-
-    def _make(self, request: _Request, news: Sequence[TrialRecord], thrown: Sequence[int]) -> Suggestion | None:
-        """Learn the news and make a suggestion; None if nobody waits for it."""
-        history, space = self._history, self._history.space
-        for number in (request.number, *(number for number in thrown if number > request.number)):
-            history.forget(number)
-        history.take_in(map(self._sampler.seen, news))
-        if request.dropped:
-            return None
-        suggestion = self._sampler.suggest(history, request.number, self._past)
-        if space.active is not None:
-            suggestion = replace(suggestion, values=dict(in_force(suggestion.values, space.active)))
-        history.take_in([Seen(request.number, suggestion.values, TrialState.RUNNING)])
-        return suggestion
+    def _make(self, request: _Request, news: Sequence[TrialRecord]) -> Suggestion | None:
+        """Learn the news and make a suggestion, in the thread; None if nobody waits for it."""
+        self._history.take_in(map(self._sampler.seen, news))
+        return None if request.dropped else self._sampler.suggest(self._history, request.number, self._past)
 
 
 def begin_ahead(sampler: BaseSampler, past: Sequence[Past], *, limit: int) -> Ahead | None:

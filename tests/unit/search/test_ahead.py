@@ -1,9 +1,10 @@
-"""Suggestions made ahead in a thread: the same whatever its speed, thrown away where results have overtaken them."""
+"""Suggestions made ahead in a thread: the same whatever its speed, made anew where results have overtaken them."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import random
 import threading
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from hpo.driver.conductor import Conductor
 from hpo.ledger.outcome import Cause, Ending, Outcome
@@ -76,13 +78,21 @@ class Recording:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> None:
         self.numbers: list[int] = []
         self.threads: set[str] = set()
+        self.made: list[Suggestion] = []
+        """All of them, so that no two have the same id."""
+        self.known: dict[int, tuple[int, int]] = {}
+        """By the id of a suggestion, how many trials had values then, and how many had failed."""
         suggest = SeededSampler.suggest
 
         def recorded(sampler: SeededSampler, history: History, number: int, past: Any = ()) -> Suggestion:
             self.numbers.append(number)
             self.threads.add(threading.current_thread().name)
             time.sleep(seconds)
-            return suggest(sampler, history, number, past)
+            self.made.append(suggest(sampler, history, number, past))
+            trials = history.spread_over_values().trials
+            failed = sum(trial.state == TrialState.FAIL for trial in trials)
+            self.known[id(self.made[-1])] = (sum(bool(trial.values) for trial in trials), failed)
+            return self.made[-1]
 
         monkeypatch.setattr(SeededSampler, "suggest", recorded)
 
@@ -156,13 +166,13 @@ def test_no_suggestion_is_made_beyond_the_budget(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("results", "thrown_away"),
-    [(["epoch"], False), (["epoch"] * 2, True), (["later"] * 6, False), (["end"] * 2, True), (["failure"], True)],
+    ("results", "made"),
+    [(["epoch"], [29]), (["epoch"] * 2, [29, 29]), (["later"] * 6, []), (["end"] * 2, []), (["failure"], [29])],
 )
-def test_a_suggestion_is_stale_after_a_failure_or_too_many_results(
-    crowd: Study, results: list[str], thrown_away: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_waiting_suggestion_is_made_anew_with_each_result_of_a_trial_that_goes_on_and_after_a_failure(
+    crowd: Study, results: list[str], made: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """18 results are known, so one may be missing. Epochs 2 and 3 are none: the model does not look at them."""
+    """Epochs 2 and 3 are no results: the model does not look at them. A worker whose trial has ended asks at once."""
     for number in range(10, 20):
         crowd.report(number, 1)
     crowd.begin()
@@ -178,8 +188,37 @@ def test_a_suggestion_is_stale_after_a_failure_or_too_many_results(
             crowd.end(10 + index)
         else:
             crowd.end(20 + index, FAILED)
-    crowd.settle()
-    assert (29 in recording.numbers) == thrown_away
+        crowd.settle()
+    crowd.ahead.close()
+    assert recording.numbers == made
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.005])
+def test_what_is_handed_out_misses_one_result_at_most_and_no_failure(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the thread is, and in whatever order trials report, end and fail."""
+    recording, chance = Recording(monkeypatch, seconds), random.Random(0)
+    study = Study(sampler(startup_trials=4))
+    ages: list[int] = []
+    for _ in range(90):
+        number = len(study.trials)
+        suggestion = study.begin()
+        results = sum(bool(trial.epochs) for trial in study.trials)
+        failures = sum(trial.outcome is FAILED for trial in study.trials)
+        known, failed = recording.known[id(suggestion)]
+        if not study.ahead._sampler.is_spread(number):
+            ages.append(results - known)
+            assert failed == failures
+        while len(study.trials) >= 16 and sum(trial.outcome is None for trial in study.trials) > 15:
+            running = [trial.number for trial in study.trials if trial.outcome is None]
+            number = chance.choice(running)
+            if not study.trials[number].epochs:
+                study.report(number)
+            if chance.random() < 0.7:
+                study.end(number, FAILED if chance.random() < 0.1 else PRUNED)
+    study.ahead.close()
+    assert set(ages) == {0, 1}
 
 
 def test_what_is_drawn_at_random_whatever_the_results_is_never_stale(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,8 +233,8 @@ def test_what_is_drawn_at_random_whatever_the_results_is_never_stale(monkeypatch
     assert recording.numbers == sorted(set(recording.numbers))
 
 
-def test_suggestions_that_wait_count_as_running_trials() -> None:
-    """Else two suggestions of one moment would be the same."""
+def test_suggestions_for_many_workers_keep_their_distance() -> None:
+    """Each is made when the trial before it has begun; else two of one moment would be the same."""
     study = Study(sampler(startup_trials=4))
     for number in range(60):
         study.begin()
@@ -236,7 +275,7 @@ def test_a_study_ends_with_its_thread_also_where_the_sampler_fails(
     conductor = Conductor(create(InMemoryStorage(), spec))
     for _ in range(12):
         conductor.next_trial()
-    for number in range(5):  # one result may be missing beside 12 trials, and none beside the fewer that `close` leaves
+    for number in range(5):
         conductor.on_epoch(number, EpochMetrics(epoch=1, val_accuracy=0.5))
     conductor.next_trial()
     conductor.on_epoch(5, EpochMetrics(epoch=1, val_accuracy=0.5))
