@@ -16,7 +16,6 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,9 @@ from optuna.trial import TrialState, create_trial
 from hpo.search.asha import AshaPruner, rung_levels
 from hpo.search.samplers import make_sampler
 from reports.benchmarks.search.lcbench import DEVELOPMENT, EPOCHS, Surrogate, Task
+from reports.benchmarks.search.page import plot, record, table
 from reports.benchmarks.search.simulation import GRACE, REDUCTION, OwnSearch, Run, Search, StockSearch, simulate
-from reports.benchmarks.search.summary import BASELINE, SHARES, STOCK, Summary, summarize
+from reports.benchmarks.search.summary import BASELINE, STOCK, summarize
 
 POLICIES = (BASELINE, STOCK, "tpe", "gp")
 MANY_TRIALS = 1000
@@ -45,9 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = {policy: _run(policy, tasks, options.seeds) for policy in options.policies}
     summaries = summarize(runs)
     many = {policy: suggestion_seconds(policy, tasks[0]) for policy in options.policies if policy != STOCK}
-    print(table(summaries, many, names, options.seeds, options.log_weight_decay))
+    print(table(summaries, many, names, seeds=options.seeds, log=options.log_weight_decay))
     if options.json:
-        options.json.write_text(json.dumps(_record(summaries, runs, many, options), indent=1) + "\n")
+        options.json.write_text(
+            json.dumps(record(summaries, runs, many, seeds=options.seeds, log=options.log_weight_decay), indent=1)
+            + "\n"
+        )
     if options.plot:
         plot(summaries, options.plot)
     return 0
@@ -127,76 +130,3 @@ def _asha_trial(params: dict[str, Any], task: Task, asha: AshaPruner, number: in
         distributions=task.distributions,
         intermediate_values=values,
     )
-
-
-def table(summaries: Sequence[Summary], many: Mapping[str, float], tasks: Sequence[str], seeds: int, log: bool) -> str:
-    """Return all results as Markdown."""
-    lines = [
-        f"{len(tasks)} tasks x {seeds} seeds, weight decay on a {'log' if log else 'linear'} scale. Mean normalised",
-        "regret ± standard error over tasks, at shares of the budget; lower is better.",
-        "",
-        "| policy | 20 % | 50 % | 100 % | final minus random | at stock's final by | trials | suggestion | at 1,000 |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for summary in summaries:
-        difference = summary.versus_baseline
-        reached = "-" if summary.reaches_stock_at is None else f"{summary.reaches_stock_at:.0%}"
-        lines.append(
-            f"| {summary.policy} | "
-            + " | ".join(map(str, summary.regret.values()))
-            + f" | {difference.overall if difference else '-'} | {reached} | {summary.trials:.0f}"
-            + f" | {1e3 * summary.suggestion_seconds:.1f} ms"
-            + (f" | {1e3 * many[summary.policy]:.0f} ms |" if summary.policy in many else " | - |")
-        )
-    lines += ["", f"| final regret by task | {' | '.join(summary.policy for summary in summaries)} |"]
-    lines.append("|---|" + "---|" * len(summaries))
-    lines += [f"| {task} | {' | '.join(f'{summary.by_task[task]:.3f}' for summary in summaries)} |" for task in tasks]
-    lines.append("")
-    for summary in summaries:
-        if summary.versus_baseline is not None:
-            worse = summary.versus_baseline.worse_tasks()
-            tasks_named = ", ".join(worse) or "no task"
-            lines.append(f"- {summary.policy}: worse than random by more than two standard errors on {tasks_named}")
-    return "\n".join(lines)
-
-
-def _record(
-    summaries: Sequence[Summary],
-    runs: Mapping[str, Mapping[str, Sequence[Run]]],
-    many: Mapping[str, float],
-    options: argparse.Namespace,
-) -> dict[str, Any]:
-    policies = {}
-    for summary in summaries:
-        policies[summary.policy] = {
-            **asdict(summary),
-            "curve": summary.curve.round(5).tolist(),
-            "curve_error": summary.curve_error.round(5).tolist(),
-            "suggestion_seconds_at_1000_trials": many.get(summary.policy),
-            "final_regrets": {
-                task: [round(run.regret_at(1.0), 5) for run in of_task]
-                for task, of_task in runs[summary.policy].items()
-            },
-        }
-    return {
-        "log_weight_decay": options.log_weight_decay,
-        "seeds": options.seeds,
-        "shares": SHARES.tolist(),
-        "policies": policies,
-    }
-
-
-def plot(summaries: Sequence[Summary], path: Path) -> None:
-    """Draw the mean regret over the budget, with a band of one standard error over tasks."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for summary in summaries:
-        (line,) = axes.plot(100 * SHARES, summary.curve, label=summary.policy)
-        low, high = summary.curve - summary.curve_error, summary.curve + summary.curve_error
-        axes.fill_between(100 * SHARES, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    axes.set(xlabel="share of the budget, %", ylabel="mean normalised regret", xlim=(0, 100), ylim=(0, None))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)

@@ -141,16 +141,13 @@ class _Handle:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One simulated study."""
+class Incumbents:
+    """The best configurations of a run, one after the other."""
 
     times: Array
     """Times at which the incumbent changed, as shares of the budget."""
     regrets: Array
     """Normalised regret from each of these times."""
-    trials: int
-    suggestion_seconds: Array
-    """Processor time of each suggestion, seconds. Other load on the machine does not change it."""
 
     def regret_at(self, share: float) -> float:
         """Return the regret of the incumbent at a share of the budget; 1.0 before there is an incumbent."""
@@ -158,10 +155,45 @@ class Run:
         return float(self.regrets[index]) if index >= 0 else 1.0
 
 
+@dataclass(frozen=True)
+class Run:
+    """One simulated study. The score of a configuration is its value after the last epoch."""
+
+    known: Incumbents
+    """Those with the best value so far at any epoch: what the search knows."""
+    delivered: Incumbents
+    """The best complete trials so far: what a user gets."""
+    trials: int
+    suggestion_seconds: Array
+    """Processor time of each suggestion, seconds. Other load on the machine does not change it."""
+
+    def regret_at(self, share: float) -> float:
+        """Return the known regret at a share of the budget."""
+        return self.known.regret_at(share)
+
+
+class _Best:
+    """The best value so far, and when it changed."""
+
+    def __init__(self) -> None:
+        self._value = -np.inf
+        self._changes: list[tuple[float, float]] = []
+
+    def see(self, value: float, share: float, regret: float) -> None:
+        """A value at a share of the budget, and the regret of the configuration that has it."""
+        if value > self._value:
+            self._value = value
+            self._changes.append((share, regret))
+
+    def incumbents(self) -> Incumbents:
+        times, regrets = np.array(self._changes).reshape(-1, 2).T
+        return Incumbents(times, regrets)
+
+
 def simulate(task: Task, search: Search, full_trainings: float = FULL_TRAININGS, workers: int = WORKERS) -> Run:
-    """Run a study until the budget is spent. The incumbent has the best value so far; its final value is its score."""
+    """Run a study until the budget is spent. What is running then is lost."""
     budget = full_trainings * task.full_training / workers
-    best, times, regrets, waits = -np.inf, [], [], []
+    known, delivered, waits = _Best(), _Best(), []
     curves: list[Curve] = []
     queue: list[tuple[float, int, int]] = []
 
@@ -179,12 +211,12 @@ def simulate(task: Task, search: Search, full_trainings: float = FULL_TRAININGS,
         now, trial, epoch = heapq.heappop(queue)
         curve = curves[trial]
         value = float(curve.accuracy[epoch - 1])
-        if value > best:
-            best = value
-            times.append(now / budget)
-            regrets.append(task.regret(float(curve.accuracy[-1])))
+        regret = task.regret(float(curve.accuracy[-1]))
+        known.see(value, now / budget, regret)
+        if epoch == EPOCHS:
+            delivered.see(value, now / budget, regret)
         if search.report(trial, epoch, value):
             heapq.heappush(queue, (now + curve.seconds[epoch] - curve.seconds[epoch - 1], trial, epoch + 1))
         else:
             start(now)
-    return Run(np.array(times), np.array(regrets), len(curves), np.array(waits))
+    return Run(known.incumbents(), delivered.incumbents(), len(curves), np.array(waits))

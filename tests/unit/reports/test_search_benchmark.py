@@ -19,10 +19,10 @@ from optuna.distributions import FloatDistribution
 from hpo.search.policies.seeded import SeededSampler
 from hpo.search.samplers import make_sampler
 from hpo.validation.loader import load_spec
-from reports.benchmarks.search import comparison as search
 from reports.benchmarks.search import latency as search_latency
+from reports.benchmarks.search import page
 from reports.benchmarks.search.lcbench import EPOCHS, Curve
-from reports.benchmarks.search.simulation import AheadSearch, OwnSearch, Run, StockSearch, simulate
+from reports.benchmarks.search.simulation import AheadSearch, Incumbents, OwnSearch, Run, StockSearch, simulate
 from reports.benchmarks.search.summary import SHARES, summarize
 
 
@@ -65,8 +65,20 @@ def test_sixteen_full_trainings_on_four_workers_are_the_budget() -> None:
     assert run.regret_at(0.001) == 1.0
     # Trial 3 is the best of the first four, trial 5 has the peak and begins at a quarter of the budget.
     final = 1 - 0.5 / EPOCHS
-    assert run.regret_at(0.25) == pytest.approx((0.99 - 0.9 * final) / 0.25)
-    assert run.regret_at(1.0) == pytest.approx(0.0)
+    assert run.known.regret_at(0.25) == pytest.approx((0.99 - 0.9 * final) / 0.25)
+    assert run.known.regret_at(1.0) == pytest.approx(0.0)
+
+
+def test_a_simulated_search_delivers_only_what_it_has_trained_to_the_end() -> None:
+    run = simulate(Peak(), Recorded())
+    best_of_four = (0.99 - 0.9 * (1 - 0.5 / EPOCHS)) / 0.25
+    assert run.known.regret_at(0.24) == pytest.approx(best_of_four)
+    assert run.delivered.regret_at(0.24) == 1.0, "the first four are not complete"
+    assert run.delivered.regret_at(0.25) == pytest.approx(best_of_four)
+    # Trial 5 has the peak. Its value soon exceeds the complete ones, but it is complete at half of the budget.
+    assert run.known.regret_at(0.49) == pytest.approx(0.0)
+    assert run.delivered.regret_at(0.49) == pytest.approx(best_of_four)
+    assert run.delivered.regret_at(0.50) == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("policy", ["random", "stock"])
@@ -76,9 +88,10 @@ def test_simulated_searches_stop_weak_trials_early(policy: str) -> None:
     search_policy = StockSearch(0, task.distributions) if policy == "stock" else OwnSearch(sampler, task.distributions)
     run = simulate(task, search_policy)
     assert run.trials > 60, "unpruned there would be twenty"
-    assert (np.diff(run.times) >= 0).all()
-    assert run.times[-1] <= 1
-    assert run.regret_at(1.0) < 0.2
+    for incumbents in (run.known, run.delivered):
+        assert (np.diff(incumbents.times) >= 0).all()
+        assert incumbents.times[-1] <= 1
+        assert incumbents.regret_at(1.0) < 0.2
     assert len(run.suggestion_seconds) == run.trials
 
 
@@ -92,7 +105,7 @@ def test_four_workers_find_the_same_whether_suggestions_may_be_made_ahead_or_not
         if isinstance(search, AheadSearch):
             search.close()
     assert runs[0].trials == runs[1].trials
-    assert runs[0].regrets.tolist() == runs[1].regrets.tolist()
+    assert runs[0].known.regrets.tolist() == runs[1].known.regrets.tolist()
 
 
 def test_the_gp_finds_a_simple_peak_better_than_random_search() -> None:
@@ -100,37 +113,53 @@ def test_the_gp_finds_a_simple_peak_better_than_random_search() -> None:
 
     def final(policy: str, seed: int) -> float:
         sampler = make_sampler(policy, seed=seed, horizon=EPOCHS, distributions=task.distributions)
-        return simulate(task, OwnSearch(sampler, task.distributions)).regret_at(1.0)
+        return simulate(task, OwnSearch(sampler, task.distributions)).known.regret_at(1.0)
 
     assert final("gp", 0) < final("random", 0)
 
 
 def flat(*finals: float) -> list[Run]:
-    """Runs whose regret is 1 until half of the budget, then final."""
-    return [Run(np.array([0.0, 0.5]), np.array([1.0, final]), 10, np.array([0.1])) for final in finals]
+    """Runs whose known regret is 1 until half of the budget, then final; delivered is 0.5 more, at the end."""
+    return [
+        Run(
+            Incumbents(np.array([0.0, 0.5]), np.array([1.0, final])),
+            Incumbents(np.array([1.0]), np.array([final + 0.5])),
+            10,
+            np.array([0.1]),
+        )
+        for final in finals
+    ]
 
 
 def test_the_summary_of_searches_equals_a_calculation_by_hand() -> None:
-    random, stock, gp = summarize(
+    summaries = summarize(
         {
             "random": {"a": flat(0.2, 0.4), "b": flat(0.6, 0.8)},
             "stock": {"a": flat(0.5, 0.5), "b": flat(0.5, 0.5)},
             "gp": {"a": flat(0.1, 0.1), "b": flat(0.9, 0.9)},
         }
     )
-    assert random.regret[1.0].mean == pytest.approx(0.5)
-    assert random.regret[1.0].error == pytest.approx(np.std([0.3, 0.7], ddof=1) / math.sqrt(2))
-    assert random.regret[0.2].mean == 1.0
-    assert random.versus_baseline is None
+    random, stock, gp = (summary.regret["known"] for summary in summaries)
+    assert random.at[1.0].mean == pytest.approx(0.5)
+    assert random.at[1.0].error == pytest.approx(np.std([0.3, 0.7], ddof=1) / math.sqrt(2))
+    assert random.at[0.2].mean == 1.0
+    assert random.minus_baseline is None
     assert random.curve[SHARES < 0.5].tolist() == [1.0] * 49
     assert stock.reaches_stock_at == 0.5
-    assert gp.versus_baseline is not None
-    assert gp.versus_baseline.overall.mean == pytest.approx(0.0)
-    assert gp.versus_baseline.by_task["a"].mean == pytest.approx(-0.2)
-    assert gp.versus_baseline.worse_tasks() == [], "0.2 worse on b, with an error of 0.1"
-    worse = summarize({"random": {"b": flat(0.6, 0.61)}, "gp": {"b": flat(0.9, 0.9)}})[1]
-    assert worse.versus_baseline is not None
-    assert worse.versus_baseline.worse_tasks() == ["b"]
+    assert gp.minus_baseline is not None
+    assert gp.minus_baseline.overall.mean == pytest.approx(0.0)
+    assert gp.minus_baseline.by_task["a"].mean == pytest.approx(-0.2)
+    assert gp.minus_baseline.worse_tasks() == [], "0.2 worse on b, with an error of 0.1"
+    assert gp.minus_reference is None, "it is the reference"
+    assert stock.minus_reference is not None
+    assert stock.minus_reference[1.0].mean == pytest.approx(0.0)
+    assert stock.minus_reference[1.0].error == pytest.approx(np.std([0.4, -0.4], ddof=1) / math.sqrt(2))
+    delivered = summaries[0].regret["delivered"]
+    assert [estimate.mean for estimate in delivered.at.values()] == pytest.approx([1.0, 1.0, 1.0])
+    assert delivered.by_task == pytest.approx({"a": 0.8, "b": 1.2})
+    worse = summarize({"random": {"b": flat(0.6, 0.61)}, "gp": {"b": flat(0.9, 0.9)}})[1].regret["known"]
+    assert worse.minus_baseline is not None
+    assert worse.minus_baseline.worse_tasks() == ["b"]
     assert worse.reaches_stock_at is None
 
 
@@ -151,14 +180,18 @@ def test_suggestions_are_timed_in_a_shipped_conditional_study(capsys: pytest.Cap
 def test_the_table_and_the_record_of_searches_contain_every_policy(tmp_path: Path) -> None:
     runs = {"random": {"a": flat(0.2, 0.4)}, "stock": {"a": flat(0.3, 0.3)}, "gp": {"a": flat(0.1, 0.2)}}
     summaries = summarize(runs)
-    text = search.table(summaries, {"random": 0.001, "gp": 0.2}, ["a"], 2, log=False)
-    assert "| gp | 1.000 ± nan |" in text
+    many = {"random": 0.001, "gp": 0.2}
+    text = page.table(summaries, many, ["a"], seeds=2, log=False)
+    assert "| gp | 1.000 ± nan | 0.150 ± nan | 0.150 ± nan | 50% |" in text
+    assert "| gp | 1.000 ± nan | 1.000 ± nan | 0.650 ± nan | 100% |" in text
+    assert "| random minus gp | 0.000 ± nan | 0.150 ± nan | 0.150 ± nan | |" in text
+    assert "| a | 0.800 / 0.300 | 0.800 / 0.300 | 0.650 / 0.150 |" in text
     assert "200 ms" in text
-    search.plot(summaries, tmp_path / "plot.png")
+    page.plot(summaries, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
-    options = search._parser().parse_args(["--model", "x", "--seeds", "2"])
-    record = json.loads(json.dumps(search._record(summaries, runs, {"random": 0.001, "gp": 0.2}, options)))
-    assert record["policies"]["gp"]["final_regrets"] == {"a": [0.1, 0.2]}
+    record = json.loads(json.dumps(page.record(summaries, runs, many, seeds=2, log=False)))
+    assert record["policies"]["gp"]["known"]["runs"] == {"a": [[1.0, 0.1, 0.1], [1.0, 0.2, 0.2]]}
+    assert record["policies"]["gp"]["delivered"]["runs"] == {"a": [[1.0, 1.0, 0.6], [1.0, 1.0, 0.7]]}
 
 
 def test_onnxruntime_is_imported_only_with_the_surrogate() -> None:
