@@ -6,7 +6,8 @@ import os
 import shlex
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.databases import Owner, owner
 from hpo.errors import InfrastructureError, UsageError
@@ -17,9 +18,12 @@ from hpo.text import first_line
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
+    from sqlalchemy import Engine
 
 PATIENCE_S = 120.0
 """How long a write waits for a database server that is restarting."""
+_repeated: ContextVar[bool] = ContextVar("hpo_repeated", default=False)
+"""Whether what this thread asks of a database is asked again if the connection turns out to be dead."""
 R = TypeVar("R")
 
 
@@ -37,10 +41,11 @@ def open_storage(url: str) -> RDBStorage:
     try:
         _refuse_foreign(url)
         guard = FileGuard(sqlite_file(url))
-        # Pinging first costs milliseconds and saves a trial when a database server was restarted.
-        arguments = engine_arguments(url, guard) if url.startswith("sqlite") else {"pool_pre_ping": True}
+        arguments = engine_arguments(url, guard) if url.startswith("sqlite") else {}
         storage = optuna.storages.RDBStorage(_literal(url), engine_kwargs=arguments)
         guard.watch(storage)
+        if _has_server(storage):
+            _ping_before_use(storage.engine)
         return storage
     except (
         sqlalchemy.exc.ArgumentError,
@@ -114,6 +119,7 @@ def patiently(storage: BaseStorage, call: Callable[[], R], patience: float = PAT
 
     deadline, pause = time.monotonic() + patience, 0.1
     while True:
+        repeated = _repeated.set(True)
         try:
             return call()
         except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as error:
@@ -123,8 +129,28 @@ def patiently(storage: BaseStorage, call: Callable[[], R], patience: float = PAT
             )
             if not away or not _has_server(storage) or time.monotonic() + pause > deadline:
                 raise
+        finally:
+            _repeated.reset(repeated)
         time.sleep(pause)
         pause = min(2 * pause, 2.0)
+
+
+def _ping_before_use(engine: Engine) -> None:
+    """Ask whether a connection of the pool is alive before it is used: a server may have been restarted.
+
+    That costs a round trip. What `patiently` repeats spares it.
+    """
+    import sqlalchemy.event
+    import sqlalchemy.exc
+
+    def ping(connection: Any, record: object, proxy: object) -> None:
+        if not _repeated.get():
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise sqlalchemy.exc.InvalidatePoolError from error  # the pool takes another connection
+
+    sqlalchemy.event.listen(engine, "checkout", ping)
 
 
 def _has_server(storage: BaseStorage) -> bool:

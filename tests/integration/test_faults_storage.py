@@ -19,6 +19,7 @@ import sqlalchemy.exc
 from optuna.storages import RDBStorage
 
 from hpo.databases import owner, same_database
+from hpo.driver.conductor import Conductor
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
 from hpo.ledger.attributes import HOLDER_KEY
@@ -32,8 +33,10 @@ from hpo.results.confirmation import confirmation
 from hpo.tracking.preflight import check_store, check_tracking
 from tests.conftest import synthetic_spec
 from tests.support.drivers import Driver, cluster
+from tests.support.in_process_driver import create
 from tests.support.leases import elsewhere, refuse_every_write
 from tests.support.statements import open_at_once, write_little
+from trainers.api import EpochMetrics
 
 pytestmark = pytest.mark.ray
 
@@ -279,6 +282,24 @@ def test_on_postgresql_too_a_call_of_the_driver_writes_in_one_transaction_of_few
 
     write_little(opened())
     assert open_at_once(opened, 2) == open_at_once(opened, 20) <= 60
+
+
+def test_a_connection_that_died_between_two_calls_is_replaced(postgres: Postgres) -> None:
+    """A report is written again. What is only read is not asked of a dead connection, because it is not repeated."""
+    storage, spec = open_storage(postgres.url), synthetic_spec("cut", asha={"enabled": False}, enqueue=[])
+    conductor = Conductor(create(storage, spec))
+    assignment = conductor.next_trial()
+    assert assignment is not None
+    administrator = sqlalchemy.create_engine(postgres.url, isolation_level="AUTOCOMMIT")
+    cut = sqlalchemy.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    with administrator.connect() as connection:
+        for epoch in range(1, 4):
+            assert connection.execute(cut).all()
+            assert conductor.on_epoch(assignment.number, EpochMetrics(epoch=epoch, val_accuracy=0.5))
+            connection.execute(cut)
+            assert len(load_study(storage, "cut").trials[0].epochs) == epoch
+    assert conductor.fatal is None
+    conductor.close()
 
 
 def test_a_study_survives_restarts_of_postgresql(

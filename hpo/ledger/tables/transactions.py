@@ -5,10 +5,11 @@ Each statement replaces what is there, so a transaction whose answer was lost ca
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy
 from optuna.distributions import distribution_to_json
@@ -22,13 +23,23 @@ from hpo.ledger.tables.claim import Fence, fence_of, fenced
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
-    from sqlalchemy import Connection, Insert, Table
+    from sqlalchemy import Connection, Table
+
+    Row: TypeAlias = tuple[Table, Mapping[str, Any]]
+    """A table, and what is written to one of its rows."""
 
 TRIALS: Table = models.TrialModel.__table__
 PARAMETERS: Table = models.TrialParamModel.__table__
 ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
 REPORTS: Table = models.TrialIntermediateValueModel.__table__
 VALUES: Table = models.TrialValueModel.__table__
+INSERTS: Mapping[str, Callable[[Table], Any]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+    "mysql": mysql.insert,
+    "mariadb": mysql.insert,
+}
+"""SQLAlchemy has the clause that replaces a row in a class of its own for each database."""
 
 
 def write(storage: RDBStorage, study: int, change: Change, trial: int | None) -> int:
@@ -45,14 +56,30 @@ def write(storage: RDBStorage, study: int, change: Change, trial: int | None) ->
         if change.begun is not None:
             trial = _begin(connection, study, change.begun, change.at, trial)
         assert trial is not None
-        _attributes(connection, trial, change.attributes, fence)
-        if change.reports:
-            _replace(connection, REPORTS, [_report(trial, *report) for report in change.reports.items()])
-        if change.values is not None:
-            _replace(connection, VALUES, [_value(trial, *value) for value in enumerate(change.values)])
-        if change.state is not None:
-            _state(connection, trial, change.state, change.at)
+        rows = list(_rows(trial, change))
+        # Round trips to a server cost more than all else; only PostgreSQL takes several writes in one statement.
+        groups = [rows] if connection.dialect.name == "postgresql" else [[row] for row in rows]
+        for at, group in enumerate(groups):
+            _write(connection, group, fence if at == 0 else None)
     return trial
+
+
+def _rows(trial: int, change: Change) -> Iterator[Row]:
+    for key, value in change.attributes.items():
+        yield ATTRIBUTES, {"trial_id": trial, "key": key, "value_json": json.dumps(value)}
+    for step, report in change.reports.items():
+        stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(report)
+        yield (
+            REPORTS,
+            {"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind},
+        )
+    for objective, final in enumerate(change.values or ()):
+        number, sort = models.TrialValueModel.value_to_stored_repr(final)
+        yield VALUES, {"trial_id": trial, "objective": objective, "value": number, "value_type": sort}
+    if change.state is not None:
+        stamp = "datetime_complete" if change.state.is_finished() else "datetime_start"
+        waits = change.state is TrialState.WAITING
+        yield TRIALS, {"trial_id": trial, "state": change.state} | ({} if waits else {stamp: _utc(change.at)})
 
 
 def _begin(connection: Connection, study: int, begun: FrozenTrial, at: float, trial: int | None) -> int:
@@ -66,7 +93,7 @@ def _begin(connection: Connection, study: int, begun: FrozenTrial, at: float, tr
         assert key is not None
         trial = int(key[0])
     else:
-        _update(connection, trial, {"state": TrialState.RUNNING, "datetime_start": started})
+        _write(connection, [(TRIALS, {"trial_id": trial, "state": TrialState.RUNNING, "datetime_start": started})])
     parameters = [
         {
             "trial_id": trial,
@@ -77,64 +104,60 @@ def _begin(connection: Connection, study: int, begun: FrozenTrial, at: float, tr
         for name, value in begun.params.items()
     ]
     if parameters:
-        _replace(connection, PARAMETERS, parameters)
+        statement = _statement(connection.dialect.name, ((PARAMETERS, tuple(parameters[0])),))
+        connection.execute(statement, [_named(0, row) for row in parameters])
     return trial
 
 
-def _attributes(connection: Connection, trial: int, attributes: Mapping[str, Any], fence: Fence | None) -> None:
-    """Write the attributes; the first of them only if this driver holds the study, which spares a round trip."""
-    rows = [{"trial_id": trial, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
-    if fence is not None:
-        first, *rows = rows
-        row = fence.row(*(sqlalchemy.literal(value, ATTRIBUTES.c[name].type) for name, value in first.items()))
-        into = _or_replace(_insert(connection, ATTRIBUTES).from_select(list(first), row), ATTRIBUTES, list(first))
-        if connection.execute(into, execution_options={"preserve_rowcount": True}).rowcount < 1:
-            fence.ask(connection)
-            raise AssertionError("the fence let a transaction through that it had refused")
-    if rows:
-        _replace(connection, ATTRIBUTES, rows)
+def _write(connection: Connection, rows: Sequence[Row], fence: Fence | None = None) -> None:
+    """Write rows in one statement, with a fence only if this driver holds the study: that spares a round trip."""
+    shape = tuple((table, tuple(row)) for table, row in rows)
+    named = {name: value for at, (_, row) in enumerate(rows) for name, value in _named(at, row).items()}
+    done = connection.execute(_statement(connection.dialect.name, shape, fence), named)
+    if fence is not None and done.rowcount < 1:
+        fence.ask(connection)
+        raise AssertionError("the fence let a transaction through that it had refused")
 
 
-def _report(trial: int, step: int, value: float) -> dict[str, Any]:
-    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-    return {"trial_id": trial, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+def _named(at: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the row at this place of a statement."""
+    return {_name(at, name): value for name, value in row.items()}
 
 
-def _value(trial: int, objective: int, value: float) -> dict[str, Any]:
-    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-    return {"trial_id": trial, "objective": objective, "value": stored, "value_type": kind}
+def _name(at: int, name: str) -> str:
+    return f"row_{at}_{name}"
 
 
-def _state(connection: Connection, trial: int, state: TrialState, at: float) -> None:
-    stamp = "datetime_complete" if state.is_finished() else "datetime_start"
-    _update(connection, trial, {"state": state} | ({} if state is TrialState.WAITING else {stamp: _utc(at)}))
+@functools.lru_cache(maxsize=64)
+def _statement(dialect: str, shape: tuple[tuple[Table, tuple[str, ...]], ...], fence: Fence | None = None) -> Any:
+    """Writes rows of these tables and columns. It is made once, because that takes longer than to execute it.
+
+    Args:
+        fence: keeps the first row, which is an attribute, from being written unless this driver holds the study.
+    """
+    first, *others = [
+        _replacing(dialect, table, names, at, fence if at == 0 else None) for at, (table, names) in enumerate(shape)
+    ]
+    return first.add_cte(*(other.cte(f"part_{at}") for at, other in enumerate(others))).execution_options(
+        preserve_rowcount=True
+    )
 
 
-def _update(connection: Connection, trial: int, row: Mapping[str, Any]) -> None:
-    connection.execute(sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id == trial).values(row))
-
-
-def _replace(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    connection.execute(_or_replace(_insert(connection, table).values(rows), table, list(rows[0])))
-
-
-def _insert(connection: Connection, table: Table) -> Any:
-    """SQLAlchemy has the clause that `_or_replace` adds in a class of its own for each database."""
-    kinds = {"sqlite": sqlite.insert, "postgresql": postgresql.insert, "mysql": mysql.insert, "mariadb": mysql.insert}
-    return kinds[connection.dialect.name](table)
-
-
-def _or_replace(insert: Any, table: Table, names: Sequence[str]) -> Insert:
-    """The statement, which replaces the row that has the same trial and name, step or objective."""
+def _replacing(dialect: str, table: Table, names: Sequence[str], at: int, fence: Fence | None) -> Any:
+    """The statement for one row, which replaces the row that has the same trial and name, step or objective."""
+    given = {name: sqlalchemy.bindparam(_name(at, name), type_=table.c[name].type) for name in names}
+    if table is TRIALS:  # the row of a trial is there
+        others = {name: value for name, value in given.items() if name != "trial_id"}
+        return sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id == given["trial_id"]).values(others)
+    insert = INSERTS[dialect](table)
+    insert = insert.values(given) if fence is None else insert.from_select(names, fence.row(*given.values()))
     (unique,) = (one for one in table.constraints if isinstance(one, sqlalchemy.UniqueConstraint))
     keys = [column.name for column in unique.columns]
-    others = [name for name in names if name not in keys]
     if isinstance(insert, mysql.Insert):
-        return insert.on_duplicate_key_update({name: insert.inserted[name] for name in others})
-    replaced: Insert = insert.on_conflict_do_update(
-        index_elements=keys, set_={name: insert.excluded[name] for name in others}
+        return insert.on_duplicate_key_update({name: insert.inserted[name] for name in names if name not in keys})
+    return insert.on_conflict_do_update(
+        index_elements=keys, set_={name: insert.excluded[name] for name in names if name not in keys}
     )
-    return replaced
 
 
 def _utc(at: float) -> datetime:
