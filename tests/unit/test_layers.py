@@ -52,6 +52,7 @@ OWNERS: dict[str, list[str]] = {
     "matplotlib": ["reports/drawing/"],
     "plotly": ["reports/drawing/", "reports/page/"],
     "psutil": ["hpo/driver/ray_backend/"],
+    "threadpoolctl": ["hpo/search/"],
 }
 """Third-party package -> the folders (with a slash) and files that may name it, beside the benchmarks."""
 

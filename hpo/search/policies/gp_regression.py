@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg import blas, lapack
 from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
@@ -40,8 +40,12 @@ class Kernel:
     def __call__(self, a: Array, b: Array) -> Array:
         """Covariance of the noise-free function between (n, features) and (m, features): (n, m)."""
         a, b = a / self.lengths[self.owners], b / self.lengths[self.owners]
-        squared = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2 * a @ b.T
-        return np.asarray(self.scale * _matern(np.maximum(squared, 0.0))[0])
+        squared = np.asarray(a @ (-2.0 * b.T))
+        squared += (a * a).sum(1)[:, None]
+        squared += (b * b).sum(1)[None, :]
+        correlation, _ = _matern(np.maximum(squared, 0.0, out=squared))
+        correlation *= self.scale
+        return correlation
 
 
 class Posterior:
@@ -55,15 +59,22 @@ class Posterior:
         self._x = x
         noise = np.full(len(x), kernel.noise)
         noise[len(x) - exact :] = MIN_NOISE
-        self._factor = cholesky(kernel(x, x) + np.diag(noise), lower=True)
-        self._weights = cho_solve((self._factor, True), y)
+        covariance = kernel(x, x)
+        covariance[np.diag_indices(len(x))] += noise
+        self._factor = _cholesky(covariance)
+        self._weights = _solve(self._factor, y)
+
+    def mean(self, x: Array) -> Array:
+        """Mean at (m, features)."""
+        return np.asarray(self.kernel(x, self._x) @ self._weights)
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the noise-free function at (m, features)."""
-        cross = self.kernel(self._x, x)
-        explained = solve_triangular(self._factor, cross, lower=True, check_finite=False)
-        variance = self.kernel.scale - (explained * explained).sum(0)
-        return cross.T @ self._weights, np.sqrt(np.maximum(variance, 1e-12))
+        cross = self.kernel(x, self._x)
+        mean = cross @ self._weights
+        explained = blas.dtrsm(1.0, self._factor, cross.T, lower=True, overwrite_b=True)
+        variance = self.kernel.scale - np.einsum("ij,ij->j", explained, explained)
+        return mean, np.sqrt(np.maximum(variance, 1e-12))
 
 
 def fit(x: Array, y: Array, owners: NDArray[np.intp]) -> Kernel:
@@ -89,22 +100,58 @@ def fit(x: Array, y: Array, owners: NDArray[np.intp]) -> Kernel:
 def _loss(theta: Array, gaps: Array, y: Array, centre: Array, width: Array) -> tuple[float, Array]:
     """Negative log posterior density of (log lengths, log scale, log noise), and its gradient."""
     precision, scale, noise = np.exp(-2 * theta[:-2]), math.exp(theta[-2]), math.exp(theta[-1])
-    correlation, slope = _matern(np.tensordot(precision, gaps, 1))
-    identity = np.eye(len(y))
-    factor = (cholesky(scale * correlation + (noise + MIN_NOISE) * identity, lower=True), True)
-    weights = cho_solve(factor, y)
-    pull = np.outer(weights, weights) - cho_solve(factor, identity)
+    gaps = gaps.reshape(len(precision), -1)
+    correlation, slope = (values.reshape(len(y), -1) for values in _matern(precision @ gaps))
+    covariance = scale * correlation
+    covariance[np.diag_indices(len(y))] += noise + MIN_NOISE
+    factor = _cholesky(covariance)
+    weights = _solve(factor, y)
+    pull = np.outer(weights, weights) - _inverse(factor)
     away = (theta - centre) / width
     gradient = np.append(
-        precision * np.tensordot(gaps, pull * slope * scale, 2),
-        [-0.5 * (pull * correlation).sum() * scale, -0.5 * np.trace(pull) * noise],
+        precision * (gaps @ (pull * slope).ravel()) * scale,
+        [-0.5 * np.vdot(pull, correlation) * scale, -0.5 * np.trace(pull) * noise],
     )
-    value = 0.5 * y @ weights + np.log(np.diag(factor[0])).sum() + 0.5 * away @ away
+    value = 0.5 * y @ weights + np.log(np.diag(factor)).sum() + 0.5 * away @ away
     return float(value), gradient + away / width
 
 
 def _matern(squared: Array) -> tuple[Array, Array]:
-    """Matern 5/2 correlation of squared scaled distances, and its derivative by them."""
+    """Matern 5/2 correlation of squared scaled distances, which are overwritten, and its derivative by them."""
     r = np.sqrt(5 * squared)
-    decay = np.exp(-r)
-    return (1 + r + r * r / 3) * decay, -5 / 6 * (1 + r) * decay
+    slope = np.exp(-r)
+    squared *= 5 / 3
+    squared *= slope
+    r += 1
+    slope *= r
+    squared += slope
+    slope *= -5 / 6
+    return squared, slope
+
+
+# LAPACK itself: the checks of `scipy.linalg` take longer than the work on matrices as small as these.
+
+
+def _cholesky(matrix: Array) -> Array:
+    """The lower factor of a symmetric matrix, which is overwritten.
+
+    Raises:
+        numpy.linalg.LinAlgError: the matrix is not positive definite.
+    """
+    factor, problem = lapack.dpotrf(matrix.T, lower=True, clean=True, overwrite_a=True)
+    if problem:
+        raise np.linalg.LinAlgError(f"the leading minor of order {problem} is not positive definite")
+    return np.asarray(factor)
+
+
+def _solve(factor: Array, y: Array) -> Array:
+    """The solution of a linear system, from the lower factor of its matrix."""
+    return np.asarray(lapack.dpotrs(factor, y, lower=True)[0])
+
+
+def _inverse(factor: Array) -> Array:
+    """The inverse of a matrix, from its lower factor."""
+    half: Array = np.asarray(lapack.dpotri(factor, lower=True)[0])
+    inverse: Array = half + half.T
+    inverse[np.diag_indices(len(half))] /= 2
+    return inverse

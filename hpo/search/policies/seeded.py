@@ -6,6 +6,7 @@ the same results give the same suggestions, also in a new process after a resume
 
 from __future__ import annotations
 
+import functools
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
+from threadpoolctl import ThreadpoolController
 
 from hpo.ledger.records import TrialRecord
 from hpo.ledger.transfer import TRANSFER_KEY, Past, Transfer
@@ -115,6 +117,11 @@ class SeededSampler(BaseSampler):
         Args:
             past: trials of earlier studies.
         """
+        # Of more threads each waits for the others, on two busy cores for nine tenths of the time.
+        with _linear_algebra().limit(limits=1):
+            return self._suggest(history, number, past)
+
+    def _suggest(self, history: History, number: int, past: Sequence[Past]) -> Suggestion:
         space, rng = history.space, np.random.default_rng((self._options.seed, number))
         if not self._is_spread(number, rng) and (proposal := self._propose(history, number, rng, past)) is not None:
             return Suggestion(proposal, learned=True)
@@ -175,6 +182,12 @@ class SeededSampler(BaseSampler):
         self, history: History, number: int, rng: np.random.Generator, past: Sequence[Past]
     ) -> dict[str, Any] | None:
         """A configuration learned from the study; None while there is too little to learn from."""
+
+
+@functools.cache
+def _linear_algebra() -> ThreadpoolController:
+    """The libraries under numpy and scipy, whose number of threads can be set."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 class RandomSampler(SeededSampler):

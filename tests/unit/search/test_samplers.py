@@ -18,11 +18,13 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from threadpoolctl import ThreadpoolController
 
 from hpo.ledger.attributes import outcome_to_json
 from hpo.ledger.outcome import Cause, Ending, Outcome
 from hpo.search.policies import gp, tpe
 from hpo.search.policies.history import MAX_ENDED
+from hpo.search.policies.seeded import SeededSampler, Suggestion
 from hpo.search.policies.tpe import TPE_DRAWS
 from hpo.search.samplers import make_sampler
 from hpo.search.unit_cube import UnitCube
@@ -433,3 +435,20 @@ def test_samplers_do_not_change_the_trials_of_the_study() -> None:
     before: list[FrozenTrial] = one.get_trials()
     one.ask()
     assert one.get_trials()[:12] == before
+
+
+@pytest.mark.parametrize("policy", ["tpe", "gp"])
+def test_a_suggestion_is_made_with_one_thread_of_linear_algebra(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more threads each waits for the others, on a busy machine for most of the time."""
+    libraries, threads = ThreadpoolController().select(user_api="blas"), []
+    space: Mapping[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
+
+    def counted(*arguments: Any) -> Suggestion:
+        threads.append([library["num_threads"] for library in libraries.info()])
+        return Suggestion({"x": 0.5}, learned=True)
+
+    monkeypatch.setattr(SeededSampler, "_suggest", counted)
+    with libraries.limit(limits=2):
+        optuna.create_study(sampler=make_sampler(policy, seed=0, horizon=4, distributions=space)).ask(dict(space))
+        before = [library["num_threads"] for library in libraries.info()]
+    assert [set(made) for made in [*threads, before]] == [{1}, {2}]
