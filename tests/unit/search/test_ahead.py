@@ -252,6 +252,7 @@ def test_an_error_of_the_sampler_in_the_thread_reaches_who_takes_the_suggestion(
     def fail(*arguments: Any) -> Suggestion:
         raise ZeroDivisionError("in the sampler")
 
+    crowd.settle()
     monkeypatch.setattr(SeededSampler, "suggest", fail)
     crowd.begin()
     with pytest.raises(ZeroDivisionError, match="in the sampler"):
