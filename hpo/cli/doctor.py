@@ -18,7 +18,7 @@ from hpo.text import first_line, shorten
 
 if TYPE_CHECKING:
     from hpo.ledger.writer import Ledger
-    from hpo.tracking.plots import Figures
+    from hpo.tracking.process.messages import Figures
 
 _TRIED = (
     "nothing was written, because the last repair left the same differences: this MLflow does not store what it is "

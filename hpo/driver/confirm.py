@@ -31,6 +31,7 @@ from hpo.spec.seeds import derive_seed
 from hpo.spec.study import Asha, Budget, Search, Spec
 from hpo.text import first_line
 from hpo.tracking.mirror import refresh
+from hpo.tracking.process.child import Child
 
 FEWEST_SEEDS = 2
 """One value says nothing about the variation between seeds."""
@@ -67,7 +68,7 @@ def confirm(
     home.create()
     lease = Lease.here(str(folder))
     farewell = continue_with(f"confirm {name} --top {top} --seeds {seeds}", home)
-    with guard(farewell, lease) as signals, alone(folder, lease):
+    with guard(farewell, lease) as signals, alone(folder, lease), Child() as mlflow:
         storage = open_storage(home.ledger_of(name))
         lease.outwait(name, partial(last_holder, storage, name), say)
         study = load_study(storage, name)
@@ -78,7 +79,7 @@ def confirm(
             say(f"trying again: {text}")
         if unfinished(study, planned):
             spec = specification(study)
-            info = preflight(spec, home)
+            info = preflight(spec, home, mlflow)
             check_data(study, info)
             again = confirmation_of(name)
             dead = lease.outwait(again, partial(last_holder, storage, again), say) if study.repeats else None
@@ -94,7 +95,7 @@ def confirm(
                 ledger.plan(planned)
                 ledger.respecify(spec.model_copy(update={"budget": Budget(trials=len(ledger.trials))}))
                 view.begin(ledger.study)
-                drive(ledger, home, slots, view, signals, verbose)
+                drive(ledger, home, slots, view, signals, verbose, mlflow)
         study = load_study(storage, name)
         Incumbent(home).update(study)
         if problem := refresh(study, home):

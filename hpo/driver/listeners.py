@@ -89,8 +89,6 @@ class MlflowLink:
         """Wait until MLflow has everything; returns what a person must know if it did not take everything."""
         if self._tracker is None:
             return None
-        for trial in self._ledger.trials:
-            self._tracker.update(trial)
         return self._tracker.close(self._ledger.study)
 
     def close(self) -> None:

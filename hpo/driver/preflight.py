@@ -17,7 +17,7 @@ from hpo.home import Home
 from hpo.ledger.lock import Lease, study_lock
 from hpo.ledger.records import StudyRecord
 from hpo.spec.study import SHIPPED_TRAINER, Spec
-from hpo.tracking.preflight import check_tracking
+from hpo.tracking.process.child import Child
 
 
 def guard(farewell: str, lease: Lease) -> SignalGuard:
@@ -50,20 +50,25 @@ def check_data(recorded: StudyRecord, info: dict[str, Any]) -> None:
         )
 
 
-def preflight(spec: Spec, home: Home) -> dict[str, Any]:
+def preflight(spec: Spec, home: Home, mlflow: Child) -> dict[str, Any]:
     """Find early, once, and in the driver what would fail in every trial. Returns what to record of the data.
+
+    Args:
+        mlflow: the process that will talk to MLflow.
 
     Raises:
         UsageError, InfrastructureError: the tracking server does not work.
         DataError, WeightsError: the data set or the pretrained weights are missing or damaged.
     """
     if spec.tracking.enabled:
-        check_tracking(spec, home)
+        mlflow.ask(spec, home)
+    if spec.trainer == SHIPPED_TRAINER:
+        from trainers import data  # loads torch, which other trainers need not have, while that process loads MLflow
+        from trainers.network import weights
+    if spec.tracking.enabled:
+        mlflow.answer()
     if spec.trainer != SHIPPED_TRAINER:
         return {}
-    from trainers import data  # loads torch, which other trainers need not have
-    from trainers.network import weights
-
     info = data.prepare(spec.data, str(home.cache))
     for model in spec.models():
         weights.check(model)

@@ -26,7 +26,8 @@ from hpo.ledger.writer import Ledger
 from hpo.search.samplers import study_sampler
 from hpo.spec.paths import with_absolute_paths, with_absolute_tracking
 from hpo.spec.study import Spec
-from hpo.tracking.plots import Figures
+from hpo.tracking.process.child import Child
+from hpo.tracking.process.messages import Figures
 
 NOTHING_RECORDED = "Nothing is recorded yet: run the same command again"
 
@@ -55,12 +56,12 @@ def run(
     spec = with_absolute_paths(spec, home.path)
     name, url = spec.study, spec.storage.ledger or home.ledger_url
     lease = Lease.here(str(home.study(name)))
-    with guard(NOTHING_RECORDED, lease) as signals, new_study_folder(home, name, lease) as folder:
+    with guard(NOTHING_RECORDED, lease) as signals, new_study_folder(home, name, lease) as folder, Child() as mlflow:
         storage = open_if_there(url)
         if storage is not None:
             refuse_existing(storage, name, home)
         transfer = gather(spec, home)
-        info = provenance() | preflight(spec, home) | ({BESIDE: str(beside.resolve())} if beside else {})
+        info = provenance() | preflight(spec, home, mlflow) | ({BESIDE: str(beside.resolve())} if beside else {})
         with ray_session(spec, verbose, lease.token, info.get(BESIDE)):
             slots = plan_slots(spec)
             storage = storage or open_storage(url)
@@ -71,7 +72,7 @@ def run(
             view.begin(ledger.study)
             for source in transfer.sources:
                 view(Event("notice", text=f"warm start from {source}"))
-            return drive(ledger, home, slots, view, signals, verbose, figures)
+            return drive(ledger, home, slots, view, signals, verbose, mlflow, figures)
 
 
 def resume(
@@ -99,7 +100,7 @@ def resume(
         raise UsageError(f"{name} is a confirmation; continue it by `{home.command(f'confirm {confirmed}')}`")
     lease = Lease.here(str(home.study(name)))
     farewell = continue_with(f"resume {name}", home)
-    with guard(farewell, lease) as signals, alone(_existing(home, name), lease):
+    with guard(farewell, lease) as signals, alone(_existing(home, name), lease), Child() as mlflow:
         storage = open_existing(home, name)
         dead = lease.outwait(name, partial(last_holder, storage, name), say)
         recorded = load_study(storage, name)
@@ -110,14 +111,14 @@ def resume(
             ledger.end(reason)
             ledger.close()
             return ledger.study
-        info = preflight(spec, home)
+        info = preflight(spec, home, mlflow)
         check_data(recorded, info)
         with ray_session(spec, verbose, lease.token, recorded.info.get(BESIDE)):
             slots = plan_slots(spec)
             ledger = Ledger.open(storage, name, study_sampler(spec), lease, dead=dead, say=say)
             ledger.respecify(spec)
             view.begin(ledger.study)
-            return drive(ledger, home, slots, view, signals, verbose, figures)
+            return drive(ledger, home, slots, view, signals, verbose, mlflow, figures)
 
 
 def _existing(home: Home, name: str) -> Path:

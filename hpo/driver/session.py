@@ -19,7 +19,8 @@ from hpo.ledger.sqlite import network_file_system, network_warning
 from hpo.ledger.writer import Ledger
 from hpo.search.forecast import advice
 from hpo.spec.study import SHIPPED_TRAINER, Spec
-from hpo.tracking.plots import Figures
+from hpo.tracking.process.child import Child
+from hpo.tracking.process.messages import Figures
 from hpo.tracking.tracker import Tracker
 from trainers.network.catalogue import padding_warning
 
@@ -31,9 +32,14 @@ def drive(
     view: Listener,
     signals: SignalGuard,
     verbose: bool,
+    mlflow: Child,
     figures: Figures | None = None,
 ) -> StudyRecord:
     """Run the open study until it ends.
+
+    Args:
+        mlflow: the process that talks to MLflow, after `preflight`.
+        figures: draws the plots that MLflow shows of the study; None for none.
 
     Raises:
         NoTrialSucceeded: every trial failed.
@@ -42,7 +48,7 @@ def drive(
     """
     checkpoints = home.checkpoints(ledger.name, ledger.spec.storage.checkpoints)
     cleaner = CheckpointCleaner(checkpoints, ledger.spec.storage.keep)
-    link = MlflowLink(ledger, _tracker(ledger, home, slots, figures))
+    link = MlflowLink(ledger, _tracker(ledger, home, slots, mlflow, figures))
     # The order matters. best.yaml comes before the view, so that it is there when a person reads of a better trial.
     # The clean-up comes last, because nothing brings a checkpoint back: if a listener before it fails, the study stops
     # and the next driver cleans up.
@@ -107,12 +113,12 @@ def _first_failure(study: StudyRecord) -> str:
     return "no trial began"
 
 
-def _tracker(ledger: Ledger, home: Home, slots: Slots, figures: Figures | None) -> Tracker | None:
+def _tracker(ledger: Ledger, home: Home, slots: Slots, mlflow: Child, figures: Figures | None) -> Tracker | None:
     tracking = ledger.spec.tracking
     if not tracking.enabled:
         return None
     system = slots.device == "cuda" if tracking.system_metrics == "auto" else tracking.system_metrics
-    return Tracker.start(ledger.study, home, figures=figures, system_metrics=system, clock=ledger.clock)
+    return Tracker.start(ledger.study, home, mlflow, figures=figures, system_metrics=system, clock=ledger.clock)
 
 
 def _warnings(ledger: Ledger, home: Home) -> Iterator[str]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from hpo.ledger.records import StudyRecord
+from hpo.tracking.process.messages import Figures
 from hpo.tracking.study_content import drawn
 from hpo.tracking.study_run import StudyRun
-
-Figures = Callable[[StudyRecord], Mapping[str, bytes]]
-"""Draws the plots of a study; returns the content of each image by its file name."""
 
 
 class Plots:

@@ -176,10 +176,12 @@ def test_damage_to_the_study_run_is_found_and_repaired(home: Home, study: StudyR
     assert client.get_run(stray).data.tags["mlflow.parentRunId"] == own.info.run_id
 
 
-def test_a_broken_plot_is_reported_and_costs_no_record(home: Home, study: StudyRecord) -> None:
-    def broken(study: StudyRecord) -> dict[str, bytes]:
-        raise ValueError("no such colour")
+def broken(study: StudyRecord) -> dict[str, bytes]:
+    """Plots that cannot be drawn."""
+    raise ValueError("no such colour")
 
+
+def test_a_broken_plot_is_reported_and_costs_no_record(home: Home, study: StudyRecord) -> None:
     tracker = Tracker.start(study, home, figures=broken, system_metrics=True)
     said = tracker.close(study)
     assert said is not None

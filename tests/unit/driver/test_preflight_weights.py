@@ -9,6 +9,7 @@ import pytest
 from hpo.driver import preflight
 from hpo.home import Home
 from hpo.spec.study import Spec
+from hpo.tracking.process.child import Child
 from hpo.validation.loader import parse_spec
 from trainers import data
 from trainers.api import DataConfig
@@ -36,5 +37,5 @@ def test_every_model_of_the_space_is_checked_and_no_other(
     checked: list[str] = []
     monkeypatch.setattr(weights, "check", lambda model: checked.append(model.name))
     monkeypatch.setattr(data, "prepare", lambda config, cache: DataConfig())
-    preflight.preflight(spec, Home(tmp_path))
+    preflight.preflight(spec, Home(tmp_path), Child())
     assert checked == names

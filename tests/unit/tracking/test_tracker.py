@@ -1,25 +1,35 @@
-"""The thread between the driver and MLflow: outages, the end of a study, and how often its jobs run."""
+"""What lies between the driver and MLflow: outages, the death of the process that talks to it, the end of a study, and
+how often its jobs run. The process is a thread here, with the same messages."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import Pipe
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from hpo.clock import Clock
 from hpo.home import Home
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.tracking import mirror as mirror_module
 from hpo.tracking import tracker as module
+from hpo.tracking.process import writer as writer_module
+from hpo.tracking.process.child import Child
+from hpo.tracking.process.messages import Begin, Change, Changes, End
+from hpo.tracking.process.writer import Writer, serve
 from hpo.tracking.runs import Runs, numbers
 from hpo.tracking.tracker import Tracker
 from tests.support.sample_records import study, trial
-from tests.unit.tracking.test_periodic import Clock
+from tests.unit.tracking.test_periodic import Clock as FakeClock
 
 
 class Server:
@@ -78,13 +88,48 @@ class Monitor:
         return {"cpu": 0.0}
 
 
+class Neighbour(Child):
+    """The process as a thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Any] = []
+        self.starts = 0
+
+    def _start(self) -> Any:
+        self.starts += 1
+        self._connection, theirs = Pipe()
+        thread = threading.Thread(target=self._serve, args=(theirs,), daemon=True)
+        thread.start()
+        return self._connection
+
+    def _serve(self, connection: Any) -> None:
+        with connection, suppress(OSError):
+            serve(connection, orphaned=lambda: None)
+
+    def send(self, message: object) -> None:
+        self.sent.append(message)
+        super().send(message)
+
+    def kill(self) -> None:
+        assert self._connection is not None
+        with socket.socket(fileno=os.dup(self._connection.fileno())) as same:
+            same.shutdown(socket.SHUT_RDWR)
+
+    def bury(self, error: Exception) -> str:
+        self._disconnect()
+        return "killed"
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
     monkeypatch.setattr(Mirror, "server", server, raising=False)
-    monkeypatch.setattr(module, "Mirror", Mirror)
-    monkeypatch.setattr(module, "SystemMonitor", Monitor)
-    monkeypatch.setattr(module, "SYNC_INTERVAL_S", 0.01)
+    monkeypatch.setattr(module, "Child", Neighbour)
+    monkeypatch.setattr(module, "SEND_INTERVAL_S", 0.01)
+    monkeypatch.setattr(writer_module, "Mirror", Mirror)
+    monkeypatch.setattr(writer_module, "SystemMonitor", Monitor)
+    monkeypatch.setattr(writer_module, "SYNC_INTERVAL_S", 0.01)
     return server
 
 
@@ -132,35 +177,122 @@ def test_one_failure_at_the_end_is_tried_again(home: Home, server: Server) -> No
     assert server.final is not None
 
 
+DRAWN: list[StudyRecord] = []
+
+
+def draw(study: StudyRecord) -> dict[str, bytes]:
+    """No plots; a function of a module, because a driver sends it by its name."""
+    DRAWN.append(study)
+    return {}
+
+
 def test_an_interrupted_study_is_not_drawn_at_its_end(home: Home, server: Server) -> None:
     for ending, plots in ((Ending.INTERRUPTED, 0), (Ending.COMPLETE, 1)):
-        drawn: list[StudyRecord] = []
-        tracker = Tracker.start(study(), home, figures=lambda study: drawn.append(study) or {})  # type: ignore[func-returns-value]  # noqa: B023
+        DRAWN.clear()
+        tracker = Tracker.start(study(), home, figures=draw)
         assert tracker.close(study(trial(0, 16, ending=ending))) is None
-        assert len(drawn) == plots
+        assert len(DRAWN) == plots
 
 
 def test_a_record_that_says_nothing_new_costs_no_call(home: Home, server: Server) -> None:
-    record = trial(0, 4)
-    tracker = Tracker(study(record), home)
-    mirror = Mirror(study(), home)
-    tracker._send(mirror)  # type: ignore[arg-type]
+    record, child = trial(0, 4), Neighbour()
+    tracker = Tracker.start(study(record), home, child)
+    wait_for(lambda: tracker.behind == 0)
+    server.failures = 1_000_000
+    sent = len(child.sent)
     for same in (record, dataclasses.replace(record, mlflow_run_id="run-0")):
         tracker.update(same)
         assert tracker.behind == 0
+    time.sleep(0.05)
+    assert len(child.sent) == sent
     tracker.update(trial(0, 5))
     assert tracker.behind == 1
+    server.failures = 0
+    assert tracker.close(study()) is None
 
 
 def test_a_trial_is_behind_once_however_many_epochs_it_has_reported(home: Home, server: Server) -> None:
-    tracker = Tracker(study(), home)
+    server.failures = 1_000_000
+    tracker = Tracker.start(study(), home)
     for epoch in range(1, 9):
         tracker.update(trial(0, epoch))
         tracker.update(trial(1, epoch))
+        time.sleep(0.02)
     assert tracker.behind == 2
-    tracker._send(Mirror(study(), home))  # type: ignore[arg-type]
-    assert tracker.behind == 0
+    server.failures = 0
+    wait_for(lambda: tracker.behind == 0)
     assert [len(server.trials[number].epochs) for number in (0, 1)] == [8, 8]
+    assert tracker.close(study()) is None
+
+
+def test_each_epoch_is_sent_once_and_arrives_in_its_place(home: Home, server: Server) -> None:
+    child = Neighbour()
+    records = [trial(0, epoch) for epoch in range(1, 9)]
+    tracker = Tracker.start(study(records[0]), home, child)
+    for record in records:
+        tracker.update(record)
+        wait_for(lambda: tracker.behind == 0)
+    shorter = dataclasses.replace(records[2], attempts=records[2].attempts * 2)  # the later epochs do not count
+    tracker.update(shorter)
+    assert tracker.close(study()) is None
+    changes = [change for message in child.sent if isinstance(message, Changes) for change in message.trials]
+    assert [(known, len(record.epochs)) for known, record in changes] == [*((epoch, 1) for epoch in range(8)), (0, 3)]
+    assert server.trials == {0: shorter}
+
+
+def test_a_process_that_died_is_replaced_and_told_everything_again(home: Home, server: Server) -> None:
+    child = Neighbour()
+    trials = [trial(number, 4, ending=Ending.COMPLETE) for number in range(250)]
+    tracker = Tracker.start(study(*trials[:200]), home, child)
+    wait_for(lambda: tracker.behind == 0)
+    server.trials.clear()  # what MLflow got last may be lost with the process
+    child.kill()
+    for record in trials[200:]:
+        tracker.update(record)
+    assert tracker.close(study(*trials)) is None
+    assert child.starts == 2
+    assert tracker.behind == 0
+    assert server.trials == {record.number: record for record in trials}
+    assert server.final == study(*trials)
+
+
+def test_a_process_that_dies_at_every_start_is_started_less_and_less_often(
+    home: Home, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its death is told at the end; training and the command's end do not wait for it."""
+    monkeypatch.setattr(Neighbour, "_serve", lambda self, connection: connection.close())
+    child = Neighbour()
+    tracker = Tracker.start(study(trial(0, 4)), home, child)
+    waits: list[float] = []
+    wait = tracker._closing.wait
+
+    def quickly(seconds: float) -> bool:
+        waits.append(seconds)
+        return wait(0.001)
+
+    monkeypatch.setattr(tracker._closing, "wait", quickly)
+    wait_for(lambda: module.LONGEST_PAUSE_S in waits)
+    said = tracker.close(study(trial(0, 4)))
+    assert said is not None
+    assert "MLflow does not have everything yet: killed. Nothing is lost" in said
+    pauses = [seconds for seconds in waits if seconds != module.SEND_INTERVAL_S]
+    assert pauses == sorted(pauses)
+    assert pauses[1] == 2 * pauses[0]
+
+
+def test_nothing_is_shown_before_all_trials_of_a_batch_have_arrived(home: Home, server: Server) -> None:
+    """The course of a study follows from all its trials, and MLflow cannot remove a value."""
+    writer = Writer(Begin(study(), home, None, False, Clock()), lambda message: None)
+    thread = threading.Thread(target=writer.work, daemon=True)
+    thread.start()
+    writer.take(Changes(1, (Change(0, trial(0, 4)),), whole=False))
+    time.sleep(0.05)
+    assert server.mirrors == 0
+    writer.take(Changes(1, (Change(0, trial(1, 4)),), whole=True))
+    writer.take(Changes(2, (Change(0, trial(2, 4)),), whole=False))
+    writer.take(End(study()))
+    thread.join(30.0)
+    assert server.final == study(trial(0, 4), trial(1, 4))
 
 
 def test_the_wait_at_the_end_is_bounded_and_says_what_is_missing(
@@ -240,19 +372,16 @@ def test_no_call_of_mlflow_brings_more_than_it_takes(mirror: Any) -> None:
 def test_jobs_of_a_running_study_keep_their_intervals(
     home: Home, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock()
+    clock = FakeClock()
     monkeypatch.setattr("hpo.tracking.periodic.time", clock)
     drawn: list[float] = []
-    tracker = Tracker(
-        study(trial(0, 4)),
-        home,
-        figures=lambda study: drawn.append(clock.now) or {},  # type: ignore[func-returns-value]
-        system_metrics=True,
-    )
-    jobs = tracker._jobs(Mirror(study(), home))  # type: ignore[arg-type]
+    begin = Begin(study(), home, lambda study: drawn.append(clock.now) or {}, True, Clock())  # type: ignore[func-returns-value]
+    writer = Writer(begin, lambda message: None)
+    writer.take(Changes(1, (Change(0, trial(0, 4)),), whole=True))
+    jobs = writer._jobs(Mirror(study(), home))  # type: ignore[arg-type]
     for second in range(130):
         if second in (2, 64):
-            tracker.update(trial(0, 5 + second))
+            writer.take(Changes(second, (Change(0, trial(0, 5 + second)),), whole=True))
         for job in jobs:
             job.poll()
         clock.now += 1.0
