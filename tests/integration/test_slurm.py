@@ -47,7 +47,9 @@ class Job:
         (self.submitted / "cifar10").write_text(spec.to_yaml())  # comes before the shipped study of that name
 
     def submit(self, cluster: Slurm, *options: str) -> None:
-        environment = {"HOME": str(self.folder), "PYTHONPATH": str(REPOSITORY)}
+        # Half a minute for a node to come up is too short on a busy machine.
+        patience = {"RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT": "180"}
+        environment = {"HOME": str(self.folder), "PYTHONPATH": str(REPOSITORY), **patience}
         number = cluster.run("sbatch", "--parsable", *options, "job.sh", cwd=self.submitted, **environment)
         self.number = number.strip()
 
@@ -57,18 +59,20 @@ class Job:
         return "".join(path.read_text() for path in self.submitted.glob("slurm-*.out"))
 
 
-def several_nodes(script: str, lines: str) -> str:
+def several_nodes(script: str, start: str, stop: str) -> str:
     """The script with the changes that the page describes, on two nodes."""
-    first, before, rest = script.partition("\nif hpo status")
-    first = first.replace("#SBATCH --nodes=1\n", "#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=1\n")
-    return f"{first}\n{lines}{before}{rest}"
+    script = script.replace("#SBATCH --nodes=1\n", "#SBATCH --nodes=2\n#SBATCH --ntasks-per-node=1\n")
+    script = script.replace("\nif hpo status", f"\n{start}\nif hpo status")
+    return script.replace('\nif [ "$code" -eq 143', f'\n{stop}\nif [ "$code" -eq 143')
 
 
-def until(condition: Callable[[], bool], jobs: list[Job], seconds: float = 240) -> None:
-    """Wait for a condition."""
+def until(condition: Callable[[], bool], cluster: Slurm, jobs: list[Job], seconds: float = 240) -> None:
+    """Wait for a condition while no job has failed."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "\n".join(job.text[-4000:] for job in jobs)
+        states = [cluster.job(job.number)["JobState"] for job in jobs]
+        if time.monotonic() > deadline or "FAILED" in states:
+            pytest.fail("\n".join([str(states), *(job.text[-4000:] for job in jobs)]))
         time.sleep(0.3)
 
 
@@ -77,23 +81,23 @@ def test_a_time_limit_interrupts_the_jobs_of_the_page_and_their_requeue_ends_the
     """One node, and two nodes without a common working directory. Every epoch is trained once and recorded once."""
     if reason := missing():
         pytest.skip(reason)
-    script, lines, *_ = blocks(REPOSITORY / "reports" / "docs" / "slurm.md", "bash")
+    script, start, stop = blocks(REPOSITORY / "reports" / "docs" / "slurm.md", "bash")
     one = Job(tmp_path / "one", script, concurrency=2)
-    two = Job(tmp_path / "two", several_nodes(script, lines), resources={"cpus": 32})
+    two = Job(tmp_path / "two", several_nodes(script, start, stop), resources={"cpus": 32})
     jobs = [one, two]
     with slurm(tmp_path / "slurm", ["node1", "node2", "node3"]) as cluster:
         cluster.hide("node2", two.submitted)
         one.submit(cluster, "--nodelist=node3")
         two.submit(cluster, "--nodelist=node1,node2")
-        until(lambda: all(job.text.count("epoch 2/8") == 2 for job in jobs), jobs)
+        until(lambda: all(job.text.count("epoch 2/8") == 2 for job in jobs), cluster, jobs)
         for job in jobs:  # to four minutes; the signal comes three before
             cluster.run("scontrol", "update", f"JobId={job.number}", "TimeLimit=4")
-        until(lambda: all(cluster.job(job.number)["JobState"] == "PENDING" for job in jobs), jobs)
+        until(lambda: all(cluster.job(job.number)["JobState"] == "PENDING" for job in jobs), cluster, jobs)
         for job in jobs:
             job.gate.touch()
             # SLURM would wait two minutes before it starts a requeued job.
             cluster.run("scontrol", "update", f"JobId={job.number}", "TimeLimit=60", "StartTime=now")
-        until(lambda: all(cluster.job(job.number)["JobState"] == "COMPLETED" for job in jobs), jobs)
+        until(lambda: all(cluster.job(job.number)["JobState"] == "COMPLETED" for job in jobs), cluster, jobs)
         assert [cluster.job(job.number)["Restarts"] for job in jobs] == ["1", "1"]
     for job in jobs:
         assert job.text.count("interrupted by SIGTERM") == 1
