@@ -131,6 +131,26 @@ def stored_rungs(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*former, *sorted(own, key=itemgetter("order"))]
 
 
+def searched(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What samplers read of a trial's attributes where the study has one objective. Of many trials it is kept in
+    memory, where JSON takes ten times the room of its text."""
+    kept: dict[str, Any] = {}
+    for key, value in attributes.items():
+        if key == START_KEY:
+            kept[key] = {"attempts": [{"lost": attempt.get("lost")} for attempt in value.get("attempts", ())[-1:]]}
+        elif key == PROGRESS_KEY:
+            kept[key] = {"rungs": [_searched_rung(rung) for rung in value.get("rungs", ())]}
+        elif not key.startswith(EPOCH_PREFIX):
+            kept[key] = value
+        elif "rung" in value:
+            kept[key] = {"epoch": value["epoch"], "rung": _searched_rung(value["rung"])}
+    return kept
+
+
+def _searched_rung(rung: Mapping[str, Any]) -> dict[str, Any]:
+    return {"rung": rung["rung"], "value": rung["value"], "order": rung["order"]}
+
+
 def _epoch(stored: Mapping[str, Any]) -> EpochRecord:
     metrics = dict(stored)
     recorded, score, _ = metrics.pop("recorded"), metrics.pop("score", None), metrics.pop("rung", None)

@@ -69,7 +69,7 @@ class TrialWriter:
         self._trials: dict[int, TrialRecord] = {}
         self._watchers: list[Callable[[TrialRecord], None]] = []
         self._asking = False
-        self._refresh()
+        self._reload()
 
     @property
     def spec(self) -> Spec:
@@ -264,11 +264,7 @@ class TrialWriter:
             self._stored.put_back(frozen.number)
 
     def _reload(self) -> None:
-        self._stored.reload()
-        self._refresh()
-
-    def _refresh(self) -> None:
-        for frozen in self._stored.all():
+        for frozen in self._stored.read():
             self._keep(attributes.trial_from_frozen(frozen, self._late_runs))
 
     def _keep(self, trial: TrialRecord) -> TrialRecord:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def read_trials(storage: RDBStorage, study: int, known: Sequence[FrozenTrial] = ()) -> dict[int, FrozenTrial]:
-    """The trials of a study by id, in the order of their numbers.
+def read_trials(
+    storage: RDBStorage, study: int, known: Sequence[FrozenTrial] = ()
+) -> Iterator[tuple[int, FrozenTrial]]:
+    """The trials of a study with their ids, in the order of their numbers.
+
+    All are read at once, but each is made when it is its turn: texts take less memory than what they say.
 
     Args:
         known: trials that were read before. Those of them that have ended are left out, so that a look at a study that
@@ -34,12 +39,12 @@ def read_trials(storage: RDBStorage, study: int, known: Sequence[FrozenTrial] = 
         # The trials first: of a trial that is seen, everything that was written with it is seen, too.
         found = connection.execute(rows.order_by(trials.c.number)).all()
         parameters = _children(connection, wanted, models.TrialParamModel, "param_name", _parameter())
-        attributes = _children(connection, wanted, models.TrialUserAttributeModel, "key", json.loads)
-        system = _children(connection, wanted, models.TrialSystemAttributeModel, "key", json.loads)
+        attributes = _children(connection, wanted, models.TrialUserAttributeModel, "key", str)
+        system = _children(connection, wanted, models.TrialSystemAttributeModel, "key", str)
         reports = _children(connection, wanted, models.TrialIntermediateValueModel, "step", _report)
         values = _children(connection, wanted, models.TrialValueModel, "objective", _value)
-    return {
-        trial: FrozenTrial(
+    for trial, number, state, start, end in found:
+        frozen = FrozenTrial(
             trial_id=trial,
             number=number,
             state=state,
@@ -49,12 +54,11 @@ def read_trials(storage: RDBStorage, study: int, known: Sequence[FrozenTrial] = 
             datetime_complete=_local(end),
             params={name: value for name, (value, _) in parameters[trial].items()},
             distributions={name: distribution for name, (_, distribution) in parameters[trial].items()},
-            user_attrs=attributes[trial],
-            system_attrs=system[trial],
+            user_attrs={key: json.loads(text) for key, text in attributes.pop(trial, {}).items()},
+            system_attrs={key: json.loads(text) for key, text in system.pop(trial, {}).items()},
             intermediate_values=reports[trial],
         )
-        for trial, number, state, start, end in found
-    }
+        yield trial, frozen
 
 
 def _wanted(study: int, known: Sequence[FrozenTrial]) -> Any:
@@ -91,7 +95,8 @@ def _children(
     )
     found: defaultdict[int, dict[Any, Any]] = defaultdict(dict)
     for trial, name, *content in connection.execute(rows):
-        found[trial][name] = read(*content)
+        # All trials have the same few names.
+        found[trial][sys.intern(name) if isinstance(name, str) else name] = read(*content)
     return found
 
 

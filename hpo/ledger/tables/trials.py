@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.ledger.attributes import searched
 from hpo.ledger.storage import patiently
 from hpo.ledger.tables import reading, transactions
 from hpo.ledger.tables.changes import Change, send
@@ -37,7 +39,7 @@ def read_trials(storage: BaseStorage, study: int, known: Sequence[FrozenTrial] =
         known: what an earlier call returned; trials that have ended are not read again.
     """
     if (tables := with_known_tables(storage)) is not None:
-        changed = list(reading.read_trials(tables, study, known).values())
+        changed = [trial for _, trial in reading.read_trials(tables, study, known)]
         again = {trial.number for trial in changed}
         kept = [trial for trial in known if trial.number not in again]
         return sorted([*kept, *changed], key=lambda trial: trial.number)
@@ -48,7 +50,8 @@ class Trials:
     """The trials of the study that a driver has open.
 
     `study` is what samplers see. It is kept in memory, so that a suggestion asks nothing of the database, and its
-    trials are never newer than the database, but for the one that is being asked for.
+    trials are never newer than the database, but for the one that is being asked for. What no sampler reads of their
+    epochs is left out there: the ledger's records have it.
     """
 
     def __init__(self, storage: BaseStorage, study: Study) -> None:
@@ -56,21 +59,27 @@ class Trials:
         self._stored = study
         self._tables = with_known_tables(storage)
         self._ids: dict[int, int] = {}
+        self._slims = len(study.directions) == 1  # with several objectives samplers read all metrics
         self.study = study
-        self.reload()
 
     @property
     def seals(self) -> bool:
         """Whether a trial that has ended cannot be written to any more."""
         return self._tables is None
 
-    def reload(self) -> None:
-        """Read all trials again."""
+    def read(self) -> Iterator[FrozenTrial]:
+        """Read all trials, and yield each with all its attributes. Do not change them, and take all of them."""
         if self._tables is None:
+            yield from self.study.get_trials(deepcopy=False)
             return
-        found = reading.read_trials(self._tables, self._stored._study_id)
-        self._ids = {trial.number: key for key, trial in found.items()}
-        self.study = _in_memory(self._stored, found.values())
+        held: list[FrozenTrial] = []
+        self._ids = {}
+        for key, trial in reading.read_trials(self._tables, self._stored._study_id):
+            yield trial
+            self._ids[trial.number] = key
+            trial._user_attrs = self._slim(trial.user_attrs)
+            held.append(trial)
+        self.study = _in_memory(self._stored, held)
 
     def all(self) -> list[FrozenTrial]:
         """All trials by number. Do not change them."""
@@ -90,7 +99,11 @@ class Trials:
             ids[change.number] = transactions.write(self._tables, study, change, ids.get(change.number))
             if change.state is None and self.frozen(change.number).state.is_finished():
                 return  # no sampler needs what is said of a trial after its end
+            change = replace(change, attributes=self._slim(change.attributes))
         send(self.study._storage, self.study._study_id, change)
+
+    def _slim(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        return searched(attributes) if self._slims else dict(attributes)
 
     def frozen(self, number: int) -> FrozenTrial:
         """A trial as Optuna has it."""

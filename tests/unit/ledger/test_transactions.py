@@ -94,7 +94,7 @@ def test_optuna_reads_what_it_would_have_written_itself(
     (read,) = ours.get_all_trials(study._study_id)
     assert read.datetime_start == datetime.fromtimestamp(AT)
     assert read.datetime_complete == (datetime.fromtimestamp(AT) if until == 6 else None)
-    assert list(reading.read_trials(ours, study._study_id).values()) == [read]
+    assert [trial for _, trial in reading.read_trials(ours, study._study_id)] == [read]
 
 
 def test_an_enqueued_trial_that_begins_keeps_its_number_and_its_attributes(opened: Callable[[], RDBStorage]) -> None:
