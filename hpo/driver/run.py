@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hpo.driver.decisions.stopping import used_up
 from hpo.driver.events import Event, View
@@ -19,7 +21,7 @@ from hpo.errors import UsageError
 from hpo.home import Home, confirmed_study
 from hpo.ledger.lock import Lease
 from hpo.ledger.provenance import BESIDE, provenance
-from hpo.ledger.reader import last_holder, load_study, open_existing, read_study, refuse_existing
+from hpo.ledger.reader import checked_attributes, last_holder, open_existing, refuse_existing
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_if_there, open_storage
 from hpo.ledger.writer import Ledger
@@ -100,13 +102,11 @@ def resume(
         raise UsageError(f"{name} is a confirmation; continue it by `{home.command(f'confirm {confirmed}')}`")
     lease = Lease.here(str(home.study(name)))
     farewell = continue_with(f"resume {name}", home)
-    with guard(farewell, lease) as signals, alone(_existing(home, name), lease), Child() as mlflow:
-        storage = open_existing(home, name)
-        dead = lease.outwait(name, partial(last_holder, storage, name), say)
-        recorded = load_study(storage, name)
+    with guard(farewell, lease) as signals, _read(home, name, lease, say) as (ledger, dead), Child() as mlflow:
+        recorded = ledger.study
         spec = with_absolute_tracking(changes(recorded.spec))
         if reason := used_up(dataclasses.replace(recorded, spec=spec), recorded.seconds):
-            ledger = Ledger.open(storage, name, study_sampler(spec), lease, dead=dead, say=say)
+            ledger.take_over(dead)
             ledger.respecify(spec)
             ledger.end(reason)
             ledger.close()
@@ -115,14 +115,24 @@ def resume(
         check_data(recorded, info)
         with ray_session(spec, verbose, lease.token, recorded.info.get(BESIDE)):
             slots = plan_slots(spec)
-            ledger = Ledger.open(storage, name, study_sampler(spec), lease, dead=dead, say=say)
+            ledger.sampler = study_sampler(spec)
+            ledger.take_over(dead)
             ledger.respecify(spec)
             view.begin(ledger.study)
             return drive(ledger, home, slots, view, signals, verbose, mlflow, figures)
 
 
-def _existing(home: Home, name: str) -> Path:
-    """The study's folder; a wrong name leaves no trace."""
-    read_study(home, name)
+@contextmanager
+def _read(
+    home: Home, name: str, lease: Lease, say: Callable[[str], None]
+) -> Iterator[tuple[Ledger, Mapping[str, Any] | None]]:
+    """A study that no living driver holds, as it is, and the lease of the one that died; a wrong name leaves no trace.
+
+    Nothing is written, because the start may still fail or be given up.
+    """
+    storage = open_existing(home, name)
+    checked_attributes(storage, name)
     home.create()
-    return home.study(name)
+    with alone(home.study(name), lease):
+        dead = lease.outwait(name, partial(last_holder, storage, name), say)
+        yield Ledger.read(storage, name, lease), dead

@@ -213,11 +213,14 @@ class Session:
         self.holding = False
         """Whether this driver holds the study, as far as it knows."""
         self._began: float | None = None
-        self.earlier: tuple[tuple[float, float], ...] = tuple(map(tuple, study.user_attrs.get(SESSIONS_KEY, ())))
+        self.earlier = self._recorded()
         """(start, last sign of life) of the drivers before this one, in seconds since the epoch, each by its own
         `Clock`: the time of a driver is the difference."""
         self.all = self.earlier
         """The same of all drivers. This one is the last, from its first sign of life on."""
+
+    def _recorded(self) -> tuple[tuple[float, float], ...]:
+        return tuple(map(tuple, self._study.user_attrs.get(SESSIONS_KEY, ())))
 
     def take_over(self, dead: Mapping[str, Any] | None) -> None:
         """Become the holder of the study.
@@ -226,9 +229,10 @@ class Session:
             dead: the recorded holder, which has died; None if nobody holds the study.
 
         Raises:
-            UsageError: there is another holder by now.
+            UsageError: there is another holder by now, or one has worked since the study was read.
         """
-        if not self._claim.replace(dead, self._lease.stored(self._clock.now())):
+        unchanged = self._recorded() == self.earlier
+        if not (unchanged and self._claim.replace(dead, self._lease.stored(self._clock.now()))):
             raise UsageError(_refusal(self._lease.folder, self._study.study_name, "another driver, which was faster"))
         self.holding = True
         self._claim.guard(self._check, self._lease.token)

@@ -81,6 +81,10 @@ class TrialWriter:
         """What suggests the parameters of new trials."""
         return self._study.sampler
 
+    @sampler.setter
+    def sampler(self, sampler: BaseSampler) -> None:
+        self._study.sampler = self._stored.study.sampler = sampler
+
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
         """All trials by number."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Ledger(TrialWriter):
-    """A study open for writing. Use `create` or `open`."""
+    """A study open for writing. Use `create` or `open`, or `read` and later `take_over`."""
 
     def __init__(
         self,
@@ -120,11 +120,32 @@ class Ledger(TrialWriter):
         if holder != dead:
             holder = lease.outwait(name, read, say, clock)
         ledger = cls(storage, name, sampler, lease, clock)  # now, since the holder may have written until its end
-        ledger._session.take_over(holder)
-        ledger.heartbeat()
-        ledger._adopt()
-        ledger._recover(ledger._last_sign_of_life())
+        ledger.take_over(holder)
         return ledger
+
+    @classmethod
+    def read(cls, storage: BaseStorage, name: str, lease: Lease) -> Ledger:
+        """An existing study as it is, for a driver that has to look before it begins. Write nothing before `take_over`.
+
+        Raises:
+            As `open`.
+        """
+        checked_attributes(storage, name)
+        return cls(storage, name, lease=lease)
+
+    def take_over(self, dead: Mapping[str, Any] | None) -> None:
+        """Begin to write, and finish what a dead driver left half-written.
+
+        Args:
+            dead: the lease of the recorded holder, which is known to be dead; None if nobody holds the study.
+
+        Raises:
+            UsageError: another driver has worked on the study since it was read.
+        """
+        self._session.take_over(dead)
+        self.heartbeat()
+        self._adopt()
+        self._recover(self._last_sign_of_life())
 
     def close(self) -> None:
         """Leave no trial RUNNING: unfinished trials wait for `resume`."""
