@@ -6,6 +6,7 @@ pydantic enforces the same annotations when `hpo` reads a file; `check` enforces
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ description in the JSON Schema."""
 
 def check(config: Any, path: str = "") -> list[tuple[str, str]]:
     """Return the broken rules of all fields, nested dataclasses included, as (dotted path, problem)."""
-    hints = typing.get_type_hints(type(config), include_extras=True)
+    hints = _annotations(type(config))
     problems: list[tuple[str, str]] = []
     for item in dataclasses.fields(config):
         value, where = getattr(config, item.name), f"{path}{item.name}"
@@ -61,6 +62,11 @@ def check(config: Any, path: str = "") -> list[tuple[str, str]]:
         elif not _admits(hints[item.name], value):
             problems.append((where, f"{value!r} is not {_describe(hints[item.name])}"))
     return problems
+
+
+@functools.cache  # a driver checks one configuration per trial, and the texts of the annotations are slow to read
+def _annotations(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def _admits(hint: Any, value: Any) -> bool:
