@@ -53,7 +53,7 @@ description in the JSON Schema."""
 
 def check(config: Any, path: str = "") -> list[tuple[str, str]]:
     """Return the broken rules of all fields, nested dataclasses included, as (dotted path, problem)."""
-    hints = _annotations(type(config))
+    hints = _annotations(config.__class__)
     problems: list[tuple[str, str]] = []
     for item in dataclasses.fields(config):
         value, where = getattr(config, item.name), f"{path}{item.name}"
