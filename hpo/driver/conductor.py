@@ -7,6 +7,7 @@ benchmark in virtual time) calls the same methods: `next_trial` and `exhausted` 
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Iterable, Iterator
@@ -27,8 +28,9 @@ from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
 from hpo.redact import as_reason
 from hpo.search.ahead import begin_ahead
+from hpo.search.prospect import prospect
 from hpo.search.rungs import RungJudge
-from hpo.search.samplers import draw
+from hpo.search.samplers import draw, study_space
 from hpo.spec.configure import configure
 from hpo.spec.seeds import derive_seed
 from hpo.text import first_line
@@ -72,7 +74,8 @@ class Conductor:
         self._ahead = begin_ahead(ledger.sampler, ledger.study.transfer.history, limit=self.spec.budget.trials)
         if self._ahead is not None:
             ledger.watch(self._ahead.notice)
-        self._ending = Ending(ledger, self._announce, self.tally)
+        foresee = functools.partial(prospect, study_space(self.spec), self.spec.seed)
+        self._ending = Ending(ledger, self._announce, self.tally, foresee)
         self._attempts = Attempts(ledger, self._announce, self._ending.check_first_failures)
 
     @property
@@ -88,6 +91,7 @@ class Conductor:
         assignment = None
         with self._guarded():
             self._check_clock()
+            self._ending.check_patience(wait=not self._attempts.any_running)
             trial = self._admit() if self.stopping is None and self.ending is None else None
             if trial is not None:
                 self._attempts.begin(trial.number)
@@ -163,7 +167,7 @@ class Conductor:
             self._attempts.finish(trial.number, pruned_at=trial.pruned_at)
         elif epoch >= self.spec.train.epochs:
             self._attempts.finish(trial.number)
-            self._ending.check_patience()
+            self._ending.notice_complete(self.ledger.trial(trial.number))
             self._ending.check_budget()
         elif self.stopping is not None or self._may_rest(epoch, decision):
             self._attempts.finish(trial.number)
@@ -269,6 +273,8 @@ class Conductor:
             Exception: any other error, which is a mistake in this program or in a sampler.
         """
         with self._guarded():
+            self._ending.close()
+        with self._guarded():
             if self._ahead is not None:
                 self._ahead.close()
             if self.ending is None and (reason := all_trials_ended(self.ledger.study)):
@@ -287,6 +293,7 @@ class Conductor:
         if now - self._beat > HEARTBEAT_S:
             self._beat = now
             self.ledger.heartbeat()
+        self._ending.check_patience()
         if self.spec.budget.hours is not None or self.spec.budget.gpu_hours is not None:
             self._ending.check_budget()
 

@@ -11,11 +11,12 @@ from hpo.home import command
 from hpo.ledger.lock import LEASE_S
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.results.confirmation import confirmation
+from hpo.results.confirmation import confirmation, seed_noise
 from hpo.results.gpu_hours import newest_record
 from hpo.results.summary import STATUSES
 from hpo.search.forecast import plan
 from hpo.search.rungs import deepest_rungs, study_levels
+from hpo.spec.study import LEAST_COMPLETE
 from hpo.text import duration, first_line
 
 CAUTION = 2.0
@@ -218,3 +219,16 @@ def next_steps(study: StudyRecord, home_option: str) -> list[Step]:
     if study.spec.shipped:  # hpo retrain refuses every other trainer
         steps.append(step("train on all data, then test once", "retrain best.yaml"))
     return steps
+
+
+def undecided(study: StudyRecord) -> str | None:
+    """Why it is not known yet what the study may still gain, where its budget asks for that; None if it is known."""
+    budget, complete = study.spec.budget, [trial for trial in study.trials if trial.complete]
+    asked = [name for name in ("patience", "min_gain_per_gpu_hour") if getattr(budget, name) is not None]
+    if not asked or study.ended is not None:
+        return None
+    if len(complete) < LEAST_COMPLETE:
+        return f"budget.{asked[0]}: not known before {LEAST_COMPLETE} trials are complete; {len(complete)} are"
+    if budget.patience is not None and seed_noise(study) is None:
+        return "budget.patience: not known, because nothing says how much seeds differ; measure it with hpo confirm"
+    return None

@@ -17,6 +17,7 @@ from hpo.search.distributions import distributions, suggest
 from hpo.search.policies.curve_gp import CurveGPSampler
 from hpo.search.policies.seeded import RandomSampler, SamplerOptions, SeededSampler
 from hpo.search.policies.tpe import PrunedTPESampler
+from hpo.search.unit_cube import Active, UnitCube
 from hpo.spec.objectives import objectives
 from hpo.spec.parameters import Choice, Parameter
 from hpo.spec.study import Spec
@@ -53,9 +54,18 @@ def study_sampler(spec: Spec) -> BaseSampler:
         startup_trials=spec.search.startup_trials,
         random_share=spec.search.random_share,
         distributions=distributions(spec.space),
-        active=lambda values: {name for name, parameter in spec.space.items() if parameter.is_active(values)},
+        active=_active(spec),
         objectives=objectives(spec.objectives),
     )
+
+
+def study_space(spec: Spec) -> UnitCube:
+    """The search space of a specification as numbers."""
+    return UnitCube(distributions(spec.space), _active(spec))
+
+
+def _active(spec: Spec) -> Active:
+    return lambda values: {name for name, parameter in spec.space.items() if parameter.is_active(values)}
 
 
 def draw(trial: Trial, space: Mapping[str, Parameter]) -> tuple[dict[str, Choice], Literal["sampler", "random"]]:

@@ -85,6 +85,10 @@ class Resources(Section):
     """Where trials train. `auto`: CUDA if there is a CUDA device, else the CPU."""
 
 
+LEAST_COMPLETE = 5
+"""Trials that must be complete before anything is said of what a study may still gain."""
+
+
 class Budget(Section):
     """When the study stops: at the first limit that is reached."""
 
@@ -99,11 +103,17 @@ class Budget(Section):
     """Stop when a complete trial reaches this validation accuracy, above 0 to 1, or this value of your own objective;
     null: no target."""
     patience: int | None = Field(default=None, ge=1)
-    """Stop after this many complete trials in a row for which the possible improvement (Optuna's regret bound) was
-    smaller than the variation between seeds. The variation is measured by the confirmation, or else estimated from
-    the last epochs of full trainings. null: never stop for this reason."""
+    """Stop after this many complete trials in a row for which the possible improvement (an upper bound, with high
+    probability, by a model of the complete trials) was smaller than the variation between seeds. The variation is
+    measured by the confirmation, or else estimated from the last epochs of full trainings. The study goes on while
+    fewer than 5 trials are complete, or the variation is not known. null: never stop for this reason."""
+    min_gain_per_gpu_hour: float | None = Field(default=None, gt=0)
+    """Stop when another GPU-hour is expected to improve the best complete trial by less than this, in the unit of the
+    objective: 0.001 is 0.1 points of accuracy. It is the expected improvement of the most promising configuration, by
+    the same model, divided by the GPU-hours of a trial until now, pruned ones included. The study goes on while fewer
+    than 5 trials are complete. null: never stop for this reason."""
     when_reached: Literal["rung", "checkpoint"] = "rung"
-    """What happens to running trials when hours, gpu_hours, target or patience stops the study. `rung`: each trains
+    """What happens to running trials when a part of the budget other than trials stops the study. `rung`: each trains
     to its next rung, or to its end if no rung is left; `checkpoint`: each trains only to its next checkpoint. Both
     continue from there when the study is resumed with a larger budget."""
 

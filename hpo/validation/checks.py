@@ -174,11 +174,14 @@ def _resource_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Prob
 
 
 def _budget_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Problem]:
-    no_gpu = spec.resources.gpus == 0 or spec.resources.device == "cpu"
-    if partial.is_valid("budget.gpu_hours", "resources") and spec.budget.gpu_hours is not None and no_gpu:
-        yield partial.problem(("budget", "gpu_hours"), "must be null if trials use no GPU", "use budget.hours")
-    several = len(spec.objectives) > 1
-    if partial.is_valid("budget.patience", "objectives") and spec.budget.patience is not None and several:
-        yield partial.problem(
-            ("budget", "patience"), "must be null with several objectives, because it needs a single one"
-        )
+    budget, no_gpu = spec.budget, spec.resources.gpus == 0 or spec.resources.device == "cpu"
+    for name, instead in (("gpu_hours", "use budget.hours"), ("min_gain_per_gpu_hour", "use budget.patience")):
+        given = partial.is_valid(f"budget.{name}", "resources") and getattr(budget, name) is not None
+        if given and no_gpu:
+            yield partial.problem(("budget", name), "must be null if trials use no GPU", instead)
+    for name in ("patience", "min_gain_per_gpu_hour"):
+        given = partial.is_valid(f"budget.{name}", "objectives") and getattr(budget, name) is not None
+        if given and len(spec.objectives) > 1:
+            yield partial.problem(
+                ("budget", name), "must be null with several objectives, because it needs a single one"
+            )

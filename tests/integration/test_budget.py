@@ -274,6 +274,19 @@ def test_gpu_hours_without_a_gpu_are_refused() -> None:
         parse_spec(text, "spec", ["budget.gpu_hours=2", "resources.gpus=0"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (["resources.gpus=0"], "must be null if trials use no GPU"),
+        (["objectives=[val_accuracy, params]"], "must be null with several objectives"),
+    ],
+)
+def test_a_price_of_gains_needs_gpus_and_a_single_objective(changes: list[str], problem: str) -> None:
+    text = "study: x\nspace: {train.lr: {type: float, low: 1e-4, high: 1e-2}}\n"
+    with pytest.raises(SpecificationError, match=f"(?s)budget.min_gain_per_gpu_hour.*{problem}"):
+        parse_spec(text, "spec", ["budget.min_gain_per_gpu_hour=0.01", *changes])
+
+
 def test_resuming_with_the_same_budget_says_why_not(home: Home) -> None:
     """Nothing is started, neither Ray nor MLflow; the record says what a person must raise."""
     storage = open_storage(home.ledger_url)

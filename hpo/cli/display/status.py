@@ -33,7 +33,7 @@ from hpo.results.gpu_hours import (
 )
 from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
-from hpo.results.progress import failures, next_steps
+from hpo.results.progress import failures, next_steps, undecided
 from hpo.results.summary import best_line, configuration, counts, stopped, untracked
 from hpo.results.warm_start_effect import effect
 from hpo.results.winner import winner, winner_json
@@ -71,6 +71,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         console.print(escape(lag), highlight=False, soft_wrap=True)
     if charged := gpu_hours(study):
         console.print(f"GPU-hours: {charged:.2f} ({DEFINITION})", highlight=False)
+    if unknown := undecided(study):
+        console.print(escape(unknown), highlight=False)
     if extra := confirmation_cost(study):
         console.print(f"the confirmation took {extra} more", highlight=False)
     confirmed, best = confirmation(study), winner(study)

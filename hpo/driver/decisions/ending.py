@@ -5,25 +5,27 @@ from __future__ import annotations
 import functools
 import re
 
-from hpo.driver.decisions.stopping import Patience, reached, same_failures
+from hpo.driver.decisions.patience import Foresee, Patience
+from hpo.driver.decisions.stopping import reached, same_failures
 from hpo.driver.decisions.tally import Tally
 from hpo.driver.events import Announcer
 from hpo.ledger.records import TrialRecord
 from hpo.ledger.writer import Ledger
-from hpo.search.regret_bound import regret_bound
 from hpo.text import first_line
 
 
 class Ending:
     """Why a running study ends. The first reason counts; it is recorded and told."""
 
-    def __init__(self, ledger: Ledger, announce: Announcer, tally: Tally) -> None:
+    def __init__(self, ledger: Ledger, announce: Announcer, tally: Tally, foresee: Foresee) -> None:
         self.reason: str | None = None
         """Which part of the budget is reached; None before that."""
         self._ledger = ledger
         self._announce = announce
         self._tally = tally
-        self._patience = Patience(self._possible_improvement)
+        budget = ledger.spec.budget
+        asked = budget.patience is not None or budget.min_gain_per_gpu_hour is not None
+        self._patience = Patience(ledger.study, foresee) if asked else None
         self._began = ledger.clock.now() - ledger.study.seconds
         """When the study would have begun if its drivers had worked on it without a pause."""
         self._first_failures: list[str] | None = []
@@ -37,10 +39,28 @@ class Ending:
             seconds, charged = now - self._began, functools.partial(self._tally.gpu_hours, now)
             self._end(reached(self._ledger.spec, seconds, charged, self._tally.best))
 
-    def check_patience(self) -> None:
-        """Call this when a trial is complete."""
-        if self.reason is None and self._ledger.spec.budget.patience is not None:
-            self._end(self._patience.exhausted(self._ledger.study))
+    def notice_complete(self, trial: TrialRecord) -> None:
+        """A trial is complete: think of what the study may still gain, in a thread."""
+        if self._patience is not None:
+            cost = self._tally.gpu_hours(self._ledger.clock.now()) / max(self._tally.started, 1)
+            self._patience.notice(trial, cost)
+
+    def check_patience(self, *, wait: bool = False) -> None:
+        """Call this now and then: it reads what the thread has found out.
+
+        Args:
+            wait: whether to wait until the thread has thought of all complete trials.
+        """
+        if self._patience is not None and self.reason is None:
+            self._end(self._patience.exhausted(wait=wait))
+
+    def close(self) -> None:
+        """The driver ends: hear what the thread has to say of the last trials."""
+        if self._patience is not None:
+            try:
+                self.check_patience(wait=True)
+            finally:
+                self._patience.close()
 
     def check_first_failures(self, trial: TrialRecord, failure: str) -> None:
         """End the study if its first trials all fail in the same way before their first epoch: so will the others."""
@@ -54,10 +74,6 @@ class Ending:
         limit = self._ledger.spec.stop_after_failures
         if limit and len(self._first_failures) >= limit and self.reason is None:
             self._end(same_failures(limit, first_line(failure)))
-
-    def _possible_improvement(self, numbers: set[int]) -> float | None:
-        finished = self._ledger.finished_trials()
-        return regret_bound([trial for trial in finished if trial.number in numbers], self._ledger.spec.seed)
 
     def _end(self, reason: str | None) -> None:
         if reason is not None:

@@ -6,11 +6,9 @@ and a colon.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from hpo.ledger.records import StudyRecord, TrialRecord
-from hpo.results.confirmation import seed_noise
 from hpo.results.gpu_hours import DEFINITION, gpu_hours
 from hpo.spec.study import Spec
 
@@ -65,43 +63,3 @@ def same_failures(count: int, failure: str) -> str:
 
 def _count(number: float, noun: str) -> str:
     return f"{number:g} {noun}{'' if number == 1 else 's'}"
-
-
-class Patience:
-    """`budget.patience`, computed from the record alone: it makes no difference how often the study was resumed."""
-
-    def __init__(self, improvement: Callable[[set[int]], float | None]) -> None:
-        """
-        Args:
-            improvement: the possible improvement after the complete trials of these numbers; None if it is not known.
-        """
-        self._improvement = improvement
-        self._left: dict[int, tuple[float, float] | None] = {}
-        """By the number of the newest complete trial; `improvement` fits a Gaussian process."""
-
-    def exhausted(self, study: StudyRecord) -> str | None:
-        """Why the study stops, in words; None while it continues. Call it when a trial is complete."""
-        patience = study.spec.budget.patience
-        complete = [trial for trial in study.trials if trial.complete]
-        if patience is None or len(complete) < patience:
-            return None
-        complete.sort(key=lambda trial: (trial.finished or 0.0, trial.number))
-        for fewer in range(patience):
-            left = self._gain_left(study, complete[: len(complete) - fewer])
-            if left is None or left[0] >= left[1]:
-                return None
-        improvement, noise = self._gain_left(study, complete) or (0.0, 0.0)
-        return (
-            f"budget.patience: for {patience} complete trials in a row the possible improvement (now at most "
-            f"{improvement:.4f}) was smaller than the variation between seeds ({noise:.4f})"
-        )
-
-    def _gain_left(self, study: StudyRecord, complete: Sequence[TrialRecord]) -> tuple[float, float] | None:
-        """The possible improvement and the variation between seeds when these trials and no others were complete;
-        None if one of the two is not known."""
-        newest = complete[-1].number
-        if newest not in self._left:
-            improvement = self._improvement({trial.number for trial in complete})
-            noise = seed_noise(dataclasses.replace(study, trials=tuple(complete)))
-            self._left[newest] = None if improvement is None or noise is None else (improvement, noise)
-        return self._left[newest]

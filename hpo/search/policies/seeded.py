@@ -6,7 +6,6 @@ the same results give the same suggestions, also in a new process after a resume
 
 from __future__ import annotations
 
-import functools
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +18,11 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
-from threadpoolctl import ThreadpoolController
 
 from hpo.ledger.records import TrialRecord
 from hpo.ledger.transfer import TRANSFER_KEY, Past, Transfer
 from hpo.search.policies.history import History
+from hpo.search.policies.linear_algebra import one_thread
 from hpo.search.policies.seen import Seen
 from hpo.search.trial_views import of_frozen, of_record
 from hpo.search.unit_cube import Active, Array, UnitCube
@@ -117,8 +116,7 @@ class SeededSampler(BaseSampler):
         Args:
             past: trials of earlier studies.
         """
-        # Of more threads each waits for the others, on two busy cores for nine tenths of the time.
-        with _linear_algebra().limit(limits=1):
+        with one_thread():
             return self._suggest(history, number, past)
 
     def _suggest(self, history: History, number: int, past: Sequence[Past]) -> Suggestion:
@@ -182,12 +180,6 @@ class SeededSampler(BaseSampler):
         self, history: History, number: int, rng: np.random.Generator, past: Sequence[Past]
     ) -> dict[str, Any] | None:
         """A configuration learned from the study; None while there is too little to learn from."""
-
-
-@functools.cache
-def _linear_algebra() -> ThreadpoolController:
-    """The libraries under numpy and scipy, whose number of threads can be set."""
-    return ThreadpoolController().select(user_api="blas")
 
 
 class RandomSampler(SeededSampler):
