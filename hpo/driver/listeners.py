@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 from hpo.driver.decisions.tally import Tally
@@ -21,6 +23,8 @@ from hpo.tracking.tracker import CLOSE_LIMIT_S, Tracker
 from trainers.checkpoint import DirectoryStore, removable, stored_files
 
 _T = TypeVar("_T")
+NOTE_S = 30.0
+"""Seconds of clean-ups after which they are recorded. What a driver that dies has not recorded is looked at again."""
 MUCH = 50
 """Trials by which MLflow is behind before a person is told."""
 
@@ -51,6 +55,19 @@ class BestFile:
         trials.sort(key=lambda trial: trial.number)
         self._file.update(dataclasses.replace(self._study, trials=tuple(trials)))
         self._said = says
+
+
+@contextmanager
+def last_records() -> Iterator[None]:
+    """What is recorded after the end of the study.
+
+    Raises:
+        InfrastructureError: the ledger cannot be written to.
+    """
+    try:
+        yield
+    except storage_errors() as error:
+        raise InfrastructureError(f"the ledger failed at the very end: {error}") from error
 
 
 class MlflowLink:
@@ -92,15 +109,8 @@ class MlflowLink:
         return self._tracker.close(self._ledger.study)
 
     def close(self) -> None:
-        """Record the runs that MLflow made last.
-
-        Raises:
-            InfrastructureError: the ledger cannot be written to.
-        """
-        try:
-            self._record_runs()
-        except storage_errors() as error:
-            raise InfrastructureError(f"the ledger failed at the very end: {error}") from error
+        """Record the runs that MLflow made last."""
+        self._record_runs()
 
     def _record_runs(self) -> None:
         for number, run_id in self._tracker.linked() if self._tracker else ():
@@ -110,24 +120,51 @@ class MlflowLink:
 class CheckpointCleaner:
     """Deletes the checkpoints of ended trials that `storage.keep` does not name.
 
-    The store may be slow, so a thread of its own does this while the study continues.
+    The store may be slow, so a thread of its own does this while the study continues. Trials are cleaned up in the
+    order of their ends, so one time tells the next driver which of them are done.
     """
 
-    def __init__(self, folder: str, keep: Literal["all", "complete", "unfinished"]) -> None:
+    def __init__(
+        self,
+        folder: str,
+        keep: Literal["all", "complete", "unfinished"],
+        note: Callable[[float], None] = lambda until: None,
+    ) -> None:
+        """
+        Args:
+            note: records that all trials that ended until a time, seconds since the epoch, are done.
+        """
         self._folder = folder
         self._keep = keep
+        self._note = note
+        self._until = self._noted = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._error: Exception | None = None
 
     def __call__(self, event: Event) -> None:
         """Clean up after a trial that has just ended; returns at once."""
         if event.kind == "finished" and event.trial is not None and _ended(event.trial):
-            self._thread.submit(self._guarded, self._drop, event.trial)
+            self._thread.submit(self._guarded, self._drop, [event.trial])
+            if self._until > self._noted + NOTE_S:
+                self.note()
 
-    def catch_up(self, trials: Iterable[TrialRecord]) -> None:
-        """Do what an earlier driver left undone; returns at once."""
-        if ended := [trial for trial in trials if _ended(trial)]:
-            self._thread.submit(self._guarded, self._drop_left, ended)
+    def catch_up(self, trials: Iterable[TrialRecord], until: float = 0.0) -> None:
+        """Do what an earlier driver left undone; returns at once.
+
+        Args:
+            until: trials that ended until then are done, as `note` recorded; 0 where nothing is known.
+        """
+        self._until = self._noted = until
+        ended = [trial for trial in trials if _ended(trial) and (trial.finished or math.inf) > until]
+        if ended:
+            ended.sort(key=lambda trial: trial.finished or 0.0)
+            self._thread.submit(self._guarded, self._drop if until else self._drop_left, ended)
+
+    def note(self) -> None:
+        """Record how far the clean-up has come."""
+        if (until := self._until) > self._noted:
+            self._note(until)
+            self._noted = until
 
     def close(self, *, at_once: bool) -> str | None:
         """Wait until everything is deleted; returns what a person must know if it was not.
@@ -148,10 +185,14 @@ class CheckpointCleaner:
         stored = stored_files(self._folder)
         for trial in ended:
             if removable(stored.get(f"{trial.number:05d}", []), keep_last=self._keeps(trial)):
-                self._drop(trial)
+                self._drop([trial])
+        self._until = max(self._until, *(trial.finished or 0.0 for trial in ended))
 
-    def _drop(self, trial: TrialRecord) -> None:
-        DirectoryStore(f"{self._folder}/{trial.number:05d}").drop(keep_last=self._keeps(trial))
+    def _drop(self, ended: list[TrialRecord]) -> None:
+        for trial in ended:
+            DirectoryStore(f"{self._folder}/{trial.number:05d}").drop(keep_last=self._keeps(trial))
+            if self._error is None:
+                self._until = max(self._until, trial.finished or 0.0)
 
     def _keeps(self, trial: TrialRecord) -> bool:
         return self._keep == "all" or (self._keep == "complete" and trial.status == "complete")

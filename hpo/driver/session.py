@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from hpo.driver.conductor import Conductor
 from hpo.driver.decisions.stopping import SAME_FAILURES
 from hpo.driver.events import Event, Listener
-from hpo.driver.listeners import BestFile, CheckpointCleaner, MlflowLink
+from hpo.driver.listeners import BestFile, CheckpointCleaner, MlflowLink, last_records
 from hpo.driver.ray_backend.slots import Slots
 from hpo.driver.ray_backend.tuner import tune
 from hpo.driver.ray_backend.watchdog import Watchdog
@@ -47,7 +48,8 @@ def drive(
         Interrupted: a signal; resumable.
     """
     checkpoints = home.checkpoints(ledger.name, ledger.spec.storage.checkpoints)
-    cleaner = CheckpointCleaner(checkpoints, ledger.spec.storage.keep)
+    keep = ledger.spec.storage.keep
+    cleaner = CheckpointCleaner(checkpoints, keep, partial(ledger.note_cleaned, keep))
     link = MlflowLink(ledger, _tracker(ledger, home, slots, mlflow, figures))
     # The order matters. best.yaml comes before the view, so that it is there when a person reads of a better trial.
     # The clean-up comes last, because nothing brings a checkpoint back: if a listener before it fails, the study stops
@@ -77,12 +79,14 @@ def drive(
             for problem in (cleaner.close(at_once=signals.received is not None), link.catch_up()):
                 if problem:
                     view(Event("notice", text=problem))
-        link.close()
+        with last_records():
+            link.close()
+            cleaner.note()
 
     # The watchdog acts where Ray blocks the main thread for ever, or would end the process before `finally` runs.
     watchdog = Watchdog(conductor, lambda: signals.finish_and_exit(finish))
     try:
-        cleaner.catch_up(ledger.trials)  # a dead driver may have left some to do
+        cleaner.catch_up(ledger.trials, ledger.cleaned(keep))  # a dead driver may have left some to do
         with watchdog:
             tune(conductor, home, slots, checkpoints, verbose)
     finally:

@@ -25,7 +25,7 @@ OLDEST_SCHEMA = 1
 
 # Names of the attributes in the Optuna storage. Study:
 SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
-ENDED_KEY, NODES_KEY = "hpo:ended", "hpo:left_nodes"
+ENDED_KEY, NODES_KEY, CLEANED_KEY = "hpo:ended", "hpo:left_nodes", "hpo:cleaned"
 RUNS_KEY, HOLDER_KEY, RETRAININGS_KEY = "hpo:mlflow_runs", "hpo:holder", "hpo:retrainings"
 TEST_SET_PREFIX = "hpo:opening/"
 """Start of the names of test-set evaluations. Each has an attribute of its own, so none overwrites another."""

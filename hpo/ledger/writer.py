@@ -56,6 +56,7 @@ class Ledger(TrialWriter):
         self._repeats = repeats_of(storage, name)
         self._ended: str | None = stored.get(attributes.ENDED_KEY)
         self._left = attributes.left_nodes(stored)
+        self._cleaned: dict[str, Any] = stored.get(attributes.CLEANED_KEY, {})
         self.clock.not_before(max(self._last_sign_of_life(), self._info.get("created", 0.0)))
 
     def _last_sign_of_life(self) -> float:
@@ -202,6 +203,18 @@ class Ledger(TrialWriter):
         if (left := tuple(nodes)) != self._left:
             self._study.set_user_attr(attributes.NODES_KEY, [dataclasses.asdict(node) for node in left])
             self._left = left
+
+    def cleaned(self, keep: str) -> float:
+        """The checkpoints of all trials that ended until this time, seconds since the epoch, are as `keep` says; 0 if
+        nothing is known."""
+        return float(self._cleaned["until"]) if self._cleaned.get("keep") == keep else 0.0
+
+    @repeated
+    def note_cleaned(self, keep: str, until: float) -> None:
+        """Record what `cleaned` returns."""
+        cleaned = {"keep": keep, "until": until}
+        self._study.set_user_attr(attributes.CLEANED_KEY, cleaned)
+        self._cleaned = cleaned
 
     @repeated
     def respecify(self, spec: Spec) -> None:

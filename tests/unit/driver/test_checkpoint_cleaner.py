@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,79 @@ def test_a_start_lists_once_and_deletes_what_a_dead_driver_left(
         cleaner.catch_up(trials)
         cleaner.close(at_once=False)
         assert calls == expected
+
+
+def dated(trials: list[TrialRecord]) -> list[TrialRecord]:
+    """The trials, each of which ended 100 s after the one before it."""
+    return [dataclasses.replace(trial, finished=100.0 * (trial.number + 1)) for trial in trials]
+
+
+def test_a_start_lists_no_folder_of_a_trial_that_was_cleaned_up(
+    folder: str, trials: list[TrialRecord], calls: list[str]
+) -> None:
+    """Of three trials that ended, the driver cleaned up after one, recorded that, cleaned up after another and died."""
+    first, second, third = dated(trials)[:3]
+    noted: list[float] = []
+    cleaner = CheckpointCleaner(folder, "complete", noted.append)
+    for trial in (first, second):
+        cleaner(Event("finished", trial))
+    cleaner.close(at_once=False)
+    calls.clear()
+    later = CheckpointCleaner(folder, "complete", noted.append)
+    later.catch_up([first, second, third], until=100.0)
+    assert later.close(at_once=False) is None
+    assert calls == ["ls", "ls", "rm"], "the first trial is not looked at; of the second nothing is left"
+    later.note()
+    assert noted[-1] == 300.0
+    calls.clear()
+    last = CheckpointCleaner(folder, "complete", noted.append)
+    last.catch_up([first, second, third], until=noted[-1])
+    last.close(at_once=False)
+    assert calls == []
+
+
+def test_how_far_the_cleaning_has_come_is_recorded_now_and_then(folder: str, trials: list[TrialRecord]) -> None:
+    """Not for each trial, since the ledger is written to; and never beyond a trial that could not be cleaned up."""
+    noted: list[float] = []
+    cleaner = CheckpointCleaner(folder, "complete", noted.append)
+    cleaner._thread = SameThread()  # type: ignore[assignment]
+    pruned = dataclasses.replace(trials[1], finished=1000.0)
+    for second in range(100):
+        cleaner(Event("finished", dataclasses.replace(pruned, finished=1000.0 + second)))
+    assert noted == [1000.0, 1031.0, 1062.0, 1093.0]
+    with patch.object(DirectoryStore, "drop", side_effect=PermissionError("access denied")):
+        cleaner(Event("finished", dataclasses.replace(pruned, finished=1200.0)))
+    cleaner(Event("finished", dataclasses.replace(pruned, finished=1300.0)))
+    cleaner.note()
+    assert noted[-1] == 1099.0
+    again = CheckpointCleaner(folder, "complete", noted.append)
+    again.catch_up([dataclasses.replace(pruned, finished=1099.0)], until=1099.0)
+    again.close(at_once=False)
+    again.note()
+    assert noted[-1] == 1099.0
+    assert len(noted) == 5
+
+
+class SameThread:
+    """Does each job at once."""
+
+    def submit(self, job: Any, *arguments: Any) -> None:
+        """Do it."""
+        job(*arguments)
+
+
+def test_the_first_listing_of_a_study_of_an_earlier_version_is_the_last(
+    folder: str, trials: list[TrialRecord], calls: list[str]
+) -> None:
+    noted: list[float] = []
+    for expected in (["find", *["ls", "rm"] * 3], []):
+        calls.clear()
+        cleaner = CheckpointCleaner(folder, "complete", noted.append)
+        cleaner.catch_up(dated(trials), *noted)
+        cleaner.close(at_once=False)
+        cleaner.note()
+        assert calls == expected
+    assert noted == [300.0]
 
 
 def test_a_study_without_ended_trials_asks_the_store_nothing(
