@@ -97,18 +97,21 @@ class Recording:
         monkeypatch.setattr(SeededSampler, "suggest", recorded)
 
 
-@pytest.fixture
-def crowd() -> Study:
-    """24 running trials, the last ones learned from the first four."""
+def begun(trials: int, complete: int) -> Study:
+    """So many trials have begun. The first ones were complete before the next one began."""
     study = Study(sampler(startup_trials=4))
-    for number in range(24):
+    for number in range(trials):
         study.begin()
-        if number < 4:
+        if number < complete:
             study.report(number, 4)
             study.end(number, COMPLETE)
-    for _ in range(4):
-        study.begin()
     return study
+
+
+@pytest.fixture
+def crowd() -> Study:
+    """24 running trials, learned from the first four."""
+    return begun(28, complete=4)
 
 
 @pytest.mark.parametrize("policy", ["gp", "tpe", "random"])
@@ -235,12 +238,7 @@ def test_what_is_drawn_at_random_whatever_the_results_is_never_stale(monkeypatch
 
 def test_suggestions_for_many_workers_keep_their_distance() -> None:
     """Each is made when the trial before it has begun; else two of one moment would be the same."""
-    study = Study(sampler(startup_trials=4))
-    for number in range(60):
-        study.begin()
-        if number < 20:
-            study.report(number, 4)
-            study.end(number, COMPLETE)
+    study = begun(60, complete=20)
     points = [(trial.values["x"], trial.values["y"]) for trial in study.trials[20:]]
     near = [abs(a - c) + abs(b - d) for i, (a, b) in enumerate(points) for c, d in points[:i]]  # type: ignore[operator]
     assert min(near) >= 0.05
