@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from hpo.driver.calls import Calls
 from hpo.driver.decisions.attempts import Attempts
 from hpo.driver.decisions.ending import Ending
 from hpo.driver.decisions.nodes import Failure, Place
@@ -24,7 +23,6 @@ from hpo.driver.events import Announcer, Listener
 from hpo.errors import InfrastructureError
 from hpo.ledger.outcome import Cause
 from hpo.ledger.records import RungDecision, TrialRecord
-from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
 from hpo.redact import as_reason
 from hpo.search.ahead import begin_ahead
@@ -33,7 +31,6 @@ from hpo.search.rungs import RungJudge
 from hpo.search.samplers import draw, study_space
 from hpo.spec.configure import configure
 from hpo.spec.seeds import derive_seed
-from hpo.text import first_line
 from trainers.api import EpochMetrics, TrialConfig
 
 HEARTBEAT_S = 30.0
@@ -61,8 +58,7 @@ class Conductor:
         self.spec = ledger.spec
         self.stopping: str | None = None
         """Why no trial is admitted any more and running trials end after their current epoch; None before that."""
-        self.fatal: Exception | None = None
-        self._lock = threading.RLock()
+        self._calls = Calls(self.stop)
         self._announce = Announcer(listener)
         self._now = ledger.clock.now
         self._beat = self._ticked = -math.inf
@@ -79,6 +75,11 @@ class Conductor:
         self._attempts = Attempts(ledger, self._announce, self._ending.check_first_failures)
 
     @property
+    def fatal(self) -> Exception | None:
+        """The error that stopped the study; None if none did."""
+        return self._calls.error
+
+    @property
     def ending(self) -> str | None:
         """Which part of the budget is reached; None before that. No trial is admitted any more, and running trials
         end where `budget.when_reached` says."""
@@ -89,7 +90,7 @@ class Conductor:
     def next_trial(self) -> Assignment | None:
         """The next trial to train, unfinished ones first; None when there is none now: see `exhausted`."""
         assignment = None
-        with self._guarded():
+        with self._calls.one():
             self._check_clock()
             self._ending.check_patience(wait=not self._attempts.any_running)
             trial = self._admit() if self.stopping is None and self.ending is None else None
@@ -132,7 +133,7 @@ class Conductor:
     def on_epoch(self, number: int, metrics: EpochMetrics) -> bool:
         """Take one epoch's report; return whether the trial continues."""
         continues = False
-        with self._guarded():
+        with self._calls.one():
             self._check_clock()
             trial = self.ledger.trial(number)
             if trial.outcome is None:
@@ -184,7 +185,7 @@ class Conductor:
         """The trainer itself failed: recorded as such, and the study continues. Where the node may be to blame, the
         trial waits for a verdict and may run once more elsewhere: see `hpo.driver.decisions.nodes`."""
         failure = Failure(as_reason(text), cause)  # before the lock: masking a long text takes a while
-        with self._guarded():
+        with self._calls.one():
             if self.ledger.trial(number).outcome is None:
                 self._attempts.judge(number, failure, place)
 
@@ -192,7 +193,7 @@ class Conductor:
         """The trial's worker or node died. The trial comes again from its last checkpoint, unless that has happened
         more than `retries` times, in this driver and those before it."""
         failure = Failure(as_reason(text), Cause.MACHINE, lost=True)
-        with self._guarded():
+        with self._calls.one():
             if self.ledger.trial(number).outcome is None:
                 self.ledger.lose(number, failure.text)
                 self._attempts.judge(number, failure, place)
@@ -203,7 +204,7 @@ class Conductor:
         The study stops if there is no other node.
         """
         lack = as_reason(text)
-        with self._guarded():
+        with self._calls.one():
             if self.ledger.trial(number).outcome is not None:
                 return
             self._attempts.put_back(number, f"{place.host} {lack}", first=True)
@@ -212,14 +213,14 @@ class Conductor:
 
     def on_stranded(self, number: int) -> None:
         """The trial waits for a node that it does not avoid, and none is there any more: it is put back."""
-        with self._guarded():
+        with self._calls.one():
             if self._attempts.is_running(number) and self.ledger.trial(number).outcome is None:
                 self._attempts.put_back(number, "the nodes that it could begin on have gone", first=True)
 
     def check_nodes(self, nodes: Iterable[str]) -> None:
         """If no other nodes are there than these and all of them are left, use them again; if all of them lack
         something for certain, stop the study."""
-        with self._guarded():
+        with self._calls.one():
             if (problem := self._attempts.unusable(nodes)) and self.stopping is None:
                 self.fail(InfrastructureError(problem))
 
@@ -240,12 +241,12 @@ class Conductor:
     def on_warning(self, number: int, text: str) -> None:
         """Pass on a warning about a trial that continues."""
         warning = as_reason(text)
-        with self._guarded():
+        with self._calls.one():
             self._announce.notice(f"warning: trial {number}: {warning}")
 
     def on_placed(self, number: int, host: str, device: str, pid: int, node: str = "") -> None:
         """Record where a trial runs, once that is known."""
-        with self._guarded():
+        with self._calls.one():
             self._attempts.place(number, node)
             if self.ledger.trial(number).outcome is None:
                 self.ledger.place(number, host, device, pid)
@@ -257,13 +258,12 @@ class Conductor:
         budget, which may be used up during a long epoch."""
         if (now := self._now()) - self._ticked >= TICK_S:
             self._ticked = now
-            with self._guarded():
+            with self._calls.one():
                 self._check_clock()
 
     def fail(self, error: Exception) -> None:
         """Stop the study because of `error`; `close` raises it. The first error counts."""
-        self.fatal = self.fatal or error
-        self.stop(f"{type(error).__name__}: {error}")
+        self._calls.fail(error)
 
     def close(self) -> None:
         """End of this driver: no trial stays RUNNING.
@@ -272,19 +272,15 @@ class Conductor:
             InfrastructureError: the ledger, the disk or Ray failed during the study or now.
             Exception: any other error, which is a mistake in this program or in a sampler.
         """
-        with self._guarded():
+        with self._calls.one():
             self._ending.close()
-        with self._guarded():
+        with self._calls.one():
             if self._ahead is not None:
                 self._ahead.close()
             if self.ending is None and (reason := all_trials_ended(self.ledger.study)):
                 self.ledger.end(reason)
             self.ledger.close()
-        if self.fatal is None:
-            return
-        if isinstance(self.fatal, (*storage_errors(), InfrastructureError)):
-            raise InfrastructureError(f"the study stopped: {_cause(self.fatal)}") from self.fatal
-        raise self.fatal
+        self._calls.raise_error()
 
     # ------------------------------------------------------------------------------------------ helpers
 
@@ -296,18 +292,3 @@ class Conductor:
         self._ending.check_patience()
         if self.spec.budget.hours is not None or self.spec.budget.gpu_hours is not None:
             self._ending.check_budget()
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """One call at a time; an error of the block is kept for `close` instead of being raised."""
-        with self._lock:
-            try:
-                yield
-            except Exception as error:  # noqa: BLE001 - `close` raises it
-                self.fail(error)
-
-
-def _cause(error: Exception) -> str:
-    """The database's own words instead of Optuna's guess at a cause, in one line."""
-    original = getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error
-    return first_line(original) or type(original).__name__
