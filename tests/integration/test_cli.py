@@ -64,8 +64,8 @@ def test_wrong_usage_exits_with_2_and_writes_nothing(tmp_path: Path, arguments: 
 
 
 def test_a_study_goes_from_run_to_retrain(tmp_path: Path) -> None:
-    """On generated images: run, ls, status, export, retrain with two seeds."""
-    (tmp_path / "tiny.yaml").write_text(tiny_study("way"))
+    """A real EfficientNetV2 on generated images: run, ls, status, export, retrain with two seeds."""
+    (tmp_path / "tiny.yaml").write_text(tiny_study("way", "tf_efficientnetv2_b0"))
     run = hpo("run", "tiny.yaml", cwd=tmp_path)
     assert "hpo export way" in run.stdout
     assert "trial 0 complete" in run.stderr

@@ -44,12 +44,15 @@ def context(cache: str, checkpoints: Path, seed: int = 0) -> Context:
     return Context(seed=seed, checkpoints=DirectoryStore(str(checkpoints)), threads=1, cache_dir=cache)
 
 
-def tiny_study(name: str) -> str:
-    """Return a specification as YAML: a real EfficientNetV2 on a few generated shapes, for a few seconds."""
+def tiny_study(name: str, model: str = "test_efficientnet") -> str:
+    """Return a specification as YAML: two trials of a few steps on generated shapes.
+
+    A real EfficientNetV2 as `model` takes four times as long, most of it when its export is written and loaded back.
+    """
     return f"""\
 study: {name}
 data: {{name: shapes, train_limit: 64, validation_limit: 40}}
-model: {{name: tf_efficientnetv2_b0, pretrained: false}}
+model: {{name: {model}, pretrained: false}}
 train:
   epochs: 2
   batch_size: 16
