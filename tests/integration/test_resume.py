@@ -9,22 +9,16 @@ import pickle
 from collections import Counter
 from pathlib import Path
 
-import optuna
 import pytest
 from optuna.storages import InMemoryStorage
 
 from hpo.driver.conductor import Conductor
 from hpo.errors import InfrastructureError, UsageError
 from hpo.ledger.reader import load_study
-from hpo.ledger.records import StudyRecord
 from hpo.search.asha import replay
 from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
-from tests.support.in_process_driver import create, finish, reopen, steps
-
-
-class Died(BaseException):
-    """The end of a process: nothing catches it and nothing is cleaned up."""
+from tests.support.in_process_driver import Died, create, finish, reopen, steps, told
 
 
 class Mortal(InMemoryStorage):
@@ -78,18 +72,6 @@ def a_spec(**changes: object) -> Spec:
         "budget": {"trials": 4},
     }
     return synthetic_spec("mortal", **(settings | changes))
-
-
-def told(storage: InMemoryStorage, study: StudyRecord) -> dict[int, object]:
-    """What Optuna and the ledger say of each trial's end, which must be one thing."""
-    frozen = optuna.load_study(study_name=study.name, storage=storage).trials
-    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
-    for trial, stored in zip(study.trials, frozen, strict=True):
-        assert stored.state.name == states[trial.status]
-        assert stored.intermediate_values == {epoch.metrics.epoch: epoch.metrics.val_accuracy for epoch in trial.epochs}
-        assert stored.params == trial.values
-        assert [epoch.metrics.epoch for epoch in trial.epochs] == list(range(1, len(trial.epochs) + 1))
-    return {trial.number: (dict(trial.values), trial.seed, trial.enqueued, trial.control) for trial in study.trials}
 
 
 def test_a_driver_that_dies_before_any_write_is_continued_to_the_same_study(tmp_path: Path) -> None:

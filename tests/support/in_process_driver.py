@@ -14,9 +14,15 @@ from hpo.driver.events import Event
 from hpo.driver.ray_backend.scheduler import StudyScheduler
 from hpo.driver.ray_backend.searcher import StudySearcher
 from hpo.driver.ray_backend.trainable import Worker
+from hpo.ledger.records import StudyRecord
 from hpo.ledger.writer import Ledger
 from hpo.search.samplers import study_sampler
 from hpo.spec.study import Spec
+
+
+class Died(BaseException):
+    """The end of a process: nothing catches it and nothing is cleaned up."""
+
 
 JOB = {"trainer": "tests.synthetic:train", "device": "cpu", "threads": None, "cache_dir": ""}
 
@@ -63,3 +69,15 @@ def finish(ledger: Ledger, checkpoints: Path, listener: Callable[[Event], Any] =
         pass
     conductor.close()
     return conductor
+
+
+def told(storage: BaseStorage, study: StudyRecord) -> dict[int, object]:
+    """What Optuna and the ledger say of each trial's end, which must be one thing."""
+    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+    frozen = storage.get_all_trials(storage.get_study_id_from_name(study.name))
+    for trial, stored in zip(study.trials, frozen, strict=True):
+        assert stored.state.name == states[trial.status]
+        assert stored.intermediate_values == {epoch.metrics.epoch: epoch.metrics.val_accuracy for epoch in trial.epochs}
+        assert stored.params == trial.values
+        assert [epoch.metrics.epoch for epoch in trial.epochs] == list(range(1, len(trial.epochs) + 1))
+    return {trial.number: (dict(trial.values), trial.seed, trial.enqueued, trial.control) for trial in study.trials}

@@ -27,7 +27,7 @@ from hpo.ledger.writer import Ledger
 from hpo.search.asha import replay
 from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
-from tests.support.in_process_driver import create, finish, reopen, steps
+from tests.support.in_process_driver import Died, create, finish, reopen, steps, told
 from tests.support.statements import counted, open_at_once, write_little
 from trainers.api import EpochMetrics
 
@@ -261,10 +261,6 @@ def test_the_statements_are_those_that_mysql_knows() -> None:
     assert "trial_id =" not in text.partition("UPDATE")[2]
 
 
-class Died(BaseException):
-    """The end of a process: nothing catches it and nothing is cleaned up."""
-
-
 def kill(storage: RDBStorage, writes: int) -> None:
     """Let the client of a database die right before its n-th commit of something that was written."""
     left = writes
@@ -277,18 +273,6 @@ def kill(storage: RDBStorage, writes: int) -> None:
                 raise Died
 
     sqlalchemy.event.listen(storage.engine, "commit", die, insert=True)
-
-
-def ends(study: Any, storage: RDBStorage) -> dict[int, object]:
-    """What Optuna and the ledger say of each trial, which must be one thing."""
-    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
-    frozen = storage.get_all_trials(storage.get_study_id_from_name(study.name))
-    for trial, stored in zip(study.trials, frozen, strict=True):
-        assert stored.state.name == states[trial.status]
-        assert stored.intermediate_values == {epoch.metrics.epoch: epoch.metrics.val_accuracy for epoch in trial.epochs}
-        assert stored.params == trial.values
-        assert [epoch.metrics.epoch for epoch in trial.epochs] == list(range(1, len(trial.epochs) + 1))
-    return {trial.number: (dict(trial.values), trial.seed, trial.enqueued, trial.control) for trial in study.trials}
 
 
 def every_death(spec: Spec, folder: Path) -> Iterator[tuple[int, RDBStorage]]:
@@ -324,11 +308,11 @@ def test_a_driver_that_dies_before_any_commit_is_continued_to_the_same_study(tmp
     )
     undisturbed = open_storage(f"sqlite:///{tmp_path / 'undisturbed.db'}")
     finish(create(undisturbed, spec), tmp_path / "undisturbed")
-    wanted = ends(load_study(undisturbed, spec.study), undisturbed)
+    wanted = told(undisturbed, load_study(undisturbed, spec.study))
     deaths = 0
     for writes, storage in every_death(spec, tmp_path):
         study = load_study(storage, spec.study)
-        assert ends(study, storage) == wanted, f"after {writes} commits"
+        assert told(storage, study) == wanted, f"after {writes} commits"
         assert replay([(one.number, rung) for one in study.trials for rung in one.rungs], 2) == []
         deaths += 1
     assert deaths > 15
