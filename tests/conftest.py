@@ -6,8 +6,11 @@ import os
 
 # Two OpenBLAS threads spin against each other on small matrices: a test of the sampler took ten times as long.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# The suite's two processes share the cores, and so do threads of torch, which would spin on them while they wait.
+# The suite's processes share the cores, and so do threads of torch, which would spin on them while they wait.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Clusters of the tests start no process before a trial asks for it, as a study's own Ray does not.
+os.environ.setdefault("RAY_enable_worker_prestart", "0")
+os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -25,6 +25,9 @@ from hpo.text import first_line
 
 CONNECT_S = 8.0
 SHUTDOWN_S = 20.0
+PRESTARTS = ("RAY_enable_worker_prestart", "RAY_prestart_worker_first_driver")
+"""Unless these variables are 0, Ray starts one process per CPU of the machine before anybody asks for one. Each takes
+half a second of processor time and 90 MB, and a study uses few of them."""
 MARK = "HPO_DRIVER"
 """Variable in the environment of every process of a driver's own Ray; its value is the token of the driver's lease."""
 
@@ -50,6 +53,8 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None, beside: str
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         os.environ[MARK] = token
+        for prestart in PRESTARTS:
+            os.environ.setdefault(prestart, "0")
     os.environ.update(
         TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # MLflow and the ledger hold what those files would
         TUNE_DISABLE_SIGINT_HANDLER="1",  # signals are ours: hpo.driver.signals
