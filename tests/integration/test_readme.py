@@ -37,7 +37,7 @@ ADAPTED = {"hpo ui": "hpo ui --port 0"}
 NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/hpo run quickstart": ".ci/run runs it",
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' "
-    "&& .venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder": "the suite runs this test",
+    "&& .venv/bin/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder": "the suite runs this test",
     "hpo --install-completion": "changes the shell's own files; test_completion.py drives what it installs",
 }
 

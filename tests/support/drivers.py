@@ -78,7 +78,7 @@ class Driver:
         assert self.process.exitcode is not None
         return self.process.exitcode
 
-    def until(self, text: str, seconds: float = 120, count: int = 1) -> None:
+    def until(self, text: str, seconds: float = 240, count: int = 1) -> None:
         """Wait until its output has `text` so often."""
         deadline = time.monotonic() + seconds
         while self.text.count(text) < count:
