@@ -37,6 +37,7 @@ def test_a_study_follows_nodes_that_join_and_leave(home: Home, tmp_path: Path) -
         extra={"seconds": 0.5, "light": True},
         budget={"trials": 1000},
         asha={"enabled": False},
+        tracking={"enabled": False},
     )
     (tmp_path / "spec.yaml").write_text(spec.to_yaml())
     environment = {FLAG: str(flag), "RAY_health_check_period_ms": "1000"}
@@ -75,6 +76,7 @@ def test_a_study_that_comes_to_a_busy_cluster_gets_its_part_of_the_gpus(home: Ho
             resources={"cpus": 0.5, "gpus": 0.5},
             budget={"trials": trials},
             asha={"enabled": False},
+            tracking={"enabled": False},
         )
         (tmp_path / f"{name}.yaml").write_text(spec.to_yaml())
     with cluster(cpus=1, gpus=1) as ray, node(ray, gpus=1):

@@ -40,7 +40,8 @@ from trainers.api import EpochMetrics
 
 pytestmark = pytest.mark.ray
 
-LOCKED_S = 20
+LOCKED_S = 10
+"""Twice as long as SQLite waits by default."""
 
 
 def study_of(url: str, name: str) -> StudyRecord:
@@ -59,7 +60,7 @@ def assert_whole(study: StudyRecord, trials: int) -> None:
 def test_a_locked_database_is_waited_for_and_a_second_driver_is_refused(
     home: Home, tmp_path: Path, ray: dict[str, str]
 ) -> None:
-    """Another process holds SQLite's lock for 20 s; meanwhile a second driver is refused; then the first is killed
+    """Another process holds SQLite's lock for 10 s; meanwhile a second driver is refused; then the first is killed
     and its lock is taken over at once."""
     spec = tmp_path / "spec.yaml"
     spec.write_text(synthetic_spec("locked", extra={"seconds": 0.3, "light": True}, concurrency=2).to_yaml())
