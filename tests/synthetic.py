@@ -7,6 +7,7 @@ Settings in `extra`:
 - `nan_at`, `infinite_at`, `crash_at`, `memory_at`, `exit_at`, `kill_at`, `hog_at`, `starve_at`, `device_at`: the epoch
   of a fault, see `misbehave`. `exit_once`: exit on the first attempt only. `cgroup`: the control group for `hog_at`.
 - `light`: write checkpoints without torch, whose import takes longer than a whole study of this trainer.
+- `gate`: a file. No third epoch begins before it exists.
 - `journal`: a folder. Every epoch that is really trained adds the line `epoch pid time` to the trial's file there.
 """
 
@@ -41,6 +42,8 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
         first = epoch + 1
         yield EpochMetrics(**state["metrics"], checkpoint=state["checkpoint"])
     for epoch in range(first, config.train.epochs + 1):
+        while epoch == 3 and "gate" in extra and not Path(str(extra["gate"])).exists():
+            time.sleep(0.1)
         time.sleep(float(extra.get("seconds", 0.0)))
         misbehave(extra, epoch, again=loaded is not None)
         value = curve(extra, epoch, config.train.epochs)

@@ -50,17 +50,18 @@ def test_a_driver_whose_ray_died_ends_at_once_and_in_order(home: Home, tmp_path:
 @pytest.mark.timeout(600)
 def test_a_trial_of_a_lost_node_continues_on_another_node(home: Home, tmp_path: Path) -> None:
     """One of two nodes dies under its trial: the trial continues from its last checkpoint on the other."""
-    spec = synthetic_spec(
-        "nodes", extra={"seconds": 1.0, "light": True}, budget={"trials": 3}, asha={"enabled": False}, retries=1
-    )
+    gate = tmp_path / "gate"
+    extra = {"seconds": 1.0, "light": True, "gate": str(gate)}
+    spec = synthetic_spec("nodes", extra=extra, budget={"trials": 3}, asha={"enabled": False}, retries=1)
     (tmp_path / "spec.yaml").write_text(spec.to_yaml())
     with cluster(cpus=1) as ray, node(ray) as second:
         driver = Driver.start("run", tmp_path / "spec.yaml", home=home.path, **ray)
-        # Both by name: while one node's worker is still starting, the other may be two trials further. And slow epochs:
-        # the worker outlives its raylet by a few seconds, and must not end its trial meanwhile.
+        # Behind the gate neither trial ends while the other node's worker is still starting. And slow epochs: the
+        # worker outlives its raylet by a few seconds, and must not end its trial meanwhile.
         driver.until("trial 0 epoch 2/8")
         driver.until("trial 1 epoch 2/8")
         os.killpg(second.pid, signal.SIGKILL)  # raylet, workers and all
+        gate.touch()
         assert driver.wait() == 0, driver.text
     study = load_study(open_storage(home.ledger_url), "nodes")
     assert [trial.status for trial in study.trials] == ["complete"] * 3
