@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import subprocess
@@ -10,17 +11,19 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import mock
 
 import numpy as np
 import pytest
 from optuna import load_study
 from optuna.distributions import FloatDistribution
 
+from hpo.search.policies import history
 from hpo.search.policies.seeded import SeededSampler
 from hpo.search.samplers import make_sampler
 from hpo.validation.loader import load_spec
+from reports.benchmarks.search import bounds, crowd, page
 from reports.benchmarks.search import latency as search_latency
-from reports.benchmarks.search import page
 from reports.benchmarks.search.lcbench import EPOCHS, Curve
 from reports.benchmarks.search.simulation import AheadSearch, Incumbents, OwnSearch, Run, StockSearch, simulate
 from reports.benchmarks.search.summary import SHARES, summarize
@@ -197,3 +200,28 @@ def test_the_table_and_the_record_of_searches_contain_every_policy(tmp_path: Pat
 def test_onnxruntime_is_imported_only_with_the_surrogate() -> None:
     code = "import reports.benchmarks.search.comparison, sys; print('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_samplers_with_and_without_bounds_get_the_same_trials_and_differ_in_what_they_see() -> None:
+    before = bounds.beginning(Peak(), 40, seed=0)  # type: ignore[arg-type]
+    assert Counter(len(trial.values) for trial in before) == {4: 20, 16: 10, EPOCHS: 10}
+    seen = []
+    for bounded in (False, True):
+        with mock.patch.object(history, "MAX_ENDED", 30), bounds._bounds(bounded):
+            sampler = make_sampler("tpe", seed=0, horizon=EPOCHS, distributions=Peak().distributions)
+            assert isinstance(sampler, SeededSampler)
+            known = sampler.history()
+            known.take_in(before)
+            seen.append(len(known.spread_over_numbers().trials))
+    assert seen[0] == 40
+    assert seen[1] <= 30
+
+
+def test_pairs_with_and_without_suggestions_made_ahead_are_compared_over_tasks() -> None:
+    options = argparse.Namespace(policy="gp", workers=64, full_trainings=64.0)
+    pairs = [
+        crowd.Pair(task, 0, [9, 9], [[0.5, 0.2, 0.1], [0.5 + gain, 0.2, 0.1]], 1.0)
+        for task, gain in (("2", 0.1), ("10", 0.3))
+    ]
+    assert "| difference | 0.200 ± 0.100 | 0.000 ± 0.000 | 0.000 ± 0.000 |" in crowd.table(pairs, options)
+    assert [row["task"] for row in json.loads(crowd.document(pairs, options))["pairs"]] == ["2", "10"]
