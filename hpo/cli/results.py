@@ -32,7 +32,6 @@ def status(
     """Show the trials of a study."""
     from hpo.cli.display.status import show_study
     from hpo.cli.display.studies import newest
-    from hpo.cli.display.watch import watch as follow
     from hpo.errors import UsageError
     from hpo.home import Home
 
@@ -40,6 +39,8 @@ def status(
         raise UsageError("--watch and --json exclude each other; leave one of them out")
     place = Home.at(home)
     if watch:
+        from hpo.cli.display.watch import watch as follow
+
         follow(place, name or newest(place))
     else:
         show_study(place, name or newest(place), as_json)

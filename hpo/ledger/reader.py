@@ -95,12 +95,16 @@ class Follower:
             As `load_study`.
         """
         stored = checked_attributes(self._storage, self._name)
+        first = not self._frozen
         with _all_stay():
-            return _study(self._storage, self._name, stored, self._trials(stored))
+            study = _study(self._storage, self._name, stored, self._trials(stored))
+            if first:
+                gc.freeze()  # the next search for garbage would look at all of it
+        return study
 
     def _trials(self, stored: Mapping[str, Any]) -> tuple[TrialRecord, ...]:
         study = self._storage.get_study_id_from_name(self._name)
-        self._frozen = read_trials(self._storage, study, self._frozen)
+        self._frozen = read_trials(self._storage, study, self._frozen, reports=False)
         late = stored.get(attributes.RUNS_KEY, {})
         return tuple(self._record(trial, late) for trial in self._frozen)
 
@@ -169,7 +173,7 @@ def _attributes(storage: BaseStorage, name: str) -> dict[str, Any] | None:
 
 def _trials(storage: BaseStorage, name: str, stored: Mapping[str, Any]) -> tuple[TrialRecord, ...]:
     late = stored.get(attributes.RUNS_KEY, {})
-    trials = read_trials(storage, storage.get_study_id_from_name(name))
+    trials = read_trials(storage, storage.get_study_id_from_name(name), reports=False)
     return tuple(attributes.trial_from_frozen(trial, late) for trial in trials)
 
 

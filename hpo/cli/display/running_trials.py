@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
+from hpo.cli.display.tables import aligned
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.summary import configuration
 from hpo.spec.objectives import Objective
@@ -32,22 +32,10 @@ def running_trials(
         values = configuration(trial, digits=3)
         row += [values.get(path, "–") for path in parameters]
     yield Text("")
-    yield from _lines([*TITLES, *parameters.values()], cells)
+    yield from aligned([*TITLES, *parameters.values()], cells, left=("device",), style="dim")
     hidden = running[len(shown) :]
     if hidden:
         yield _summary(hidden, study.spec.objective)
-
-
-def _lines(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> Iterator[Text]:
-    """The columns to the right, the device to the left. A table of rich measures each cell several times, which takes
-    most of the time of a picture."""
-    widths = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
-    for row in (titles, *cells):
-        padded = []
-        for title, text, width in zip(titles, row, widths, strict=True):
-            space = " " * (width - cell_len(text))
-            padded.append(text + space if title == "device" else space + text)
-        yield Text("  ".join(padded).rstrip(), style="dim" if row is titles else "", no_wrap=True, overflow="ellipsis")
 
 
 def _cells(study: StudyRecord, trial: TrialRecord, *, several_hosts: bool) -> list[str]:

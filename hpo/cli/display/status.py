@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from hpo.cli.display.tables import show
+from hpo.cli.display.tables import aligned, show
 from hpo.home import Home, confirmation_of
 from hpo.ledger.outcome import Ending
 from hpo.ledger.reader import read_study
@@ -136,23 +136,21 @@ def _left_out(study: StudyRecord, shown: Sequence[TrialRecord], home: Home) -> s
     )
 
 
-def _trials(study: StudyRecord, shown: Sequence[TrialRecord], *without: str) -> Table:
+def _trials(study: StudyRecord, shown: Sequence[TrialRecord], *without: str) -> RenderableType:
     """A table of trials; `without` are the titles of columns to leave out."""
     names, best = list(study.spec.space), winner(study)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (
-        title for title in ("trial", "status", "origin", "epochs", study.spec.objective.column) if title not in without
-    ):
-        table.add_column(title, justify="left" if title in ("status", "origin") else "right", no_wrap=True)
-    for title in short_names(names).values():
-        # A long path wraps at its dots, so that five parameters fit into 80 columns.
-        table.add_column(escape(title.replace(".", "\n.")), justify="right", no_wrap=True)
-    for trial in shown:
+    first = ("trial", "status", "origin", "epochs", study.spec.objective.column)
+    titles = [title for title in first if title not in without]
+    # A long path wraps at its dots, so that five parameters fit into 80 columns.
+    titles += [title.replace(".", "\n.") for title in short_names(names).values()]
+    rows, bold = list[list[str]](), set[int]()
+    for place, trial in enumerate(shown):
         kept = [cell for title, cell in _cells(trial, study).items() if title not in without]
         values = configuration(trial, digits=3)
-        cells = [*kept, *(values.get(name, "-") for name in names)]
-        table.add_row(*cells, style="bold" if best and trial is best.trial else None)
-    return table
+        rows.append([*kept, *(values.get(name, "-") for name in names)])
+        if best and trial is best.trial:
+            bold.add(place)
+    return Group(*aligned(titles, rows, left=("status", "origin"), bold=bold))
 
 
 def _cells(trial: TrialRecord, study: StudyRecord) -> dict[str, str]:
@@ -160,7 +158,7 @@ def _cells(trial: TrialRecord, study: StudyRecord) -> dict[str, str]:
     return {
         "trial": str(trial.number),
         "status": trial.status,
-        "origin": escape(_origin(trial)),
+        "origin": _origin(trial),
         "epochs": f"{len(trial.epochs)}/{study.spec.train.epochs}",
         study.spec.objective.column: study.spec.objective.show_score(trial.value),
     }

@@ -6,8 +6,9 @@ Each statement replaces what is there, so a transaction whose answer was lost ca
 from __future__ import annotations
 
 import functools
+import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +16,6 @@ import sqlalchemy
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from hpo.ledger.tables.changes import Change
 from hpo.ledger.tables.claim import Fence, fence_of, fenced
@@ -33,13 +33,6 @@ PARAMETERS: Table = models.TrialParamModel.__table__
 ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
 REPORTS: Table = models.TrialIntermediateValueModel.__table__
 VALUES: Table = models.TrialValueModel.__table__
-INSERTS: Mapping[str, Callable[[Table], Any]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-    "mysql": mysql.insert,
-    "mariadb": mysql.insert,
-}
-"""SQLAlchemy has the clause that replaces a row in a class of its own for each database."""
 
 
 def write(storage: RDBStorage, study: int, change: Change, trial: int | None) -> int:
@@ -149,11 +142,13 @@ def _replacing(dialect: str, table: Table, names: Sequence[str], at: int, fence:
     if table is TRIALS:  # the row of a trial is there
         others = {name: value for name, value in given.items() if name != "trial_id"}
         return sqlalchemy.update(TRIALS).where(TRIALS.c.trial_id == given["trial_id"]).values(others)
-    insert = INSERTS[dialect](table)
+    # SQLAlchemy has this clause in a class of its own for each database. The others are not loaded.
+    family = "mysql" if dialect == "mariadb" else dialect
+    insert = importlib.import_module(f"sqlalchemy.dialects.{family}").insert(table)
     insert = insert.values(given) if fence is None else insert.from_select(names, fence.row(*given.values()))
     (unique,) = (one for one in table.constraints if isinstance(one, sqlalchemy.UniqueConstraint))
     keys = [column.name for column in unique.columns]
-    if isinstance(insert, mysql.Insert):
+    if family == "mysql":
         return insert.on_duplicate_key_update({name: insert.inserted[name] for name in names if name not in keys})
     return insert.on_conflict_do_update(
         index_elements=keys, set_={name: insert.excluded[name] for name in names if name not in keys}

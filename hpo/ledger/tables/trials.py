@@ -32,14 +32,17 @@ def with_known_tables(storage: BaseStorage) -> RDBStorage | None:
     return storage if storage.get_current_version() in SCHEMAS else None
 
 
-def read_trials(storage: BaseStorage, study: int, known: Sequence[FrozenTrial] = ()) -> list[FrozenTrial]:
+def read_trials(
+    storage: BaseStorage, study: int, known: Sequence[FrozenTrial] = (), *, reports: bool = True
+) -> list[FrozenTrial]:
     """The trials of a study, in the order of their numbers. Do not change them.
 
     Args:
         known: what an earlier call returned; trials that have ended are not read again.
+        reports: whether what was reported to Optuna is needed; the records take nothing from it.
     """
     if (tables := with_known_tables(storage)) is not None:
-        changed = [trial for _, trial in reading.read_trials(tables, study, known)]
+        changed = [trial for _, trial in reading.read_trials(tables, study, known, reports=reports)]
         again = {trial.number for trial in changed}
         kept = [trial for trial in known if trial.number not in again]
         return sorted([*kept, *changed], key=lambda trial: trial.number)

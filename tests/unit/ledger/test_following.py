@@ -38,6 +38,14 @@ def counted(storage: RDBStorage) -> Iterator[list[int]]:
             return found
 
         patch.setattr(sqlalchemy.engine.CursorResult, "all", everything)
+        parts = sqlalchemy.engine.CursorResult.partitions
+
+        def partitions(self: sqlalchemy.engine.CursorResult, size: int) -> Iterator[object]:
+            for part in parts(self, size):
+                rows.append(len(part))
+                yield part
+
+        patch.setattr(sqlalchemy.engine.CursorResult, "partitions", partitions)
         yield rows
 
 
@@ -73,3 +81,14 @@ def test_each_look_sees_what_has_changed(tmp_path):
     assert 0 < len(ended) < 60
     assert seen.trials == later.trials
     assert seen == load_study(storage, "large")
+
+
+def test_a_record_is_read_without_what_was_reported_to_optuna(tmp_path):
+    """The epochs of a record are attributes; Optuna's copy of their values is for the samplers."""
+    home = Home.at(tmp_path / "home").create()
+    write(home, specification(30), workers=WORKERS)
+    storage, asked = open_storage(home.ledger_url), list[str]()
+    sqlalchemy.event.listen(storage.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+    assert len(load_study(storage, "large").trials) == 30
+    assert [text for text in asked if "trial_user_attributes" in text]
+    assert not [text for text in asked if "trial_intermediate_values" in text or "trial_values" in text]
