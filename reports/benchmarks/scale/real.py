@@ -80,8 +80,10 @@ class Watched:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._clock = Clock()
+        # A file, not a pipe: nobody reads it meanwhile, and a full pipe would stop the driver.
+        self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command, stdout=subprocess.DEVNULL, stderr=self._errors, start_new_session=True
         )
         self.samples: list[tuple[float, float]] = []
         """Time and processor seconds of the process until then."""
@@ -111,15 +113,16 @@ class Watched:
         deadline = time.monotonic() + LIMIT_S
         while self.look() and time.monotonic() < deadline:
             time.sleep(POLL_S)
-        _, errors = self._process.communicate(timeout=60)
+        self._process.wait(timeout=60)
         if self._process.returncode != 0:
-            raise RuntimeError(errors[-3000:])
+            self._errors.seek(0)
+            raise RuntimeError(self._errors.read()[-3000:])
         return self._clock.now()
 
     def end(self, number: signal.Signals) -> None:
         """Send a signal and wait for the end; what the process started ends by itself."""
         os.kill(self.pid, number)
-        self._process.communicate(timeout=LIMIT_S)
+        self._process.wait(timeout=LIMIT_S)
 
     def cpu_between(self, start: float, end: float) -> float:
         """Processor seconds between two moments, to the next sample."""
