@@ -1,7 +1,8 @@
 """`hpo confirm`: train the best configurations of a study again with new seeds.
 
-A confirmation is a study of its own in the same ledger. Its trials are all planned before it begins, and none is
-pruned. So it can be resumed like every study, and the study that it belongs to does not change.
+A confirmation is a study of its own in the same ledger, and none of its trials is pruned. So it can be resumed like
+every study, and the study that it belongs to does not change. It goes in rounds: the first trains every configuration
+with two seeds, each further one trains those that may still be the best, and the baseline, with one seed more.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from hpo.ledger.records import Repeat, StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.results.best import leaders
-from hpo.results.confirmation import latest
+from hpo.results.confirmation import dropped_by_race, evaluate, latest
 from hpo.search.samplers import study_sampler
 from hpo.spec.parameters import Choice
 from hpo.spec.seeds import derive_seed
@@ -35,6 +36,9 @@ from hpo.tracking.process.child import Child
 
 FEWEST_SEEDS = 2
 """One value says nothing about the variation between seeds."""
+
+Planned = tuple[Repeat, Mapping[str, Choice]]
+"""A training of a confirmation and its configuration."""
 
 
 def confirm(
@@ -72,30 +76,37 @@ def confirm(
         storage = open_storage(home.ledger_of(name))
         lease.outwait(name, partial(last_holder, storage, name), say)
         study = load_study(storage, name)
-        planned = repeats(study, candidates(study, top), seeds)
-        if (most := 1 + max(repeat.index for repeat, _ in planned)) > seeds:
+        wanted = repeats(study, candidates(study, top), seeds)
+        if (most := 1 + max(repeat.index for repeat, _ in wanted)) > seeds:
             say(f"every configuration gets {most} seeds, because some of them already have so many")
-        for text in failures(study, planned):
+        for text in failures(study, wanted):
             say(f"trying again: {text}")
-        if unfinished(study, planned):
+        if (planned := due(study, wanted, retry=True)) or unfinished(study, planned):
             spec = specification(study)
             info = preflight(spec, home, mlflow)
             check_data(study, info)
             again = confirmation_of(name)
             dead = lease.outwait(again, partial(last_holder, storage, again), say) if study.repeats else None
             home.study(again).mkdir(exist_ok=True)
+            info = provenance() | info | {"identity": study.info.get("identity", "")}
             with ray_session(spec, verbose, lease.token, study.info.get(BESIDE)):
                 slots = plan_slots(spec)
-                sampler = study_sampler(spec)
-                if study.repeats:
-                    ledger = Ledger.open(storage, again, sampler, lease, dead=dead, say=say)
-                else:
-                    info = provenance() | info | {"identity": study.info.get("identity", "")}
-                    ledger = Ledger.create(storage, spec, info, sampler, lease, name=again)
-                ledger.plan(planned)
-                ledger.respecify(spec.model_copy(update={"budget": Budget(trials=len(ledger.trials))}))
-                view.begin(ledger.study)
-                drive(ledger, home, slots, view, signals, verbose, mlflow)
+                begin: Callable[[StudyRecord], None] = view.begin
+                while True:
+                    sampler = study_sampler(spec)
+                    if study.repeats:
+                        ledger = Ledger.open(storage, again, sampler, lease, dead=dead, say=say)
+                    else:
+                        ledger = Ledger.create(storage, spec, info, sampler, lease, name=again)
+                    ledger.plan(planned)
+                    ledger.respecify(spec.model_copy(update={"budget": Budget(trials=len(ledger.trials))}))
+                    begin(ledger.study)
+                    with mlflow:
+                        drive(ledger, home, slots, view, signals, verbose, mlflow)
+                    mlflow = Child()
+                    study, begin = load_study(storage, name), lambda study: None
+                    if not (planned := due(study, wanted, retry=False)):
+                        break
         study = load_study(storage, name)
         Incumbent(home).update(study)
         if problem := refresh(study, home):
@@ -121,8 +132,8 @@ def candidates(study: StudyRecord, top: int) -> list[TrialRecord]:
     return best if baseline is None or baseline in best else [*best, baseline]
 
 
-def repeats(study: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> list[tuple[Repeat, Mapping[str, Choice]]]:
-    """The trainings to do, seed by seed, so that an interrupted confirmation has the same seeds for all configurations.
+def repeats(study: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> list[Planned]:
+    """All trainings that may be needed, seed by seed, so that an interrupted confirmation has the same seeds for all.
 
     Every configuration gets as many seeds as any of them had before, so that the comparison is fair. A configuration
     that was confirmed before but is not in `trials` keeps its trainings, and is compared over the seeds it shares.
@@ -132,10 +143,35 @@ def repeats(study: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> li
     baseline = study.baseline.number if study.baseline else None
     values = [derive_seed(study.spec.seed, f"confirmation/{index}") for index in range(max([seeds, *used]))]
     return [
-        (Repeat(trial.number, index, seed, trial.number == baseline), trial.values)
+        (Repeat(trial.number, index, seed, trial.number == baseline, len(values)), trial.values)
         for index, seed in enumerate(values)
         for trial in trials
     ]
+
+
+def due(study: StudyRecord, wanted: Sequence[Planned], *, retry: bool) -> list[Planned]:
+    """The trainings of the next round of a confirmation, of all that are `wanted`; [] if none is needed any more.
+
+    The first round has two seeds of every configuration, each further one has one more seed of those that the race
+    left (`hpo.results.confirmation.dropped_by_race`). Two rounds are never mixed, so that no training is begun that
+    the results of a running one could save.
+
+    Args:
+        retry: train again what failed; else a configuration that failed with a seed gets no further one.
+    """
+    ended = {trial.repeat for trial in latest(study.repeats) if trial.complete}
+    failed = {trial.repeat for trial in latest(study.repeats) if trial.status == "failed"}
+    left_out = set() if retry else {repeat.trial for repeat in failed if repeat}
+    most = 1 + max(repeat.index for repeat, _ in wanted)
+    known = evaluate(study.spec, study.repeats).ranking if study.repeats else ()
+    dropped = dropped_by_race(known, study.spec.objective, most)
+    missing = [
+        (repeat, values)
+        for repeat, values in wanted
+        if repeat not in ended and repeat.trial not in left_out and repeat.trial not in dropped
+    ]
+    last = max(FEWEST_SEEDS - 1, min((repeat.index for repeat, _ in missing), default=0))
+    return [(repeat, values) for repeat, values in missing if repeat.index <= last]
 
 
 def failures(study: StudyRecord, planned: Sequence[tuple[Repeat, object]]) -> list[str]:

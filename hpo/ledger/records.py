@@ -31,6 +31,9 @@ class Repeat:
     seed: int
     baseline: bool
     """Whether it is the baseline, which the other configurations are compared with."""
+    seeds: int = field(default=0, compare=False)
+    """Number of seeds that its configuration was planned for; the race may need fewer. 0 in records that are older than
+    this field: as many as were enqueued."""
 
 
 @dataclass(frozen=True, slots=True)

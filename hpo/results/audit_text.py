@@ -5,34 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hpo.ledger.records import RungDecision, StudyRecord
+from hpo.results.pruning.cost import amount, pruning_cost, sentence
 from hpo.search.pruning_audit import ENOUGH_CONTROLS, LEAST_CONTROLS, TOLERATED, Audit, Rehearsal
 from hpo.search.rungs import rung_resource
-from hpo.spec.study import Asha
+from hpo.spec.objectives import Objective
 
 
 def remarks(study: StudyRecord, audit: Audit) -> list[str]:
     """The findings in sentences, and how far to trust them."""
     if not study.spec.asha.enabled:
         return ["ASHA is off in this study: nothing is pruned."]
-    return [*_of_controls(study.spec.asha, audit), *_of_decisions(audit)]
+    return [*_of_controls(study, audit), *_of_decisions(audit)]
 
 
-def _of_controls(asha: Asha, audit: Audit) -> Iterator[str]:
+def cost(study: StudyRecord) -> str:
+    """What the pruning cost, in one sentence; empty where nothing can be pruned, and while the study goes on."""
+    if not study.spec.asha.enabled or study.ended is None:
+        return ""
+    return sentence(pruning_cost(study), study.spec.objective)
+
+
+def _of_controls(study: StudyRecord, audit: Audit) -> Iterator[str]:
+    asha, goal = study.spec.asha, study.spec.objective
     trained = f"{audit.controls} {'control' if audit.controls == 1 else 'controls'} trained to the end"
     pending = f", {audit.pending} failed or did not end yet" if audit.pending else ""
     if not audit.rungs:
         yield (
-            f"Too few controls: {trained}{pending}. The figures need at least {LEAST_CONTROLS} controls, advice needs "
-            f"{ENOUGH_CONTROLS}. Controls are the baseline and the share asha.controls of the other trials "
-            f"({asha.controls:g} here)."
+            f"Too few controls: {trained}{pending}. {sentence(pruning_cost(study), goal)} The other figures need at "
+            f"least {LEAST_CONTROLS} controls, advice needs {ENOUGH_CONTROLS}. Controls are the baseline and the share "
+            f"asha.controls of the other trials ({asha.controls:g} here)."
         )
         return
-    chance = audit.winner_pruned
+    yield sentence(pruning_cost(study), goal)
     yield f"{trained}{pending}."
-    yield (
-        f"Estimated chance that the winner was pruned: {chance.value:.0%} (95 % interval {chance.low:.0%} to "
-        f"{chance.high:.0%})."
-    )
     if not audit.enough:
         yield f"Too few controls for advice: it needs at least {ENOUGH_CONTROLS}."
     elif audit.advised is None:
@@ -43,14 +48,15 @@ def _of_controls(asha: Asha, audit: Audit) -> Iterator[str]:
         )
     else:
         if audit.present is not None:
-            yield f"This study's setting, tried on the curves of the controls: {_setting(audit.present)}."
-        yield f"Suggested setting: {_setting(audit.advised)}."
+            yield f"This study's setting, tried on the curves of the controls: {_setting(audit.present, goal)}."
+        yield f"Suggested setting: {_setting(audit.advised, goal)}."
 
 
-def _setting(rehearsal: Rehearsal) -> str:
+def _setting(rehearsal: Rehearsal, objective: Objective) -> str:
+    unit = "points" if objective.is_accuracy else f"in {objective.label}"
     return (
         f"grace_period {rehearsal.grace_period}, reduction_factor {rehearsal.reduction_factor:g}, which trains "
-        f"{rehearsal.share:.0%} of all epochs and prunes the winner with a chance of {rehearsal.lost:.0%}"
+        f"{rehearsal.share:.0%} of all epochs and costs {amount(rehearsal.cost, objective)} {unit} on average"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hpo.errors import UsageError
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.confirmation import Confirmed, confirmation
-from hpo.results.intervals import Interval
 from hpo.search.rungs import depths
 from hpo.spec.configure import configure
 from hpo.spec.training import Provenance, Training
@@ -27,9 +26,10 @@ def training(
     unfinished = incumbent(study) if partial and study.best is None and number is None else None
     trial = unfinished or pick(study, number, search_best=search_best)
     confirmed = next((entry for entry in standing(study) if entry.trial == trial.number), None)
-    interval, goal = confirmed.interval if confirmed else None, study.spec.objective
-    result = interval.mean if interval else trial.value
-    accuracy = interval if goal.is_accuracy else None
+    goal = study.spec.objective
+    mean = confirmed.mean if confirmed else None
+    result = trial.value if mean is None else mean
+    interval = confirmed.interval if confirmed and goal.is_accuracy else None
     config = configure(study.spec.base(), trial.values)
     versions = dict(study.info.get("versions", {}))
     if commit := study.info.get("git_commit"):
@@ -44,23 +44,24 @@ def training(
             value=None if goal.is_accuracy or result is None else goal.score(result),
             epochs=len(trial.epochs),
             fidelity="confirmed" if confirmed else "full" if trial.complete else "partial",
-            confirmed_accuracy=accuracy.mean if accuracy else None,
-            confirmed_low=accuracy.low if accuracy else None,
-            confirmed_high=accuracy.high if accuracy else None,
+            confirmed_accuracy=mean if goal.is_accuracy else None,
+            confirmed_low=interval.low if interval else None,
+            confirmed_high=interval.high if interval else None,
+            confirmed_probability=confirmed.chance if confirmed else None,
             confirmed_seeds=len(confirmed.accuracies) if confirmed else None,
             seed=trial.seed,
             split_hash=study.info.get("data", {}).get("split_hash"),
             versions=versions,
             trainer=study.spec.trainer,
         ),
-        description=_description(study, trial, interval),
+        description=_description(study, trial, confirmed),
     )
 
 
-def _description(study: StudyRecord, trial: TrialRecord, interval: Interval | None) -> str:
+def _description(study: StudyRecord, trial: TrialRecord, confirmed: Confirmed | None) -> str:
     text, goal = f"Trial {trial.number} of study {study.name}", study.spec.objective
-    if interval:
-        return f"{text}, mean {goal.label} over new seeds {goal.show_score(interval.mean)}"
+    if confirmed:
+        return f"{text}, mean {goal.label} over new seeds {goal.show_score(confirmed.mean)}"
     progress = "" if trial.complete else f" after {len(trial.epochs)} of {study.spec.train.epochs} epochs"
     return f"{text}, {goal.label} {goal.show_score(trial.value)}{progress}"
 

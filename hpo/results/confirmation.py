@@ -2,7 +2,7 @@
 
 The search chose its best trial for an accuracy that is partly luck. A confirmation trains that configuration and others
 again, all with the same new seeds, and compares them over these. `hpo.driver.confirm` runs the trainings; here are pure
-functions of their records.
+functions of their records. `hpo.results.inference` holds the statistics and their sources.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.inference.contrasts import FINEST
+from hpo.results.inference.max_t import ALPHA
+from hpo.results.inference.means import FEWEST, mean_intervals
+from hpo.results.inference.ranking import RACE_ALPHA, Versus, against_the_best, chances, gains, race
 from hpo.results.intervals import Interval
-from hpo.results.paired_tests import ALPHA, differences, interval
-from hpo.spec.configure import configure
+from hpo.results.training_cost import training_compute
 from hpo.spec.objectives import VAL_ACCURACY, Objective
 from hpo.spec.parameters import Choice
-from hpo.spec.study import SHIPPED_TRAINER, Spec
-from trainers import schedule
+from hpo.spec.study import Spec
 
 
 @dataclass(frozen=True)
@@ -37,26 +39,34 @@ class Confirmed:
     failed: int
     """Repeats that failed and were not started again."""
     waiting: int
-    """Repeats that have not ended."""
+    """Repeats that have not ended, or not begun."""
     compute: float | None
     """Compute of a full training, which does not depend on the machine and its load: see `training_compute`."""
-    shares: bool = True
-    """Whether `accuracies` are shares, so that intervals end at 0 and 1; they are not if the study has an objective of
-    its own."""
-    tied: bool = False
-    """Whether it has the highest mean, or the paired test cannot tell it from the configuration that has."""
+    wanted: int = 0
+    """Number of seeds that it was planned for."""
+    interval: Interval | None = None
+    """Mean accuracy and its interval over new seeds, within 0 to 1; None for fewer than three seeds. The intervals of
+    all configurations hold together, so that of the chosen one does too."""
+    versus: Versus | None = None
+    """Its difference to the best of the other configurations; None if it is not compared."""
+    dropped: int | None = None
+    """After how many seeds the race dropped it; None if it did not."""
+    chance: float = 0.0
+    """The probability that it is the best of all that are compared."""
 
     @property
-    def interval(self) -> Interval | None:
-        """Mean accuracy and its t-interval over the seeds, within 0 to 1; None for fewer than two seeds."""
-        if len(self.accuracies) < 2:
-            return None
-        measured = interval(list(self.accuracies.values()))
-        return measured.within(0.0, 1.0) if self.shares else measured
+    def mean(self) -> float | None:
+        """Mean accuracy; None for fewer than two seeds."""
+        return statistics.fmean(self.accuracies.values()) if len(self.accuracies) > 1 else None
+
+    @property
+    def tied(self) -> bool:
+        """Whether it may be the best: it has the highest mean, or chance can explain the distance."""
+        return self.versus is not None and self.versus.may_be_best and self.dropped is None
 
     @property
     def dependable(self) -> bool:
-        """Whether it may be chosen: not if any seed failed or has not ended."""
+        """Whether it can be compared: not if any seed failed or has not ended."""
         return not self.failed and not self.waiting and len(self.accuracies) > 1
 
 
@@ -67,16 +77,22 @@ class Confirmation:
     ranking: tuple[Confirmed, ...]
     """The highest mean first; configurations that may not be chosen are last."""
     chosen: Confirmed | None
-    """The cheapest of those tied with the best; None while repeats are missing, or if no configuration is
-    dependable."""
+    """The one with the highest mean, or a cheaper one that is not worse by more than `margin`; None while repeats are
+    missing, or if no configuration is dependable."""
     baseline: Confirmed | None
     gain: Interval | None
-    """Accuracy of the chosen configuration minus that of the baseline, over the seeds that they share. None if the
-    baseline is chosen or is not dependable."""
+    """Accuracy of the chosen configuration minus that of the baseline, over the seeds that they share. Dunnett's
+    interval, which holds whichever configuration is chosen. None if the baseline is chosen or is not dependable, and
+    below three seeds."""
+    gain_mean: float | None
+    """The same without an interval, from two seeds on."""
+    margin: float | None
+    """How much worse a cheaper configuration may be to be chosen: the noise between seeds; None below three seeds,
+    where none replaces a better one."""
     done: int
     """Repeats that have ended."""
     planned: int
-    """All repeats."""
+    """All repeats that are needed, as far as that is known: the race needs fewer as it goes on."""
     baseline_name: str = "baseline"
     """What to call the baseline in texts: see `Spec.baseline_name`."""
     objective: Objective = VAL_ACCURACY
@@ -87,6 +103,11 @@ class Confirmation:
         """Whether all repeats have ended."""
         return self.done == self.planned
 
+    @property
+    def compared(self) -> int:
+        """Number of configurations that are compared."""
+        return sum(entry.versus is not None for entry in self.ranking)
+
 
 def confirmation(study: StudyRecord) -> Confirmation | None:
     """What the confirmation of a study says so far; None if it has none."""
@@ -96,26 +117,26 @@ def confirmation(study: StudyRecord) -> Confirmation | None:
 def evaluate(spec: Spec, repeats: Sequence[TrialRecord]) -> Confirmation:
     """Rank repeated configurations and choose one.
 
-    The choice is the cheapest of the tied configurations: their difference in accuracy may be luck, their difference
-    in cost is not. Each test compares a configuration with the highest mean, at 95 %, over the seeds that the two share
-    (`hpo.results.paired_tests.differences`). A configuration that shares fewer than two seeds is not tied.
+    The highest mean is chosen. From three seeds on, a cheaper configuration takes its place if it may be the best too,
+    and if it is certainly not worse than the best by more than the noise between seeds: its difference in accuracy may
+    be luck, its difference in cost is not. All these statements together are wrong with a chance of at most 5 %, of
+    which the race has 1 %.
     """
     repeats = latest(repeats)
     configurations = _by_configuration(repeats)
     costs = training_compute(spec, configurations)
-    entries = [
-        _confirmed(trials, cost, spec.objective.is_accuracy) for trials, cost in zip(configurations, costs, strict=True)
-    ]
-    entries.sort(
-        key=lambda entry: (not entry.dependable, -(entry.interval.mean if entry.interval else -math.inf), entry.trial)
-    )
-    tied = _tied([entry for entry in entries if entry.dependable])
-    ranking = [replace(entry, tied=entry.trial in tied) for entry in entries]
+    begun = [_confirmed(trials, cost) for trials, cost in zip(configurations, costs, strict=True)]
+    finest = _finest(begun, spec.objective)
+    dropped = dropped_by_race(begun, spec.objective)
+    entries = [_needed(entry, dropped) for entry in begun]
     done = sum(_has_ended(trial) for trial in repeats)
-    best = _cheapest([entry for entry in ranking if entry.tied]) if done == len(repeats) else None
-    baseline = next((entry for entry in ranking if entry.baseline), None)
-    gain = _gain(ranking, best, baseline)
-    return Confirmation(tuple(ranking), best, baseline, gain, done, len(repeats), spec.baseline_name, spec.objective)
+    planned = len(repeats) + sum(entry.waiting for entry in entries) - sum(entry.waiting for entry in begun)
+    entries = sorted(_compared(entries, finest, shares=spec.objective.is_accuracy), key=_rank)
+    baseline = next((entry for entry in entries if entry.baseline), None)
+    result = Confirmation(
+        tuple(entries), None, baseline, None, None, _margin(entries), done, planned, spec.baseline_name, spec.objective
+    )
+    return _with_choice(result, finest) if result.complete else result
 
 
 def latest(repeats: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -132,7 +153,7 @@ def _by_configuration(repeats: Sequence[TrialRecord]) -> list[list[TrialRecord]]
     return list(by_trial.values())
 
 
-def _confirmed(trials: Sequence[TrialRecord], cost: float | None, shares: bool) -> Confirmed:
+def _confirmed(trials: Sequence[TrialRecord], cost: float | None) -> Confirmed:
     first = trials[0].repeat
     assert first is not None
     complete = [trial for trial in trials if trial.complete]
@@ -144,80 +165,102 @@ def _confirmed(trials: Sequence[TrialRecord], cost: float | None, shares: bool) 
         failed=sum(trial.status == "failed" for trial in trials),
         waiting=sum(not _has_ended(trial) for trial in trials),
         compute=cost,
-        shares=shares,
+        wanted=max(len(trials), *(trial.repeat.seeds for trial in trials if trial.repeat)),
     )
-
-
-def _rank(entry: Confirmed) -> tuple[bool, float, int]:
-    return not entry.dependable, -(entry.interval.mean if entry.interval else -math.inf), entry.trial
 
 
 def _has_ended(trial: TrialRecord) -> bool:
     return trial.outcome is not None and trial.outcome.final
 
 
-def _tied(dependable: Sequence[Confirmed]) -> set[int]:
-    """The trials that the test cannot tell from the first, the first included."""
-    if not dependable:
-        return set()
-    best, *others = dependable
-    gaps = differences(best.accuracies, [entry.accuracies for entry in others])
-    pairs = zip(others, gaps, strict=True)
-    return {best.trial} | {entry.trial for entry, gap in pairs if gap and (gap.p >= ALPHA or gap.mean <= 0)}
+def _finest(entries: Sequence[Confirmed], objective: Objective) -> float:
+    """The least standard deviation of a difference of two scores; of another objective than accuracy, its rounding."""
+    greatest = max((abs(score) for entry in entries for score in entry.accuracies.values()), default=1.0)
+    return FINEST if objective.is_accuracy else max(1e-9 * greatest, 1e-150)
 
 
-def _cheapest(tied: Sequence[Confirmed]) -> Confirmed | None:
-    """The first of the least compute."""
-    return min(tied, key=lambda entry: entry.compute or 0.0, default=None)
+def dropped_by_race(entries: Sequence[Confirmed], objective: Objective, wanted: int = 0) -> dict[int, int]:
+    """The configurations that need no further seed, each with the number of seeds after which that was decided.
 
-
-def _gain(ranking: Sequence[Confirmed], best: Confirmed | None, baseline: Confirmed | None) -> Interval | None:
-    if best is None or baseline is None or best is baseline or not baseline.dependable:
-        return None
-    others = [entry for entry in ranking if entry.dependable and entry is not best]
-    gap = differences(best.accuracies, [entry.accuracies for entry in others])[others.index(baseline)]
-    if gap is None:
-        return None
-    return gap.interval.within(-1.0, 1.0) if best.shares else gap.interval
-
-
-# --------------------------------------------------------------------------------------------------- cost
-
-
-def training_compute(spec: Spec, configurations: Sequence[Sequence[TrialRecord]]) -> list[float | None]:
-    """The compute of one full training of each configuration, in one unit for all; None where it is not known yet.
-
-    The shipped trainer computes epochs x px^2 of its stages. Another trainer reports its compute; if it does not, the
-    epochs count. If the networks may differ in size, both are multiplied by the multiply-accumulates per px^2 of one
-    image. That needs a report of them from every configuration that has trained for all its epochs.
+    The baseline is never dropped, because the gain over it is what a confirmation is asked for.
 
     Args:
-        configurations: the repeats of each.
+        wanted: seeds that are planned for all of them now; 0 for those that were.
     """
-    shipped = spec.trainer == SHIPPED_TRAINER
-    costs = [_pixels(spec, trials[0]) if shipped else (_reported(spec, trials), 1) for trials in configurations]
-    ends = [next((trial.last for trial in trials if trial.complete), None) for trials in configurations]
-    known = [end.macs is not None for end in ends if end]
-    networks_differ = not shipped or any(name.startswith("model.") for name in spec.space)
-    if not (networks_differ and known and all(known)):
-        return [cost for cost, _ in costs]
+    sound = [entry for entry in entries if not entry.failed]
+    scores = {entry.trial: entry.accuracies for entry in sound}
+    planned = {entry.trial: max(entry.wanted, wanted) for entry in sound}
+    return race(scores, planned, [entry.trial for entry in sound if entry.baseline], _finest(sound, objective))
+
+
+def _needed(entry: Confirmed, dropped: Mapping[int, int]) -> Confirmed:
+    """With the repeats that are still to be planned, and what the race says of it if that saved any."""
+    had = len(entry.accuracies) + entry.failed + entry.waiting
+    if entry.failed or had >= entry.wanted:
+        return entry
+    if entry.trial in dropped:
+        return replace(entry, dropped=dropped[entry.trial])
+    return replace(entry, waiting=entry.waiting + entry.wanted - had)
+
+
+def _rank(entry: Confirmed) -> tuple[bool, bool, float, int]:
+    return not entry.dependable, entry.dropped is not None, -(entry.mean or -math.inf), entry.trial
+
+
+def _scores(entries: Sequence[Confirmed]) -> dict[int, Mapping[int, float]]:
+    """Of those that can be compared."""
+    return {entry.trial: entry.accuracies for entry in entries if entry.dependable}
+
+
+def _compared(entries: Sequence[Confirmed], finest: float, *, shares: bool) -> list[Confirmed]:
+    """The entries with what their scores say of them; those that are not dependable as they are."""
+    scores = _scores(entries)
+    means = mean_intervals(scores, finest=finest)
+    raced = max(entry.wanted for entry in entries) > 2
+    versus = against_the_best(scores, ALPHA - RACE_ALPHA if raced else ALPHA, finest)
+    if shares:
+        means = {trial: interval.within(0.0, 1.0) for trial, interval in means.items()}
+        versus = {trial: one.within(1.0) for trial, one in versus.items()}
+    chance = chances(scores, finest)
     return [
-        cost * end.macs / size**2 if end and end.macs is not None else None
-        for (cost, size), end in zip(costs, ends, strict=True)
+        replace(
+            entry,
+            interval=means.get(entry.trial),
+            versus=versus.get(entry.trial),
+            chance=chance.get(entry.trial, 0.0),
+        )
+        for entry in entries
     ]
 
 
-def _pixels(spec: Spec, trial: TrialRecord) -> tuple[float, int]:
-    """Epochs x px^2, and the image size of the evaluation, for which multiply-accumulates are reported."""
-    train = configure(spec.base(), trial.values).train
-    stages = schedule.stages(train.progressive, train.epochs)
-    cost = sum((stage.last_epoch - stage.first_epoch + 1) * stage.size**2 for stage in stages)
-    return float(cost), train.eval_size or stages[-1].size
+def _margin(entries: Sequence[Confirmed]) -> float | None:
+    """The noise between seeds of the configurations that may be the best."""
+    groups = [list(entry.accuracies.values()) for entry in entries if entry.tied]
+    return pooled_deviation(groups) if groups and min(map(len, groups)) >= FEWEST else None
 
 
-def _reported(spec: Spec, trials: Sequence[TrialRecord]) -> float:
-    reported = [trial.last.compute for trial in trials if trial.last and trial.last.compute is not None]
-    return max(reported, default=float(spec.train.epochs))
+def _with_choice(result: Confirmation, finest: float) -> Confirmation:
+    """The confirmation with the configuration that is chosen, and its gain."""
+    able = [entry for entry in result.ranking if entry.dependable and entry.dropped is None]
+    most = max((len(entry.accuracies) for entry in able), default=0)
+    best = next((entry for entry in able if len(entry.accuracies) == most), None)
+    if best is None:
+        return result
+    as_good = [
+        entry
+        for entry in able
+        if result.margin is not None and entry.tied and entry.versus and entry.versus.least >= -result.margin
+    ]
+    cheaper = [entry for entry in as_good if entry.compute and best.compute and entry.compute < best.compute]
+    chosen = min(cheaper, key=lambda entry: entry.compute or 0.0, default=best)
+    baseline, scores = result.baseline, _scores(result.ranking)
+    if baseline is None or chosen is baseline or baseline.trial not in scores:
+        return replace(result, chosen=chosen)
+    found = gains(scores, baseline.trial, finest=finest).get(chosen.trial)
+    if not isinstance(found, Interval):
+        return replace(result, chosen=chosen, gain_mean=found)
+    gain = found.within(-1.0, 1.0) if result.objective.is_accuracy else found
+    return replace(result, chosen=chosen, gain=gain, gain_mean=gain.mean)
 
 
 # -------------------------------------------------------------------------------------------------- noise

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from hpo.home import confirmed_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
+from hpo.results.audit_text import cost
 from hpo.results.confirmation import evaluate
-from hpo.results.confirmation_text import markdown
+from hpo.results.confirmation_text import certainty, markdown
 from hpo.results.gpu_hours import DEFINITION, confirmation_cost, gpu_hours
 from hpo.results.pareto import table
 from hpo.results.winner import Winner, winner
@@ -55,6 +56,8 @@ def description(study: StudyRecord) -> str:
         lines.append(f"- {reason}")
     if charged := gpu_hours(study):
         lines.append(f"- {charged:.2f} GPU-hours ({DEFINITION})")
+    if pruning := cost(study):
+        lines.append(f"- {pruning}")
     if extra := confirmation_cost(study):
         lines.append(f"- the confirmation took {extra} more")
     if confirmed_study(study.name) is not None:
@@ -105,6 +108,8 @@ def best_line(best: Winner) -> str:
 def _best(best: Winner | None) -> Iterator[str]:
     if best is not None:
         yield f"- {best_title(best)}: {best_line(best)}"
+    if best is not None and best.confirmation:
+        yield f"- how sure: {certainty(best.confirmation)}"
 
 
 def _parameters(study: StudyRecord, trials: dict[str, TrialRecord | None]) -> Iterator[str]:

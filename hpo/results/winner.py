@@ -49,7 +49,8 @@ class Winner:
     """Mean score over the new seeds if it is confirmed, else that of the trial itself: an accuracy, 0 to 1, unless the
     study has another objective."""
     interval: Interval | None
-    """95 % interval of `accuracy`; None if the number of validation images is not known."""
+    """95 % interval of `accuracy`; None if the number of validation images is not known, and for a confirmation with
+    fewer than three seeds."""
     gain: Gain | None
     """None if it is the baseline, if there is no baseline, or if the baseline is not complete."""
     baseline: TrialRecord | None
@@ -97,10 +98,11 @@ def winner(study: StudyRecord) -> Winner | None:
 
 def _confirmed(study: StudyRecord, result: Confirmation, chosen: Confirmed) -> Winner:
     trial = next(trial for trial in study.trials if trial.number == chosen.trial)
-    mean = chosen.interval.mean if chosen.interval else 0.0
     goal = study.spec.objective
-    gain = Gain(result.gain.mean, result.gain, goal) if result.gain else None
-    return Winner(trial, mean, chosen.interval, gain, study.baseline, study.spec.baseline_name, result, goal)
+    gain = Gain(result.gain_mean, result.gain, goal) if result.gain_mean is not None else None
+    return Winner(
+        trial, chosen.mean or 0.0, chosen.interval, gain, study.baseline, study.spec.baseline_name, result, goal
+    )
 
 
 def gain_of(study: StudyRecord, trial: TrialRecord) -> Gain | None:

@@ -55,6 +55,8 @@ class Rehearsal:
     """The share of all epochs that it trains, 0 to 1."""
     lost: float
     """The chance that it prunes the winner, 0 to 1."""
+    cost: float
+    """How far the best control that it keeps lies below the best of all, on average, in units of the score."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,16 @@ def _controls(study: StudyRecord, trials: Iterable[TrialRecord]) -> list[_Contro
     return [_control(configure(base, trial.values).train, trial, by_compute) for trial in trials]
 
 
+def values_of_controls(study: StudyRecord) -> list[tuple[dict[float, float], float]]:
+    """Of each complete control its value at every rung that it reached, and its final score."""
+    controls = _controls(study, (trial for trial in study.trials if trial.control and trial.complete))
+    asha = study.spec.asha
+    return [
+        ({level: control.values[epoch - 1] for epoch, level in control.decided(asha).items()}, control.end)
+        for control in controls
+    ]
+
+
 def _control(train: TrainConfig, trial: TrialRecord, by_compute: bool) -> _Control:
     plan = schedule.stages(train.progressive, train.epochs)
     return _Control(
@@ -205,16 +217,20 @@ def rehearse(controls: Sequence[_Control], asha: Settings) -> Rehearsal:
     chance = random.Random(0)
     order = list(range(len(controls)))
     orders = math.ceil(REHEARSED / len(controls))
-    lost = trained = 0.0
+    lost = trained = cost = 0.0
+    best = max(control.end for control in controls)
     for _ in range(orders):
         chance.shuffle(order)
         pruner = AshaPruner(levels, asha.reduction_factor)
+        kept = -math.inf
         for index in order:
             stopped = _stopped(pruner, index, controls[index].values, decided[index])
             trained += stopped or len(controls[index].values)
             lost += float(weights[index]) if stopped else 0.0
+            kept = kept if stopped else max(kept, controls[index].end)
+        cost += best - kept
     whole = orders * sum(len(control.values) for control in controls)
-    return Rehearsal(asha.grace_period, asha.reduction_factor, trained / whole, lost / orders)
+    return Rehearsal(asha.grace_period, asha.reduction_factor, trained / whole, lost / orders, cost / orders)
 
 
 def _stopped(pruner: AshaPruner, trial: int, values: Sequence[float], decided: Mapping[int, float]) -> int | None:

@@ -33,9 +33,12 @@ class Provenance(Section):
     confirmed_accuracy: float | None = None
     """Mean validation accuracy over the new seeds of the confirmation, 0 to 1; null without a confirmation."""
     confirmed_low: float | None = None
-    """Lower end of the 95 % t-interval of that mean."""
+    """Lower end of the 95 % interval of that mean; null below three seeds."""
     confirmed_high: float | None = None
-    """Upper end of the 95 % t-interval of that mean."""
+    """Upper end of the 95 % interval of that mean; null below three seeds."""
+    confirmed_probability: float | None = Field(default=None, ge=0, le=1)
+    """Probability that this configuration is the best of those that were confirmed, 0 to 1; null without a
+    confirmation."""
     confirmed_seeds: int | None = Field(default=None, ge=2)
     """Number of seeds of the confirmation."""
     seed: int | None = Field(default=None, ge=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -78,11 +77,19 @@ class StudyRun:
         confirmation = evaluate(study.spec, study.trials)
         if confirmation.chosen is None:
             return
-        goal, mean = study.spec.objective, confirmation.chosen.interval
-        values = (goal.name, mean.in_units_of(goal) if mean else None), ("gain", confirmation.gain)
-        for name, interval in values:
-            for part, value in dataclasses.asdict(interval).items() if interval else ():
-                self._metric(f"confirmed_{name}_{part}", value, confirmation.planned)
+        goal, chosen = study.spec.objective, confirmation.chosen
+        mean, gain = chosen.mean, confirmation.gain_mean
+        interval = chosen.interval.in_units_of(goal) if chosen.interval else None
+        values = {
+            f"{goal.name}_mean": None if mean is None else goal.score(mean),
+            "gain_mean": gain,
+            "probability_best": chosen.chance,
+        }
+        for name, ends in ((goal.name, interval), ("gain", confirmation.gain)):
+            values |= {f"{name}_low": ends.low, f"{name}_high": ends.high} if ends else {}
+        for name, value in values.items():
+            if value is not None:
+                self._metric(f"confirmed_{name}", value, confirmation.planned)
         self._tag(BEST_TAG, str(confirmation.chosen.trial))
 
     def finish(self, study: StudyRecord) -> None:

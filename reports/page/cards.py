@@ -36,17 +36,20 @@ def _accuracy(answer: Answer) -> Card:
     label = f"{goal.label[0].upper()}{goal.label[1:]}" if goal.is_accuracy else goal.label
     if best is None:
         return Card(label, "–", "no trial is complete")
+    if accuracy is None and answer.confirmed and answer.confirmed.chosen:
+        note = f"no interval: it needs three seeds; {_confirmed(answer)}"
+        return Card(label, goal.show_score(answer.confirmed.chosen.mean), note)
     if accuracy is None:
         unknown = "the number of validation images is not recorded" if goal.is_accuracy else "its noise is not known"
         return Card(label, goal.show_score(best.value), f"no interval: {unknown}")
     interval = f"95 % interval {interval_range(accuracy, goal)}{' %' if goal.is_accuracy else ''}"
-    if answer.confirmed is not None:
-        source = (
-            f"mean over the new seeds of the confirmation; the trial had {goal.show_score(best.value)} in the search"
-        )
-    else:
-        source = f"measured on {answer.images:,} validation images"
+    source = _confirmed(answer) if answer.confirmed else f"measured on {answer.images:,} validation images"
     return Card(label, goal.show_score(accuracy.mean), f"{interval}; {source}")
+
+
+def _confirmed(answer: Answer) -> str:
+    value = answer.study.spec.objective.show_score(answer.best.value if answer.best else None)
+    return f"mean over the new seeds of the confirmation; the trial had {value} in the search"
 
 
 def _test(answer: Answer) -> Card:
@@ -72,8 +75,8 @@ def _test_gap(answer: Answer, test: TestAccuracy) -> str:
     """The difference to the validation accuracy, where both belong to the same trial."""
     if answer.best is None or test.trial != answer.best.number:
         return ""
-    confirmed = answer.confirmed is not None and answer.accuracy is not None
-    validation = answer.accuracy.mean if confirmed and answer.accuracy else answer.best.value
+    confirmed = answer.confirmed.chosen if answer.confirmed else None
+    validation = confirmed.mean if confirmed else answer.best.value
     mean = "mean " if confirmed else ""
     return f"; {signed(test.accuracy - validation)} points against {mean}validation accuracy" if validation else ""
 
@@ -106,8 +109,7 @@ def _no_gain(answer: Answer, baseline: TrialRecord) -> str:
 def _baseline_accuracy(confirmation: Confirmation | None, baseline: TrialRecord) -> float | None:
     if confirmation is None:
         return baseline.value
-    interval = confirmation.baseline and confirmation.baseline.interval
-    return interval.mean if interval else None
+    return confirmation.baseline.mean if confirmation.baseline else None
 
 
 def _ends(gain: Gain) -> str:

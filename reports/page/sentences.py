@@ -68,10 +68,10 @@ def _best(answer: Answer) -> str:
     assert answer.best is not None
     confirmation, goal = answer.confirmed, answer.study.spec.objective
     label = goal.label
-    if confirmation is None or confirmation.chosen is None or answer.accuracy is None:
+    if confirmation is None or confirmation.chosen is None:
         return f"Trial {answer.best.number} is best: {goal.show_score(answer.best.value)} {label}"
     return (
-        f"Trial {answer.best.number} is confirmed: {goal.show_score(answer.accuracy.mean)} mean {label} "
+        f"Trial {answer.best.number} is confirmed: {goal.show_score(confirmation.chosen.mean)} mean {label} "
         f"over {len(confirmation.chosen.accuracies)} new seeds"
     )
 
@@ -79,7 +79,7 @@ def _best(answer: Answer) -> str:
 def _baseline_is_best(answer: Answer) -> str:
     text = f"It is the {answer.study.spec.baseline_name}"
     if answer.confirmed is not None:
-        return f"{text}: no other configuration is better by more than chance, or equally good and cheaper."
+        return f"{text}: no other configuration is better."
     if answer.study.count("complete") == 1:
         return f"{text} and the only complete trial."
     return f"{text}; no other trial beat it."

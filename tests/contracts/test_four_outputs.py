@@ -288,6 +288,33 @@ def test_no_output_of_another_trainer_names_a_network_or_data_that_it_does_not_r
     assert not out.run.inputs.dataset_inputs
 
 
+def test_the_outputs_are_equally_sure_of_a_confirmation_in_the_same_words(
+    outputs: Mapping[str, Outputs], home: Home
+) -> None:
+    out = outputs["confirmed"]
+    said, chance = (out.json["confirmation"][key] for key in ("certainty", "probability_best"))
+    chosen = "trial 1 is the best of the 3 confirmed with a probability of"
+    assert said == f"{chosen} {100 * chance:.0f} %; trial 0 may be the best, too"
+    for text in (out.terminal, out.closing, out.page, out.markdown, out.run.data.tags["mlflow.note.content"]):
+        assert said in " ".join(text.split())
+    assert f"confirmed_probability: {chance}" in hpo(home, "export", "confirmed", "-o", "-")
+    client = MlflowClient(tracking_uri=home.mlflow_url)
+    runs = client.search_runs([out.run.info.experiment_id], "tags.`hpo.study` = 'confirmed.confirmation'")
+    (shown,) = [run.data.metrics for run in runs if "confirmed_probability_best" in run.data.metrics]
+    assert shown["confirmed_probability_best"] == pytest.approx(chance)
+
+
+def test_the_outputs_agree_on_what_the_pruning_cost(outputs: Mapping[str, Outputs]) -> None:
+    out = outputs["controls"]
+    said = out.json["pruning_cost"]
+    match(
+        r"^Pruning probably cost (nothing|[\d.]+ points) \(95 %: [\d.]+ to [\d.]+ points\): of 4 pruned trials, ", said
+    )
+    for text in (out.terminal, out.page, out.markdown, out.run.data.tags["mlflow.note.content"]):
+        assert said in " ".join(text.split())
+    assert not any("chance that the winner was pruned" in text for text in (out.page, out.markdown))
+
+
 def test_a_failed_corner_is_counted_once_and_its_reason_is_the_same_everywhere(outputs: Mapping[str, Outputs]) -> None:
     out = outputs["corner"]
     assert out.terminal.count(OUT_OF_MEMORY) == 2

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import random
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import pytest
-from scipy import optimize, special, stats
+from scipy import stats
 
 from hpo.driver.confirm import candidates, failures, repeats, unfinished
 from hpo.errors import UsageError
@@ -23,7 +19,6 @@ from hpo.ledger.writer import Ledger
 from hpo.results.best import best_first, pick, training
 from hpo.results.confirmation import Confirmation, confirmation, evaluate
 from hpo.results.confirmation_text import confirmation_json, verdict
-from hpo.results.paired_tests import Difference, differences, interval
 from hpo.spec.study import Spec
 from reports.page.render import write_report
 from tests.conftest import synthetic_spec
@@ -51,77 +46,6 @@ def again(number: int, accuracies: list[float | None], *, size: int = 256, basel
 
 def judged(*configurations: list[TrialRecord]) -> Confirmation:
     return evaluate(SIZES, [one for trials in configurations for one in trials])
-
-
-def test_the_interval_of_a_mean_is_the_one_computed_by_hand() -> None:
-    """Mean 0.92, standard deviation 0.01, t(2) = 4.3027: half of it is 4.3027 * 0.01 / sqrt(3) = 0.024841."""
-    found = interval([0.91, 0.92, 0.93])
-    assert (found.mean, found.low, found.high) == pytest.approx((0.92, 0.895159, 0.944841), abs=1e-6)
-    with pytest.raises(ValueError, match="two values"):
-        interval([0.9])
-
-
-def between(first: Sequence[float], *others: Sequence[float]) -> list[Difference]:
-    """Differences of accuracies that share all their seeds."""
-    found = differences(dict(enumerate(first)), [dict(enumerate(one)) for one in others])
-    return [one for one in found if one is not None]
-
-
-def test_the_paired_test_agrees_with_a_computation_by_hand_and_with_scipy() -> None:
-    """Differences 1, 2, 3: t = 2 / (1 / sqrt(3)) = 3.4641 with two degrees of freedom, p = 0.0742."""
-    assert between([2, 4, 6], [1, 2, 3])[0].p == pytest.approx(0.07418, abs=1e-5)
-    assert between([0.5, 0.7], [0.5, 0.7])[0].p == 1
-    assert between([0.6, 0.8], [0.5, 0.7])[0].p < 0.001, "a gap without any spread is no chance"
-    assert between([0.7001, 0.8], [0.7, 0.7999])[0].p > 0.05, "but for one as small as its rounding"
-    rng = random.Random(0)
-    for size in range(2, 9):
-        a, b = ([rng.gauss(0.9, 0.01) for _ in range(size)] for _ in "ab")
-        expected = stats.ttest_rel(a, b)
-        low, high = expected.confidence_interval()
-        (found,) = between(a, b)
-        assert found.p == pytest.approx(expected.pvalue)
-        assert (found.interval.low, found.interval.high) == pytest.approx((low, high))
-        low, high = stats.t.interval(0.95, size - 1, fmean(a), stats.sem(a))
-        assert (interval(a).low, interval(a).high) == pytest.approx((low, high))
-
-
-def test_differences_are_over_the_seeds_in_common() -> None:
-    """Whatever the others have more; one seed in common says nothing."""
-    first, second = {0: 0.90, 1: 0.92, 2: 0.94, 3: 0.1}, {1: 0.90, 2: 0.91, 7: 0.9}
-    found = differences(first, [second, {3: 0.5, 9: 0.5}, {}])
-    assert found[1:] == (None, None)
-    assert found[0] == between([0.92, 0.94], [0.90, 0.91])[0]
-
-
-def test_variances_move_towards_each_other_as_far_as_they_are_alike() -> None:
-    """Smyth's estimator by hand. Variances 1e-4 and 4e-4 at two degrees of freedom: their logarithms lie no further
-    apart than chance (variance 0.961 < trigamma(1) = 1.645), so that both are 2.5e-4, at 4 * 4 / 5 degrees. And 1e-4
-    and 1e-2: variance 10.60 of the logarithms, 8.96 in excess of chance, of which trigamma(x) = 8.96 at x = 0.3668."""
-    spread = [0.0, 0.01, 0.02]  # variance 1e-4
-    alike = between([0, 0, 0], spread, [2 * one for one in spread])
-    assert [one.variance for one in alike] == pytest.approx([2.5e-4, 2.5e-4])
-    assert [one.freedom for one in alike] == pytest.approx([3.2, 3.2])
-    unlike = between([0, 0, 0], spread, [10 * one for one in spread])
-    half = optimize.brentq(lambda x: special.polygamma(1, x) - (math.log(100) ** 2 / 2 - math.pi**2 / 6), 0.01, 9)
-    common = math.exp(math.log(1e-3) - special.digamma(1) + special.digamma(half) - math.log(half))
-    assert [one.variance for one in unlike] == pytest.approx(
-        [(2 * half * common + 2 * own) / (2 * half + 2) for own in (1e-4, 1e-2)]
-    )
-    assert [one.freedom for one in unlike] == pytest.approx([2 * half + 2] * 2)
-
-
-def test_equal_configurations_are_rarely_told_apart() -> None:
-    """Four in a hundred to eight, whether they scatter alike or one of them five times as much as another."""
-    rng = np.random.default_rng(0)
-    for scatter in ([1, 1, 1, 1], [1, 0.4, 1, 2]):
-        told = [
-            between(*(rng.normal(0.9, 0.004 * np.array(scatter)[:, None], (4, 3)) + rng.normal(0, 0.01, 3)).tolist())[
-                0
-            ].p
-            < 0.05
-            for _ in range(600)
-        ]
-        assert 0.01 < fmean(told) < 0.09
 
 
 def test_a_noisy_baseline_does_not_tie_other_configurations() -> None:
@@ -170,7 +94,7 @@ def test_the_compute_of_a_configuration_counts_the_size_of_its_network() -> None
         return [reported(one) for one in again(number, accuracies, size=size)]
 
     large = of(1, [0.90, 0.92, 0.94], 200, "b", 400 * 10**6)
-    small = of(2, [0.91, 0.915, 0.93], 256, "a", 164 * 10**6)
+    small = of(2, [0.899, 0.92, 0.939], 256, "a", 164 * 10**6)
     failed = of(3, [None, None, None], 64, "b", 0)
     found = evaluate(spec, [*large, *small, *failed])
     assert found.chosen is not None
@@ -196,26 +120,133 @@ def test_a_great_difference_is_no_tie_even_if_one_configuration_varies_much() ->
     assert found.gain.significant
 
 
-def test_the_tied_configuration_with_the_least_compute_is_chosen() -> None:
-    """Trial 1 has the highest mean; 2 differs from it by chance only and trains at half the pixels; 3 is cheaper still
-    but worse with every seed. Seconds play no part."""
+def test_a_cheaper_configuration_is_chosen_if_it_is_not_worse_by_more_than_the_noise_between_seeds() -> None:
+    """Trial 1 has the highest mean; 2 follows it from seed to seed, within a tenth of what a seed changes, and trains
+    at half the pixels; 3 is cheaper still but worse with every seed. Seconds play no part."""
     found = judged(
         again(1, [0.90, 0.92, 0.94]),
-        again(2, [0.91, 0.915, 0.93], size=181),
+        again(2, [0.899, 0.9185, 0.9405], size=181),
         again(3, [0.85, 0.87, 0.89], size=128),
-        again(0, [0.88, 0.91, 0.93], baseline=True),
+        again(0, [0.88, 0.899, 0.921], baseline=True),
     )
     assert [(one.trial, one.tied) for one in found.ranking] == [(1, True), (2, True), (0, False), (3, False)]
+    assert found.margin == pytest.approx(
+        np.sqrt((np.var([0.9, 0.92, 0.94], ddof=1) + np.var([0.899, 0.9185, 0.9405], ddof=1)) / 2)
+    )
     assert found.chosen is not None
     assert found.chosen.trial == 2
     assert found.chosen.compute == 16 * 181**2
+    assert found.chosen.versus is not None
+    assert -found.margin < found.chosen.versus.least < found.chosen.versus.mean < 0
     assert found.gain is not None
-    assert found.gain.mean == pytest.approx(0.011667, abs=1e-6)
-    assert not found.gain.significant
+    assert found.gain.mean == pytest.approx(0.0193333, abs=1e-6)
+    assert found.gain.significant
     text = verdict(found)
-    assert "Confirmed: trial 2, mean validation accuracy 91.83 %" in text
-    assert "chosen: cheapest of 2 tied" in text
-    assert "it includes zero" in text
+    assert "Confirmed: trial 2, mean validation accuracy 91.93 %" in text
+    assert "chosen: cheaper, and not worse by more than noise" in text
+    assert (
+        "Trial 2 is cheaper than trial 1, which has the highest mean, and is certainly not worse by more than" in text
+    )
+    assert "The noise between seeds is 2.04 points." in text
+
+
+def test_a_cheaper_configuration_that_only_may_be_as_good_does_not_replace_the_highest_mean() -> None:
+    """Trial 2 may be the best too, but three seeds do not exclude that it is worse by more than the noise."""
+    found = judged(
+        again(1, [0.90, 0.92, 0.94]),
+        again(2, [0.91, 0.915, 0.93], size=181),
+        again(0, [0.88, 0.91, 0.93], baseline=True),
+    )
+    assert [one.trial for one in found.ranking if one.tied][:2] == [1, 2]
+    assert found.chosen is not None
+    assert found.chosen.trial == 1
+    assert "chosen: highest mean of 3 that may be the best" in verdict(found)
+    assert "; trials 2, 0 may be the best, too" in verdict(found)
+
+
+def test_two_seeds_give_no_interval_and_no_cheaper_choice() -> None:
+    """A real study of CIFAR-100 took 8.0 and 10.6 % instead of 17.4 and 16.4 %, because two seeds prove nothing."""
+    found = judged(
+        again(7, [0.174, 0.164]), again(3, [0.080, 0.106], size=128), again(0, [0.070, 0.065], size=64, baseline=True)
+    )
+    assert found.chosen is not None
+    assert found.chosen.trial == 7
+    assert [one.interval for one in found.ranking] == [None] * 3
+    assert [one.versus.interval for one in found.ranking if one.versus] == [None] * 3
+    assert (found.gain, found.margin) == (None, None)
+    assert found.gain_mean == pytest.approx(0.1015)
+    text = verdict(found)
+    assert "Confirmed: trial 7, mean validation accuracy 16.90 % over 2 new seeds" in text
+    assert "Gain over the baseline (trial 0): +10.15 points (noise unknown: an interval needs 3 seeds)" in text
+    assert "95 % interval " not in text.replace("95 % interval  against", "")
+
+
+def test_percentages_end_at_0_and_100_and_differences_at_100_points() -> None:
+    found = judged(again(1, [0.99, 0.62, 0.9999]), again(0, [0.02, 0.45, 0.0001], baseline=True))
+    for one in found.ranking:
+        assert one.interval is not None
+        assert 0 <= one.interval.low <= one.interval.mean <= one.interval.high <= 1
+        assert one.versus is not None
+        assert one.versus.interval is not None
+        assert -1 <= one.versus.interval.low <= one.versus.interval.high <= 1
+    assert found.gain is not None
+    assert found.gain.high <= 1
+
+
+def test_the_race_spends_no_third_seed_on_what_two_have_decided() -> None:
+    """Trial 3 is 30 points behind after two seeds, with a noise of 0.1. It needs no third seed, unlike the baseline."""
+    first = [
+        again(1, [0.90, 0.901]),
+        again(2, [0.899, 0.90]),
+        again(3, [0.60, 0.601]),
+        again(0, [0.7, 0.7], baseline=True),
+    ]
+    planned = [
+        [dataclasses.replace(one, repeat=dataclasses.replace(one.repeat, seeds=3)) for one in trials]
+        for trials in first
+    ]
+    begun = judged(*planned)
+    assert (begun.done, begun.planned, begun.chosen) == (8, 11, None)
+    third = again(1, [0, 0, 0.902])[2:] + again(2, [0, 0, 0.901])[2:] + again(0, [0, 0, 0.701], baseline=True)[2:]
+    found = judged(*planned, third)
+    assert (found.done, found.planned, found.complete) == (11, 11, True)
+    last = found.ranking[-1]
+    assert (last.trial, last.dropped, last.tied, last.waiting) == (3, 2, False, 0)
+    assert "worse: decided after 2 seeds" in verdict(found)
+    assert found.chosen is not None
+    assert found.chosen.trial == 1
+    assert sum(one.chance for one in found.ranking) == pytest.approx(1)
+    stored = confirmation_json(found)
+    assert stored is not None
+    assert [one["dropped_after"] for one in stored["ranking"]] == [None, None, None, 2]
+
+
+def test_an_objective_of_another_size_and_direction_is_judged_alike() -> None:
+    """Losses of a millionth and of a million: choice, verdicts and probabilities are those of accuracies."""
+    accuracies = {1: [0.90, 0.92, 0.94], 2: [0.899, 0.9185, 0.9405], 0: [0.85, 0.872, 0.889]}
+    expected = judged(*(again(number, own, baseline=number == 0) for number, own in accuracies.items()))
+    spec = SIZES.model_copy(update={"objectives": ({"metric": "loss", "direction": "minimize"},)})
+    spec = Spec.model_validate(spec.model_dump())
+    for scale in (1e-6, 1e6):
+        repeats = [
+            dataclasses.replace(
+                one,
+                epochs=tuple(dataclasses.replace(epoch, score=scale * (epoch.value - 2)) for epoch in one.epochs),
+            )
+            for number, own in accuracies.items()
+            for one in again(number, own, baseline=number == 0)
+        ]
+        found = evaluate(spec, repeats)
+        assert found.chosen is not None
+        assert found.chosen.trial == 1
+        assert [(one.trial, one.tied) for one in found.ranking] == [(one.trial, one.tied) for one in expected.ranking]
+        assert [one.chance for one in found.ranking] == pytest.approx(
+            [one.chance for one in expected.ranking], abs=0.02
+        )
+        assert found.gain is not None
+        assert expected.gain is not None
+        assert found.gain.low == pytest.approx(scale * expected.gain.low, rel=1e-3)
+        assert "lower is better" in verdict(found)
 
 
 def test_the_better_of_two_equally_cheap_configurations_is_chosen() -> None:

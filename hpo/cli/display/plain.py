@@ -11,6 +11,7 @@ from typing import TextIO
 from hpo.driver.events import Event
 from hpo.home import command
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.confirmation_text import certainty
 from hpo.results.gpu_hours import confirmation_cost
 from hpo.results.pareto import front
 from hpo.results.progress import Step, next_steps
@@ -108,6 +109,8 @@ def _best(study: StudyRecord) -> Iterator[str]:
     elif best.gain and best.baseline:
         value = "" if best.confirmation else f", {best.objective.show_score(best.baseline.value)}"
         yield f"Gain over the {best.baseline_name}: {best.gain} (trial {best.baseline.number}{value})"
+    if best.confirmation:
+        yield f"How sure: {certainty(best.confirmation)}"
 
 
 def what_next(study: StudyRecord, home_option: str) -> list[str]:

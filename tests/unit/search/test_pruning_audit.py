@@ -197,7 +197,7 @@ def test_the_command_and_the_report_show_the_audit(home: Home, tmp_path) -> None
     shown = CliRunner().invoke(cli.app, ["audit", "audited", "--home", str(home.path)])
     assert shown.exit_code == 0, shown.output
     assert "12 controls trained to the end." in shown.output
-    assert "Estimated chance that the winner was pruned" in shown.output
+    assert "Pruning cost nothing: no trial was pruned." in shown.output
     assert "rank agreement with" in shown.output
     assert "the final result" in shown.output
     assert "the winner survives" in shown.output
@@ -212,7 +212,7 @@ def test_the_command_and_the_report_show_the_audit(home: Home, tmp_path) -> None
     assert [rung["level"] for rung in figures["rungs"]] == [1, 2, 4, 8]
     page = write_report([study], tmp_path).read_text(encoding="utf-8")
     assert "Audit of the pruning" in page
-    assert "Estimated chance that the winner was pruned" in page
+    assert "Pruning cost nothing: no trial was pruned." in page
     assert replayed in page
     assert "## Audit of the pruning" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
