@@ -87,7 +87,9 @@ def confirm(
     top: Annotated[
         int, typer.Option(help="Number of configurations to retrain, best first. The baseline is added.")
     ] = 5,
-    seeds: Annotated[int, typer.Option(help="Trainings per configuration, each with a new seed. At least 2.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Trainings per configuration, each with a new seed. At least 2, for intervals 3.")
+    ] = 3,
     home: HomeOption = None,
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
@@ -112,7 +114,7 @@ def confirm(
     if as_json:
         print(json.dumps(confirmation_json(confirmed)))
         return
-    Console(highlight=False, markup=False, emoji=False).print(verdict(confirmed))
+    Console(highlight=False, markup=False, emoji=False).print(verdict(confirmed), soft_wrap=True)
     print(f"Written: {place.incumbent(name)}")
     print("\n".join(what_next(study, place.option)))
 

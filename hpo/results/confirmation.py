@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.inference.contrasts import FINEST
-from hpo.results.inference.max_t import ALPHA
-from hpo.results.inference.means import FEWEST, mean_intervals
+from hpo.results.inference.max_t import ALPHA, FEWEST
+from hpo.results.inference.means import mean_intervals
 from hpo.results.inference.ranking import RACE_ALPHA, Versus, against_the_best, chances, gains, race
 from hpo.results.intervals import Interval
 from hpo.results.training_cost import training_compute
@@ -246,11 +246,8 @@ def _with_choice(result: Confirmation, finest: float) -> Confirmation:
     best = next((entry for entry in able if len(entry.accuracies) == most), None)
     if best is None:
         return result
-    as_good = [
-        entry
-        for entry in able
-        if result.margin is not None and entry.tied and entry.versus and entry.versus.least >= -result.margin
-    ]
+    most_worse = result.margin if result.margin is not None else -math.inf
+    as_good = [entry for entry in able if entry.tied and entry.versus and entry.versus.least >= -most_worse]
     cheaper = [entry for entry in as_good if entry.compute and best.compute and entry.compute < best.compute]
     chosen = min(cheaper, key=lambda entry: entry.compute or 0.0, default=best)
     baseline, scores = result.baseline, _scores(result.ranking)

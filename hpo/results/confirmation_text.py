@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpo.results.confirmation import Confirmation, Confirmed
-from hpo.results.inference.means import FEWEST
+from hpo.results.inference.max_t import FEWEST
 from hpo.results.intervals import Interval
 from hpo.spec.objectives import VAL_ACCURACY, Objective
 
@@ -39,7 +39,7 @@ def gain(confirmation: Confirmation) -> str:
     if baseline is None:
         return "Gain over the baseline: unknown, because the study has no baseline (nothing is enqueued)"
     if confirmation.chosen is not None and confirmation.chosen.baseline:
-        return f"It is the {name}: no other configuration is better"
+        return f"It is the {name}: no other configuration is better by more than chance"
     if confirmation.gain_mean is None:
         return f"Gain over the {name} (trial {baseline.trial}): unknown, because the baseline failed with a seed"
     if confirmation.gain is None:

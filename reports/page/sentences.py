@@ -79,7 +79,7 @@ def _best(answer: Answer) -> str:
 def _baseline_is_best(answer: Answer) -> str:
     text = f"It is the {answer.study.spec.baseline_name}"
     if answer.confirmed is not None:
-        return f"{text}: no other configuration is better."
+        return f"{text}: no other configuration is better by more than chance."
     if answer.study.count("complete") == 1:
         return f"{text} and the only complete trial."
     return f"{text}; no other trial beat it."

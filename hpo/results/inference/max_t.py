@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 
 ALPHA = 0.05
 """Chance that any of the statements about one confirmation is wrong; intervals cover 1 - ALPHA together."""
+FEWEST = 3
+"""Fewer seeds give no interval: two know the variance between them to a factor of thirty only."""
 POINTS = 500
 """Points of the numerical integration per statistic: the critical values are right to about one in five hundred."""
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 60, 120)

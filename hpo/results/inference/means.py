@@ -7,11 +7,8 @@ import math
 import numpy as np
 
 from hpo.results.inference.contrasts import FINEST, Scores, moderated, pooled_variance, table_of
-from hpo.results.inference.max_t import ALPHA, critical_value
+from hpo.results.inference.max_t import ALPHA, FEWEST, critical_value
 from hpo.results.intervals import Interval
-
-FEWEST = 3
-"""Fewer seeds give no interval: two know the variance between them to a factor of thirty only."""
 
 
 def mean_intervals(scores: Scores, alpha: float = ALPHA, finest: float = FINEST) -> dict[int, Interval]:

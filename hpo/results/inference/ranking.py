@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hpo.results.inference.contrasts import FINEST, Array, Contrasts, Scores, contrasts
-from hpo.results.inference.max_t import ALPHA, critical_value
-from hpo.results.inference.means import FEWEST
+from hpo.results.inference.max_t import ALPHA, FEWEST, critical_value
 from hpo.results.intervals import Interval
 
 RACE_ALPHA = 0.01

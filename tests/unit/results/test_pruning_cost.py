@@ -51,7 +51,7 @@ def drawn(random: np.random.Generator, noise: float, count: int = 60) -> tuple[n
 
 
 def test_the_interval_covers_what_the_pruned_trials_would_have_reached() -> None:
-    """Known ends of 200 studies: the interval holds the true cost in nominally 95 % of them, and the mean is unbiased."""
+    """Known ends of 200 studies: the interval holds the true cost in 95 % of them or more, and the mean is unbiased."""
     random = np.random.default_rng(0)
     inside, estimated, true = [], [], []
     for _ in range(200):
