@@ -18,13 +18,6 @@ def remarks(study: StudyRecord, audit: Audit) -> list[str]:
     return [*_of_controls(study, audit), *_of_decisions(audit)]
 
 
-def cost(study: StudyRecord) -> str:
-    """What the pruning cost, in one sentence; empty where nothing can be pruned, and while the study goes on."""
-    if not study.spec.asha.enabled or study.ended is None:
-        return ""
-    return sentence(pruning_cost(study), study.spec.objective)
-
-
 def _of_controls(study: StudyRecord, audit: Audit) -> Iterator[str]:
     asha, goal = study.spec.asha, study.spec.objective
     trained = f"{audit.controls} {'control' if audit.controls == 1 else 'controls'} trained to the end"

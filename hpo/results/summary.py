@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from hpo.home import confirmed_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
-from hpo.results.audit_text import cost
 from hpo.results.confirmation import evaluate
 from hpo.results.confirmation_text import certainty, markdown
 from hpo.results.gpu_hours import DEFINITION, confirmation_cost, gpu_hours
 from hpo.results.pareto import table
+from hpo.results.pruning.cost import remark
 from hpo.results.winner import Winner, winner
 from hpo.search.rungs import rung_resource
 from hpo.spec.corners import describe
@@ -56,7 +56,7 @@ def description(study: StudyRecord) -> str:
         lines.append(f"- {reason}")
     if charged := gpu_hours(study):
         lines.append(f"- {charged:.2f} GPU-hours ({DEFINITION})")
-    if pruning := cost(study):
+    if pruning := remark(study):
         lines.append(f"- {pruning}")
     if extra := confirmation_cost(study):
         lines.append(f"- the confirmation took {extra} more")

@@ -145,16 +145,6 @@ def _controls(study: StudyRecord, trials: Iterable[TrialRecord]) -> list[_Contro
     return [_control(configure(base, trial.values).train, trial, by_compute) for trial in trials]
 
 
-def values_of_controls(study: StudyRecord) -> list[tuple[dict[float, float], float]]:
-    """Of each complete control its value at every rung that it reached, and its final score."""
-    controls = _controls(study, (trial for trial in study.trials if trial.control and trial.complete))
-    asha = study.spec.asha
-    return [
-        ({level: control.values[epoch - 1] for epoch, level in control.decided(asha).items()}, control.end)
-        for control in controls
-    ]
-
-
 def _control(train: TrainConfig, trial: TrialRecord, by_compute: bool) -> _Control:
     plan = schedule.stages(train.progressive, train.epochs)
     return _Control(

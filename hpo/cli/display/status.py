@@ -22,7 +22,6 @@ from hpo.ledger.outcome import Ending
 from hpo.ledger.reader import read_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
-from hpo.results.audit_text import cost
 from hpo.results.confirmation import confirmation
 from hpo.results.confirmation_text import confirmation_json, lines
 from hpo.results.gpu_hours import (
@@ -35,6 +34,7 @@ from hpo.results.gpu_hours import (
 from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
 from hpo.results.progress import failures, next_steps, undecided
+from hpo.results.pruning.cost import remark
 from hpo.results.summary import best_line, configuration, counts, stopped, untracked
 from hpo.results.warm_start_effect import effect
 from hpo.results.winner import winner, winner_json
@@ -76,7 +76,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         console.print(escape(unknown), highlight=False)
     if extra := confirmation_cost(study):
         console.print(f"the confirmation took {extra} more", highlight=False)
-    if pruning := cost(study):
+    if pruning := remark(study):
         console.print(escape(pruning), highlight=False)
     confirmed, best = confirmation(study), winner(study)
     for line in lines(confirmed) if confirmed else ():
@@ -205,7 +205,7 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "ended": study.ended,
         "mlflow_behind": untracked(study),
         "left_nodes": [dataclasses.asdict(node) for node in study.left_nodes],
-        "pruning_cost": cost(study) or None,
+        "pruning_cost": remark(study) or None,
         "confirmation": confirmation_json(confirmation(study)),
         "checkpoint_bytes": checkpoint_bytes(study, home),
         "objectives": [objective.name for objective in objectives(study.spec.objectives)],

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.ledger.records import StudyRecord
-from hpo.search.pruning_audit import values_of_controls
+from hpo.search.rungs import training_rungs
+from hpo.spec.configure import configure
 from hpo.spec.objectives import Objective
 
 Array = NDArray[np.float64]
@@ -51,7 +52,7 @@ def pruning_cost(study: StudyRecord) -> PruningCost:
     for trial in study.trials:
         if trial.status == "pruned" and (last := next((rung for rung in trial.rungs if not rung.keep), None)):
             pruned.setdefault(last.rung, []).append(last.value)
-    controls = values_of_controls(study)
+    controls = _controls(study)
     count = sum(map(len, pruned.values()))
     if not count:
         return PruningCost(0, len(controls), 0.0)
@@ -64,6 +65,17 @@ def pruning_cost(study: StudyRecord) -> PruningCost:
     cost = np.maximum(highest - best, 0.0)
     low, high = np.percentile(cost, [2.5, 97.5])
     return PruningCost(count, len(controls), float(cost.mean()), float(low), float(high), above)
+
+
+def _controls(study: StudyRecord) -> list[tuple[dict[float, float], float]]:
+    """Of each complete control its value at every rung, and its final score."""
+    base, found = study.spec.base(), []
+    for trial in study.trials:
+        if trial.control and trial.complete:
+            rungs = training_rungs(study.spec, configure(base, trial.values).train)
+            values = [epoch.value for epoch in trial.epochs]
+            found.append(({level: values[at - 1] for at, level in rungs.items()}, values[-1]))
+    return found
 
 
 def _foretold(
@@ -121,6 +133,13 @@ def sentence(cost: PruningCost, objective: Objective) -> str:
         f"Pruning probably cost {probably} (95 %: {low} to {high}{unit}): of {trials}, {risen}, as "
         f"{cost.controls} controls tell."
     )
+
+
+def remark(study: StudyRecord) -> str:
+    """The sentence about a study; empty where nothing can be pruned, and while the study goes on."""
+    if not study.spec.asha.enabled or study.ended is None:
+        return ""
+    return sentence(pruning_cost(study), study.spec.objective)
 
 
 def amount(cost: float, objective: Objective) -> str:

@@ -9,8 +9,7 @@ import pytest
 
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import EpochRecord, RungDecision, StudyRecord, TrialRecord
-from hpo.results.audit_text import cost as text_of
-from hpo.results.pruning.cost import PruningCost, pruning_cost, sentence
+from hpo.results.pruning.cost import PruningCost, pruning_cost, remark, sentence
 from hpo.spec.objectives import VAL_ACCURACY, Objective
 from tests.conftest import synthetic_spec
 from trainers.api import EpochMetrics
@@ -51,10 +50,10 @@ def drawn(random: np.random.Generator, noise: float, count: int = 60) -> tuple[n
 
 
 def test_the_interval_covers_what_the_pruned_trials_would_have_reached() -> None:
-    """Known ends of 200 studies: the interval holds the true cost in 95 % of them or more, and the mean is unbiased."""
+    """Known ends of 100 studies: the interval holds the true cost in 95 % of them or more, and the mean is unbiased."""
     random = np.random.default_rng(0)
     inside, estimated, true = [], [], []
-    for _ in range(200):
+    for _ in range(100):
         early, ends = drawn(random, 0.02)
         record = study(early, ends, 10)
         found = pruning_cost(record)
@@ -64,7 +63,7 @@ def test_the_interval_covers_what_the_pruned_trials_would_have_reached() -> None
         inside.append(found.low <= real <= found.high)
         estimated.append(found.mean)
         true.append(real)
-    assert np.mean(inside) >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / 200)
+    assert np.mean(inside) >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / 100)
     assert np.mean(estimated) == pytest.approx(np.mean(true), abs=0.005), "half a point"
 
 
@@ -82,7 +81,7 @@ def test_few_controls_tell_nothing_and_the_sentence_says_so(controls: int) -> No
     found = study(early, ends, controls)
     count = "1 control" if controls == 1 else f"{controls} controls"
     assert pruning_cost(found).mean is None
-    assert f"cannot be told with {count} that trained to the end: it takes 5 or more." in text_of(found)
+    assert f"cannot be told with {count} that trained to the end: it takes 5 or more." in remark(found)
 
 
 def test_the_sentence_names_points_of_accuracy_or_the_unit_of_another_objective() -> None:
@@ -98,6 +97,6 @@ def test_the_sentence_names_points_of_accuracy_or_the_unit_of_another_objective(
 def test_a_study_that_goes_on_or_prunes_nothing_has_no_sentence() -> None:
     early, ends = drawn(np.random.default_rng(4), 0.02)
     found = study(early, ends, 10)
-    assert text_of(dataclasses.replace(found, ended=None)) == ""
+    assert remark(dataclasses.replace(found, ended=None)) == ""
     off = found.spec.model_copy(update={"asha": found.spec.asha.model_copy(update={"enabled": False})})
-    assert text_of(dataclasses.replace(found, spec=off)) == ""
+    assert remark(dataclasses.replace(found, spec=off)) == ""
