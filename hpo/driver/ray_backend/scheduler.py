@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from trainers.api import EpochMetrics
 
 OWN = "own/"
 """Ray flattens what a worker reports: this is what stands before a trainer's own metrics."""
+LONG_S = 120.0
+"""A trial that waits for longer waits for room, not for its worker to start."""
 
 
 class StudyScheduler(tune.schedulers.FIFOScheduler):
@@ -31,17 +34,22 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         conductor: Conductor,
         room: Callable[[], Mapping[str, int]] = dict,
         nodes: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             room: how many trials fit on each node that is alive.
             nodes: as `ray.nodes`.
+            now: seconds since any moment.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self._conductor = conductor
         self._room = room
         self._memory = MemoryWatch()
         self._watch = NodeWatch(nodes)
+        self._now = now
+        self._waiting: dict[int, float] = {}
+        """Since when each trial waits, by number."""
         self._places: dict[int, tuple[str, str]] = {}
         """Host and node of each trial, by number."""
 
@@ -54,7 +62,7 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         """Nothing to do: the trial came from the conductor."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The waiting trial with the lowest number. Before that, trials that avoid every node that is there are taken
+        """The waiting trial that a free worker takes. Before that, trials that avoid every node that is there are taken
         back to be handed out anew."""
         # Ray's own choice would go through all trials of the study, at every turn of its loop.
         waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == "PENDING"]
@@ -64,8 +72,22 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         for trial in stranded:
             self._conductor.on_stranded(trial.config["number"])
             tune_controller.stop_trial(trial)
-        choice = [trial for trial in waiting if trial not in stranded]
-        return min(choice, key=lambda trial: trial.config["number"], default=None)
+        return self._next({trial.config["number"]: trial for trial in waiting if trial not in stranded})
+
+    def _next(self, trials: Mapping[int, Any]) -> Any:
+        """Which of these trials a free worker takes; None if there is none.
+
+        Ray gives up the worker that it was starting for a trial that gets another one. So a new trial is taken, for
+        which none is starting yet, or else the youngest: the workers of the others are nearly there. Else short trials
+        at the start of a study would leave all slots but one without a worker.
+        """
+        before, now = self._waiting, self._now()
+        self._waiting = {number: before.get(number, now) for number in trials}
+        long = [number for number in trials if now - self._waiting[number] > LONG_S]
+        new = trials.keys() - before.keys()
+        if not trials:
+            return None
+        return trials[min(long or new) if long or new else max(trials)]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Record the report; stop a trial that failed, finished or fell below a rung's cutoff."""

@@ -80,8 +80,8 @@ class Watched:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._clock = Clock()
-        # A file, not a pipe: nobody reads it meanwhile, and a full pipe would stop the driver.
-        self._errors = tempfile.TemporaryFile("w+")
+        # Not a pipe, which nobody reads meanwhile: a full one would stop the driver.
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
         self._process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=self._errors, start_new_session=True
         )

@@ -169,3 +169,30 @@ def test_the_choice_of_a_trial_looks_at_those_that_live() -> None:
 
     conductor: Any = ManyTrials()
     assert StudyScheduler(conductor).choose_trial_to_run(Controller()).config["number"] == 9001
+
+
+def test_a_free_worker_takes_no_trial_whose_own_worker_is_nearly_there() -> None:
+    """Ray gives up the worker that it was starting for a trial that gets another one."""
+    from hpo.driver.ray_backend.scheduler import LONG_S, StudyScheduler
+
+    conductor: Any = ManyTrials()
+    now = [0.0]
+    scheduler = StudyScheduler(conductor, now=lambda: now[0])
+    controller = Controller()
+
+    def chosen() -> int:
+        number: int = scheduler.choose_trial_to_run(controller).config["number"]
+        return number
+
+    assert chosen() == 9001, "no worker is starting yet for either"
+    assert chosen() == 9002, "the worker of the younger one needs longest"
+    for number in (9004, 9003):
+        controller.live.append(SimpleNamespace(config={"number": number, "avoid": []}, status="PENDING"))
+    assert chosen() == 9003, "it is new, and no worker is starting for it"
+    assert chosen() == 9004
+    now[0] = LONG_S + 1
+    assert chosen() == 9001, "there is no room for a worker of its own"
+    controller.live[:] = [trial for trial in controller.live if trial.config["number"] != 9001]
+    assert chosen() == 9002
+    controller.live.clear()
+    assert scheduler.choose_trial_to_run(controller) is None
