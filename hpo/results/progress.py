@@ -230,5 +230,5 @@ def undecided(study: StudyRecord) -> str | None:
     if len(complete) < LEAST_COMPLETE:
         return f"budget.{asked[0]}: not known before {LEAST_COMPLETE} trials are complete; {len(complete)} are"
     if budget.patience is not None and seed_noise(study) is None:
-        return "budget.patience: not known, because nothing says how much seeds differ; measure it with hpo confirm"
+        return "budget.patience: not known, because nothing says how much seeds differ; a confirmation measures it"
     return None

@@ -161,4 +161,6 @@ def test_an_export_of_an_earlier_study_is_the_configuration_that_it_kept(
     hpo(earlier, "export", name, "-o", tmp_path / "best.yaml")
     exported = load_training(str(tmp_path / "best.yaml"))
     assert exported.config() == kept.config()
-    assert exported.provenance == kept.provenance
+    # How sure a confirmation is, each version works out in its own way.
+    certainty = {"confirmed_low", "confirmed_high", "confirmed_probability"}
+    assert exported.provenance.model_dump(exclude=certainty) == kept.provenance.model_dump(exclude=certainty)
