@@ -7,7 +7,6 @@ functions of their records. `hpo.results.inference` holds the statistics and the
 
 from __future__ import annotations
 
-import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from hpo.results.inference.max_t import ALPHA, FEWEST
 from hpo.results.inference.means import mean_intervals
 from hpo.results.inference.ranking import RACE_ALPHA, Versus, against_the_best, chances, gains, race
 from hpo.results.intervals import Interval
+from hpo.results.sums.gaps import Gaps
 from hpo.results.training_cost import training_compute
 from hpo.spec.objectives import VAL_ACCURACY, Objective
 from hpo.spec.parameters import Choice
@@ -263,13 +263,15 @@ def _with_choice(result: Confirmation, finest: float) -> Confirmation:
 # -------------------------------------------------------------------------------------------------- noise
 
 
-def seed_noise(study: StudyRecord) -> float | None:
+def seed_noise(study: StudyRecord, gaps: Gaps | None = None) -> float | None:
     """The standard deviation of the accuracy of a full training between seeds; None if it cannot be estimated.
 
     A confirmation measures it: within each configuration, over its seeds. Without one it is estimated from the
-    difference between neighbouring epochs over the last quarter of full trainings, where trainings hardly improve;
-    such a difference has the noise of two epochs. Trainings that ASHA could have stopped are selected for their
-    values, so only controls count if there are two or more.
+    difference between neighbouring epochs at the end of full trainings, where trainings hardly improve; such a
+    difference has the noise of two epochs.
+
+    Args:
+        gaps: these differences, where they are kept; None: of `study.trials`.
     """
     repeats: dict[int, list[float]] = {}
     for trial in study.repeats:
@@ -278,10 +280,8 @@ def seed_noise(study: StudyRecord) -> float | None:
     pooled = pooled_deviation(list(repeats.values()))
     if pooled is not None:
         return pooled
-    complete = [trial for trial in study.trials if trial.complete]
-    controls = [trial for trial in complete if trial.control]
-    gaps = [gap for trial in (controls if len(controls) > 1 else complete) for gap in _last_gaps(trial)]
-    return statistics.stdev(gaps) / math.sqrt(2) if len(gaps) > 1 else None
+    deviation = (gaps or Gaps(study.trials)).deviation
+    return None if deviation is None else deviation / math.sqrt(2)
 
 
 def pooled_deviation(groups: Sequence[Sequence[float]]) -> float | None:
@@ -291,9 +291,3 @@ def pooled_deviation(groups: Sequence[Sequence[float]]) -> float | None:
         return None
     squares = sum((value - statistics.fmean(group)) ** 2 for group in groups if group for value in group)
     return math.sqrt(squares / freedom)
-
-
-def _last_gaps(trial: TrialRecord) -> list[float]:
-    """Changes from epoch to epoch over the last quarter, at least over three epochs."""
-    values = [epoch.value for epoch in trial.epochs]
-    return [b - a for a, b in itertools.pairwise(values[-max(3, len(values) // 4) :])]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
 from hpo.home import command
 from hpo.ledger.lock import LEASE_S
-from hpo.ledger.outcome import Ending
-from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.ledger.records import StudyRecord
 from hpo.results.confirmation import confirmation, seed_noise
-from hpo.results.gpu_hours import newest_record
 from hpo.results.summary import STATUSES
+from hpo.results.sums.parts import Counts, Failures, Rungs, Survival, summed
 from hpo.search.forecast import plan
-from hpo.search.rungs import deepest_rungs, study_levels
-from hpo.spec.study import LEAST_COMPLETE
-from hpo.text import duration, first_line
+from hpo.spec.study import LEAST_COMPLETE, Spec
+from hpo.text import duration
 
 CAUTION = 2.0
 """The estimate of the time left mixes the lengths of ended trials with the forecast; this is the weight of the
@@ -65,112 +61,57 @@ class Progress:
         return self.closed or self.ended >= self.trials or spent or self.deserted is not None
 
 
-@dataclass(frozen=True)
-class Survival:
-    """How many trials reached one rung, and what happened to them there and before the next one."""
-
-    level: float
-    """In units of the study's ASHA resource."""
-    reached: int
-    """The sum of `passed` and `stopped`."""
-    passed: int
-    """Trials that trained on, controls included. They reach the next rung, or the end, but for those in `left`."""
-    controls: int
-    """The controls among them: ASHA never stops these, also where it would have stopped another trial."""
-    stopped: int
-    left: int
-    """Trials that passed, but failed or have not ended before the next rung, or before the end."""
-
-
-def progress(study: StudyRecord, silent: float = 0.0) -> Progress:
+def progress(study: StudyRecord, silent: float = 0.0, counts: Counts | None = None) -> Progress:
     """The study as recorded.
 
     Args:
         silent: seconds since its record last changed, by the clock of whoever watches it. Stamps of the driver cannot
             tell: its machine's clock may be another.
+        counts: of the newest records of its trials, where they are kept; None: of `study.trials`.
     """
+    counts = counts or summed(Counts(), study.trials)
     elapsed = study.seconds
-    if study.count("running") and silent < LEASE_S:
-        beat = max((end for _, end in study.sessions), default=study.info.get("created", 0.0))
-        elapsed += newest_record(study) - beat + silent if beat else 0.0
+    if counts.statuses["running"] and silent < LEASE_S:
+        signs = [end for _, end in study.sessions]
+        beat = max(signs, default=study.info.get("created", 0.0))
+        elapsed += max([counts.newest, *signs]) - beat + silent if beat else 0.0
     allowed = study.spec.budget.hours and study.spec.budget.hours * 3600
     return Progress(
-        ended=sum(study.count(ending.value) for ending in Ending if ending is not Ending.INTERRUPTED),
+        ended=counts.ended,
         trials=study.spec.budget.trials,
-        counts=tuple((status, study.count(status)) for status in STATUSES if study.count(status)),
+        counts=tuple((status, counts.statuses[status]) for status in STATUSES if counts.statuses[status]),
         elapsed=elapsed,
         allowed=allowed,
-        left=_left(study, elapsed, allowed),
+        left=_left(study.spec, counts, elapsed, allowed),
         silent=silent,
         closed=study.ended is not None,
         driver=study.driver,
     )
 
 
-def _left(study: StudyRecord, elapsed: float, allowed: float | None) -> float | None:
+def _left(spec: Spec, counts: Counts, elapsed: float, allowed: float | None) -> float | None:
     """Seconds to the end, if epochs stay as fast and trials end as early as so far."""
-    ended = done = 0
-    unfinished = []
-    for trial in study.trials:
-        if trial.outcome is not None and trial.outcome.final:
-            ended += 1
-            done += len(trial.epochs)
-        else:
-            unfinished.append(trial)
-    expected = plan(study.spec)
-    typical = (done + CAUTION * expected.epochs / expected.trials) / (ended + CAUTION)
-    done += sum(len(trial.epochs) for trial in unfinished)
+    unfinished, expected = counts.unfinished, plan(spec)
+    typical = (counts.epochs_of_ended + CAUTION * expected.epochs / expected.trials) / (counts.ended + CAUTION)
+    done = counts.epochs_of_ended + sum(len(trial.epochs) for trial in unfinished)
     if not done:
         return None
-    todo = typical * max(0, study.spec.budget.trials - len(study.trials))
+    todo = typical * max(0, spec.budget.trials - counts.trials)
     for trial in unfinished:
-        length = study.spec.train.epochs if trial.control else typical
+        length = spec.train.epochs if trial.control else typical
         todo += max(0.0, length - len(trial.epochs))
     left = elapsed / done * todo
     return left if allowed is None else max(0.0, min(left, allowed - elapsed))
 
 
 def survival(study: StudyRecord) -> list[Survival]:
-    """All rungs in ascending order, also those that no trial has reached."""
-    spec = study.spec
-    if not spec.asha.enabled:
-        return []
-    deepest, judged = deepest_rungs(spec), set(study_levels(spec.asha, spec.train.epochs))
-    depths, controls, stopped = Counter[float](), Counter[float](), Counter[float | None]()
-    for trial in study.trials:  # the whole training is the last rung, 0 is before the first one
-        depth = math.inf if trial.complete else deepest(trial) or 0.0
-        depths[depth] += 1
-        controls[depth] += trial.control
-        stopped[trial.pruned_at] += 1
-        judged.update(trial.judged)
-    levels = sorted(judged)
-    here = [sum(count for depth, count in depths.items() if depth >= level) for level in [*levels, math.inf]]
-    return [
-        Survival(
-            level,
-            reached=count,
-            passed=count - stopped[level],
-            controls=sum(count for depth, count in controls.items() if depth >= level),
-            stopped=stopped[level],
-            left=count - stopped[level] - after,
-        )
-        for level, count, after in zip(levels, here[:-1], here[1:], strict=True)
-    ]
-
-
-def running(study: StudyRecord) -> list[TrialRecord]:
-    """Running trials, the oldest first: they have passed the most rungs."""
-    return [trial for trial in study.trials if trial.status == "running"]
+    """All rungs in ascending order, also those that no trial has reached; none without pruning."""
+    return summed(Rungs(study.spec), study.trials).survival
 
 
 def failures(study: StudyRecord) -> list[tuple[list[int], str]]:
     """(numbers of the trials, first line of the reason) for each kind of failure, the newest first."""
-    numbers: dict[str, list[int]] = {}
-    for trial in study.trials:
-        if trial.outcome is not None and trial.outcome.ending is Ending.FAILED:
-            reason = first_line(trial.outcome.reason)
-            numbers.setdefault(reason, []).append(trial.number)
-    return sorted(((failed, reason) for reason, failed in numbers.items()), key=lambda item: -item[0][-1])
+    return summed(Failures(), study.trials).kinds
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.confirmation import Confirmation, Confirmed, confirmation, seed_noise
 from hpo.results.intervals import Z_95, Interval, difference, wilson
+from hpo.results.sums.gaps import Gaps
 from hpo.spec.objectives import VAL_ACCURACY, Objective
 
 
@@ -83,8 +84,12 @@ class Winner:
         return "" if self.gain is None else f", {self.gain} over the {self.baseline_name}"
 
 
-def winner(study: StudyRecord) -> Winner | None:
-    """The trial that a complete confirmation chose, else the best of the search; None while no trial is complete."""
+def winner(study: StudyRecord, gaps: Gaps | None = None) -> Winner | None:
+    """The trial that a complete confirmation chose, else the best of the search; None while no trial is complete.
+
+    Args:
+        gaps: for `seed_noise`.
+    """
     result = confirmation(study)
     if result is not None and result.chosen is not None:
         return _confirmed(study, result, result.chosen)
@@ -92,7 +97,7 @@ def winner(study: StudyRecord) -> Winner | None:
         return None
     value, images = study.best.value or 0.0, validation_images(study)
     interval = wilson(value, images) if images else None
-    gain, goal = gain_of(study, study.best), study.spec.objective
+    gain, goal = gain_of(study, study.best, gaps), study.spec.objective
     return Winner(study.best, value, interval, gain, study.baseline, study.spec.baseline_name, objective=goal)
 
 
@@ -105,11 +110,14 @@ def _confirmed(study: StudyRecord, result: Confirmation, chosen: Confirmed) -> W
     )
 
 
-def gain_of(study: StudyRecord, trial: TrialRecord) -> Gain | None:
+def gain_of(study: StudyRecord, trial: TrialRecord, gaps: Gaps | None = None) -> Gain | None:
     """How much better than the baseline a trial was in the search.
 
     The interval follows from the number of validation images, else from the noise between seeds. None for the baseline
     itself, and if one of the two is not complete: an accuracy after fewer epochs is not comparable.
+
+    Args:
+        gaps: for `seed_noise`.
     """
     baseline = study.baseline
     if baseline is None or baseline.number == trial.number or not trial.complete or not baseline.complete:
@@ -117,7 +125,7 @@ def gain_of(study: StudyRecord, trial: TrialRecord) -> Gain | None:
     value, reference = trial.value or 0.0, baseline.value or 0.0
     if images := validation_images(study):
         return Gain(value - reference, difference(value, reference, images, images))
-    noise = seed_noise(study)
+    noise = seed_noise(study, gaps)
     if noise is None:
         return Gain(value - reference, None, study.spec.objective)
     half = Z_95 * noise * math.sqrt(2)  # both trainings have it

@@ -21,6 +21,7 @@ from hpo.driver.signals import state
 from hpo.home import Home
 from hpo.ledger.outcome import classify
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.sums.study import Sums
 
 LASTING = ("lost", "notice")
 """Events with a line of their own that stays, above the picture."""
@@ -56,7 +57,7 @@ class LiveView:
     def begin(self, study: StudyRecord) -> None:
         """Take the terminal and paint the study, as recorded when this driver began."""
         self._study = study
-        self._trials = {trial.number: trial for trial in study.trials}
+        self._sums = Sums(study.spec, study.trials)
         self._clock = Clock()
         *self._earlier, (self._began, sign) = study.sessions or [(self._clock.now(),) * 2]
         self._clock.not_before(sign)  # the driver has just given it
@@ -102,22 +103,15 @@ class LiveView:
         while self._events:
             self._unsure.append(event := self._events.popleft())
             if event.trial is not None:
-                self._trials[event.trial.number] = event.trial
-        trials = self._trials
+                self._sums.update(event.trial)
         if self._over:
-            trials = {number: self._stopped(trial) for number, trial in trials.items()}
-        study = dataclasses.replace(
-            self._study,
-            trials=tuple(trials[number] for number in sorted(trials)),
-            sessions=(*self._earlier, (self._began, self._clock.now())),
-        )
+            self._sums.update(*map(self._stopped, self._sums.running))
+        study = dataclasses.replace(self._study, sessions=(*self._earlier, (self._began, self._clock.now())))
         note = last_line(self._log, self._log_start)
-        return Screen(study, self._home, notes=(Text.from_ansi(note).plain,) if note else ())
+        return Screen(study, self._home, notes=(Text.from_ansi(note).plain,) if note else (), sums=self._sums)
 
     def _stopped(self, trial: TrialRecord) -> TrialRecord:
         """A running trial as ended: the driver has stopped it and told only the ledger."""
-        if trial.status != "running":
-            return trial
         horizon = self._study.spec.train.epochs
         outcome = classify(epochs=len(trial.epochs), horizon=horizon, value=trial.value)
         return dataclasses.replace(trial, outcome=outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,10 @@ from hpo.cli.display.running_trials import running_trials
 from hpo.home import Home
 from hpo.ledger.records import StudyRecord
 from hpo.results.best import incumbent
-from hpo.results.progress import Progress, failures, progress, running, survival
+from hpo.results.progress import Progress, progress
 from hpo.results.summary import configuration
+from hpo.results.sums.parts import Survival
+from hpo.results.sums.study import Sums
 from hpo.results.winner import winner
 from hpo.search.rungs import rung_resource
 from hpo.text import duration, short_names
@@ -45,20 +48,24 @@ class Screen:
     """Seconds since the record last changed, by the clock of whoever watches it."""
     notes: tuple[str, ...] = ()
     """The newest output of libraries, which is not recorded."""
+    sums: Sums | None = None
+    """Of the newest records of its trials, where they are kept; None: of `study.trials`."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the parts that fit."""
-        state = progress(self.study, self.silent)
+        sums = self.sums or Sums(self.study.spec, self.study.trials)
+        state = progress(self.study, self.silent, sums.counts)
         room = max(1, options.max_height - 2)
         parts: list[RenderableType] = [
             _header(self.study),
             *_bars(self, state, min(options.max_width, BAR_LINE)),
-            *_best(self.study, options),
+            *_best(self.study, sums, options),
         ][:room]  # each is one line
         room -= len(parts)
-        active = running(self.study)
+        active = sums.running
         table_least = min(len(active), FEWEST_ROWS) + 3 if active else 0
-        failed, rungs, notes = _failures(self.study, self.home), _rungs(self.study), _notes(self.notes)
+        failed, rungs = _failures(sums.failures.kinds, self.study, self.home), _rungs(sums.rungs.survival, self.study)
+        notes = _notes(self.notes)
         for part in (failed, notes, rungs):  # the most important first
             height = _height(console, options, part)
             if height <= room - table_least:
@@ -122,8 +129,9 @@ def _bar(label: str, done: float, total: float, text: str, width: int) -> Table:
 # ------------------------------------------------------------------------------------------------- best
 
 
-def _best(study: StudyRecord, options: ConsoleOptions) -> Iterator[RenderableType]:
-    best = winner(study)
+def _best(study: StudyRecord, sums: Sums, options: ConsoleOptions) -> Iterator[RenderableType]:
+    study = dataclasses.replace(study, trials=sums.eminent(study.repeats))
+    best = winner(study, sums.gaps)
     trial = best.trial if best else incumbent(study)
     if trial is None:
         yield _line("best", "no result yet")
@@ -158,8 +166,7 @@ def _wrapped(words: Sequence[str], width: int) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------ below
 
 
-def _rungs(study: StudyRecord) -> list[RenderableType]:
-    rungs = survival(study)
+def _rungs(rungs: Sequence[Survival], study: StudyRecord) -> list[RenderableType]:
     if not rungs:
         return []
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
@@ -176,8 +183,7 @@ def _rungs(study: StudyRecord) -> list[RenderableType]:
     return [Padding(table, (1, 0, 0, 0), expand=False)]
 
 
-def _failures(study: StudyRecord, home: Home) -> list[RenderableType]:
-    reasons = failures(study)
+def _failures(reasons: Sequence[tuple[list[int], str]], study: StudyRecord, home: Home) -> list[RenderableType]:
     if not reasons:
         return []
     lines: list[RenderableType] = [Text("")]

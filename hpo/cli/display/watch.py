@@ -16,6 +16,7 @@ from hpo.home import Home
 from hpo.ledger.reader import Follower, open_existing
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.progress import progress
+from hpo.results.sums.study import Sums
 
 INTERVAL_S = 2.0
 """Least time between two readings of the ledger."""
@@ -72,8 +73,17 @@ def _readings(home: Home, name: str, interval: float) -> Iterator[Reading]:
 
 
 def _paint(home: Home, first: Reading, readings: Iterator[Reading]) -> None:
-    shown = first
-    with Painter(lambda: Screen(shown.study, home, shown.silent), sys.stdout) as painter:
+    shown, sums = first, Sums(first.study.spec)
+    summed: Reading | None = None
+
+    def screen() -> Screen:
+        nonlocal summed
+        if (reading := shown) is not summed:
+            sums.update(*reading.study.trials)
+            summed = reading
+        return Screen(reading.study, home, reading.silent, sums=sums)
+
+    with Painter(screen, sys.stdout) as painter:
         for shown in readings:  # noqa: B007 - the painter reads it
             painter.paint()
             if painter.failure is not None:

@@ -32,8 +32,10 @@ from hpo.driver.conductor import Assignment, Conductor
 from hpo.driver.events import Event
 from hpo.driver.listeners import BestFile
 from hpo.home import Home
+from hpo.ledger.records import TrialRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
+from hpo.results.sums.study import Sums
 from hpo.search.samplers import study_sampler
 from hpo.spec.study import Spec
 from reports.benchmarks.scale.servers import Proxy, proxy
@@ -157,7 +159,7 @@ def measure(
             for _ in range(rounds):
                 time.sleep(pause)
                 _round(meter, hand, conductor, assigned, best)
-            _painted(meter, ledger, rounds=min(rounds, 5))
+            _painted(meter, conductor, assigned, rounds=min(rounds, 5))
         held = memory_mb()
         _suggestions(meter, storage, search_spec(policy))
         conductor.close()
@@ -226,10 +228,22 @@ def _report(conductor: Conductor, assigned: list[Assignment], value: float) -> C
     return lambda: conductor.on_epoch(number, metrics)
 
 
-def _painted(meter: Meter, ledger: Ledger, rounds: int) -> None:
+def _painted(meter: Meter, conductor: Conductor, assigned: list[Assignment], rounds: int) -> None:
+    """A picture after a report, as the live view makes it: from sums that it keeps."""
     console, home = Console(file=io.StringIO(), force_terminal=True, width=WIDTH, height=HEIGHT), Home.at()
+    study, changed = conductor.ledger.study, dict[int, TrialRecord]()
+    sums = Sums(study.spec, study.trials)
+    conductor.ledger.watch(lambda trial: changed.update({trial.number: trial}))
+    changed.clear()
+
+    def picture() -> None:
+        sums.update(*changed.values())
+        console.render_lines(Screen(study, home, sums=sums))
+
     for _ in range(rounds):
-        meter("live view", lambda: console.render_lines(Screen(ledger.study, home)))
+        assert _report(conductor, assigned, 0.99)(), conductor.fatal
+        meter("live view", picture)
+        changed.clear()
 
 
 def _with_limits(meter: Meter, storage: RDBStorage, policy: str, running: int, rounds: int) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -25,6 +24,7 @@ from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
 from tests.support.clocks import Time
 from tests.support.in_process_driver import create, reopen
+from tests.support.touched_trials import touched
 from trainers.api import EpochMetrics
 
 NODES = ("a", "b", "c")
@@ -180,21 +180,6 @@ def any_record(chance: random.Random, number: int, now: float) -> TrialRecord:
 
 
 # ------------------------------------------------------------------------------------------------- growth
-
-
-@contextmanager
-def touched(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[int]]:
-    """The numbers of the trials whose records are looked at."""
-    numbers: set[int] = set()
-
-    def look(trial: TrialRecord, name: str) -> Any:
-        if not name.startswith("__"):
-            numbers.add(object.__getattribute__(trial, "number"))
-        return object.__getattribute__(trial, name)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrialRecord, "__getattribute__", look)
-        yield numbers
 
 
 def grown(home: Home, trials: int) -> Conductor:
