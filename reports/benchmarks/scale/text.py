@@ -30,10 +30,8 @@ code; the section "Machine" names their commits.
 """
 
 LIMITS = """\
-Other work ran on the machine, as the load averages say, and the processes of the benchmark had a low priority, part of
-the time the lowest. So wall times are too long, and those of two rows cannot be compared: of the trials that do
-nothing and of the resumed study only the processor time says something. Processor times are above those of a quiet
-machine, too. Less than the whole was measured of three parts: the simulation began with a ledger of 8,000 trials, the
-studies of trials that do nothing are shorter than 2,000, and most trials of the resumed study are copies. PostgreSQL
-was not measured at 10,000 trials. Repeat them on a quiet machine before you rely on them.
+Other work ran on the machine, as the load averages say. So wall times are too long, and those of two rows cannot be
+compared: of the trials that do nothing and of the resumed study the processor time says more. Processor times are above
+those of a quiet machine, too. In the column "before" the studies of trials that do nothing are short. Most trials of the
+resumed studies are copies. PostgreSQL was not measured at 10,000 trials.
 """
