@@ -32,6 +32,6 @@ code; the section "Machine" names their commits.
 LIMITS = """\
 Other work ran on the machine, as the load averages say. So wall times are too long, and those of two rows cannot be
 compared: of the trials that do nothing and of the resumed study the processor time says more. Processor times are above
-those of a quiet machine, too. In the column "before" the studies of trials that do nothing are short. Most trials of the
-resumed studies are copies. PostgreSQL was not measured at 10,000 trials.
+those of a quiet machine, too. In the column "before" the studies of trials that do nothing are short. Most trials of
+the resumed studies are copies. PostgreSQL was not measured at 10,000 trials.
 """
