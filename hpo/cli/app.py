@@ -18,35 +18,55 @@ from hpo.errors import HpoError
 app = typer.Typer(
     name="hpo",
     help="Search hyperparameters for EfficientNetV2. Run a study, confirm its best trials, and retrain the winner.",
-    epilog="Start with:         hpo run quickstart\nHelp on a command:  hpo COMMAND --help",
+    epilog="Start with:         hpo run quickstart\nHelp and examples:  hpo COMMAND --help",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
-    run: ("hpo run quickstart", "hpo run study.yaml budget.trials=50 train.epochs=16", "hpo run cifar10 --dry-run"),
-    resume: ("hpo resume cifar10", "hpo resume cifar10 budget.trials=200"),
-    confirm: ("hpo confirm cifar10 --top 5 --seeds 3",),
-    status: ("hpo status", "hpo status cifar10 --watch"),
-    audit: ("hpo audit cifar10",),
-    ls: ("hpo ls --home runs",),
-    export: (
-        "hpo export cifar10 -o best.yaml",
-        "hpo export cifar10 --top 5 -o top",
-        "hpo export cifar10 --format onnx -o model",
-    ),
-    report: ("hpo report cifar10", "hpo report cifar10 cifar10_wide -o comparison"),
-    retrain: ("hpo retrain best.yaml --seeds 3", "hpo retrain cifar10 train.epochs=60 -o final"),
-    ui: ("hpo ui", "hpo ui cifar10 --port 8000"),
-    validate: ("hpo validate study.yaml", "hpo validate cifar10 budget.trials=200"),
-    schema: ("hpo schema > schema.json",),
-    doctor: ("hpo doctor", "hpo doctor cifar10"),
+GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
+    "Run": {
+        run: (
+            "hpo run quickstart",
+            "hpo run study.yaml budget.trials=50 train.epochs=16",
+            "hpo run cifar10 --dry-run",
+        ),
+        resume: ("hpo resume cifar10", "hpo resume cifar10 budget.trials=200"),
+        confirm: ("hpo confirm cifar10 --top 5 --seeds 3",),
+    },
+    "Inspect": {
+        status: ("hpo status", "hpo status cifar10 --watch"),
+        ls: ("hpo ls --home runs",),
+        report: ("hpo report cifar10", "hpo report cifar10 cifar10_wide -o comparison"),
+        ui: ("hpo ui", "hpo ui cifar10 --port 8000"),
+        audit: ("hpo audit cifar10",),
+    },
+    "Use the result": {
+        export: (
+            "hpo export cifar10 -o best.yaml",
+            "hpo export cifar10 --top 5 -o top",
+            "hpo export cifar10 --format onnx -o model",
+        ),
+        retrain: ("hpo retrain best.yaml --seeds 3", "hpo retrain cifar10 train.epochs=60 -o final"),
+    },
+    "Tools": {
+        validate: ("hpo validate study.yaml", "hpo validate cifar10 budget.trials=200"),
+        schema: ("hpo schema > schema.json",),
+        doctor: ("hpo doctor", "hpo doctor cifar10"),
+    },
 }
-"""Every command, in the order of `hpo --help`, and what to type."""
+"""Every command with what to type, in the groups and in the order of `hpo --help`."""
 
-for command, examples in EXAMPLES.items():
-    app.command(epilog="\n  ".join(["Examples:", *examples]))(command)
+
+def command_name(command: Callable[..., None]) -> str:
+    """What a person types. A function whose name would hide a word of Python ends with an underscore: `set_`."""
+    return command.__name__.rstrip("_")
+
+
+for group, commands in GROUPS.items():
+    for command, examples in commands.items():
+        epilog = "\n  ".join(["Examples:", *examples])
+        app.command(command_name(command), epilog=epilog, rich_help_panel=group)(command)
 
 
 OBJECTS_BEFORE_GARBAGE = 50_000

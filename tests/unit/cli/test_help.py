@@ -8,9 +8,18 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hpo.cli.app import EXAMPLES, app
+from hpo.cli.app import GROUPS, app, command_name
 
-COMMANDS = {command.__name__: examples for command, examples in EXAMPLES.items()}
+COMMANDS = {command_name(command): examples for group in GROUPS.values() for command, examples in group.items()}
+
+
+def test_the_help_shows_the_commands_in_groups() -> None:
+    """The first words of the lines, in order: a title or a command begins with its name, all else is left out."""
+    shown = CliRunner().invoke(app, ["--help"]).stdout
+    first = [line.strip("╭│─╮╰╯ \n") for line in shown.splitlines()]
+    expected = [word for group, commands in GROUPS.items() for word in (group, *map(command_name, commands))]
+    found = [word for line in first for word in expected if line == word or line.startswith(f"{word}  ")]
+    assert found == expected
 
 
 @pytest.mark.parametrize("name", COMMANDS)
