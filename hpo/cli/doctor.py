@@ -156,6 +156,7 @@ def _repair_records(ledger: Ledger, home: Home) -> list[str]:
     for number, run in mirror.runs.items():
         if ledger.trial(number).mlflow_run_id != run:
             ledger.link_run(number, run)
+    ledger.write_notes()
     left = Mirror(ledger.study, home).record_differences(ledger.study)
     if left:
         mirror.give_up(left)

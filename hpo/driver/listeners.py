@@ -111,6 +111,7 @@ class MlflowLink:
     def close(self) -> None:
         """Record the runs that MLflow made last."""
         self._record_runs()
+        self._ledger.write_notes()
 
     def _record_runs(self) -> None:
         for number, run_id in self._tracker.linked() if self._tracker else ():

@@ -1,5 +1,8 @@
 """Writes the trials of a study that is open: each method is one transaction, where Optuna's tables are known.
 
+Where a trial runs and which MLflow run is its own wait for the trial's next transaction, or for `write_notes`: nothing
+is derived from them, and a driver that dies before that finds them again.
+
 Every method may be cut off at any point, also between two values where Optuna's own interface writes them one by one.
 What it writes is made before it is written, so a write that a restarting server refused is repeated as it was.
 """
@@ -68,6 +71,8 @@ class TrialWriter:
         self._stored = Trials(storage, study)
         self._trials: dict[int, TrialRecord] = {}
         self._watchers: list[Callable[[TrialRecord], None]] = []
+        self._noted: dict[int, set[str]] = {}
+        """Attributes that wait for the next transaction of their trial, by its number."""
         self._asking = False
         self._reload()
 
@@ -172,11 +177,11 @@ class TrialWriter:
         return trial.with_attempt(ended=trial.attempts[-1].ended or ended or self.clock.now())
 
     def place(self, number: int, host: str, device: str, pid: int) -> None:
-        """Record where the current attempt runs."""
+        """Note where the current attempt runs."""
         trial = self._trials[number]
         placed = trial.with_attempt(host=host, device=device, pid=pid)
         if placed != trial:
-            self._write(placed, attributes.START_KEY)
+            self._note(placed, attributes.START_KEY)
 
     def record(self, number: int, metrics: EpochMetrics, decision: RungDecision | None) -> TrialRecord:
         """Record one epoch and the rung decision that followed from it. A repeated epoch changes nothing."""
@@ -187,7 +192,9 @@ class TrialWriter:
         epoch = EpochRecord(metrics, self.clock.now(), score)
         new = () if decision is None or decision in trial.rungs else (decision,)
         stored = {attributes.epoch_key(metrics.epoch): attributes.epoch_to_json(epoch, *new)}
+        stored |= self._content(trial, *self._noted.get(number, ()))
         self._stored.write(Change(number, stored, epoch.recorded, {metrics.epoch: epoch.value}))
+        self._noted.pop(number, None)
         return self._keep(dataclasses.replace(trial, epochs=(*trial.epochs, epoch), rungs=(*trial.rungs, *new)))
 
     def finish(self, number: int, outcome: Outcome) -> TrialRecord:
@@ -227,12 +234,12 @@ class TrialWriter:
         return values if len(values) == len(names) and (trial.pruned_at is None or len(names) == 1) else None
 
     def link_run(self, number: int, run_id: str) -> TrialRecord:
-        """Record the MLflow run of a trial."""
+        """Note the MLflow run of a trial."""
         trial = dataclasses.replace(self._trials[number], mlflow_run_id=run_id)
         ended = trial.outcome is not None and trial.outcome.final
         if (ended and self._stored.seals) or str(number) in self._late_runs:
             return self._link_late(trial, run_id)
-        return self._write(trial, attributes.RUN_KEY)
+        return self._note(trial, attributes.RUN_KEY)
 
     @repeated
     def _link_late(self, trial: TrialRecord, run_id: str) -> TrialRecord:
@@ -241,11 +248,28 @@ class TrialWriter:
         self._study.set_user_attr(attributes.RUNS_KEY, self._late_runs)
         return self._keep(trial)
 
-    def _write(self, trial: TrialRecord, *keys: str, **more: Any) -> TrialRecord:
-        """Write these attributes of a trial, and what else changes, at once."""
-        stored = {key: attributes.STORED[key](trial) for key in keys}
-        self._stored.write(Change(trial.number, stored, self.clock.now(), **more))
+    def write_notes(self) -> None:
+        """Write at once, for all trials, what was noted and not written yet."""
+        if self._noted:
+            self._stored.write_attributes(
+                {number: self._content(self._trials[number], *keys) for number, keys in self._noted.items()}
+            )
+            self._noted.clear()
+
+    def _note(self, trial: TrialRecord, key: str) -> TrialRecord:
+        """Keep a trial whose attribute has changed; it is written later."""
+        self._noted.setdefault(trial.number, set()).add(key)
         return self._keep(trial)
+
+    def _write(self, trial: TrialRecord, *keys: str, **more: Any) -> TrialRecord:
+        """Write these attributes of a trial, what was noted of it, and what else changes, at once."""
+        stored = self._content(trial, *keys, *self._noted.get(trial.number, ()))
+        self._stored.write(Change(trial.number, stored, self.clock.now(), **more))
+        self._noted.pop(trial.number, None)
+        return self._keep(trial)
+
+    def _content(self, trial: TrialRecord, *keys: str) -> dict[str, Any]:
+        return {key: attributes.STORED[key](trial) for key in keys}
 
     def _recover(self, died: float) -> None:
         """Write what a dead driver left unwritten: values and ends, and the state of trials that it left RUNNING.

@@ -154,6 +154,7 @@ class Ledger(TrialWriter):
             if trial.started and trial.outcome is None:
                 horizon = self.spec.train.epochs
                 self.finish(trial.number, classify(epochs=len(trial.epochs), horizon=horizon, value=trial.value))
+        self.write_notes()
         self.heartbeat()
         self._session.end()
 

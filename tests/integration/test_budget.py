@@ -164,6 +164,7 @@ def test_attempts_record_when_their_worker_was_free_and_its_share_of_a_gpu() -> 
     for number in range(4):
         ledger.ask(lambda trial: draw(trial, spec.space), lambda number: number)
         ledger.place(number, "node", "cuda", 1)
+    ledger.write_notes()
     now[0] = 1100.0
     ledger.lose(0, "gone")
     now[0] = 1200.0

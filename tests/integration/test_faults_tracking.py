@@ -114,6 +114,7 @@ def test_doctor_shows_and_repairs_every_difference(home: Home, recorded: Ledger)
     for trial in recorded.trials:
         mirror.sync(trial)
         recorded.link_run(trial.number, mirror.runs[trial.number])
+    recorded.write_notes()
     mirror.finish(recorded.study)
     assert Mirror(recorded.study, home).differences(recorded.study) == []
 

@@ -76,7 +76,7 @@ def write_little(storage: BaseStorage) -> None:
         conductor.on_placed(assignment.number, "node", "cpu", 1)
         conductor.ledger.link_run(assignment.number, "run")
         conductor.on_lost(assignment.number, "gone")
-    assert interrupted.total() <= 5 + 2 + 2 + 2
+    assert interrupted.total() <= 5 + 3
     conductor.close()
 
 

@@ -57,9 +57,27 @@ def write(storage: RDBStorage, study: int, change: Change, trial: int | None) ->
     return trial
 
 
-def _rows(trial: int, change: Change) -> Iterator[Row]:
-    for key, value in change.attributes.items():
+def write_attributes(storage: RDBStorage, attributes: Mapping[int, Mapping[str, Any]]) -> None:
+    """Write attributes of several trials, by the trial's id and by name, in one transaction.
+
+    Raises:
+        InfrastructureError: another driver took over the study; nothing is written.
+    """
+    first, *others = [row for trial, stored in attributes.items() for row in _attribute_rows(trial, stored)]
+    with storage.engine.connect() as opened, fenced(opened) as connection, connection.begin():
+        _write(connection, [first], fence_of(storage.engine))
+        if others:
+            statement = _statement(connection.dialect.name, ((ATTRIBUTES, tuple(first[1])),))
+            connection.execute(statement, [_named(0, row) for _, row in others])
+
+
+def _attribute_rows(trial: int, attributes: Mapping[str, Any]) -> Iterator[Row]:
+    for key, value in attributes.items():
         yield ATTRIBUTES, {"trial_id": trial, "key": key, "value_json": json.dumps(value)}
+
+
+def _rows(trial: int, change: Change) -> Iterator[Row]:
+    yield from _attribute_rows(trial, change.attributes)
     for step, report in change.reports.items():
         stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(report)
         yield (

@@ -105,6 +105,19 @@ class Trials:
             change = replace(change, attributes=self._slim(change.attributes))
         send(self.study._storage, self.study._study_id, change)
 
+    def write_attributes(self, attributes: Mapping[int, Mapping[str, Any]]) -> None:
+        """Write attributes of several trials, by number and name, and wait for a server that is restarting."""
+        patiently(self._storage, lambda: self._write_attributes(attributes))
+
+    def _write_attributes(self, attributes: Mapping[int, Mapping[str, Any]]) -> None:
+        if self._tables is not None:
+            by_id = {self._ids[number]: stored for number, stored in attributes.items()}
+            transactions.write_attributes(self._tables, by_id)
+        for number, stored in attributes.items():
+            if self._tables is None or not self.frozen(number).state.is_finished():
+                stored = stored if self._tables is None else self._slim(stored)
+                send(self.study._storage, self.study._study_id, Change(number, stored, at=0.0))
+
     def _slim(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         return searched(attributes) if self._slims else dict(attributes)
 

@@ -27,6 +27,7 @@ from hpo.ledger.writer import Ledger
 from hpo.search.asha import replay
 from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
+from tests.support.clocks import Time
 from tests.support.in_process_driver import Died, create, finish, reopen, steps, told
 from tests.support.statements import counted, open_at_once, write_little
 from trainers.api import EpochMetrics
@@ -194,21 +195,50 @@ def test_an_epoch_is_stored_in_an_attribute_of_its_own(opened: Callable[[], RDBS
     assert len(load_study(storage, "long").trials[0].epochs) == 59
 
 
-def test_a_run_that_mlflow_makes_after_the_end_of_a_trial_is_linked_in_one_transaction(
+def test_runs_that_mlflow_makes_after_the_end_of_their_trials_are_linked_in_one_transaction(
     opened: Callable[[], RDBStorage], tmp_path: Path
 ) -> None:
     storage = opened()
     spec = synthetic_spec("linked", extra={"light": True}, budget={"trials": 3}, train=SHORT)
     finish(create(storage, spec), tmp_path)
     ledger = reopen(storage, spec)
-    for number in range(3):
-        with counted(storage) as asked:
+    with counted(storage) as asked:
+        for number in range(3):
             ledger.link_run(number, f"run {number}")
-        assert (asked["statements"], asked["commits"]) == (1, 1)
+        assert asked.total() == 0
+        ledger.write_notes()
+        ledger.write_notes()
+    assert asked["statements"] <= 2
+    assert asked["commits"] == 1
     ledger.link_run(1, "a newer run")
+    ledger.write_notes()
     runs = ["run 0", "a newer run", "run 2"]
     assert [trial.mlflow_run_id for trial in ledger.trials] == runs
     assert [trial.mlflow_run_id for trial in load_study(opened(), "linked").trials] == runs
+
+
+def test_where_a_trial_runs_is_written_with_its_next_epoch_or_a_second_later(
+    opened: Callable[[], RDBStorage], tmp_path: Path
+) -> None:
+    time, storage = Time(), opened()
+    conductor = Conductor(create(storage, synthetic_spec("placed", enqueue=[], budget={"trials": 2}), time.clock()))
+    conductor.tick()
+    first, second = conductor.next_trial(), conductor.next_trial()
+    assert first is not None
+    assert second is not None
+    with counted(storage) as placed:
+        conductor.on_placed(first.number, "node", "cuda:0", 7)
+        conductor.on_placed(second.number, "node", "cuda:1", 8)
+        conductor.tick()
+        assert placed.total() == 0
+        conductor.on_epoch(first.number, EpochMetrics(epoch=1, val_accuracy=0.5))
+    assert placed["commits"] == 1
+    recorded = load_study(opened(), "placed").trials
+    assert [trial.attempts[-1].device for trial in recorded] == ["cuda:0", None]
+    time.wait(2.0)
+    conductor.tick()
+    recorded = load_study(opened(), "placed").trials
+    assert [trial.attempts[-1].device for trial in recorded] == ["cuda:0", "cuda:1"]
 
 
 def test_a_run_that_an_earlier_version_linked_late_is_replaced_by_a_newer_one(
@@ -221,6 +251,7 @@ def test_a_run_that_an_earlier_version_linked_late_is_replaced_by_a_newer_one(
     ledger = reopen(storage, spec)
     assert ledger.trial(0).mlflow_run_id == "old"
     ledger.link_run(0, "new")
+    ledger.write_notes()
     assert load_study(opened(), "linked").trials[0].mlflow_run_id == "new"
 
 

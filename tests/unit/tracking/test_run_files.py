@@ -118,6 +118,7 @@ def link(ledger: Ledger, tracker: Tracker) -> None:
     """Tell the ledger which runs its trials have, as the driver does."""
     for number, run in tracker.linked():
         ledger.link_run(number, run)
+    ledger.write_notes()
 
 
 def test_a_store_that_refused_once_is_asked_no_more() -> None:
