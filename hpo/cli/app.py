@@ -7,13 +7,14 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
 from hpo.cli.results import audit, export, ls, report, retrain, status
 from hpo.cli.study import confirm, resume, run
 from hpo.cli.tools import doctor, schema, ui, validate
-from hpo.errors import HpoError
+from hpo.errors import HpoError, UsageError
 
 app = typer.Typer(
     name="hpo",
@@ -23,6 +24,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(ctx: typer.Context, wanted: bool) -> None:
+    from hpo.cli.begin.version import details, version
+
+    if wanted:
+        print(details() if ctx.params.get("verbose") else version())
+        raise typer.Exit
+
 
 GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
     "Run": {
@@ -56,6 +66,20 @@ GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
     },
 }
 """Every command with what to type, in the groups and in the order of `hpo --help`."""
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version)
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="With --version: also what a report of a fault needs.", is_eager=True),
+    ] = False,
+) -> None:
+    if verbose:
+        raise UsageError("-v before a command belongs to --version; type it after the command")
 
 
 def command_name(command: Callable[..., None]) -> str:

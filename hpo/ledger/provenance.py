@@ -10,8 +10,10 @@ import uuid
 from importlib import metadata
 from typing import Any
 
+TOOL = "hpo-efficientnetv2"
+"""The name under which pip knows this tool."""
 PACKAGES = (
-    "hpo-efficientnetv2",
+    TOOL,
     "torch",
     "torchvision",
     "timm",

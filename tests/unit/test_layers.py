@@ -51,6 +51,7 @@ OWNERS: dict[str, list[str]] = {
     "timm": ["trainers/"],
     "matplotlib": ["reports/drawing/"],
     "plotly": ["reports/drawing/", "reports/page/"],
+    "pynvml": ["hpo/cli/begin/version.py"],
     "psutil": ["hpo/driver/ray_backend/"],
     "threadpoolctl": ["hpo/search/"],
 }
@@ -245,7 +246,7 @@ def test_circles_and_floors_are_counted_as_one_would_by_hand() -> None:
     assert list(imports("def f():\n    from x import y", ["x.y"])) == [lazy]
 
 
-LIGHT = ["hpo", "hpo.cli.app", "trainers.api", "search_spaces"]
+LIGHT = ["hpo", "hpo.cli.app", "hpo.cli.begin.version", "trainers.api", "search_spaces"]
 NO_SERVICES = ["hpo.spec.study", "hpo.validation.loader", "hpo.cli.study", "hpo.cli.results", "hpo.cli.tools"]
 
 
