@@ -163,6 +163,15 @@ def checked_attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
     return stored
 
 
+def creation_time(storage: BaseStorage, name: str) -> float:
+    """When a study was created, in seconds since the epoch; 0 if that is not recorded. Its trials are not read.
+
+    Raises:
+        As `load_study`.
+    """
+    return float(attributes.info_of(checked_attributes(storage, name)).get("created", 0.0))
+
+
 def _attributes(storage: BaseStorage, name: str) -> dict[str, Any] | None:
     """The attributes of a study; None if there is none of that name."""
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.markup import escape
 from rich.table import Table
@@ -13,10 +14,15 @@ from hpo.cli.display.tables import show
 from hpo.errors import UsageError
 from hpo.home import NAME, Home
 from hpo.ledger.lock import driver_of
-from hpo.ledger.reader import load_study, open_existing, read_study, study_names, unrecorded
+from hpo.ledger.reader import creation_time, load_study, open_existing, study_names, unrecorded
 from hpo.ledger.records import StudyRecord
 from hpo.results.winner import Winner, winner, winner_json
 from hpo.text import iso
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+R = TypeVar("R")
 
 
 def newest(home: Home) -> str:
@@ -25,18 +31,18 @@ def newest(home: Home) -> str:
     Raises:
         UsageError: the home folder has no study, or a newer one is starting.
     """
-    studies = _all_studies(home)
-    for name in _folders(home) - {study.name for study in studies}:
+    created = dict(_of_all_studies(home, creation_time))
+    for name in _folders(home) - set(created):
         if driver_of(home.study(name)) and (start := unrecorded(home, name)):
             raise UsageError(start)
-    if not studies:
+    if not created:
         raise UsageError(f"no study was run in {home.path}; name another home folder with --home")
-    return max(studies, key=lambda study: float(study.info.get("created", 0.0))).name
+    return max(created, key=lambda name: created[name])
 
 
 def show_studies(home: Home, as_json: bool) -> None:
     """Print all studies."""
-    studies = _all_studies(home)
+    studies = [study for _, study in _of_all_studies(home, load_study)]
     if as_json:
         print(json.dumps([_json(study) for study in studies]))
     elif studies:
@@ -84,18 +90,18 @@ def _table(studies: list[StudyRecord], *without: str) -> Table:
     return table
 
 
-def _all_studies(home: Home) -> list[StudyRecord]:
-    studies = []
+def _of_all_studies(home: Home, read: Callable[[RDBStorage, str], R]) -> Iterator[tuple[str, R]]:
+    """What `read` says of each study, by name: those of the home's own ledger, then those that have one elsewhere."""
     if (home.path / "optuna.db").is_file():
         storage = open_existing(home)
-        studies += [load_study(storage, name) for name in study_names(storage)]
+        for name in study_names(storage):
+            yield name, read(storage, name)
     for name in sorted(_folders(home)):
         if home.pointer(name).is_file():
             try:
-                studies.append(read_study(home, name))
+                yield name, read(open_existing(home, name), name)
             except UsageError as error:  # it has no record yet, which hides no other study
                 print(f"note: {error}", file=sys.stderr)
-    return studies
 
 
 def _folders(home: Home) -> set[str]:

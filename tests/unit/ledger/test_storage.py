@@ -97,6 +97,14 @@ def test_a_study_that_is_starting_is_not_taken_for_one_that_lost_its_ledger(home
         read_study(home, "late")
 
 
+def test_the_newest_study_is_found_without_reading_any_trial(
+    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(open_storage(home.ledger_url), SPEC.model_copy(update={"study": "later"})).close()
+    monkeypatch.setattr("hpo.ledger.reader.read_trials", None)
+    assert newest(home) == "later"
+
+
 def test_a_study_elsewhere_that_is_starting_hides_no_other_study(
     home: Home, ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
