@@ -100,7 +100,8 @@ def test_a_study_that_is_starting_is_not_taken_for_one_that_lost_its_ledger(home
 def test_the_newest_study_is_found_without_reading_any_trial(
     home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create(open_storage(home.ledger_url), SPEC.model_copy(update={"study": "later"})).close()
+    later = SPEC.model_copy(update={"study": "later"})
+    Ledger.create(open_storage(home.ledger_url), later, {"created": 2.0}).close()
     monkeypatch.setattr("hpo.ledger.reader.read_trials", None)
     assert newest(home) == "later"
 
