@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hpo.ledger.outcome import Cause, Ending, Outcome
-from hpo.ledger.records import Attempt, EpochRecord, LeftNode, Origin, Repeat, RungDecision, TrialRecord
+from hpo.ledger.records import Attempt, EpochRecord, LeftNode, Origin, Pause, Repeat, RungDecision, TrialRecord
 from hpo.ledger.transfer import Past
 from hpo.spec.parameters import Choice
 from trainers.api import EpochMetrics
@@ -25,7 +25,7 @@ OLDEST_SCHEMA = 1
 
 # Names of the attributes in the Optuna storage. Study:
 SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
-ENDED_KEY, NODES_KEY, CLEANED_KEY = "hpo:ended", "hpo:left_nodes", "hpo:cleaned"
+ENDED_KEY, NODES_KEY, CLEANED_KEY, PAUSED_KEY = "hpo:ended", "hpo:left_nodes", "hpo:cleaned", "hpo:paused"
 RUNS_KEY, HOLDER_KEY, RETRAININGS_KEY = "hpo:mlflow_runs", "hpo:holder", "hpo:retrainings"
 TEST_SET_PREFIX = "hpo:opening/"
 """Start of the names of test-set evaluations. Each has an attribute of its own, so none overwrites another."""
@@ -187,6 +187,12 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
 def left_nodes(attributes: Mapping[str, Any]) -> tuple[LeftNode, ...]:
     """The nodes that get no trials, from the study's attributes."""
     return tuple(LeftNode(**node) for node in attributes.get(NODES_KEY, ()))
+
+
+def pause(attributes: Mapping[str, Any]) -> Pause | None:
+    """Who paused the driver that has the study open, from the study's attributes."""
+    stored = attributes.get(PAUSED_KEY)
+    return Pause(**stored) if stored and attributes.get(HOLDER_KEY) else None
 
 
 def _timestamp(moment: datetime | None) -> float | None:

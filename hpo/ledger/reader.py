@@ -129,6 +129,7 @@ def _all_stay() -> Iterator[None]:
 
 
 def _study(storage: BaseStorage, name: str, stored: Mapping[str, Any], trials: tuple[TrialRecord, ...]) -> StudyRecord:
+    driver = _driver(stored.get(attributes.HOLDER_KEY))
     return StudyRecord(
         name=name,
         spec=_specification(name, stored),
@@ -138,8 +139,9 @@ def _study(storage: BaseStorage, name: str, stored: Mapping[str, Any], trials: t
         sessions=tuple(map(tuple, stored.get(attributes.SESSIONS_KEY, ()))),
         repeats=repeats_of(storage, name),
         ended=stored.get(attributes.ENDED_KEY),
-        driver=_driver(stored.get(attributes.HOLDER_KEY)),
+        driver=driver,
         left_nodes=attributes.left_nodes(stored),
+        paused=attributes.pause(stored) if driver == "open" else None,
     )
 
 

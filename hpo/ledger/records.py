@@ -207,6 +207,16 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """A driver waits: it stays alive, trains nothing and holds no GPU, until somebody lets it continue."""
+
+    by: str
+    """Who asked for it, as `user@host`."""
+    since: float
+    """Seconds since the epoch, of the driver's clock."""
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """A whole study."""
 
@@ -231,6 +241,8 @@ class StudyRecord:
     certainly died. What the ledger cannot tell, only watching can: a living driver's record changes."""
     left_nodes: tuple[LeftNode, ...] = ()
     """The nodes that get no trials of its newest driver."""
+    paused: Pause | None = None
+    """Who paused it, and when; None while it is not paused. A study without a living driver is never paused."""
 
     @functools.cached_property
     def best(self) -> TrialRecord | None:

@@ -20,7 +20,7 @@ from hpo.ledger import attributes
 from hpo.ledger.lock import Lease, Session
 from hpo.ledger.outcome import classify
 from hpo.ledger.reader import checked_attributes, last_holder, refuse_existing, repeats_of
-from hpo.ledger.records import LeftNode, Repeat, StudyRecord
+from hpo.ledger.records import LeftNode, Pause, Repeat, StudyRecord
 from hpo.ledger.tables.creation import create_study
 from hpo.ledger.tables.recovery import last_sign_of_life
 from hpo.ledger.transfer import NOTHING, TRANSFER_KEY, Transfer
@@ -56,6 +56,7 @@ class Ledger(TrialWriter):
         self._repeats = repeats_of(storage, name)
         self._ended: str | None = stored.get(attributes.ENDED_KEY)
         self._left = attributes.left_nodes(stored)
+        self._paused: Pause | None = None
         self._cleaned: dict[str, Any] = stored.get(attributes.CLEANED_KEY, {})
         self.clock.not_before(max(self._last_sign_of_life(), self._info.get("created", 0.0)))
 
@@ -173,6 +174,7 @@ class Ledger(TrialWriter):
             repeats=self._repeats,
             ended=self._ended,
             left_nodes=self._left,
+            paused=self._paused,
             driver="open" if self._session.holding else "none",
         )
 
@@ -204,6 +206,14 @@ class Ledger(TrialWriter):
         if (left := tuple(nodes)) != self._left:
             self._study.set_user_attr(attributes.NODES_KEY, [dataclasses.asdict(node) for node in left])
             self._left = left
+
+    @repeated
+    def pause(self, pause: Pause | None) -> None:
+        """Record that this driver waits, or with None that it does not."""
+        stored = dataclasses.asdict(pause) if pause else None
+        if self._study.user_attrs.get(attributes.PAUSED_KEY) != stored:
+            self._study.set_user_attr(attributes.PAUSED_KEY, stored)
+        self._paused = pause
 
     def cleaned(self, keep: str) -> float:
         """The checkpoints of all trials that ended until this time, seconds since the epoch, are as `keep` says; 0 if
