@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from rich.markup import escape
 from rich.table import Table
@@ -18,9 +18,6 @@ from hpo.ledger.reader import creation_time, load_study, open_existing, study_na
 from hpo.ledger.records import StudyRecord
 from hpo.results.winner import Winner, winner, winner_json
 from hpo.text import iso
-
-if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
 
 R = TypeVar("R")
 
@@ -90,8 +87,12 @@ def _table(studies: list[StudyRecord], *without: str) -> Table:
     return table
 
 
-def _of_all_studies(home: Home, read: Callable[[RDBStorage, str], R]) -> Iterator[tuple[str, R]]:
-    """What `read` says of each study, by name: those of the home's own ledger, then those that have one elsewhere."""
+def _of_all_studies(home: Home, read: Callable[..., R]) -> Iterator[tuple[str, R]]:
+    """What `read` says of each study, by name: those of the home's own ledger, then those that have one elsewhere.
+
+    Args:
+        read: takes a storage and the name of a study.
+    """
     if (home.path / "optuna.db").is_file():
         storage = open_existing(home)
         for name in study_names(storage):
