@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from hpo.driver.ray_backend.cluster import PRESTARTS
 from hpo.home import Home
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord
@@ -24,6 +27,24 @@ def most_at_once(study: StudyRecord) -> int:
     once = [trial for trial in study.trials if trial.complete and len(trial.attempts) == 1]
     spans = [(trial.attempts[0].started, trial.finished or 0.0) for trial in once]
     return max(sum(begin <= moment < end for begin, end in spans) for moment, _ in spans)
+
+
+IDLE = """
+import time, psutil
+from hpo.driver.ray_backend.cluster import ray_session
+from hpo.validation.loader import load_spec
+with ray_session(load_spec("quickstart"), verbose=False):
+    time.sleep(3.0)
+    print(sum("ray::IDLE" in child.cmdline() for child in psutil.Process().children(recursive=True)))
+"""
+
+
+def test_a_studys_own_ray_starts_no_worker_before_a_trial_asks_for_one() -> None:
+    """By itself Ray starts one per CPU; each takes half a second of processor time and 90 MB."""
+    environment = {name: value for name, value in os.environ.items() if name not in PRESTARTS}
+    command = [sys.executable, "-c", IDLE]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=True)
+    assert run.stdout.split()[-1] == "0"
 
 
 @pytest.mark.timeout(900)
