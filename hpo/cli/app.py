@@ -14,6 +14,7 @@ import typer
 from hpo.cli.results import audit, export, ls, report, retrain, status
 from hpo.cli.study import confirm, resume, run
 from hpo.cli.tools import doctor, schema, ui, validate
+from hpo.cli.trials import trials
 from hpo.errors import HpoError, UsageError
 
 app = typer.Typer(
@@ -47,6 +48,11 @@ GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
     "Inspect": {
         status: ("hpo status", "hpo status cifar10 --watch"),
         ls: ("hpo ls --home runs",),
+        trials: (
+            "hpo trials cifar10 > trials.csv",
+            "hpo trials cifar10 --epochs --json",
+            "hpo trials cifar10 --parquet -o trials.parquet",
+        ),
         report: ("hpo report cifar10", "hpo report cifar10 cifar10_wide -o comparison"),
         ui: ("hpo ui", "hpo ui cifar10 --port 8000"),
         audit: ("hpo audit cifar10",),

@@ -18,6 +18,8 @@ from hpo.redact import redact
 from hpo.results import confirmation_text
 from hpo.results.confirmation import confirmation
 from hpo.results.pareto import table as front_table
+from hpo.results.tables.table import csv_text
+from hpo.results.tables.trials import trial_table as every_trial
 from reports.analysis.answer import Answer, answer
 from reports.analysis.importance import importances
 from reports.drawing.plot import Missing, Plot
@@ -35,7 +37,7 @@ from reports.page import sentences
 from reports.page.audit import audit_section
 from reports.page.cards import cards
 from reports.page.reproduce import reproduction
-from reports.page.tables import best_rows, configurations, csv_text, failures, trial_table
+from reports.page.tables import best_rows, configurations, failures, trial_table
 
 TEMPLATES = Path(__file__).parent / "templates"
 IMAGES = "report-figures"
@@ -68,7 +70,7 @@ def write_report(studies: Sequence[StudyRecord], folder: Path, home_option: str 
     page.write_text(_html(content, figures), encoding="utf-8")
     _write_images(figures, folder / IMAGES)
     (folder / "report.md").write_text(_markdown(content), encoding="utf-8")
-    (folder / TABLE).write_text(csv_text(content["columns"], content["all_rows"]), encoding="utf-8")
+    (folder / TABLE).write_text(csv_text(every_trial(studies)), encoding="utf-8")
     return page
 
 

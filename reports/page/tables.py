@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -148,30 +146,6 @@ def best_rows(rows: Sequence[TrialRow], most: int) -> list[TrialRow]:
         return list(rows)
     places = heapq.nlargest(most, range(len(rows)), key=lambda place: (rows[place].marked, *rows[place].rank))
     return [rows[place] for place in sorted(places)]
-
-
-def csv_text(columns: Sequence[Column], rows: Sequence[TrialRow]) -> str:
-    """The whole table for programs and spreadsheets; a cell without a value is empty."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(column.name for column in columns)
-    table.writerows([_spreadsheet(cell) for cell in row.cells] for row in rows)
-    return text.getvalue()
-
-
-def _spreadsheet(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    if cell == "–":
-        return ""
-    return f"'{cell}" if cell[:1] in ("=", "+", "@") or (cell[:1] == "-" and not _is_number(cell)) else cell
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _marks(study: StudyRecord) -> dict[int, list[str]]:

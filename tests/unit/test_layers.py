@@ -54,6 +54,7 @@ OWNERS: dict[str, list[str]] = {
     "pynvml": ["hpo/cli/begin/version.py"],
     "psutil": ["hpo/driver/ray_backend/"],
     "threadpoolctl": ["hpo/search/"],
+    "pandas": ["hpo/results/tables/frames.py"],
 }
 """Third-party package -> the folders (with a slash) and files that may name it, beside the benchmarks."""
 
