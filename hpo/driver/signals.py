@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -17,6 +18,8 @@ from hpo.redact import redact
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """SIGTERM too, because the kernel drops it for the first process of a container that does not handle it."""
+LAST_WORDS_S = 2.0
+"""How long last words wait for a terminal or pipe that takes nothing."""
 
 
 class Interrupted(HpoError):
@@ -36,6 +39,7 @@ class SignalState:
         self.unwinding = threading.Event()
         """Set when a signal ends the command before there is a trial to wait for: all other threads only end."""
         self._terminal = 2
+        self._drain: Callable[[], object] = lambda: None
 
     def reset(self) -> None:
         """As in a process that has received no signal."""
@@ -43,17 +47,31 @@ class SignalState:
         self.unwinding.clear()
 
     @contextmanager
-    def use_terminal(self, descriptor: int) -> Iterator[None]:
-        """Write last words to this file descriptor: the live view keeps the standard error stream to itself."""
-        before, self._terminal = self._terminal, descriptor
+    def use_terminal(self, descriptor: int, drain: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Write last words to this file descriptor: a view keeps the standard error stream to itself.
+
+        Args:
+            drain: waits until what was printed before has arrived there.
+        """
+        before, (self._terminal, self._drain) = (self._terminal, self._drain), (descriptor, drain)
         try:
             yield
         finally:
-            self._terminal = before
+            self._terminal, self._drain = before
 
     def say(self, text: str) -> None:
         """Write last words past Python's buffers, because the signal may have interrupted a write to one of them."""
-        os.write(self._terminal, f"{text}\n".encode())
+        self._drain()
+        _write(self._terminal, text, LAST_WORDS_S)
+
+
+def _write(descriptor: int, text: str, patience: float) -> None:
+    """Write a line, unless the descriptor takes nothing for `patience` seconds: it may be a pipe that nobody reads."""
+    ready = select.poll()
+    ready.register(descriptor, select.POLLOUT)
+    if ready.poll(patience * 1000):
+        with suppress(OSError):  # its reader has gone
+            os.write(descriptor, f"{text}\n".encode())
 
 
 state = SignalState()
@@ -166,5 +184,5 @@ class SignalGuard:
             state.unwinding.set()
             raise Interrupted(number)
         # To the standard error stream: the live view keeps running and shows this line as a note.
-        os.write(2, f"{name}: stopping; a second signal exits at once\n".encode())
+        _write(2, f"{name}: stopping; a second signal exits at once", 0)
         self._stop(f"interrupted by {name}")

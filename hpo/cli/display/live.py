@@ -7,14 +7,16 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from types import TracebackType
 
 from rich.text import Text
 
-from hpo.cli.display.painter import Painter, captured, interactive, last_line
 from hpo.cli.display.plain import PlainView, describe
 from hpo.cli.display.screen import Screen
+from hpo.cli.display.terminal.output import captured, last_line, relayed
+from hpo.cli.display.terminal.painter import Painter, interactive
 from hpo.clock import Clock
 from hpo.driver.events import Event, View
 from hpo.driver.signals import state
@@ -39,7 +41,9 @@ class LiveView:
         """The error that broke the view, if any."""
         self._home = home
         self._stack = ExitStack()
-        self._plain: PlainView | None = None
+        self._plain: PlainConsole | None = None
+        self._log: Path | None = None
+        """The file of what libraries print, from `begin` on."""
         self._events: deque[Event] = deque()
         """What the thread that paints has not seen yet."""
         self._unsure: list[Event] = []
@@ -52,7 +56,9 @@ class LiveView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        if self._plain is None:
+            self._give_back()
+        self._stack.__exit__(kind, error, trace)
 
     def begin(self, study: StudyRecord) -> None:
         """Take the terminal and paint the study, as recorded when this driver began."""
@@ -61,24 +67,24 @@ class LiveView:
         self._clock = Clock()
         *self._earlier, (self._began, sign) = study.sessions or [(self._clock.now(),) * 2]
         self._clock.not_before(sign)  # the driver has just given it
-        self._log = self._home.study(study.name) / "driver.log"
+        self._log = _log(self._home, study)
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
         self._stack.enter_context(self._painting())
 
     @contextmanager
     def _painting(self) -> Iterator[None]:
-        """Keep the terminal for the view alone; afterwards print there what went wrong."""
+        """Keep the terminal for the view alone."""
+        assert self._log is not None  # `begin` sets it
         with captured(self._log) as terminal, ExitStack() as stack:
             stack.enter_context(state.use_terminal(terminal.fileno()))
             self._painter = stack.enter_context(Painter(self._screen, terminal))
             yield
             self._over = True
-        self._report()
 
     def __call__(self, event: Event) -> None:
         """Show one event soon; returns at once."""
         if self._plain is None and self._painter.failure is not None:
-            self._close()
+            self._give_back()
         if self._plain is not None:
             self._plain(event)
             return
@@ -87,12 +93,23 @@ class LiveView:
             self._painter.say(describe(event, self._study.spec.train.epochs))
         self._painter.paint()
 
-    def _close(self) -> None:
+    def _give_back(self) -> None:
         """Give the terminal back. If the view is broken, plain lines follow, first those of what it did not show."""
         self._stack.close()
-        if self.failure is not None and self._plain is None:
-            self._plain = PlainView()
+        if self._log is None:
+            return
+        printed = self._log.stat().st_size > self._log_start
+        self.failure = self._painter.failure
+        if self.failure is not None:
+            self._plain = self._stack.enter_context(PlainConsole(self._home))
             self._plain.begin(self._study)
+            traceback.print_exception(self.failure)
+            print("The live view failed with the error above; the study continues without it.", file=sys.stderr)
+        elif not self._log.stat().st_size:
+            self._log.unlink()
+        if printed:
+            print(f"Output of libraries during the run: {self._log}", file=sys.stderr)
+        if self._plain is not None:
             for event in (*self._unsure, *self._events):
                 if event.kind not in LASTING:
                     self._plain(event)
@@ -107,6 +124,7 @@ class LiveView:
         if self._over:
             self._sums.update(*map(self._stopped, self._sums.running))
         study = dataclasses.replace(self._study, sessions=(*self._earlier, (self._began, self._clock.now())))
+        assert self._log is not None  # nothing is painted before `begin`
         note = last_line(self._log, self._log_start)
         return Screen(study, self._home, notes=(Text.from_ansi(note).plain,) if note else (), sums=self._sums)
 
@@ -116,16 +134,39 @@ class LiveView:
         outcome = classify(epochs=len(trial.epochs), horizon=horizon, value=trial.value)
         return dataclasses.replace(trial, outcome=outcome)
 
-    def _report(self) -> None:
-        """Print what went wrong and where the output of libraries is."""
-        if self._painter.failure is not None:
-            self.failure = self._painter.failure
-            traceback.print_exception(self.failure)
-            print("The live view failed with the error above; the study continues without it.", file=sys.stderr)
-        if not self._log.stat().st_size:
-            self._log.unlink()
-        elif self._log.stat().st_size > self._log_start:
-            print(f"Output of libraries during the run: {self._log}", file=sys.stderr)
+
+class PlainConsole:
+    """Prints a line on stderr per event from `begin` until the block ends, between what libraries print.
+
+    A thread passes everything on, so a reader that stands still, or has gone, stops nothing.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._stack = ExitStack()
+        self._view = PlainView()
+
+    def __enter__(self) -> PlainConsole:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def begin(self, study: StudyRecord) -> None:
+        """Start the clock, and take over what is printed."""
+        self._stack.enter_context(relayed(_log(self._home, study)))
+        self._view.begin(study)
+
+    def __call__(self, event: Event) -> None:
+        """Print one event; returns at once."""
+        self._view(event)
+
+
+def _log(home: Home, study: StudyRecord) -> Path:
+    """The file of what is printed during a run."""
+    return home.study(study.name) / "driver.log"
 
 
 def console_view(home: Home, *, verbose: bool = False) -> AbstractContextManager[View]:
@@ -135,5 +176,5 @@ def console_view(home: Home, *, verbose: bool = False) -> AbstractContextManager
     `verbose`, which asks for the output of libraries that a live view would keep off the terminal.
     """
     if verbose or not interactive(sys.stderr):
-        return nullcontext(PlainView())
+        return PlainConsole(home)
     return LiveView(home)

@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hpo.cli.display.painter import Painter, interactive
 from hpo.cli.display.plain import PlainView
 from hpo.cli.display.screen import Screen
+from hpo.cli.display.terminal.painter import Painter, interactive
 from hpo.driver.events import Event
 from hpo.home import Home
 from hpo.ledger.reader import Follower, open_existing

@@ -18,8 +18,8 @@ from rich.text import Text
 
 from hpo.cli.display import running_trials as table
 from hpo.cli.display.live import LiveView
-from hpo.cli.display.painter import Painter
 from hpo.cli.display.screen import Screen
+from hpo.cli.display.terminal.painter import Painter
 from hpo.driver.events import Event
 from hpo.home import Home
 from hpo.ledger.outcome import Ending

@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from hpo.cli.display.live import console_view
-from hpo.cli.display.painter import interactive
+from hpo.cli.display.live import PlainConsole, console_view
 from hpo.cli.display.plain import PlainView, closing
 from hpo.cli.display.screen import Screen
 from hpo.cli.display.status import _trials
 from hpo.cli.display.tables import show
+from hpo.cli.display.terminal.painter import interactive
 from hpo.cli.display.watch import events
 from hpo.driver.events import Event
 from hpo.home import Home
@@ -253,7 +253,7 @@ def test_a_live_view_needs_a_terminal_that_can_be_painted_on(environment: dict[s
 
 def test_a_pipe_gets_plain_lines(home, capsys: pytest.CaptureFixture[str]) -> None:
     with console_view(home) as view:
-        assert isinstance(view, PlainView)
+        assert isinstance(view, PlainConsole)
         view.begin(study())
         view(Event("started", trial(0, 0)))
     captured = capsys.readouterr()

@@ -1,15 +1,12 @@
-"""Paint one renderable at the end of a terminal, and keep everything else off the terminal meanwhile."""
+"""Paint one renderable at the end of a terminal."""
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TextIO
 
@@ -132,40 +129,3 @@ class Painter:
         # Some terminals report 0 until they are ready.
         self._console.size = size = (columns or 80, rows or 24)
         return size
-
-
-@contextmanager
-def captured(path: Path) -> Iterator[TextIO]:
-    """Append everything that this process and its libraries print to a file; yield the terminal.
-
-    Libraries write to file descriptor 2 without Python's `sys.stderr`, so the descriptor itself is replaced, and
-    descriptor 1 too if it is a terminal. Only the owner can read the file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    captured_descriptors = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
-    saved = {descriptor: os.dup(descriptor) for descriptor in captured_descriptors}
-    terminal = os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="replace")
-    for descriptor in saved:
-        os.dup2(log, descriptor)
-    os.close(log)
-    try:
-        yield terminal
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for descriptor, before in saved.items():
-            os.dup2(before, descriptor)
-            os.close(before)
-        terminal.close()
-
-
-def last_line(path: Path, start: int) -> str:
-    """The last line of a file after its byte `start`; empty if there is none."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(start, end - 4096))
-        lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
