@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainers.config import (
+    AlphaRamp,
     Augment,
     DataConfig,
     Ema,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "AlphaRamp",
     "Augment",
     "CheckpointError",
     "CheckpointStore",

@@ -81,8 +81,20 @@ class MagnitudeRamp:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AlphaRamp:
+    """Mixup alpha of the first and the last stage."""
+
+    __pydantic_config__ = FORBID_EXTRA
+
+    start: Annotated[float, Range(ge=0, le=10)] = 0.0
+    """First stage."""
+    end: Annotated[float, Range(ge=0, le=10)] = 0.0
+    """Last stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RateRamp:
-    """Dropout rate or mixup alpha of the first and the last stage."""
+    """Dropout rate of the first and the last stage."""
 
     __pydantic_config__ = FORBID_EXTRA
 
@@ -116,7 +128,7 @@ class Progressive:
     """RandAugment magnitude; 0 switches RandAugment off."""
     dropout: RateRamp = field(default_factory=lambda: RateRamp(start=0.1, end=0.3))
     """Dropout rate before the classifier."""
-    mixup: RateRamp = field(default_factory=RateRamp)
+    mixup: AlphaRamp = field(default_factory=AlphaRamp)
     """Mixup alpha; 0 switches mixup off."""
     grow_batch: bool = False
     """Use larger batches in stages with smaller images, so that every batch has as many pixels as in the last stage.
@@ -141,6 +153,10 @@ class Augment:
     """Smallest share of the image's area that `crop: resized` shows."""
     randaugment_layers: Annotated[int, Range(ge=0, le=8)] = 2
     """Operations per image (N of RandAugment); 0 switches RandAugment off."""
+    randaugment_form: Literal["published", "increasing"] = "published"
+    """How the effect of an operation depends on the magnitude. `published`: Google's formulas, by which colours change
+    as much just above magnitude 0 as at 5. `increasing`: the effect grows from none at 0, as with timm's `inc1`. Take
+    it where magnitudes below 5 are used or searched; see reports/docs/search_spaces.md."""
     cutout: Annotated[float, Range(ge=0, lt=1)] = 0.0
     """Side of the erased square as a share of the image's side; 0 switches cutout off."""
     erase: Annotated[float, Range(ge=0, le=1)] = 0.0

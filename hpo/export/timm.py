@@ -13,7 +13,7 @@ from typing import Any
 from hpo.spec.training import Training
 from hpo.spec.yaml_writer import dump
 from trainers import schedule
-from trainers.api import TrainConfig
+from trainers.api import Augment, TrainConfig
 from trainers.schedule import Stage
 
 SOURCE = (
@@ -153,7 +153,7 @@ def _augmentation(training: Training) -> dict[str, Any]:
         "ratio": [3 / 4, 4 / 3] if resized else [1.0, 1.0],
         "hflip": 0.5 if augment.flip else 0.0,
         "color_jitter": None,
-        "aa": randaugment(last.randaugment, augment.randaugment_layers),
+        "aa": randaugment(last.randaugment, augment),
         "train_interpolation": "bilinear",
         "reprob": augment.erase,
         "remode": "const",
@@ -171,13 +171,16 @@ def _augmentation(training: Training) -> dict[str, Any]:
     return settings
 
 
-def randaugment(magnitude: float, layers: int) -> str | None:
+def randaugment(magnitude: float, augment: Augment) -> str | None:
     """timm's name for a RandAugment of this canonical magnitude (0 to 30); None without layers."""
     # Imported here, because they load torch, which an export in this tool's own format does not need.
     from trainers.augment.magnitude import to_timm
     from trainers.augment.randaugment import MAGNITUDE_STD
 
-    return to_timm(magnitude, layers=layers, std=MAGNITUDE_STD) if layers else None
+    if not augment.randaugment_layers:
+        return None
+    increasing = augment.randaugment_form == "increasing"
+    return to_timm(magnitude, layers=augment.randaugment_layers, std=MAGNITUDE_STD, increasing=increasing)
 
 
 # ------------------------------------------------------------------------------------------------ header
@@ -262,6 +265,11 @@ def _augmentation_differences(training: Training) -> Iterator[str]:
         magnitude = _stages(training)[-1].randaugment
         rounded = "" if magnitude == round(magnitude) else f" (it was {magnitude:g})"
         yield f"RandAugment: timm's magnitudes are whole numbers{rounded}, and its operations do not include cutout"
+        if augment.randaugment_form == "increasing":
+            yield (
+                "RandAugment's increasing form: timm's inc1 keeps 4 bits less int(0.4 M) when it posterizes, and "
+                "equalizes, inverts and autocontrasts in full at every magnitude"
+            )
     if train.progressive.mixup.end or augment.cutmix:
         yield "in timm's mixup, the share of the second image can exceed 1/2"
 

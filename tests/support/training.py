@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainers.api import (
+    AlphaRamp,
     Context,
     DataConfig,
     Ema,
@@ -32,7 +33,7 @@ TINY = TrialConfig(
             sizes=(32, 48),
             randaugment=MagnitudeRamp(start=3, end=6),
             dropout=RateRamp(start=0.1, end=0.3),
-            mixup=RateRamp(start=0.1, end=0.3),
+            mixup=AlphaRamp(start=0.1, end=0.3),
         ),
     ),
 )

@@ -91,10 +91,9 @@ class Augmenter:
         matrix: Tensor | None = None
         holes: list[Tensor] = []
         if settings.randaugment_layers and magnitude > 0:
-            plan = randaugment.draw(
-                batch, settings.randaugment_layers, magnitude, generator=generator, device=images.device
-            )
-            pixels, matrix, cutouts = randaugment.apply(pixels, plan)
+            layers, form = settings.randaugment_layers, settings.randaugment_form
+            plan = randaugment.draw(batch, layers, magnitude, form, generator=generator, device=images.device)
+            pixels, matrix, cutouts = randaugment.apply(pixels, plan, form)
             holes.append(cutouts)
         pixels = _normalise(pixels, self.mean, self.std)
         if size < pixels.shape[-1]:

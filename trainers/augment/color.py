@@ -64,18 +64,20 @@ class Settings:
         return Settings(*(value[:, index] for value in vars(self).values()))
 
 
-def settings(level: Tensor, chosen: dict[str, Tensor]) -> Settings:
+def settings(level: Tensor, chosen: dict[str, Tensor], arguments: scale.ColorArguments | None = None) -> Settings:
     """Return the settings for operations at the canonical magnitudes `level`, a float tensor of any shape.
 
     `chosen` maps each name in `OPERATIONS` to a bool mask of the same shape; at most one mask is true at each place.
+    Without `arguments` they are those of the published form.
     """
+    arguments = arguments or scale.published(level, level)
     zero, neutral = torch.zeros_like(level), torch.ones_like(level)
     untouched = torch.where(chosen["invert"], zero, torch.full_like(level, 256))
-    strength = scale.enhancement(level)
+    strength = arguments.factor
     in_table, in_mix = chosen["contrast"] | chosen["brightness"], chosen["color"] | chosen["sharpness"]
     return Settings(
-        threshold=torch.where(chosen["solarize"], scale.solarize_threshold(level), untouched),
-        step=torch.where(chosen["posterize"], torch.exp2(8 - scale.posterize_bits(level)), neutral),
+        threshold=torch.where(chosen["solarize"], arguments.threshold, untouched),
+        step=torch.where(chosen["posterize"], torch.exp2(8 - arguments.bits), neutral),
         addition=scale.solarize_addition(level) * chosen["solarize_add"],
         table_factor=torch.where(in_table, strength, neutral),
         to_mean=chosen["contrast"],

@@ -26,6 +26,7 @@ from torch import nn
 
 from trainers import data, finetune
 from trainers.api import (
+    AlphaRamp,
     Augment,
     Context,
     DataConfig,
@@ -88,7 +89,7 @@ class Case:
                     size=SizeRamp(end=self.size),
                     randaugment=MagnitudeRamp(end=MAGNITUDE),
                     dropout=RateRamp(end=0),
-                    mixup=RateRamp(end=MIXUP),
+                    mixup=AlphaRamp(end=MIXUP),
                 ),
             ),
         )

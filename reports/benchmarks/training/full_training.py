@@ -27,6 +27,7 @@ from reports.drawing.plot import Axis, Lines, Panel, Plot, Rule
 from reports.drawing.png import png
 from trainers import data, finetune
 from trainers.api import (
+    AlphaRamp,
     Context,
     DataConfig,
     Ema,
@@ -62,7 +63,7 @@ def configuration(options: argparse.Namespace) -> TrialConfig:
                 size=SizeRamp(start=options.sizes[0], end=options.sizes[1]),
                 randaugment=MagnitudeRamp(start=2, end=8),
                 dropout=RateRamp(start=0.1, end=0.3),
-                mixup=RateRamp(start=0.0, end=0.1),
+                mixup=AlphaRamp(start=0.0, end=0.1),
             ),
         ),
     )

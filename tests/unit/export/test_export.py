@@ -128,7 +128,10 @@ def test_only_the_split_is_listed_for_a_configuration_that_timm_can_reproduce() 
     ],
 )
 def test_randaugment_has_timms_name_and_halves_round_up(magnitude: float, layers: int, name: str | None) -> None:
-    assert randaugment(magnitude, layers) == name
+    published = Augment(randaugment_layers=layers)
+    assert randaugment(magnitude, published) == name
+    increasing = dataclasses.replace(published, randaugment_form="increasing")
+    assert randaugment(magnitude, increasing) == (f"{name}-inc1" if name else None)
 
 
 def test_an_exported_configuration_reads_back_unchanged() -> None:

@@ -1,8 +1,9 @@
 """The augmenter as a whole: seeded, resumable, per image, with constant shapes and nothing that waits."""
 
+import itertools
 import random
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ CHOICES = {
     "default": Augment(),
     "everything": EVERYTHING,
     "four layers": Augment(randaugment_layers=4, crop="none"),
+    "increasing": Augment(randaugment_form="increasing"),
 }
 
 
@@ -170,6 +172,26 @@ def test_randaugment_draws_operations_signs_and_magnitudes_as_published() -> Non
 def test_randaugment_magnitudes_are_never_negative() -> None:
     plan = randaugment.draw(1000, 2, 0.1, generator=generator(), device=torch.device("cpu"))
     assert plan.level.min() == 0
+
+
+def mean_change(form: Literal["published", "increasing"], magnitude: float) -> float:
+    """Mean absolute change of a pixel value by two operations."""
+    images = real_images(400)
+    settings = replace(PLAIN, randaugment_layers=2, randaugment_form=form)
+    changed, _ = augment(settings, images, generator(), size=32, magnitude=magnitude, mixup=0)
+    unchanged, _ = augment(PLAIN, images, generator(), size=32, mixup=0)
+    return (changed - unchanged).abs().mean().item()
+
+
+def test_the_published_form_has_a_cliff_at_zero_and_the_increasing_form_has_none() -> None:
+    at_five = mean_change("published", 5)
+    assert mean_change("published", 0.05) > 0.8 * at_five
+    grown = [mean_change("increasing", magnitude) for magnitude in (0.05, 0.5, 1.5, 3, 5, 10, 15)]
+    assert grown == sorted(grown)
+    assert grown[0] < 0.05 * at_five
+    assert grown[4] == pytest.approx(at_five, rel=0.15)
+    steps = [later - earlier for earlier, later in itertools.pairwise(grown)]
+    assert max(steps) < 0.5 * at_five
 
 
 def test_an_operation_changes_only_the_images_that_drew_it() -> None:

@@ -55,6 +55,35 @@ def test_timms_string_creates_the_operations_at_the_same_magnitude(magnitude: fl
         assert operation.magnitude_max >= magnitude  # else timm clips it
 
 
+@pytest.mark.parametrize("level", [0.4, 1, 2, 3, 5, 7, 9, 10])
+def test_in_the_increasing_form_solarize_and_blends_are_those_of_timms_inc1(level: float) -> None:
+    levels, sign = torch.tensor([level, level]), torch.tensor([-1.0, 1.0])
+    found = scale.increasing(levels, sign)
+    (threshold,) = auto_augment.LEVEL_TO_ARG["SolarizeIncreasing"](level, HPARAMS)
+    assert found.threshold.tolist() == [threshold] * 2
+    (factor,) = auto_augment.LEVEL_TO_ARG["ColorIncreasing"](level, HPARAMS)
+    assert found.factor.tolist() == pytest.approx(sorted([factor, 2 - factor]))
+
+
+def test_in_the_increasing_form_nothing_changes_at_zero_and_nothing_leaves_its_range() -> None:
+    sign = torch.tensor([-1.0, 1.0])
+    none = scale.increasing(torch.zeros(2), sign)
+    assert (none.bits == 8).all()
+    assert (none.threshold > 255).all()
+    assert (none.factor == 1).all()
+    assert (none.chance == 0).all()
+    most = scale.increasing(torch.full((2,), 30.0), sign)
+    assert (most.bits >= 1).all()
+    assert most.factor.tolist() == pytest.approx([0.1, 3.7])
+
+
+@pytest.mark.parametrize("magnitude", [0.6, 9, 15.2])
+def test_timms_string_of_the_increasing_form_creates_its_increasing_operations(magnitude: float) -> None:
+    name = scale.to_timm(magnitude, layers=2, std=0.5, increasing=True)
+    names = {operation.name for operation in auto_augment.rand_augment_transform(name, {}).ops}
+    assert {"PosterizeIncreasing", "SolarizeIncreasing", "ColorIncreasing"} <= names
+
+
 def torchvision_bin(magnitude: int) -> int:
     """The bin of torchvision's RandAugment with 31 bins: a third of a canonical step each."""
     return 3 * magnitude

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.api import MagnitudeRamp, Progressive, RateRamp, SizeRamp, TrainConfig
+from trainers.api import AlphaRamp, MagnitudeRamp, Progressive, RateRamp, SizeRamp, TrainConfig
 from trainers.rng import derive
 from trainers.schedule import (
     ONECYCLE_RISE,
@@ -39,7 +39,7 @@ def ramps(form: str, size: tuple, randaugment: tuple, mixup: tuple, dropout: tup
         stages=count,
         size=SizeRamp(start=size[0], end=size[1]),
         randaugment=MagnitudeRamp(start=randaugment[0], end=randaugment[1]),
-        mixup=RateRamp(start=mixup[0], end=mixup[1]),
+        mixup=AlphaRamp(start=mixup[0], end=mixup[1]),
         dropout=RateRamp(start=dropout[0], end=dropout[1]),
     )
 

@@ -1,0 +1,1 @@
+"""How much RandAugment changes images, by its magnitude and its form."""
