@@ -254,13 +254,12 @@ class Conductor:
     # -------------------------------------------------------------------------------------- the whole study
 
     def tick(self) -> None:
-        """Call this every second or more often. At most once a second it gives a sign of life, writes what was noted
-        meanwhile, and checks the time budget, which may be used up during a long epoch."""
+        """Call this every second or more often. At most once a second it gives a sign of life and checks the time
+        budget, which may be used up during a long epoch."""
         if (now := self._now()) - self._ticked >= TICK_S:
             self._ticked = now
             with self._calls.one():
                 self._check_clock()
-                self.ledger.write_notes()
 
     def fail(self, error: Exception) -> None:
         """Stop the study because of `error`; `close` raises it. The first error counts."""
@@ -290,6 +289,7 @@ class Conductor:
         if now - self._beat > HEARTBEAT_S:
             self._beat = now
             self.ledger.heartbeat()
+            self.ledger.write_notes()
         self._ending.check_patience()
         if self.spec.budget.hours is not None or self.spec.budget.gpu_hours is not None:
             self._ending.check_budget()
