@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from hpo.errors import UsageError
@@ -11,11 +12,40 @@ from trainers.files import replace_atomically
 def write_atomically(path: Path, text: str) -> None:
     """Replace the text of a file in one step: a reader sees the old text or the new text. Creates missing folders.
 
+    A link stays and its target is replaced. A device or a pipe, for example `/dev/null`, is written to as it is:
+    replacing it would break it for all programs.
+
     Raises:
         UsageError: the folder cannot be written to.
     """
+    target = Path(os.path.realpath(path))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file():
+            path.write_text(text, encoding="utf-8")
+        else:
+            replace_atomically(target, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def write_new(path: Path, text: str, *, force: bool = False) -> None:
+    """Write a file that a person named, and only where there is none yet.
+
+    Args:
+        force: replace a file that is there.
+
+    Raises:
+        UsageError: there is something of that name already, or the file cannot be written.
+    """
+    if os.path.isdir(path):  # Path.is_dir may raise, for example if the name is too long
+        raise UsageError(f"{path} is a folder; name a file, for example {path / 'study.yaml'}")
+    if not os.path.isdir(path.parent):
+        raise UsageError(f"{path} cannot be written: there is no folder {path.parent}; create it, or name another file")
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{path} exists already; name another file, or replace it with --force") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}; name another file") from error

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.begin.spaces import copy, spaces
 from hpo.cli.results import audit, export, ls, report, retrain, status
 from hpo.cli.study import confirm, resume, run
 from hpo.cli.tools import doctor, schema, ui, validate
@@ -37,6 +38,8 @@ def _print_version(ctx: typer.Context, wanted: bool) -> None:
 
 GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
     "Run": {
+        spaces: ("hpo spaces", "hpo spaces cifar10", "hpo spaces --json"),
+        copy: ("hpo copy cifar10 my.yaml",),
         run: (
             "hpo run quickstart",
             "hpo run study.yaml budget.trials=50 train.epochs=16",

@@ -33,6 +33,11 @@ def specs() -> list[str]:
     return [*search_spaces.studies(), *_files()]
 
 
+def shipped() -> list[str]:
+    """Shipped search spaces and recipes."""
+    return list(search_spaces.shipped())
+
+
 def trainings(ctx: typer.Context) -> list[str]:
     """Everything that `hpo retrain` takes: studies, shipped recipes, and YAML files of this folder."""
     return [*studies(ctx), *search_spaces.recipes(), *_files()]
