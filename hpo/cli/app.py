@@ -56,7 +56,7 @@ GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
             "hpo trials cifar10 --epochs --json",
             "hpo trials cifar10 --parquet -o trials.parquet",
         ),
-        report: ("hpo report cifar10", "hpo report cifar10 cifar10_wide -o comparison"),
+        report: ("hpo report cifar10 --open", "hpo report cifar10 cifar10_wide -o comparison"),
         ui: ("hpo ui", "hpo ui cifar10 --port 8000"),
         audit: ("hpo audit cifar10",),
     },

@@ -141,12 +141,18 @@ def report(
         Path | None,
         typer.Option("--output", "-o", help="Folder for the report. Default: report/ in the study's folder."),
     ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     home: HomeOption = None,
 ) -> None:
-    """Write a report: one self-contained HTML page, and Markdown with images."""
+    """Write a report: one self-contained HTML page, and Markdown with images.
+
+    Prints the answer, whether it is real, what to do next, and a link to the page.
+    """
+    from hpo.cli.display.terminal.browser import open_page
     from hpo.errors import UsageError
     from hpo.home import Home
     from hpo.ledger.reader import read_study
+    from reports.page.finding import brief
     from reports.page.render import write_report
 
     place = Home.at(home)
@@ -159,7 +165,9 @@ def report(
         page = write_report(studies, folder, place.option)
     except OSError as error:
         raise UsageError(f"the report cannot be written to {folder}: {error.strerror}") from error
-    print(page)
+    print("\n".join([*brief(studies, place.option), page.resolve().as_uri()]))
+    if show:
+        open_page(page)
 
 
 def retrain(

@@ -133,6 +133,21 @@ def _has_work(study: StudyRecord) -> bool:
     return ended < max(len(study.trials), study.spec.budget.trials)
 
 
+def continuing(study: StudyRecord, home_option: str) -> Step | None:
+    """The command that trains more trials of the study; None if nothing is left to do, or while a driver runs it.
+
+    Args:
+        home_option: as of `next_steps`.
+    """
+    if study.ended:
+        setting = study.ended.partition(":")[0]
+        larger = " with a larger budget" if setting.startswith("budget.") else ""
+        return Step.of(f"continue{larger}", f"resume {study.name}", home_option, f"{setting}=…")
+    if study.driver != "open" and _has_work(study):
+        return Step.of("continue the study", f"resume {study.name}", home_option)
+    return None
+
+
 def next_steps(study: StudyRecord, home_option: str) -> list[Step]:
     """What can be done with the study now, in this order. No command is proposed that would refuse the study.
 
@@ -143,13 +158,8 @@ def next_steps(study: StudyRecord, home_option: str) -> list[Step]:
     def step(purpose: str, words: str, rest: str = "") -> Step:
         return Step.of(purpose, words, home_option, rest)
 
-    steps, confirmed, name = [], confirmation(study), study.name
-    if study.ended:
-        setting = study.ended.partition(":")[0]
-        larger = " with a larger budget" if setting.startswith("budget.") else ""
-        steps.append(step(f"continue{larger}", f"resume {name}", f"{setting}=…"))
-    elif study.driver != "open" and _has_work(study):
-        steps.append(step("continue the study", f"resume {name}"))
+    first, confirmed, name = continuing(study, home_option), confirmation(study), study.name
+    steps = [first] if first else []
     if study.best is None:
         return steps
     if confirmed is None or not confirmed.complete:

@@ -36,6 +36,7 @@ from reports.figures.workers import gantt, totals
 from reports.page import sentences
 from reports.page.audit import audit_section
 from reports.page.cards import cards
+from reports.page.finding import finding
 from reports.page.reproduce import reproduction
 from reports.page.tables import best_rows, configurations, failures, trial_table
 
@@ -109,7 +110,7 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing], 
         "title": ", ".join(study.name for study in studies),
         "compared": len(studies) > 1,
         "verdict": sentences.verdict(answers) if len(studies) > 1 else "",
-        "answers": [_result(answer) for answer in answers],
+        "answers": [_result(answer, home_option) for answer in answers],
         "selection": sentences.selection(answers),
         "configurations": configurations(answers) if any(answer.best for answer in answers) else None,
         "fronts": [(study.name, *front_table(study)) for study in studies if len(study.spec.objectives) > 1],
@@ -128,12 +129,12 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing], 
     }
 
 
-def _result(answer: Answer) -> dict[str, Any]:
+def _result(answer: Answer, home_option: str) -> dict[str, Any]:
     """What a report says first about one study."""
     return {
         "study": answer.study.name,
         "description": redact(answer.study.spec.description),
-        "headline": sentences.headline(answer),
+        "finding": finding(answer, home_option),
         "state": sentences.state(answer.study),
         "cards": cards(answer),
         "confirmation": _confirmation(answer.study),
