@@ -67,6 +67,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
+def clock_time(seconds: float) -> str:
+    """Seconds since the epoch as date and time to the minute, in local time: `2026-03-01 14:05`."""
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
 def size(count: float) -> str:
     """A number of bytes with its unit: `1.5 GB`."""
     for unit in ("B", "kB", "MB", "GB"):

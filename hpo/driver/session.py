@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 
 from hpo.driver.conductor import Conductor
-from hpo.driver.decisions.stopping import SAME_FAILURES
 from hpo.driver.events import Event, Listener
 from hpo.driver.listeners import BestFile, CheckpointCleaner, MlflowLink, last_records
 from hpo.driver.ray_backend.slots import Slots
@@ -15,6 +14,7 @@ from hpo.driver.ray_backend.watchdog import Watchdog
 from hpo.driver.signals import Interrupted, SignalGuard
 from hpo.errors import NoTrialSucceeded
 from hpo.home import Home, confirmed_study
+from hpo.ledger.outcome import SAME_FAILURES
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.sqlite import network_file_system, network_warning
 from hpo.ledger.writer import Ledger

@@ -8,6 +8,9 @@ from enum import Enum
 
 from trainers.api import CheckpointError, DataError, Diverged, OutOfMemory, TrainerError, WeightsError
 
+SAME_FAILURES = "stop_after_failures: "
+"""How `StudyRecord.ended` begins if the first trials failed in the same way."""
+
 
 class Ending(str, Enum):
     """The states of a trial that is not training."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+from hpo.clock import Clock
 from hpo.home import command
 from hpo.ledger.lock import LEASE_S
+from hpo.ledger.outcome import SAME_FAILURES
 from hpo.ledger.records import StudyRecord
 from hpo.results.confirmation import confirmation, seed_noise
 from hpo.results.summary import STATUSES
 from hpo.results.sums.parts import Counts, Failures, Rungs, Survival, summed
-from hpo.search.forecast import plan
-from hpo.spec.study import LEAST_COMPLETE, Spec
-from hpo.text import duration
+from hpo.results.sums.time_left import time_left
+from hpo.spec.study import LEAST_COMPLETE
+from hpo.text import clock_time, duration
 
-CAUTION = 2.0
-"""The estimate of the time left mixes the lengths of ended trials with the forecast; this is the weight of the
-forecast, in trials."""
+State = Literal["running", "paused", "silent", "interrupted", "finished", "failed"]
+"""`silent`: the ledger says that a driver runs it, but nobody has seen a sign of life of it lately. It may be on a
+machine that has lost its network, or it may have died. `failed`: it is over, and no trial succeeded."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,35 @@ class Progress:
     allowed: float | None
     """The wall-clock budget in seconds; None for no limit."""
     left: float | None
-    """Estimated seconds to the end; None before the first epoch."""
+    """Estimated seconds to the end; None before a trial has ended, and while nothing trains."""
     silent: float
     """Seconds for which somebody who watches the study has seen no sign of life of its driver."""
     closed: bool = False
     """Whether the study reached its budget."""
     driver: Literal["none", "open", "dead"] = "none"
     """Of the record: whether a driver has the study open."""
+    epochs: bool = True
+    """Whether a trial has trained an epoch."""
+    placed: int = 0
+    """Running trials that have a worker."""
+    sign: float | None = None
+    """When its driver gave the last sign of life, seconds since the epoch by its own clock; only of a single look."""
+    paused: bool = False
+    """Whether that driver waits until somebody lets it continue."""
+    hopeless: bool = False
+    """Whether it ended because its first trials failed."""
+
+    @property
+    def state(self) -> State:
+        """The one answer to what the study is doing, for lists, views and messages."""
+        statuses = dict(self.counts)
+        ended = self.closed or self.ended >= self.trials
+        if self.driver == "open" and not (ended and not statuses.get("running")):
+            return "silent" if self.silent > LEASE_S else "paused" if self.paused else "running"
+        if not ended:
+            return "interrupted"
+        fruitless = bool(statuses.get("failed")) and not statuses.keys() & {"complete", "pruned", "interrupted"}
+        return "failed" if fruitless or self.hopeless else "finished"
 
     @property
     def deserted(self) -> str | None:
@@ -51,6 +76,29 @@ class Progress:
         if self.driver == "dead":
             return "its driver has died"
         return f"no heartbeat for {duration(self.silent)}" if self.silent > LEASE_S else None
+
+    @property
+    def words(self) -> str:
+        """The state in words; for one that nobody runs with the reason."""
+        if self.state == "silent":
+            since = f" since {clock_time(self.sign)}" if self.sign else f" of its driver: {self.deserted}"
+            return f"no sign of life{since}"
+        return f"interrupted: {self.deserted}" if self.state == "interrupted" and self.deserted else self.state
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `hpo resume` is what to type next."""
+        return self.state in ("interrupted", "silent")
+
+    @property
+    def beginning(self) -> str | None:
+        """What happens before the first epoch of a running study is there; None after that."""
+        running = dict(self.counts).get("running", 0)
+        if self.epochs or not running:
+            return None
+        if self.placed < running:
+            return "starting: Ray starts a worker for each trial, which imports torch and reads the data"
+        return "starting: the first epochs are being trained"
 
     @property
     def over(self) -> bool:
@@ -76,32 +124,37 @@ def progress(study: StudyRecord, silent: float = 0.0, counts: Counts | None = No
         beat = max(signs, default=study.info.get("created", 0.0))
         elapsed += max([counts.newest, *signs]) - beat + silent if beat else 0.0
     allowed = study.spec.budget.hours and study.spec.budget.hours * 3600
+    now = max([counts.newest, *(end for _, end in study.sessions)]) + silent
+    left = None if study.paused else time_left(study.spec, counts, elapsed, now)
     return Progress(
         ended=counts.ended,
         trials=study.spec.budget.trials,
         counts=tuple((status, counts.statuses[status]) for status in STATUSES if counts.statuses[status]),
         elapsed=elapsed,
         allowed=allowed,
-        left=_left(study.spec, counts, elapsed, allowed),
+        left=left if left is None or allowed is None else max(0.0, min(left, allowed - elapsed)),
         silent=silent,
         closed=study.ended is not None,
         driver=study.driver,
+        epochs=bool(counts.pace.timed) or any(trial.epochs for trial in counts.unfinished),
+        placed=sum(bool(trial.attempts[-1].device) for trial in counts.unfinished if trial.status == "running"),
+        paused=study.paused is not None,
+        hopeless=(study.ended or "").startswith(SAME_FAILURES),
     )
 
 
-def _left(spec: Spec, counts: Counts, elapsed: float, allowed: float | None) -> float | None:
-    """Seconds to the end, if epochs stay as fast and trials end as early as so far."""
-    unfinished, expected = counts.unfinished, plan(spec)
-    typical = (counts.epochs_of_ended + CAUTION * expected.epochs / expected.trials) / (counts.ended + CAUTION)
-    done = counts.epochs_of_ended + sum(len(trial.epochs) for trial in unfinished)
-    if not done:
-        return None
-    todo = typical * max(0, spec.budget.trials - counts.trials)
-    for trial in unfinished:
-        length = spec.train.epochs if trial.control else typical
-        todo += max(0.0, length - len(trial.epochs))
-    left = elapsed / done * todo
-    return left if allowed is None else max(0.0, min(left, allowed - elapsed))
+def glance(study: StudyRecord) -> Progress:
+    """The study by a single look, which cannot see whether its record changes: its driver's stamps are compared with
+    this machine's clock. Where a driver's clock is wrong, only watching can tell.
+    """
+    sign = last_sign(study)
+    seen = progress(study, max(0.0, Clock().now() - sign) if study.driver == "open" else 0.0)
+    return dataclasses.replace(seen, sign=sign)
+
+
+def last_sign(study: StudyRecord) -> float:
+    """When its driver gave the last sign of life, seconds since the epoch by the driver's clock."""
+    return max([float(study.info.get("created") or 0.0), *(end for _, end in study.sessions)])
 
 
 def survival(study: StudyRecord) -> list[Survival]:

@@ -144,7 +144,7 @@ def _show(entries: Sequence[Mapping[str, Any]]) -> None:
     for kind, title in titles.items():
         print(title)
         rows = [each for each in entries if each["kind"] == kind]
-        show(_table(rows, (*COLUMNS[kind], "summary")), _table(rows, COLUMNS[kind]))
+        show(_table(rows, (*COLUMNS[kind], "summary")), _table(rows, COLUMNS[kind]), hidden=("summary",))
         print()
     print(f"Read one: {command('spaces', '', 'NAME')}\nChange a copy: {command('copy', '', 'NAME my.yaml')}")
 

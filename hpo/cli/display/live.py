@@ -17,6 +17,7 @@ from hpo.cli.display.plain import PlainView, describe
 from hpo.cli.display.screen import Screen
 from hpo.cli.display.terminal.output import captured, last_line, relayed
 from hpo.cli.display.terminal.painter import Painter, interactive
+from hpo.cli.display.terminal.steady import Steady
 from hpo.clock import Clock
 from hpo.driver.events import Event, View
 from hpo.driver.signals import state
@@ -49,6 +50,7 @@ class LiveView:
         self._unsure: list[Event] = []
         """What is in no frame yet that was painted."""
         self._over = False
+        self._steady = Steady()
 
     def __enter__(self) -> LiveView:
         return self
@@ -123,10 +125,12 @@ class LiveView:
                 self._sums.update(event.trial)
         if self._over:
             self._sums.update(*map(self._stopped, self._sums.running))
-        study = dataclasses.replace(self._study, sessions=(*self._earlier, (self._began, self._clock.now())))
+        sessions = (*self._earlier, (self._began, self._clock.now()))
+        study = dataclasses.replace(self._study, driver="open", sessions=sessions)
         assert self._log is not None  # nothing is painted before `begin`
         note = last_line(self._log, self._log_start)
-        return Screen(study, self._home, notes=(Text.from_ansi(note).plain,) if note else (), sums=self._sums)
+        notes = (Text.from_ansi(note).plain,) if note else ()
+        return Screen(study, self._home, notes=notes, steady=self._steady, leaving=self._over, sums=self._sums)
 
     def _stopped(self, trial: TrialRecord) -> TrialRecord:
         """A running trial as ended: the driver has stopped it and told only the ledger."""

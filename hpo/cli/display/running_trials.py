@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -17,22 +17,32 @@ TITLES = ("trial", "stage", "px", "epoch", "val acc", "best", "images/s", "devic
 
 
 def running_trials(
-    study: StudyRecord, running: Sequence[TrialRecord], *, rows: int, width: int
+    study: StudyRecord, running: Sequence[TrialRecord], *, rows: int, width: int, marks: Mapping[int, str] | None = None
 ) -> Iterator[RenderableType]:
     """A table of running trials: a blank line, the header, and at most `rows` lines of at most `width` characters.
 
-    If there are more trials than rows, the last row summarises the trials that are not shown.
+    If there are more trials than rows, the last row summarises the trials that are not shown. If there are more
+    parameters than columns, the last title counts those that are hidden.
+
+    Args:
+        marks: a word about some of the trials, by number; the best of all is in bold.
     """
     shown = running if len(running) <= rows else running[: rows - 1]
     hosts = {trial.attempts[-1].host for trial in running}
     cells = [_cells(study, trial, several_hosts=len(hosts - {None}) > 1) for trial in shown]
-    used = sum(max([len(title), *(len(row[index]) for row in cells)]) + 2 for index, title in enumerate(TITLES))
-    parameters = _parameters(study, shown, width - used)
+    titles, words = list(TITLES), [(marks or {}).get(trial.number, "") for trial in shown]
+    if any(words):
+        titles.append("")
+        cells = [[*row, word] for row, word in zip(cells, words, strict=True)]
+    used = sum(max([len(title), *(len(row[index]) for row in cells)]) + 2 for index, title in enumerate(titles))
+    parameters, more = _parameters(study, shown, width - used)
     for row, trial in zip(cells, shown, strict=True):
         values = configuration(trial, digits=3)
-        row += [values.get(path, "–") for path in parameters]
+        row += [*(values.get(path, "–") for path in parameters), *([""] if more else [])]
+    titles += [*parameters.values(), *([more] if more else [])]
+    bold = {place for place, word in enumerate(words) if word == "best"}
     yield Text("")
-    yield from aligned([*TITLES, *parameters.values()], cells, left=("device",), style="dim")
+    yield from aligned(titles, cells, left=("device", ""), style="dim", bold=bold)
     hidden = running[len(shown) :]
     if hidden:
         yield _summary(hidden, study.spec.objective)
@@ -58,16 +68,18 @@ def _cells(study: StudyRecord, trial: TrialRecord, *, several_hosts: bool) -> li
     ]
 
 
-def _parameters(study: StudyRecord, shown: Sequence[TrialRecord], room: int) -> dict[str, str]:
-    """As many searched parameters as fit into `room` characters: each path with its short name."""
-    fitting = {}
-    for path, name in short_names(study.spec.space).items():
-        values = (configuration(trial, digits=3).get(path, "–") for trial in shown)
-        room -= max([len(name), *map(len, values)]) + 2
-        if room < 0:
-            break
-        fitting[path] = name
-    return fitting
+def _parameters(study: StudyRecord, shown: Sequence[TrialRecord], room: int) -> tuple[dict[str, str], str]:
+    """As many searched parameters as fit into `room` characters: each path with its short name. And `+3 more` if so
+    many are hidden and there is room to say so."""
+    names, configurations = short_names(study.spec.space), [configuration(trial, digits=3) for trial in shown]
+    widths = [
+        max([len(name), *(len(values.get(path, "–")) for values in configurations)]) + 2 for path, name in names.items()
+    ]
+    for count in range(len(names), -1, -1):
+        more = f"+{len(names) - count} more" if count < len(names) else ""
+        if sum(widths[:count]) + (len(more) + 2 if more else 0) <= room:
+            return dict(list(names.items())[:count]), more
+    return {}, ""
 
 
 def _summary(hidden: Sequence[TrialRecord], goal: Objective) -> Text:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.display.running_trials import running_trials
+from hpo.cli.display.terminal.steady import Steady
 from hpo.home import Home
 from hpo.ledger.records import StudyRecord
 from hpo.results.best import incumbent
@@ -22,15 +23,13 @@ from hpo.results.sums.parts import Survival
 from hpo.results.sums.study import Sums
 from hpo.results.winner import winner
 from hpo.search.rungs import rung_resource
-from hpo.text import duration, short_names
+from hpo.text import clock_time, duration, short_names
 
 FAILURES_SHOWN = 3
 FEWEST_ROWS = 3
 """Running trials that have room before rungs and failures."""
 LABEL = 9
 """Width of the left column, characters."""
-BAR_LINE = 100
-"""Greatest width of a line with a bar, characters."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,10 @@ class Screen:
     """Seconds since the record last changed, by the clock of whoever watches it."""
     notes: tuple[str, ...] = ()
     """The newest output of libraries, which is not recorded."""
+    steady: Steady | None = None
+    """Eases the time left from picture to picture; None: the newest estimate is shown."""
+    leaving: bool = False
+    """Whether the driver that shows it is done. What became of the study is printed below."""
     sums: Sums | None = None
     """Of the newest records of its trials, where they are kept; None: of `study.trials`."""
 
@@ -58,7 +61,7 @@ class Screen:
         room = max(1, options.max_height - 2)
         parts: list[RenderableType] = [
             _header(self.study),
-            *_bars(self, state, min(options.max_width, BAR_LINE)),
+            *_bars(self, state, options.max_width),
             *_best(self.study, sums, options),
         ][:room]  # each is one line
         room -= len(parts)
@@ -73,8 +76,19 @@ class Screen:
             else:
                 part.clear()
         if active and room >= 2 + min(len(active), 2):
-            parts += running_trials(self.study, active, rows=room - 2, width=options.max_width)
+            marks = _marks(sums)
+            parts += running_trials(self.study, active, rows=room - 2, width=options.max_width, marks=marks)
         yield from (*parts, *failed, *rungs, *notes)
+
+
+def _marks(sums: Sums) -> dict[int, str]:
+    """What is special about running trials, by number."""
+    marks = {trial.number: "control" for trial in sums.running if trial.control}
+    if sums.baseline is not None:
+        marks[sums.baseline] = "baseline"
+    if sums.leader is not None:
+        marks[sums.leader] = "best"
+    return marks
 
 
 def _height(console: Console, options: ConsoleOptions, parts: Iterable[RenderableType]) -> int:
@@ -103,7 +117,8 @@ def _header(study: StudyRecord) -> Text:
 
 
 def _bars(screen: Screen, state: Progress, width: int) -> Iterator[RenderableType]:
-    left = "" if state.left is None or state.over else f"  ETA {duration(state.left)}"
+    seconds = screen.steady.show(state.left) if screen.steady else state.left
+    left = "" if seconds is None or state.state != "running" or screen.leaving else f"  ETA {duration(seconds)}"
     yield _bar("trials", state.ended, state.trials, f"{state.ended}/{state.trials} ended{left}", width)
     if state.allowed is not None:
         allowed = f"{duration(state.elapsed)} of {duration(state.allowed)}"
@@ -111,9 +126,22 @@ def _bars(screen: Screen, state: Progress, width: int) -> Iterator[RenderableTyp
     else:
         yield _line("time", duration(state.elapsed))
     yield _line("", ", ".join(f"{count} {kind}" for kind, count in state.counts) or "no trial yet")
-    if state.deserted and not state.closed and state.ended < state.trials:
-        yield _line("driver", (f"{state.deserted}; continue with:", "yellow"))
-        yield _line("", (screen.home.command(f"resume {screen.study.name}"), "yellow"))
+    if not screen.leaving:
+        yield from _state(screen.study, state, screen.home)
+
+
+def _state(study: StudyRecord, state: Progress, home: Home) -> Iterator[RenderableType]:
+    """What a person must know of a study that does not just train."""
+    if state.resumable:
+        yield _line("state", (f"{state.words}; continue with:", "yellow"))
+        yield _line("", (home.command(f"resume {study.name}"), "yellow"))
+    elif state.state == "paused" and study.paused:
+        yield _line("state", (f"paused by {study.paused.by} since {clock_time(study.paused.since)}", "yellow"))
+    elif state.state != "running":
+        reason = f": {study.ended.partition(': ')[2]}" if study.ended else ""
+        yield _line("state", (f"{state.state}{reason}", "red" if state.state == "failed" else "green"))
+    elif beginning := state.beginning:
+        yield _line("state", beginning)
 
 
 def _bar(label: str, done: float, total: float, text: str, width: int) -> Table:
@@ -142,6 +170,9 @@ def _best(study: StudyRecord, sums: Sums, options: ConsoleOptions) -> Iterator[R
             "leading", (study.spec.objective.show_score(trial.value), "bold"), where, "; no trial is complete yet"
         )
     else:
+        if best.baseline and not best.is_baseline:
+            value = study.spec.objective.show_score(best.baseline.value)
+            yield _line("baseline", value, f"  trial {best.baseline.number}")
         mean = " (mean over new seeds)" if best.confirmation else ""
         yield _line("best", (best.shown, "bold green"), mean, where, best.compared)
     values = configuration(trial)

@@ -33,7 +33,7 @@ from hpo.results.gpu_hours import (
 )
 from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
-from hpo.results.progress import failures, next_steps, undecided
+from hpo.results.progress import failures, glance, next_steps, undecided
 from hpo.results.pruning.cost import remark
 from hpo.results.summary import best_line, configuration, counts, stopped, untracked
 from hpo.results.warm_start_effect import effect
@@ -55,7 +55,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(study_json(study, home)))
         return
-    console = Console()
+    console, now = Console(), glance(study)
     console.print(
         f"[bold]{escape(study.name)}[/bold]  {counts(study)}; wall-clock time {duration(study.seconds)}, "
         f"checkpoints {_checkpoints(study, home)}"
@@ -63,9 +63,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     console.print(escape(study.spec.task), highlight=False)
     if reason := stopped(study):
         console.print(escape(reason), highlight=False)
-    if study.driver == "dead" and study.ended is None:
-        text = f"its driver has died; continue with: {home.command(f'resume {study.name}')}"
-        console.print(escape(text), highlight=False, soft_wrap=True)
+    again = f"; continue with: {home.command(f'resume {study.name}')}" if now.resumable else ""
+    console.print(escape(f"state: {now.words}{again}"), highlight=False, soft_wrap=True)
     for node in study.left_nodes:
         console.print(escape(f"no trials on {node.host}: {node.host} {node.reason}"), highlight=False)
     if lag := _lag(study, home):
@@ -93,7 +92,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     if len(study.spec.objectives) > 1:
         show(_front(study))
     shown = _shown(study)
-    show(*(_trials(study, shown, *without) for without in ((), ("origin",), ("origin", "epochs"))))
+    hidden = ("origin", "epochs")
+    show(*(_trials(study, shown, *hidden[:count]) for count in range(3)), hidden=hidden)
     if len(shown) < len(study.trials):
         console.print(escape(_left_out(study, shown, home)), highlight=False, soft_wrap=True)
     for line in _failures(study):
@@ -195,6 +195,7 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
     """A study as JSON, for programs."""
     return {
         "study": study.name,
+        "state": glance(study).state,
         "created": iso(study.info.get("created")),
         "task": study.spec.task,
         "seconds": study.seconds,

@@ -15,8 +15,11 @@ from hpo.errors import UsageError
 from hpo.home import NAME, Home
 from hpo.ledger.lock import driver_of
 from hpo.ledger.reader import creation_time, load_study, open_existing, study_names, unrecorded
-from hpo.ledger.records import StudyRecord
-from hpo.results.winner import Winner, winner, winner_json
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.confirmation import confirmation
+from hpo.results.progress import glance, last_sign
+from hpo.results.winner import winner, winner_json
+from hpo.spec.objectives import Objective
 from hpo.text import iso
 
 R = TypeVar("R")
@@ -43,14 +46,19 @@ def show_studies(home: Home, as_json: bool) -> None:
     if as_json:
         print(json.dumps([_json(study) for study in studies]))
     elif studies:
-        show(_table(studies), _table(studies, "data"), _table(studies, "data", "created"))
+        hidden = ("data", "created", "model")
+        show(*(_table(studies, *hidden[:count]) for count in range(4)), hidden=hidden)
     else:
         print(f"no study in {home.path}")
 
 
 def _json(study: StudyRecord) -> dict[str, Any]:
+    now = glance(study)
     return {
         "study": study.name,
+        "state": now.state,
+        "last_sign_of_life": iso(last_sign(study)),
+        "progress": {"ended": now.ended, "trials": now.trials},
         "created": iso(study.info.get("created")),
         "task": study.spec.task,
         "trials": len(study.trials),
@@ -58,28 +66,39 @@ def _json(study: StudyRecord) -> dict[str, Any]:
     }
 
 
-def _value(best: Winner | None) -> str:
-    """`93.40 %`, or `rmse 22.36` for an objective that the title does not name."""
-    if best is None:
+def _value(trial: TrialRecord | None, score: float | None, goal: Objective) -> str:
+    """`93.40 %, trial 7`, or `rmse 22.36, trial 7` for an objective that people do not guess."""
+    if trial is None:
         return "–"
-    return best.shown if best.objective.is_accuracy else f"{best.objective.label} {best.shown}"
+    shown = goal.show_score(score)
+    return f"{shown if goal.is_accuracy else f'{goal.label} {shown}'}, trial {trial.number}"
+
+
+def _confirmed(study: StudyRecord) -> str:
+    """The value and the trial that a confirmation chose, how far it has come, or a dash."""
+    found, best = confirmation(study), winner(study)
+    if found is None:
+        return "–"
+    if best is None or best.confirmation is None:
+        return f"{found.done}/{found.planned} trained"
+    return _value(best.trial, best.accuracy, best.objective)
 
 
 def _table(studies: list[StudyRecord], *without: str) -> Table:
     """All studies; `without` are the titles of columns to leave out."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ("study", "created", "complete", "best", "val acc", "data", "model")
+    titles = ("study", "state", "progress", "best", "confirmed", "created", "data", "model")
     for title in (title for title in titles if title not in without):
-        table.add_column(title, justify="right" if title in ("complete", "val acc") else "left", no_wrap=True)
+        table.add_column(title, justify="right" if title == "progress" else "left", no_wrap=True)
     for study in studies:
-        shipped = study.spec.shipped  # another trainer may use other data and models
-        best = winner(study)
+        shipped, now = study.spec.shipped, glance(study)  # another trainer may use other data and models
         cells = {
             "study": study.name,
+            "state": now.words if now.state == "silent" else now.state,
+            "progress": f"{now.ended}/{now.trials}",
+            "best": _value(study.best, study.best.value if study.best else None, study.spec.objective),
+            "confirmed": _confirmed(study),
             "created": (iso(study.info.get("created")) or "").replace("T", " ")[:16],
-            "complete": f"{study.count('complete')}/{len(study.trials)}",
-            "best": f"trial {best.trial.number}{', confirmed' if best.confirmation else ''}" if best else "–",
-            "val acc": _value(best),
             "data": study.spec.data.name if shipped else "–",
             "model": " or ".join(study.spec.model_names) if shipped else study.spec.trainer,
         }

@@ -13,19 +13,26 @@ UNBOUNDED = 10_000
 """Wider than any table."""
 
 
-def show(*tables: RenderableType) -> None:
+def show(*tables: RenderableType, hidden: Sequence[str] = ()) -> None:
     """Print the first of `tables` that fits the terminal. Each table has fewer columns than the one before.
 
     If none fits, the last one is printed whole, because a wrapped line can still be read. A pipe or a file has no
     width and gets the first one.
+
+    Args:
+        hidden: the column that each table lacks beside those that the one before lacks; a line names what is hidden.
     """
     console = Console(highlight=False)
     limit = console.width if console.is_terminal else UNBOUNDED
-    for table in tables:
+    for place in range(len(tables)):
+        table = tables[place]
         width = console.measure(table, options=console.options.update(width=UNBOUNDED)).maximum
         if width <= limit:
             break
     Console(highlight=False, width=max(width, console.width)).print(table)
+    if missing := hidden[:place]:
+        columns = "column" if len(missing) == 1 else "columns"
+        console.print(f"hidden {columns}: {', '.join(missing)} (a wider terminal shows all)", style="dim")
 
 
 def aligned(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hpo.cli.display.plain import PlainView
 from hpo.cli.display.screen import Screen
 from hpo.cli.display.terminal.painter import Painter, interactive
+from hpo.cli.display.terminal.steady import Steady
 from hpo.driver.events import Event
 from hpo.home import Home
 from hpo.ledger.reader import Follower, open_existing
@@ -37,7 +38,7 @@ def watch(home: Home, name: str, interval: float = INTERVAL_S) -> None:
     if interactive(sys.stdout):
         _paint(home, first, readings)
     else:
-        _print(itertools.chain([first], readings))
+        _print(home, itertools.chain([first], readings))
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _readings(home: Home, name: str, interval: float) -> Iterator[Reading]:
 
 
 def _paint(home: Home, first: Reading, readings: Iterator[Reading]) -> None:
-    shown, sums = first, Sums(first.study.spec)
+    shown, sums, steady = first, Sums(first.study.spec), Steady()
     summed: Reading | None = None
 
     def screen() -> Screen:
@@ -81,7 +82,7 @@ def _paint(home: Home, first: Reading, readings: Iterator[Reading]) -> None:
         if (reading := shown) is not summed:
             sums.update(*reading.study.trials)
             summed = reading
-        return Screen(reading.study, home, reading.silent, sums=sums)
+        return Screen(reading.study, home, reading.silent, steady=steady, sums=sums)
 
     with Painter(screen, sys.stdout) as painter:
         for shown in readings:  # noqa: B007 - the painter reads it
@@ -92,15 +93,20 @@ def _paint(home: Home, first: Reading, readings: Iterator[Reading]) -> None:
         raise painter.failure
 
 
-def _print(readings: Iterator[Reading]) -> None:
+def _print(home: Home, readings: Iterator[Reading]) -> None:
     view = PlainView(sys.stdout)
     before: StudyRecord | None = None
+    state: str | None = "running"
     for reading in readings:
         if before is None:
             view.begin(reading.study)
         for event in events(before, reading.study):
             view(event)
-        before = reading.study
+        now = progress(reading.study, reading.silent)
+        if now.state != state:
+            again = f"; continue with: {home.command(f'resume {reading.study.name}')}" if now.resumable else ""
+            view(Event("notice", text=f"{now.words}{again}"))
+        before, state = reading.study, now.state
 
 
 def events(before: StudyRecord | None, after: StudyRecord) -> list[Event]:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hpo.ledger.outcome import SAME_FAILURES
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.gpu_hours import DEFINITION, gpu_hours
 from hpo.spec.study import Spec
-
-SAME_FAILURES = "stop_after_failures: "
-"""How the text of `same_failures` begins."""
 
 
 def used_up(study: StudyRecord, seconds: float, now: float | None = None) -> str | None:

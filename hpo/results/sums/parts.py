@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import TrialRecord
+from hpo.results.sums.pace import Pace
 from hpo.search.rungs import deepest_rungs, study_levels
 from hpo.spec.study import Spec
 from hpo.text import first_line
@@ -40,7 +41,8 @@ class Counts:
         self.statuses = Counter[str]()
         self.ended = 0
         """Trials that will never train again."""
-        self.epochs_of_ended = 0
+        self.pace = Pace()
+        """Of these trials."""
         self.newest = 0.0
         """When anything of a trial was recorded last, seconds since the epoch."""
         self._unfinished: dict[int, TrialRecord] = {}
@@ -61,7 +63,7 @@ class Counts:
         self.newest = max(self.newest, trial.newest)
         if trial.outcome is not None and trial.outcome.final:
             self.ended += times
-            self.epochs_of_ended += times * len(trial.epochs)
+            self.pace.add(trial, times)
         elif times > 0:
             self._unfinished[trial.number] = trial
         else:

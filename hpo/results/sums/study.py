@@ -43,6 +43,16 @@ class Sums:
         """Running trials, the oldest first: they have passed the most rungs."""
         return [trial for trial in self.counts.unfinished if trial.status == "running"]
 
+    @property
+    def baseline(self) -> int | None:
+        """Number of the baseline's trial; None if there is none."""
+        return self._baseline
+
+    @property
+    def leader(self) -> int | None:
+        """Number of the best trial so far, complete or not; None before the first epoch."""
+        return self._leader.number
+
     def eminent(self, repeats: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:
         """The only trials that it takes to tell the best one: the baseline, the leader of the search, and those that a
         confirmation repeats; by number."""

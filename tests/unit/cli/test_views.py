@@ -20,8 +20,9 @@ from hpo.cli.display.watch import events
 from hpo.driver.events import Event
 from hpo.home import Home
 from hpo.ledger.outcome import Ending
-from hpo.ledger.records import StudyRecord
-from tests.support.sample_records import SPEC, busy, study, trial
+from hpo.ledger.records import Attempt, Pause, StudyRecord
+from hpo.results.progress import progress
+from tests.support.sample_records import BEGAN, SPEC, busy, study, trial
 
 HOME = Home(Path("/home/somebody/studies"))
 
@@ -111,6 +112,78 @@ def test_a_driver_without_heartbeat_is_shown_with_the_command_that_continues() -
 def test_markup_in_the_reason_of_a_failure_is_printed_as_text() -> None:
     broken = study(trial(0, 0, ending=Ending.FAILED, reason="KeyError: '[bold]no[/bold]' [/]"))
     assert any("'[bold]no[/bold]' [/]" in line for line in lines(broken, 80, 24))
+
+
+def test_the_best_the_baseline_and_the_controls_are_marked_among_running_trials() -> None:
+    running = [trial(0, 3, enqueued=True, control=True), trial(1, 9), trial(2, 4, control=True), trial(3, 2)]
+    rows = [line for line in lines(study(*running), 80, 30) if "  cuda" in line]
+    assert [row.split()[-1] for row in rows] == ["baseline", "best", "control", "cuda"]
+    assert not any("best  " in line for line in lines(busy(2), 80, 30) if "  cuda" in line)
+
+
+@pytest.mark.parametrize("width", [80, 95, 105])
+def test_the_last_title_counts_the_parameters_that_are_hidden(width: int) -> None:
+    title = next(line for line in lines(busy(2), width, 40) if line.lstrip().startswith("trial  stage"))
+    shown = sum(name in title for name in ("lr", "dropout.end", "randaugment.end", "stages"))
+    assert shown < 4
+    assert title.split("  ")[-1] == f"+{4 - shown} more"
+
+
+def test_a_wide_terminal_is_used_to_its_last_column() -> None:
+    assert max(map(len, lines(busy(2), 200, 50))) == 200
+
+
+# ----------------------------------------------------------------------------------------------- states
+
+
+def ended(*endings: Ending, **fields: object) -> StudyRecord:
+    trials = [trial(number, 16, ending=ending) for number, ending in enumerate(endings)]
+    return dataclasses.replace(study(*trials), **fields)  # type: ignore[arg-type]
+
+
+PAUSED = Pause("ann@node-a", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("record", "silent", "state"),
+    [
+        (busy(2), 1.0, "running"),
+        (busy(2), 500.0, "silent"),
+        (dataclasses.replace(busy(2), paused=PAUSED), 1.0, "paused"),
+        (dataclasses.replace(busy(2), driver="dead"), 1.0, "interrupted"),
+        (ended(Ending.INTERRUPTED, Ending.COMPLETE), 1.0, "interrupted"),
+        (ended(Ending.COMPLETE, ended="budget.hours: reached the budget of 2 hours"), 1.0, "finished"),
+        (ended(*[Ending.COMPLETE] * 100), 1.0, "finished"),
+        (ended(*[Ending.FAILED] * 100), 1.0, "failed"),
+        (ended(ended="stop_after_failures: the first 3 trials failed in the same way"), 1.0, "failed"),
+    ],
+)
+def test_a_study_has_one_state_and_only_a_running_one_has_a_time_to_its_end(
+    record: StudyRecord, silent: float, state: str
+) -> None:
+    assert progress(record, silent).state == state
+    console = Console(width=80, height=24, file=io.StringIO(), color_system=None)
+    console.print(Screen(record, HOME, silent))
+    shown = console.file.getvalue()
+    assert ("ETA" in shown) == (state == "running")
+    assert {"silent": "no sign of life", "running": "ETA"}.get(state, state) in shown
+    assert ("hpo resume cifar10_b0" in shown) == (state in ("interrupted", "silent"))
+
+
+def test_the_last_picture_of_a_driver_has_no_time_to_the_end_and_leaves_the_rest_to_the_text_below() -> None:
+    console = Console(width=80, height=24, file=io.StringIO(), color_system=None)
+    console.print(Screen(busy(2), HOME, leaving=True))
+    assert "ETA" not in console.file.getvalue()
+    assert "state" not in console.file.getvalue()
+
+
+def test_the_first_minute_says_what_it_waits_for() -> None:
+    waiting = dataclasses.replace(trial(0, 0), attempts=(Attempt(BEGAN),))
+    record = dataclasses.replace(study(waiting), driver="open")
+    assert any("Ray starts a worker for each trial, which imports torch" in line for line in lines(record, 100, 24))
+    placed = dataclasses.replace(record, trials=(trial(0, 0),))
+    assert any("the first epochs are being trained" in line for line in lines(placed, 80, 24))
+    assert not any("starting:" in line for line in lines(busy(2), 80, 24))
 
 
 # ------------------------------------------------------------------------------------------ plain lines
@@ -204,7 +277,8 @@ def table(width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     monkeypatch.setenv("COLUMNS", str(width or 80))
     monkeypatch.setenv("FORCE_COLOR", "1" if width else "")
     record = study(trial(10, 16, ending=Ending.COMPLETE), trial(11, 4, ending=Ending.PRUNED))
-    show(*(_trials(record, record.trials, *without) for without in ((), ("origin",), ("origin", "epochs"))))
+    hidden = ("origin", "epochs")
+    show(*(_trials(record, record.trials, *hidden[:count]) for count in range(3)), hidden=hidden)
     return [line.rstrip() for line in Text.from_ansi(capsys.readouterr().out).plain.splitlines()]
 
 
@@ -214,17 +288,21 @@ def test_no_cell_of_a_table_is_cut_off(
 ) -> None:
     shown = table(width, capsys, monkeypatch)
     assert "…" not in "".join(shown)
-    assert [line.split()[:2] for line in shown[-2:]] == [["10", "complete"], ["11", "pruned"]]
-    assert shown[-2].split()[-4:] == ["0.00133", "0.25", "9.88", "4"]
+    rows = [line.split() for line in shown if line.split()[:1] in (["10"], ["11"])]
+    assert [row[:2] for row in rows] == [["10", "complete"], ["11", "pruned"]]
+    assert rows[0][-4:] == ["0.00133", "0.25", "9.88", "4"]
     assert width < 64 or max(map(len, shown)) <= width
 
 
 def test_a_narrow_table_leaves_out_origin_and_then_epochs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = [" ".join(table(width, capsys, monkeypatch)) for width in (0, 71, 64)]
-    assert ["origin" in one for one in found] == [True, False, False]
-    assert ["epochs" in one for one in found] == [True, True, False]
+    found = [table(width, capsys, monkeypatch) for width in (0, 71, 64)]
+    tables = [" ".join(line for line in one if not line.startswith("hidden")) for one in found]
+    assert ["origin" in one for one in tables] == [True, False, False]
+    assert ["epochs" in one for one in tables] == [True, True, False]
+    hints = [[line.partition(" (")[0] for line in one if line.startswith("hidden")] for one in found]
+    assert hints == [[], ["hidden column: origin"], ["hidden columns: origin, epochs"]]
 
 
 # ------------------------------------------------------------------------------------------- the choice

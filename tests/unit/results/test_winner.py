@@ -74,8 +74,8 @@ def test_every_output_names_the_trial_that_a_confirmation_chose(confirmed: Study
     assert "- confirmed: trial 2, mean validation accuracy over new seeds 80.50 %" in description(confirmed)
     assert "Trial 2 is confirmed: 80.50 %" in headline(answer(confirmed))
     cells = [cell for column in _table([confirmed]).columns for cell in column.cells]
-    assert "trial 2, confirmed" in cells
-    assert "80.50 %" in cells
+    assert "80.50 %, trial 2" in cells
+    assert "90.00 %, trial 1" in cells, "the best of the search"
 
 
 def test_without_a_confirmation_the_best_of_the_search_wins() -> None:
