@@ -4,6 +4,7 @@
     ├── UsageError              2   the command line names something unknown, or options that exclude each other
     │   └── SpecificationError  2   a YAML file or an override breaks rules; the error lists all of them
     ├── NoTrialSucceeded        3   the study ended and every trial failed
+    ├── Interrupted       128 + n   signal n ended the study in order; the study can be resumed
     └── InfrastructureError     4   Ray, a database, a disk or a tracking server failed; the study can be resumed
 
 The text of an error is written for users. It says what is wrong, where, and what to do about it.
@@ -11,7 +12,8 @@ The text of an error is written for users. It says what is wrong, where, and wha
 
 from __future__ import annotations
 
-from typing import ClassVar
+import signal
+from typing import Any, ClassVar
 
 
 class HpoError(Exception):
@@ -32,6 +34,19 @@ class NoTrialSucceeded(HpoError):
     """Every trial of the study failed. The text says why the first one failed."""
 
     exit_code = 3
+
+
+class Interrupted(HpoError):
+    """A signal ended the study in order. Resumable; the command exits with 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.number = number
+        self.status = 128 + number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by the number, not by the text."""
+        return type(self), (self.number,), {"advice": self.advice}
 
 
 class InfrastructureError(HpoError):

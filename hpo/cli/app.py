@@ -16,7 +16,7 @@ from hpo.cli.results import audit, export, ls, report, retrain, status
 from hpo.cli.study import confirm, resume, run
 from hpo.cli.tools import doctor, schema, ui, validate
 from hpo.cli.trials import trials
-from hpo.errors import HpoError, UsageError
+from hpo.errors import HpoError, Interrupted, UsageError
 
 app = typer.Typer(
     name="hpo",
@@ -108,7 +108,7 @@ OBJECTS_BEFORE_GARBAGE = 50_000
 
 def main() -> None:
     """Run a command, and turn its errors into messages and exit codes."""
-    from hpo.driver.signals import Interrupted, handle_early
+    from hpo.driver.signals import handle_early
     from trainers.api import TrainerError
 
     # Imports and records are hundreds of thousands of objects that stay; with Python's own threshold of 700 new objects
@@ -178,7 +178,6 @@ def _drop_output() -> None:
 
 def _say(error: HpoError) -> int:
     """Print an error and its advice; returns the exit code."""
-    from hpo.driver.signals import Interrupted
     from hpo.redact import redact
 
     interrupted = isinstance(error, Interrupted)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpo.cli.figures import plots
+from hpo.api.figures import plots
 from hpo.cli.options import HomeOption, JsonOption, OverridesArgument, SpecArgument, StudyArgument, VerboseOption
 
 if TYPE_CHECKING:

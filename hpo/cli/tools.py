@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from hpo.api.figures import plots
 from hpo.cli import completion
-from hpo.cli.figures import plots
 from hpo.cli.options import HomeOption, OverridesArgument, SpecArgument
 
 

@@ -11,8 +11,8 @@ from hpo.driver.listeners import BestFile, CheckpointCleaner, MlflowLink, last_r
 from hpo.driver.ray_backend.slots import Slots
 from hpo.driver.ray_backend.tuner import tune
 from hpo.driver.ray_backend.watchdog import Watchdog
-from hpo.driver.signals import Interrupted, SignalGuard
-from hpo.errors import NoTrialSucceeded
+from hpo.driver.signals import SignalGuard
+from hpo.errors import Interrupted, NoTrialSucceeded
 from hpo.home import Home, confirmed_study
 from hpo.ledger.outcome import SAME_FAILURES
 from hpo.ledger.records import StudyRecord

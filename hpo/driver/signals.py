@@ -13,21 +13,13 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
-from hpo.errors import HpoError, InfrastructureError
+from hpo.errors import InfrastructureError, Interrupted
 from hpo.redact import redact
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """SIGTERM too, because the kernel drops it for the first process of a container that does not handle it."""
 LAST_WORDS_S = 2.0
 """How long last words wait for a terminal or pipe that takes nothing."""
-
-
-class Interrupted(HpoError):
-    """A signal ended the study in order. Resumable; the command exits with 128 + the signal's number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}")
-        self.status = 128 + number
 
 
 class SignalState:

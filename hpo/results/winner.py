@@ -90,9 +90,21 @@ def winner(study: StudyRecord, gaps: Gaps | None = None) -> Winner | None:
     Args:
         gaps: for `seed_noise`.
     """
+    return confirmed_winner(study) or search_winner(study, gaps)
+
+
+def confirmed_winner(study: StudyRecord) -> Winner | None:
+    """The trial that a complete confirmation chose; None without one."""
     result = confirmation(study)
-    if result is not None and result.chosen is not None:
-        return _confirmed(study, result, result.chosen)
+    return None if result is None or result.chosen is None else _confirmed(study, result, result.chosen)
+
+
+def search_winner(study: StudyRecord, gaps: Gaps | None = None) -> Winner | None:
+    """The best trial of the search, whatever a confirmation says; None while no trial is complete.
+
+    Args:
+        gaps: for `seed_noise`.
+    """
     if study.best is None:
         return None
     value, images = study.best.value or 0.0, validation_images(study)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpo.errors import UsageError
@@ -24,7 +24,8 @@ def format_problems(problems: Sequence[Problem], source: str) -> str:
 
 
 def _format(problem: Problem, source: str) -> str:
-    where = f"{source}:{problem.line}" if problem.line else "override" if problem.path else source
+    overridden = problem.line is None and problem.path
+    where = f"{source}:{problem.line}" if problem.line else "override" if overridden else source
     hint = f"; {problem.hint}" if problem.hint else ""
     return f"  {where}: {one_line(_sentence(problem) + hint)}"
 
@@ -48,7 +49,8 @@ class Problem:
     """One broken rule of a specification."""
 
     line: int | None
-    """Line in the file, from 1; None for an override of the command line and for an unreadable file."""
+    """Line in the file, from 1; None for an override of the command line and for an unreadable file; 0 for a
+    specification without lines."""
     path: str
     """Dotted path, e.g. `space.train.lr.low` or `enqueue[0].train.lr`; empty for the whole file."""
     value: Any
@@ -57,6 +59,10 @@ class Problem:
     """The rule that the value breaks, e.g. `must be > 0`."""
     hint: str | None = None
     """`did you mean ...?`, or another remedy."""
+
+    def without_line(self) -> Problem:
+        """The same of a specification that is no text, so that it has no lines to name."""
+        return self if self.line is None else replace(self, line=0)
 
 
 class SpecificationError(UsageError):

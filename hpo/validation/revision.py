@@ -33,7 +33,17 @@ def revise(recorded: Spec, overrides: Sequence[str]) -> Spec:
     """
     if not overrides:
         return recorded
-    revised = parse_spec(recorded.to_yaml(), f"the recorded specification of {recorded.study}", overrides)
+    return continued(
+        recorded, parse_spec(recorded.to_yaml(), f"the recorded specification of {recorded.study}", overrides)
+    )
+
+
+def continued(recorded: Spec, revised: Spec) -> Spec:
+    """`revised`, to continue the recorded study with.
+
+    Raises:
+        UsageError: it differs from the recorded specification in a setting outside `ALLOWED`; the text lists all.
+    """
     differences = sorted(_differences(recorded.model_dump(mode="json"), revised.model_dump(mode="json"), ""))
     refused = [line for path, line in differences if not {path, path.split(".")[0]} & set(ALLOWED)]
     if refused:

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from rich.text import Text
 
-from hpo.cli.display.plain import PlainView, describe
+from hpo.api.plain_view import PlainView, describe
 from hpo.cli.display.screen import Screen
 from hpo.cli.display.terminal.output import captured, last_line, relayed
 from hpo.cli.display.terminal.painter import Painter, interactive

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hpo.cli.display.plain import PlainView
+from hpo.api.plain_view import PlainView
 from hpo.cli.display.screen import Screen
 from hpo.cli.display.terminal.painter import Painter, interactive
 from hpo.cli.display.terminal.steady import Steady

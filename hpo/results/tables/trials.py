@@ -88,7 +88,7 @@ def _trial(study: StudyRecord, trial: TrialRecord, names: Sequence[str]) -> tupl
         last.stage if last else None,
         None if trial.value is None else study.spec.objective.score(trial.value),
         *(trial.values.get(name) for name in names),
-        trial.seconds,
+        trial.seconds if any(one.seconds is not None for one in trial.metrics) else None,
         begun[0].started if begun else None,
         trial.finished,
         len(begun),

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from hpo.api.plain_view import PlainView
 from hpo.cli.display.live import PlainConsole, console_view
-from hpo.cli.display.plain import PlainView, closing
+from hpo.cli.display.plain import closing
 from hpo.cli.display.screen import Screen
 from hpo.cli.display.status import _trials
 from hpo.cli.display.tables import show

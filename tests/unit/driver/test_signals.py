@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hpo.driver.signals import Interrupted, SignalGuard, handle_early
-from hpo.errors import InfrastructureError
+from hpo.driver.signals import SignalGuard, handle_early
+from hpo.errors import InfrastructureError, Interrupted
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 

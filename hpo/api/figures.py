@@ -1,4 +1,4 @@
-"""The plots that the commands have MLflow show."""
+"""The plots that MLflow shows of a study."""
 
 from __future__ import annotations
 

@@ -1,0 +1,96 @@
+"""`python -m hpo.api DESCRIPTOR`: the process that drives one study for a Python program.
+
+It gets its request over a pair of sockets that only the two processes hold. If the program ends, however that happens,
+the socket closes, and the study stops in order as it does after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from hpo.api.figures import plots
+from hpo.api.messages import Begun, Confirm, Done, Failed, Request, Run
+from hpo.api.sender import Sender
+from hpo.driver.confirm import confirm
+from hpo.driver.run import resume, run
+from hpo.driver.signals import SIGNALS, handle_early, state
+from hpo.errors import HpoError, Interrupted, UsageError
+from hpo.ledger.reader import ledger_with
+from hpo.ledger.records import StudyRecord
+from hpo.spec.paths import with_absolute_paths
+from hpo.spec.study import Spec
+from hpo.validation.loader import load_spec, parse_spec
+from hpo.validation.problems import SpecificationError
+from hpo.validation.revision import continued, revise
+from trainers.api import TrainerError
+
+
+def main(descriptor: int) -> None:
+    """Do what the caller asks, tell it how that went, and end."""
+    handle_early()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    connection: Connection[Any, Any] = Connection(descriptor)
+    sender = Sender(connection)
+    try:
+        request: Request = connection.recv()
+        threading.Thread(target=_stop_with_the_caller, args=(connection,), name="caller", daemon=True).start()
+        sender.send(Done(_perform(request, sender).name))
+    except HpoError as error:
+        sender.send(Failed(error))
+    except TrainerError as error:
+        sender.send(Failed(UsageError(str(error))))
+    except SystemExit:  # a signal before there was a study to stop
+        sender.send(Failed(Interrupted(state.early or signal.SIGTERM)))
+    except Exception:  # noqa: BLE001 - a mistake in this program, of which the caller is to see all
+        sender.send(Failed(HpoError(f"the study stopped because of a mistake in hpo:\n{traceback.format_exc()}")))
+    os._exit(0)  # where Ray was starting, its threads would keep the process alive
+
+
+def _stop_with_the_caller(connection: Connection[Any, Any]) -> None:
+    """Stop the study in order when the caller is gone: nothing is left to be received."""
+    try:
+        connection.recv()
+    except (EOFError, OSError):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _perform(request: Request, view: Sender) -> StudyRecord:
+    home, verbose = request.home, request.verbose
+    if isinstance(request, Confirm):
+        view.send(Begun(request.name))
+        return confirm(
+            request.name, home, top=request.top, seeds=request.seeds, view=view, say=view.say, verbose=verbose
+        )
+    if isinstance(request, Run):
+        spec, beside = _specification(request)
+        if not request.resume or ledger_with(home, spec.study) is None:
+            return run(spec, home, view=view, figures=plots, verbose=verbose, beside=beside)
+        name, changes = spec.study, partial(continued, revised=with_absolute_paths(spec, home.path))
+    else:
+        name, changes = request.name, partial(revise, overrides=request.overrides)
+    view.send(Begun(name))
+    return resume(name, home, view=view, changes=changes, figures=plots, say=view.say, verbose=verbose)
+
+
+def _specification(request: Run) -> tuple[Spec, Path | None]:
+    """The study, and the folder where its own trainer may lie."""
+    if request.text is None:
+        spec = load_spec(request.source, request.overrides)
+        return spec, Path(request.source).parent if Path(request.source).is_file() and not spec.shipped else None
+    try:
+        spec = parse_spec(request.text, request.source, request.overrides)
+    except SpecificationError as error:
+        raise SpecificationError((problem.without_line() for problem in error.problems), error.source) from None
+    return spec, None if spec.shipped else Path.cwd()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,75 @@
+"""The view of a study that the caller's process shows: every event as a line, with a headline that sums up."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from hpo.api.messages import Begun, Line
+from hpo.api.plain_view import PlainView
+from hpo.driver.events import Event
+from hpo.home import confirmed_study
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.results.summary import STATUSES
+from hpo.results.sums.parts import Counts
+
+
+class Sender(PlainView):
+    """Sends what a plain view would print."""
+
+    def __init__(self, connection: Connection[Any, Any]) -> None:
+        super().__init__()
+        self._connection = connection
+        self._one_at_a_time = threading.Lock()
+        self._counts = Counts()
+        self._trials: dict[int, TrialRecord] = {}
+        self._best: TrialRecord | None = None
+        self._study: StudyRecord | None = None
+
+    def send(self, message: object) -> None:
+        """Send a message. Nothing happens if the caller is gone: then the study stops, but not because of this."""
+        with self._one_at_a_time, suppress(OSError):
+            self._connection.send(message)
+
+    def say(self, text: str) -> None:
+        """Show a text that is no event of the study."""
+        self.send(Line(text))
+
+    def begin(self, study: StudyRecord) -> None:
+        """Say that the study is recorded, and start the clock."""
+        super().begin(study)
+        self._study = study
+        for trial in study.trials:
+            self._count(trial)
+        self.send(Begun(confirmed_study(study.name) or study.name))
+
+    def __call__(self, event: Event) -> None:
+        """Send one event."""
+        if event.trial is not None:
+            self._count(event.trial)
+        super().__call__(event)
+
+    def write(self, line: str) -> None:
+        """Send a line with the newest headline."""
+        self.send(Line(line, self.headline()))
+
+    def headline(self) -> str | None:
+        """`cifar10: 5 of 20 trials, 3 complete, 2 pruned, best 93.40 % (trial 3)`; None before the study has begun."""
+        if self._study is None:
+            return None
+        counts, spec = self._counts, self._study.spec
+        parts = [f"{self._study.name}: {counts.ended} of {spec.budget.trials} trials"]
+        parts += [f"{counts.statuses[status]} {status}" for status in STATUSES if counts.statuses[status]]
+        if self._best is not None:
+            parts.append(f"best {spec.objective.show_score(self._best.value)} ({self._best.label})")
+        return ", ".join(parts)
+
+    def _count(self, trial: TrialRecord) -> None:
+        if (before := self._trials.get(trial.number)) is not None:
+            self._counts.add(before, -1)
+        self._counts.add(trial)
+        self._trials[trial.number] = trial
+        if trial.complete and (self._best is None or trial.rank > self._best.rank):
+            self._best = trial
