@@ -1,22 +1,26 @@
-"""The next suggestion, made ahead in a thread of its own, so that neither a free worker nor a report waits for it.
+"""Suggestions, made in a thread of their own; where trials end fast, ahead, so that no free worker waits for one.
 
-While fewer than `FEW` trials run, a suggestion is made when it is asked for. With more of them the next one is begun as
-soon as a trial has started, and it is made anew whenever a trial that goes on has a result that the model reads: at
-epochs 1, 4, 16, ... and at the end of a trial. The one before it is kept until then. So a worker that becomes free gets
-at once what was made while its own trial still trained.
+A suggestion takes a tenth of a second. While trials end more slowly than one in `PERIOD_S`, it is made when it is asked
+for: the worker waits that long, which is little, and gets what was learned from all results. The same holds while fewer
+than `FEW` trials run. Where trials end faster, waiting would add up. There the next suggestion is begun as soon as a
+trial has started, and it is made anew whenever a trial that goes on has a result that the model reads: at epochs 1, 4,
+16, ... and at the end of a trial. The one before it is kept until then. So a worker that becomes free gets at once what
+was made while its own trial still trained. What that costs is measured in reports/benchmarks/search/search.md.
 
-A suggestion is *stale* when more than `MISSED` such results have arrived since it was asked for, or when a trial has
-failed since, so that what failed is not tried again. A stale one is never handed out. What is drawn at random whatever
-the results is never stale; nor are configurations that a person enqueued, which no policy suggests.
+A suggestion is *stale* when more than `MISSED` such results have arrived since it was asked for (any at all, where
+trials end slowly), or when a trial has failed since, so that what failed is not tried again. A stale one is never
+handed out. What is drawn at random whatever the results is never stale; nor are configurations that a person enqueued,
+which no policy suggests.
 
 Of two that are not stale the older one is handed out, whether or not the newer one is ready. So what is suggested
-depends on the order of results and trials only, never on how fast the thread is: the same study gets the same
-suggestions. Where results come faster than the thread makes suggestions, free workers wait for it. Ray would end the
-process of a worker that gets no trial at once, and a new one costs seconds.
+depends on the order and the recorded times of results and trials only, never on how fast the thread is: the same study
+gets the same suggestions. Where results come faster than the thread makes suggestions, free workers wait for it. Ray
+would end the process of a worker that gets no trial at once, and a new one costs seconds.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +33,8 @@ from hpo.ledger.transfer import Past, thinned
 from hpo.search.policies.seeded import SeededSampler, Suggestion
 
 FEW = 8
+PERIOD_S, ENDS = 0.2, 8
+"""Trials end fast if the last `ENDS` of them ended within less than `PERIOD_S` each."""
 MISSED = 1
 """The result with which a worker becomes free: there is no time to learn from it before the worker gets its trial."""
 
@@ -67,6 +73,8 @@ class Ahead:
         """Those whose change the thread has not been told."""
         self._running: set[int] = set()
         self._results = self._failures = 0
+        self._ends: deque[float] = deque(maxlen=ENDS)
+        """When the last trials ended, in seconds since the epoch."""
         self._waiting: list[_Request] = []
         """For the next trial, at most two: the older first."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="suggestions")
@@ -94,6 +102,8 @@ class Ahead:
         regular = epoch > 0 and thinned([epoch, epoch + 1])[0] == epoch
         self._results += (reported and regular) or (ended and not regular)
         self._failures += ended and trial.status == Ending.FAILED.value
+        if ended and trial.finished is not None:
+            self._ends.append(trial.finished)
 
     def take(self, number: int) -> Suggestion:
         """The suggestion for trial `number`, which is the next one.
@@ -117,11 +127,17 @@ class Ahead:
 
     def _is_stale(self, request: _Request) -> bool:
         missed = self._results - request.results
-        return not request.spread and (missed > MISSED or self._failures > request.failures)
+        return not request.spread and (missed > (MISSED if self._end_fast else 0) or self._failures > request.failures)
+
+    @property
+    def _end_fast(self) -> bool:
+        """Whether trials end so fast that workers should not wait for suggestions."""
+        return len(self._ends) == ENDS and max(self._ends) - min(self._ends) < ENDS * PERIOD_S
 
     def _begin(self, number: int) -> None:
         """Ask for the suggestion for trial `number` before a worker does."""
-        if len(self._running) >= FEW and number < self._limit and number not in self._trials:
+        wanted = self._end_fast or self._sampler.is_spread(number)
+        if wanted and len(self._running) >= FEW and number < self._limit and number not in self._trials:
             self._drop()
             self._waiting = [self._ask(number)]
 

@@ -70,7 +70,10 @@ class OwnSearch:
 
 
 class AheadSearch:
-    """The same with suggestions made ahead (`hpo.search.ahead`), from records as the ledger keeps them."""
+    """The same with suggestions made ahead (`hpo.search.ahead`), from records as the ledger keeps them.
+
+    All trials end at one recorded time, because suggestions are made ahead only where trials end fast.
+    """
 
     def __init__(self, sampler: SeededSampler) -> None:
         self._ahead = Ahead(sampler, limit=sys.maxsize)
@@ -90,7 +93,7 @@ class AheadSearch:
         ending = Ending.COMPLETE if epoch == EPOCHS else Ending.PRUNED
         if epoch < EPOCHS and (decision is None or decision.keep):
             return True
-        self._keep(dataclasses.replace(self._trials[trial], outcome=Outcome(ending, "")))
+        self._keep(dataclasses.replace(self._trials[trial], outcome=Outcome(ending, ""), finished=0.0))
         return False
 
     def close(self) -> None:

@@ -42,8 +42,10 @@ def sampler(policy: str = "gp", **options: Any) -> SeededSampler:
 class Study:
     """Trials that a test lets begin, report and end."""
 
-    def __init__(self, sampler: SeededSampler, limit: int = 1000) -> None:
+    def __init__(self, sampler: SeededSampler, limit: int = 1000, between: float = 0.0) -> None:
+        """`between` is the number of seconds from the end of a trial to the end of the next one."""
         self.ahead = Ahead(sampler, limit=limit)
+        self.between, self.ended = between, 0
         self.trials: list[TrialRecord] = []
 
     def begin(self) -> Suggestion:
@@ -64,7 +66,9 @@ class Study:
             self.ahead.notice(self.trials[number])
 
     def end(self, number: int, outcome: Outcome = PRUNED) -> None:
-        self.trials[number] = dataclasses.replace(self.trials[number], outcome=outcome)
+        self.ended += 1
+        finished = self.between * self.ended
+        self.trials[number] = dataclasses.replace(self.trials[number], outcome=outcome, finished=finished)
         self.ahead.notice(self.trials[number])
 
     def settle(self) -> None:
@@ -110,8 +114,8 @@ def begun(trials: int, complete: int) -> Study:
 
 @pytest.fixture
 def crowd() -> Study:
-    """24 running trials, learned from the first four."""
-    return begun(28, complete=4)
+    """20 running trials of a study whose trials end fast, learned from the first eight."""
+    return begun(28, complete=8)
 
 
 @pytest.mark.parametrize("policy", ["gp", "tpe", "random"])
@@ -160,6 +164,18 @@ def test_suggestions_for_many_workers_are_ready_and_made_in_the_thread(
     assert "suggestions" in recording.threads.pop()
 
 
+def test_where_trials_end_slowly_only_what_is_drawn_at_random_is_made_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    recording, study = Recording(monkeypatch), Study(sampler(startup_trials=12), between=1.0)
+    for _ in range(20):
+        study.begin()
+        study.settle()
+    for number in range(10):
+        study.report(number, 1)
+        study.end(number)
+        study.settle()
+    assert recording.numbers == list(range(20))
+
+
 def test_no_suggestion_is_made_beyond_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     recording, study = Recording(monkeypatch), Study(sampler(), limit=40)
     for _ in range(40):
@@ -197,12 +213,13 @@ def test_a_waiting_suggestion_is_made_anew_with_each_result_of_a_trial_that_goes
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.005])
-def test_what_is_handed_out_misses_one_result_at_most_and_no_failure(
-    seconds: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("between", "missed"), [(0.0, {0, 1}), (0.19, {0, 1}), (0.3, {0})])
+def test_what_is_handed_out_misses_one_result_at_most_and_no_failure_and_nothing_where_trials_end_slowly(
+    seconds: float, between: float, missed: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However slow the thread is, and in whatever order trials report, end and fail."""
     recording, chance = Recording(monkeypatch, seconds), random.Random(0)
-    study = Study(sampler(startup_trials=4))
+    study = Study(sampler(startup_trials=4), between=between)
     ages: list[int] = []
     for _ in range(90):
         number = len(study.trials)
@@ -221,7 +238,7 @@ def test_what_is_handed_out_misses_one_result_at_most_and_no_failure(
             if chance.random() < 0.7:
                 study.end(number, FAILED if chance.random() < 0.1 else PRUNED)
     study.ahead.close()
-    assert set(ages) == {0, 1}
+    assert set(ages) == missed
 
 
 def test_what_is_drawn_at_random_whatever_the_results_is_never_stale(monkeypatch: pytest.MonkeyPatch) -> None:
