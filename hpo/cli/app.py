@@ -69,7 +69,11 @@ GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
         retrain: ("hpo retrain best.yaml --seeds 3", "hpo retrain cifar10 train.epochs=60 -o final"),
     },
     "Tools": {
-        validate: ("hpo validate study.yaml", "hpo validate cifar10 budget.trials=200"),
+        validate: (
+            "hpo validate study.yaml",
+            "hpo validate cifar10 budget.trials=200",
+            "hpo validate study.yaml --notify",
+        ),
         schema: ("hpo schema > schema.json",),
         doctor: ("hpo doctor", "hpo doctor cifar10"),
     },

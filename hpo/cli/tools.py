@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpo.api.figures import plots
 from hpo.cli import completion
 from hpo.cli.options import HomeOption, OverridesArgument, SpecArgument
+
+if TYPE_CHECKING:
+    from hpo.spec.study import Spec
 
 
 def ui(
@@ -35,7 +38,11 @@ def ui(
     raise typer.Exit(serve(Home.at(home), name, port))
 
 
-def validate(spec: SpecArgument, overrides: OverridesArgument = None) -> None:
+def validate(
+    spec: SpecArgument,
+    overrides: OverridesArgument = None,
+    notify: Annotated[bool, typer.Option("--notify", help="Also send a test message to the receivers.")] = False,
+) -> None:
     """Check a specification and print every error in it."""
     from hpo.search.forecast import advice
     from hpo.validation.loader import load_spec
@@ -47,6 +54,23 @@ def validate(spec: SpecArgument, overrides: OverridesArgument = None) -> None:
     print(
         f"{spec}: valid. Study {loaded.study}: {len(loaded.space)} searched parameters, {loaded.budget.trials} trials."
     )
+    if notify:
+        _send_test(loaded)
+
+
+def _send_test(spec: Spec) -> None:
+    from hpo.driver.notify.notifier import Notifier
+    from hpo.errors import InfrastructureError, UsageError
+    from hpo.ledger.records import StudyRecord
+
+    if not (spec.notify.command or spec.notify.url):
+        raise UsageError("--notify: the specification names no receiver; set notify.url or notify.command")
+    study = StudyRecord(spec.study, spec, {})
+    notifier = Notifier(spec.notify, lambda: study)
+    notifier.tell("test", study)
+    if problem := notifier.close():
+        raise InfrastructureError(problem.removeprefix("warning: "))
+    print("The test message was taken.")
 
 
 def schema(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from hpo.driver.events import View
+from hpo.driver.notify.notifier import Notifier
 from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
 from hpo.driver.ray_backend.cluster import ray_session
 from hpo.driver.ray_backend.slots import plan_slots
@@ -109,8 +110,11 @@ def confirm(
                         break
         study = load_study(storage, name)
         Incumbent(home).update(study)
-        if problem := refresh(study, home):
-            say(problem)
+        notifier = Notifier(study.spec.notify, lambda: study)
+        notifier.end(study, None)
+        for problem in (refresh(study, home), notifier.close()):
+            if problem:
+                say(problem)
     return study
 
 

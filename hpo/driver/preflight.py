@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hpo.driver.notify.delivery import address
 from hpo.driver.ray_backend.cluster import end_processes
 from hpo.driver.signals import SignalGuard
 from hpo.errors import UsageError
@@ -57,9 +58,11 @@ def preflight(spec: Spec, home: Home, mlflow: Child) -> dict[str, Any]:
         mlflow: the process that will talk to MLflow.
 
     Raises:
-        UsageError, InfrastructureError: the tracking server does not work.
+        UsageError, InfrastructureError: the tracking server does not work, or the environment lacks the address of the
+            webhook.
         DataError, WeightsError: the data set or the pretrained weights are missing or damaged.
     """
+    address(spec.notify)
     if spec.tracking.enabled:
         mlflow.ask(spec, home)
     if spec.trainer == SHIPPED_TRAINER:

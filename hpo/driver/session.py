@@ -8,6 +8,7 @@ from functools import partial
 from hpo.driver.conductor import Conductor
 from hpo.driver.events import Event, Listener
 from hpo.driver.listeners import BestFile, CheckpointCleaner, MlflowLink, last_records
+from hpo.driver.notify.notifier import Notifier
 from hpo.driver.ray_backend.slots import Slots
 from hpo.driver.ray_backend.tuner import tune
 from hpo.driver.ray_backend.watchdog import Watchdog
@@ -54,17 +55,21 @@ def drive(
     # The order matters. best.yaml comes before the view, so that it is there when a person reads of a better trial.
     # The clean-up comes last, because nothing brings a checkpoint back: if a listener before it fails, the study stops
     # and the next driver cleans up.
-    listeners: list[Listener] = [link, view, cleaner]
+    notifier = Notifier(ledger.spec.notify, lambda: ledger.study)
+    listeners: list[Listener] = [link, view, notifier, cleaner]
 
     def listen(event: Event) -> None:
         for listener in listeners:
             listener(event)
-        if text := link.lag:
-            view(Event("notice", text=text))
+        for text in (link.lag, notifier.trouble):
+            if text:
+                view(Event("notice", text=text))
 
     conductor = Conductor(ledger, listener=listen)
     if confirmed_study(ledger.name) is None:  # a confirmation has no best.yaml of its own
         listeners.insert(0, BestFile(ledger.study, conductor.tally, home))
+    else:  # `hpo.driver.confirm` tells its end, after the last round
+        listeners.remove(notifier)
     signals.watch(conductor.stop)
     for text in _warnings(ledger, home):
         view(Event("notice", text=f"warning: {text}"))
@@ -74,9 +79,12 @@ def drive(
         try:
             conductor.close()
         finally:
+            if notifier in listeners:
+                notifier.end(ledger.study, conductor.fatal)
             if text := link.waiting:
                 view(Event("notice", text=text))
-            for problem in (cleaner.close(at_once=signals.received is not None), link.catch_up()):
+            rest = cleaner.close(at_once=signals.received is not None), link.catch_up(), notifier.close()
+            for problem in rest:
                 if problem:
                     view(Event("notice", text=problem))
         with last_records():

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from hpo.home import NAME
 from hpo.spec.configure import assign, configure, with_shared_sizes
 from hpo.spec.corners import corners, subspace
+from hpo.spec.notify import Notify
 from hpo.spec.objectives import Choice as ObjectiveChoice
 from hpo.spec.objectives import Objective, objective
 from hpo.spec.parameters import CategoricalParameter, Choice, Scalar, Section, Space, first_values
-from hpo.spec.yaml_writer import dump
+from hpo.spec.yaml_writer import dump, remove
 from trainers.api import DataConfig, ModelConfig, TrainConfig, TrialConfig
 
 IMPORT_PATH = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$"
@@ -211,6 +212,8 @@ class Spec(Section):
     """Where results are stored."""
     tracking: Tracking = Tracking()
     """What is sent to MLflow, and where."""
+    notify: Notify = Notify()
+    """Whom the study tells of its end, of a failure and of a new best trial."""
 
     @property
     def baseline_name(self) -> str:
@@ -279,7 +282,7 @@ class Spec(Section):
         """
         data = self.model_dump(mode="json")
         for name in self.space:
-            _remove(data, name.split("."))
+            remove(data, name.split("."))
         return dump(data)
 
     def to_json(self) -> str:
@@ -290,11 +293,3 @@ class Spec(Section):
     def from_json(cls, text: str) -> Spec:
         """The inverse of `to_json`. Raises pydantic's ValidationError; it does not run `hpo.validation.checks`."""
         return cls.model_validate_json(text, strict=True)
-
-
-def _remove(data: dict[str, Any], keys: list[str]) -> None:
-    """Remove one leaf of nested mappings, if it exists."""
-    *parents, leaf = keys
-    for key in parents:
-        data = data.get(key, {})
-    data.pop(leaf, None)

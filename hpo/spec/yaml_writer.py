@@ -38,3 +38,11 @@ class _Representer(SafeRepresenter):
 
 
 _Representer.add_representer(str, _Representer.represent_text)
+
+
+def remove(data: dict[str, Any], keys: list[str]) -> None:
+    """Remove one leaf of nested mappings, if it exists."""
+    *parents, leaf = keys
+    for key in parents:
+        data = data.get(key, {})
+    data.pop(leaf, None)

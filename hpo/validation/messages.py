@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from hpo.home import NAME
+from hpo.spec.notify import REFERENCE
 from hpo.spec.study import DATABASE_URL, IMPORT_PATH, LABEL
 from hpo.text import close, nearest
 from hpo.validation.problems import UNKNOWN_KEY
@@ -19,6 +20,8 @@ PATTERNS = {
     NAME.pattern: "1 to 64 letters, digits, _ and -, starting with a letter or digit, because it names a folder",
     IMPORT_PATH: "module:function, e.g. trainers.finetune:train",
     LABEL: "one line of 1 to 60 characters",
+    REFERENCE: "the name of an environment variable that holds the address, e.g. ${HPO_NOTIFY_URL}; the address itself "
+    "is a secret",
     DATABASE_URL: "an SQLAlchemy URL, e.g. sqlite:///studies.db",
 }
 _PHRASES = {

@@ -10,6 +10,8 @@ from hpo.errors import UsageError
 from hpo.text import one_line, show
 
 MAX_SHOWN = 100
+SECRET = ("notify",)
+"""Sections whose values no error shows: a webhook's address, or a command with a token, may stand anywhere in them."""
 UNKNOWN_KEY = "unknown key"
 
 
@@ -36,7 +38,8 @@ def _sentence(problem: Problem) -> str:
         return f"{UNKNOWN_KEY} {problem.path}"
     if not problem.path:
         return problem.rule
-    value = f" (is {show(problem.value)})" if _worth_showing(problem.value) else ""
+    secret = problem.path.partition(".")[0] in SECRET
+    value = f" (is {show(problem.value)})" if _worth_showing(problem.value) and not secret else ""
     return f"{problem.path}: {problem.rule}{value}"
 
 

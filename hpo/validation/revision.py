@@ -19,6 +19,7 @@ ALLOWED = (
     "ray",
     "storage.keep",
     "tracking",
+    "notify",
     "description",
     "baseline",
 )
