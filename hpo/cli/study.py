@@ -30,6 +30,9 @@ def run(
 
     Trials run until the budget is used up. Ctrl-C stops the study in order; hpo resume continues it.
     """
+    if not dry_run:
+        _say("reading the specification")  # importing what reads it is most of that
+
     from hpo.cli.display.live import console_view
     from hpo.cli.display.plain import closing
     from hpo.driver.run import run as run_study
@@ -43,7 +46,7 @@ def run(
         return
     with console_view(place, verbose=verbose) as view:
         beside = Path(spec).parent if Path(spec).is_file() and not loaded.shipped else None
-        study = run_study(loaded, place, view=view, figures=plots, verbose=verbose, beside=beside)
+        study = run_study(loaded, place, view=view, figures=plots, say=_say, verbose=verbose, beside=beside)
     print(closing(study, place.option))
 
 

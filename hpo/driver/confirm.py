@@ -13,7 +13,7 @@ from functools import partial
 from hpo.driver.events import View
 from hpo.driver.notify.notifier import Notifier
 from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
-from hpo.driver.ray_backend.cluster import ray_session
+from hpo.driver.ray_backend.cluster import how_ray_starts, ray_session
 from hpo.driver.ray_backend.slots import plan_slots
 from hpo.driver.session import drive
 from hpo.errors import UsageError
@@ -84,12 +84,13 @@ def confirm(
             say(f"trying again: {text}")
         if (planned := due(study, wanted, retry=True)) or unfinished(study, planned):
             spec = specification(study)
-            info = preflight(spec, home, mlflow)
+            info = preflight(spec, home, mlflow, say)
             check_data(study, info)
             again = confirmation_of(name)
             dead = lease.outwait(again, partial(last_holder, storage, again), say) if study.repeats else None
             home.study(again).mkdir(exist_ok=True)
             info = provenance() | info | {"identity": study.info.get("identity", "")}
+            say(how_ray_starts(spec))
             with ray_session(spec, verbose, lease.token, study.info.get(BESIDE)):
                 slots = plan_slots(spec)
                 begin: Callable[[StudyRecord], None] = view.begin

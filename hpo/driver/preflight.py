@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,11 +51,12 @@ def check_data(recorded: StudyRecord, info: dict[str, Any]) -> None:
         )
 
 
-def preflight(spec: Spec, home: Home, mlflow: Child) -> dict[str, Any]:
+def preflight(spec: Spec, home: Home, mlflow: Child, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Find early, once, and in the driver what would fail in every trial. Returns what to record of the data.
 
     Args:
         mlflow: the process that will talk to MLflow.
+        say: tells the person what takes a while.
 
     Raises:
         UsageError, InfrastructureError: the tracking server does not work, or the environment lacks the address of the
@@ -66,12 +67,15 @@ def preflight(spec: Spec, home: Home, mlflow: Child) -> dict[str, Any]:
     if spec.tracking.enabled:
         mlflow.ask(spec, home)
     if spec.trainer == SHIPPED_TRAINER:
+        say("importing torch")
         from trainers import data  # loads torch, which other trainers need not have, while that process loads MLflow
         from trainers.network import weights
     if spec.tracking.enabled:
+        say("asking MLflow")
         mlflow.answer()
     if spec.trainer != SHIPPED_TRAINER:
         return {}
+    say(f"checking the data set {spec.data.name} and the weights")
     info = data.prepare(spec.data, str(home.cache))
     for model in spec.models():
         weights.check(model)

@@ -12,7 +12,7 @@ from typing import Any
 from hpo.driver.decisions.stopping import used_up
 from hpo.driver.events import Event, View
 from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
-from hpo.driver.ray_backend.cluster import ray_session
+from hpo.driver.ray_backend.cluster import how_ray_starts, ray_session
 from hpo.driver.ray_backend.slots import plan_slots
 from hpo.driver.session import drive
 from hpo.driver.study_folder import new_study_folder
@@ -40,6 +40,7 @@ def run(
     *,
     view: View,
     figures: Figures | None = None,
+    say: Callable[[str], None] = lambda text: None,
     verbose: bool = False,
     beside: Path | None = None,
 ) -> StudyRecord:
@@ -48,6 +49,7 @@ def run(
     Args:
         beside: the folder of the specification, where the study's own trainer may lie. It is recorded for `resume`.
         figures: draws the plots that MLflow shows of the study; None for none.
+        say: tells the person what the start is doing, before the view begins.
 
     Raises:
         UsageError: the study exists, another driver runs it, it asks for more than the machine has, or it cannot
@@ -59,11 +61,13 @@ def run(
     name, url = spec.study, spec.storage.ledger or home.ledger_url
     lease = Lease.here(str(home.study(name)))
     with guard(NOTHING_RECORDED, lease) as signals, new_study_folder(home, name, lease) as folder, Child() as mlflow:
+        say("reading the ledger")
         storage = open_if_there(url)
         if storage is not None:
             refuse_existing(storage, name, home)
         transfer = gather(spec, home)
-        info = provenance() | preflight(spec, home, mlflow) | ({BESIDE: str(beside.resolve())} if beside else {})
+        info = provenance() | preflight(spec, home, mlflow, say) | ({BESIDE: str(beside.resolve())} if beside else {})
+        say(how_ray_starts(spec))
         with ray_session(spec, verbose, lease.token, info.get(BESIDE)):
             slots = plan_slots(spec)
             storage = storage or open_storage(url)
@@ -93,7 +97,7 @@ def resume(
 
     Args:
         changes: the specification to continue with, given the recorded one.
-        say: tells the person what this waits for before the study begins.
+        say: tells the person what the start is doing or waits for, before the view begins.
 
     Raises:
         As `run`; UsageError also when there is no such study.
@@ -111,8 +115,9 @@ def resume(
             ledger.end(reason)
             ledger.close()
             return ledger.study
-        info = preflight(spec, home, mlflow)
+        info = preflight(spec, home, mlflow, say)
         check_data(recorded, info)
+        say(how_ray_starts(spec))
         with ray_session(spec, verbose, lease.token, recorded.info.get(BESIDE)):
             slots = plan_slots(spec)
             ledger.sampler = study_sampler(spec)
@@ -130,6 +135,7 @@ def _read(
 
     Nothing is written, because the start may still fail or be given up.
     """
+    say("reading the ledger")
     storage = open_existing(home, name)
     checked_attributes(storage, name)
     home.create()

@@ -46,6 +46,8 @@ def test_one_signal_ends_a_study_in_order_and_a_second_one_at_once(home: Home, t
     first.until("epoch 2/8")
     first.signal(signal.SIGINT, group=True)
     assert first.wait() == 130
+    begins = ["reading the specification", "reading the ledger", "asking MLflow", "starting Ray on this machine"]
+    assert [line for line in first.text.splitlines() if line in begins] == begins, "the start says what it is doing"
     assert last_line(first) == "Continue with: hpo resume halted"
     assert "Traceback" not in first.text
     assert set(states(home, "halted")) == {"WAITING"}

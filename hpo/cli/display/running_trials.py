@@ -40,7 +40,7 @@ def running_trials(
         values = configuration(trial, digits=3)
         row += [*(values.get(path, "–") for path in parameters), *([""] if more else [])]
     titles += [*parameters.values(), *([more] if more else [])]
-    bold = {place for place, word in enumerate(words) if word == "best"}
+    bold = {place for place, word in enumerate(words) if word.startswith("best")}
     yield Text("")
     yield from aligned(titles, cells, left=("device", ""), style="dim", bold=bold)
     hidden = running[len(shown) :]

@@ -87,7 +87,7 @@ def _marks(sums: Sums) -> dict[int, str]:
     if sums.baseline is not None:
         marks[sums.baseline] = "baseline"
     if sums.leader is not None:
-        marks[sums.leader] = "best"
+        marks[sums.leader] = ", ".join(filter(None, ("best", marks.get(sums.leader))))
     return marks
 
 

@@ -20,6 +20,7 @@ import psutil
 from hpo.driver.ray_backend.shipping import runtime_env
 from hpo.errors import HpoError, InfrastructureError
 from hpo.processes import usable_cpus
+from hpo.redact import redact
 from hpo.spec.study import LOCAL, Spec
 from hpo.text import first_line
 
@@ -96,6 +97,12 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None, beside: str
         yield
     finally:
         _end(address, token)
+
+
+def how_ray_starts(spec: Spec) -> str:
+    """What `ray_session` will do, in words."""
+    address = spec.ray.cluster()
+    return f"joining the Ray cluster at {redact(address)}" if address else "starting Ray on this machine"
 
 
 def be_quiet() -> None:

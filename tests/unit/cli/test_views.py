@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hpo.cli.display.screen import Screen
 from hpo.cli.display.status import _trials
 from hpo.cli.display.tables import show
 from hpo.cli.display.terminal.painter import interactive
-from hpo.cli.display.watch import events
+from hpo.cli.display.watch import Reading, _print, events
 from hpo.driver.events import Event
 from hpo.home import Home
 from hpo.ledger.outcome import Ending
@@ -119,6 +120,8 @@ def test_the_best_the_baseline_and_the_controls_are_marked_among_running_trials(
     running = [trial(0, 3, enqueued=True, control=True), trial(1, 9), trial(2, 4, control=True), trial(3, 2)]
     rows = [line for line in lines(study(*running), 80, 30) if "  cuda" in line]
     assert [row.split()[-1] for row in rows] == ["baseline", "best", "control", "cuda"]
+    alone = [line for line in lines(study(running[0]), 80, 30) if "  cuda" in line]
+    assert alone[0].endswith("best, baseline")
     assert not any("best  " in line for line in lines(busy(2), 80, 30) if "  cuda" in line)
 
 
@@ -238,6 +241,13 @@ def test_watching_the_ledger_gives_the_events_of_the_driver() -> None:
     assert [event.kind for event in events(study(trial(1, 3)), study(lost))] == ["lost"]
     assert [event.kind for event in events(study(lost), study(again))] == ["resumed"]
     assert [event.kind for event in events(None, after)] == ["epoch", "finished", "started"]
+
+
+def test_watching_in_a_pipe_ends_with_what_became_of_the_study(capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = dataclasses.replace(busy(0), driver="none")
+    _print(HOME, iter([Reading(busy(2), time.monotonic()), Reading(stopped, time.monotonic())]))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "interrupted: no driver runs it; continue with: hpo resume cifar10_b0 --home /home/somebody" in last
 
 
 def test_the_closing_text_fits_eighty_columns() -> None:
