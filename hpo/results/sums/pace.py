@@ -30,7 +30,7 @@ class Pace:
 
     @property
     def busy(self) -> float:
-        """The share of their workers' time in which they trained, above 0 to 1."""
+        """The share of the time from their first epoch to their end in which they trained, above 0 to 1."""
         return min(1.0, max(0.05, self._trained / self._held)) if self._trained and self._held > 0 else 1.0
 
     def add(self, trial: TrialRecord, times: int = 1) -> None:
@@ -38,9 +38,13 @@ class Pace:
         for decision in trial.rungs:
             self.arrivals[decision.rung] += times
             self.kept[decision.rung] += times * decision.keep
-        for place, seconds in enumerate(epoch_seconds(trial)):
+        took = epoch_seconds(trial)
+        for place, seconds in enumerate(took):
             self.seconds[place] += times * seconds
             self.timed[place] += times
             self._trained += times * seconds
-        if trial.finished and len(trial.attempts) == 1:
-            self._held += times * (trial.finished - trial.attempts[0].started)
+        if took and trial.finished and len(trial.attempts) == 1:
+            begun = trial.epochs[0].recorded - took[0]  # a worker starts once, and the next trials use it again
+            self._held += times * max(sum(took), trial.finished - begun)
+        else:
+            self._held += times * sum(took)

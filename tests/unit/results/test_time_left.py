@@ -22,7 +22,7 @@ STUDIES = {
 }
 HALF_TIME_FACTOR = 3.0
 """At half-time the estimate is within this factor of the truth, in each simulated study."""
-TYPICAL_FACTOR = 1.5
+TYPICAL_FACTOR = 1.25
 """And within this factor in half of them."""
 LOOK_S = 10.0
 """Seconds of virtual time between two looks at the screen."""

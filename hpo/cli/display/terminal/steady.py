@@ -8,6 +8,8 @@ import time
 
 EASE = 0.1
 """How slowly the shown estimate follows: after this share of the time left, 63 % of the way."""
+AT_ONCE, LEAST_S = 0.3, 10.0
+"""Greatest step between two looks, as a share of the estimate, and in seconds for a short one."""
 
 
 class Steady:
@@ -27,7 +29,8 @@ class Steady:
         now = time.monotonic() if now is None else now
         if left is not None and self._shown is not None:
             due = max(0.0, self._shown - (now - self._at))
-            share = 1 - math.exp(-(now - self._at) / max(1.0, EASE * max(due, left)))
-            left = due + share * (left - due)
+            share = 1 - math.exp(-(now - self._at) / max(1.0, EASE * min(due, left)))
+            most = max(AT_ONCE * due, LEAST_S)
+            left = due + min(most, max(-most, share * (left - due)))
         self._shown, self._at = left, now
         return left
