@@ -38,14 +38,25 @@ def write_new(path: Path, text: str, *, force: bool = False) -> None:
     Raises:
         UsageError: there is something of that name already, or the file cannot be written.
     """
-    if os.path.isdir(path):  # Path.is_dir may raise, for example if the name is too long
-        raise UsageError(f"{path} is a folder; name a file, for example {path / 'study.yaml'}")
-    if not os.path.isdir(path.parent):
-        raise UsageError(f"{path} cannot be written: there is no folder {path.parent}; create it, or name another file")
+    refuse_place(path, force=force)
     try:
         with path.open("w" if force else "x", encoding="utf-8") as stream:
             stream.write(text)
-    except FileExistsError as error:
-        raise UsageError(f"{path} exists already; name another file, or replace it with --force") from error
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}; name another file") from error
+
+
+def refuse_place(path: Path, *, force: bool = False) -> None:
+    """What `write_new` finds before it writes, for commands that have something slow to do before.
+
+    Raises:
+        UsageError: as `write_new`.
+    """
+    if os.path.isdir(path):  # Path.is_dir may raise, for example if the name is too long
+        raise UsageError(f"{path} is a folder; name a file, for example {path / 'study.yaml'}")
+    if os.path.lexists(path) and not force:
+        raise UsageError(f"{path} exists already; name another file, or replace it with --force")
+    if not os.path.isdir(path.parent):
+        raise UsageError(f"{path} cannot be written: there is no folder {path.parent}; create it, or name another file")
+    if not os.access(path if os.path.lexists(path) else path.parent, os.W_OK):
+        raise UsageError(f"{path} cannot be written: you have no permission; name another file")

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli.begin.init import init
 from hpo.cli.begin.spaces import copy, spaces
 from hpo.cli.results import audit, export, ls, report, retrain, status
 from hpo.cli.study import confirm, resume, run
@@ -21,7 +22,9 @@ from hpo.errors import HpoError, Interrupted, UsageError
 app = typer.Typer(
     name="hpo",
     help="Search hyperparameters for EfficientNetV2. Run a study, confirm its best trials, and retrain the winner.",
-    epilog="Start with:         hpo run quickstart\nHelp and examples:  hpo COMMAND --help",
+    epilog="Start with:         hpo run quickstart\n"
+    "Your own study:     hpo init\n"
+    "Help and examples:  hpo COMMAND --help",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -38,6 +41,7 @@ def _print_version(ctx: typer.Context, wanted: bool) -> None:
 
 GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
     "Run": {
+        init: ("hpo init", "hpo init my.yaml --data cifar10 --device cpu --trials 20 --hours 3"),
         spaces: ("hpo spaces", "hpo spaces cifar10", "hpo spaces --json"),
         copy: ("hpo copy cifar10 my.yaml",),
         run: (

@@ -84,6 +84,12 @@ def fixed_size(name: str) -> bool:
     return bool(config and config.fixed_input_size)
 
 
+def own_size(name: str) -> int:
+    """Return the image size of a model's pretrained weights, pixels; 224 if timm names none."""
+    config = timm.get_pretrained_cfg(name)
+    return int(config.input_size[-1]) if config else 224
+
+
 class MetaNetwork:
     """A network without memory, on torch's meta device, to find out what it refuses."""
 

@@ -109,11 +109,11 @@ def copied(source: Path, target: Path) -> str:
     rest = re.sub(
         rf"(hpo (?:run|retrain)) {source.stem}\b", lambda found: f"{found[1]} {shlex.quote(str(target))}", rest
     )
-    rest = re.sub(r"^study: .*", f"study: {_study_name(target)}", rest, count=1, flags=re.MULTILINE)
+    rest = re.sub(r"^study: .*", f"study: {study_name(target)}", rest, count=1, flags=re.MULTILINE)
     return f"{search_spaces.MODELINE}{schema.as_uri()}\n{rest}"
 
 
-def _study_name(file: Path) -> str:
+def study_name(file: Path) -> str:
     """The name of a study after its file; characters that no study's name has become `_`."""
     from hpo.home import NAME
 

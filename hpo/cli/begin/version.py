@@ -63,18 +63,28 @@ def cuda() -> str:
 
 
 def gpus() -> str:
-    """The names of the GPUs and the version of their driver, as NVIDIA's library tells."""
+    """The names of the GPUs and the version of their driver."""
     try:
         import pynvml
 
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        names = [_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-        return f"{', '.join(names) or 'none'}; driver {_text(pynvml.nvmlSystemGetDriverVersion())}"
+        names = gpu_names()
+        return f"{', '.join(names)}; driver {_text(pynvml.nvmlSystemGetDriverVersion())}" if names else "none"
     except ImportError:
         return "unknown: the package nvidia-ml-py is not installed"
-    except pynvml.NVMLError as error:
-        return f"none ({error})"
+
+
+def gpu_names() -> list[str]:
+    """The names of the GPUs, as NVIDIA's library tells without torch; [] where there is no driver, or no library."""
+    try:
+        import pynvml
+    except ImportError:
+        return []
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
+    except pynvml.NVMLError:
+        return []
 
 
 def _text(value: str | bytes) -> str:
