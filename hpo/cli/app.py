@@ -50,7 +50,7 @@ GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
             "hpo run cifar10 --dry-run",
         ),
         resume: ("hpo resume cifar10", "hpo resume cifar10 budget.trials=200"),
-        confirm: ("hpo confirm cifar10 --top 5 --seeds 3",),
+        confirm: ("hpo confirm cifar10 --top 5 --seeds 3", "hpo confirm cifar10 --dry-run"),
     },
     "Inspect": {
         status: ("hpo status", "hpo status cifar10 --watch"),

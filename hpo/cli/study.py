@@ -53,7 +53,7 @@ def run(
 def _rehearse(spec: Spec, home: Home) -> None:
     from rich.console import Console
 
-    from hpo.cli.display.dry_run import rehearse
+    from hpo.cli.display.dry_run.study import rehearse
 
     console = Console(highlight=False, markup=False, emoji=False)
     for part in rehearse(spec, home):
@@ -93,6 +93,9 @@ def confirm(
     seeds: Annotated[
         int, typer.Option(help="Trainings per configuration, each with a new seed. At least 2, for intervals 3.")
     ] = 3,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be trained and what it costs. Write nothing.")
+    ] = False,
     home: HomeOption = None,
     verbose: VerboseOption = False,
     as_json: JsonOption = False,
@@ -111,6 +114,9 @@ def confirm(
     from hpo.results.confirmation_text import confirmation_json, verdict
 
     place = Home.at(home)
+    if dry_run:
+        _rehearse_confirmation(place, name, top, seeds, as_json)
+        return
     with console_view(place, verbose=verbose) as view:
         study = confirm_study(name, place, top=top, seeds=seeds, view=view, say=_say, verbose=verbose)
     confirmed = confirmation(study)
@@ -120,6 +126,21 @@ def confirm(
     Console(highlight=False, markup=False, emoji=False).print(verdict(confirmed), soft_wrap=True)
     print(f"Written: {place.incumbent(name)}")
     print("\n".join(what_next(study, place.option)))
+
+
+def _rehearse_confirmation(home: Home, name: str, top: int, seeds: int, as_json: bool) -> None:
+    from rich.console import Console
+
+    from hpo.cli.display.dry_run.confirm import forecast, rehearse, to_json
+
+    found = forecast(home, name, top, seeds)
+    if as_json:
+        print(to_json(found))
+        return
+    console = Console(highlight=False, markup=False, emoji=False)
+    width = console.width if console.is_terminal else None
+    for line in rehearse(found, home, f"confirm {name} --top {top} --seeds {seeds}", width):
+        console.print(line, soft_wrap=True)
 
 
 def _say(text: str) -> None:

@@ -62,10 +62,7 @@ def confirm(
         UsageError: there is no such study, it has no complete trial, `seeds` is less than 2, or another driver runs it.
         NoTrialSucceeded, InfrastructureError, Interrupted: as `hpo.driver.run.run`.
     """
-    if seeds < FEWEST_SEEDS:
-        raise UsageError(f"--seeds {seeds}: an interval needs at least {FEWEST_SEEDS} seeds")
-    if top < 1:
-        raise UsageError(f"--top {top}: at least one configuration must be confirmed")
+    refuse_counts(top, seeds)
     folder = home.study(name)
     complete = sum(trial.complete for trial in candidates(read_study(home, name), top))
     if complete < top:
@@ -119,6 +116,14 @@ def confirm(
     return study
 
 
+def refuse_counts(top: int, seeds: int) -> None:
+    """Raises UsageError if so many configurations and seeds make no confirmation."""
+    if seeds < FEWEST_SEEDS:
+        raise UsageError(f"--seeds {seeds}: an interval needs at least {FEWEST_SEEDS} seeds")
+    if top < 1:
+        raise UsageError(f"--top {top}: at least one configuration must be confirmed")
+
+
 def candidates(study: StudyRecord, top: int) -> list[TrialRecord]:
     """The best `top` complete trials of different configurations, the best first, and the baseline.
 
@@ -164,19 +169,28 @@ def due(study: StudyRecord, wanted: Sequence[Planned], *, retry: bool) -> list[P
     Args:
         retry: train again what failed; else a configuration that failed with a seed gets no further one.
     """
+    waiting = missing(study, wanted, retry=retry)
+    last = max(FEWEST_SEEDS - 1, min((repeat.index for repeat, _ in waiting), default=0))
+    return [(repeat, values) for repeat, values in waiting if repeat.index <= last]
+
+
+def missing(study: StudyRecord, wanted: Sequence[Planned], *, retry: bool) -> list[Planned]:
+    """All trainings of those that are `wanted` that may still be needed, as far as the race is known.
+
+    Args:
+        retry: as in `due`.
+    """
     ended = {trial.repeat for trial in latest(study.repeats) if trial.complete}
     failed = {trial.repeat for trial in latest(study.repeats) if trial.status == "failed"}
     left_out = set() if retry else {repeat.trial for repeat in failed if repeat}
     most = 1 + max(repeat.index for repeat, _ in wanted)
     known = evaluate(study.spec, study.repeats).ranking if study.repeats else ()
     dropped = dropped_by_race(known, study.spec.objective, most)
-    missing = [
+    return [
         (repeat, values)
         for repeat, values in wanted
         if repeat not in ended and repeat.trial not in left_out and repeat.trial not in dropped
     ]
-    last = max(FEWEST_SEEDS - 1, min((repeat.index for repeat, _ in missing), default=0))
-    return [(repeat, values) for repeat, values in missing if repeat.index <= last]
 
 
 def failures(study: StudyRecord, planned: Sequence[tuple[Repeat, object]]) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.cli.display.cost import heaviest, trials_by_epoch
-from hpo.cli.display.dry_run import sample
+from hpo.cli.display.dry_run.cost import heaviest, trials_by_epoch
+from hpo.cli.display.dry_run.study import sample
 from hpo.search.forecast import plan
 from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec

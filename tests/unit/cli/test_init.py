@@ -53,11 +53,11 @@ def test_every_choice_of_data_device_and_model_validates(data: str, device: str,
 
 
 def test_weights_that_timm_lacks_are_left_out_unless_they_were_asked_for() -> None:
-    _, spec, remarks = first_study(answers(model="resnetv2_18d"), Path("a.yaml"))
+    _, spec, remarks = first_study(answers(model="resnet50t"), Path("a.yaml"))
     assert spec.model.pretrained is False
     assert studies._TEXTS["random weights"] in remarks
     with pytest.raises(UsageError, match=r"no valid study with these answers: .*timm has no pretrained weights"):
-        first_study(answers(model="resnetv2_18d", pretrained=True), Path("a.yaml"))
+        first_study(answers(model="resnet50t", pretrained=True), Path("a.yaml"))
     _, spec, remarks = first_study(answers(pretrained=False), Path("a.yaml"))
     assert (spec.model.pretrained, remarks) == (False, [])
 

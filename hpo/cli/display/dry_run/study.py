@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hpo.cli.display.cost import estimate
+from hpo.cli.display.dry_run.cost import estimate
 from hpo.driver.ray_backend.slots import survey
 from hpo.driver.warm_start import gather
 from hpo.home import Home
