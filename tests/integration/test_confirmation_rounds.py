@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.driver.confirm import Planned, candidates, due, failures, repeats, unfinished
+from hpo.driver.decisions.rounds import Planned, candidates, due, failures, repeats, unfinished
 from hpo.errors import UsageError
 from hpo.home import Home
 from hpo.ledger.outcome import Ending, Outcome

@@ -13,7 +13,8 @@ from typing import Any
 
 from hpo.clock import Clock
 from hpo.driver.conductor import Conductor
-from hpo.driver.confirm import candidates, repeats, specification
+from hpo.driver.confirm import specification
+from hpo.driver.decisions.rounds import candidates, repeats
 from hpo.home import Home, confirmation_of
 from hpo.ledger.reader import load_study, read_study
 from hpo.ledger.records import StudyRecord, TrialRecord

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from hpo.cli.app import app
 from hpo.cli.display.dry_run import confirm
 from hpo.cli.display.dry_run.confirm import forecast, rehearse
-from hpo.driver.confirm import candidates, repeats
+from hpo.driver.decisions.rounds import candidates, repeats
 from hpo.driver.ray_backend.slots import Slots
 from hpo.errors import UsageError
 from hpo.home import Home

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.text import Text
 
 from hpo.cli.display.tables import aligned
-from hpo.driver.confirm import Planned, candidates, due, missing, refuse_counts, repeats
+from hpo.driver.decisions.rounds import Planned, candidates, due, missing, refuse_counts, repeats
 from hpo.driver.ray_backend.slots import Slots, survey
 from hpo.home import Home
 from hpo.ledger.reader import read_study
