@@ -1,14 +1,15 @@
 """Colours that people with any colour vision can distinguish: after Okabe and Ito, without green beside red.
 
-All have a medium lightness, so that one set suits a light and a dark page. The shape of a point or the dash of a line
-always repeats what the colour says.
+All have a medium lightness, so that one set suits a light and a dark page: their contrast to both is at least 3 to 1,
+which WCAG 2.2 asks of graphics (criterion 1.4.11). Thin lines and small points are therefore nearly opaque. The shape
+of a point or the dash of a line always repeats what the colour says.
 """
 
 from __future__ import annotations
 
 from reports.drawing.plot import Dash, Symbol
 
-BLUE, ORANGE, GREY, VERMILION, PURPLE, SKY = "#2477b3", "#e69f00", "#8d939c", "#d55e00", "#b07aa1", "#56b4e9"
+BLUE, ORANGE, GREY, VERMILION, PURPLE, SKY = "#2477b3", "#c78400", "#7f8690", "#d55e00", "#b07aa1", "#3a9ad2"
 
 STATUS_COLOR = {
     "complete": BLUE,
@@ -33,7 +34,7 @@ STUDY_COLOR = (BLUE, ORANGE, PURPLE, GREY, SKY, VERMILION)
 STUDY_SYMBOL: tuple[Symbol, ...] = ("circle", "square", "diamond", "triangle-up", "x", "star")
 STUDY_DASH: tuple[Dash, ...] = ("solid", "dash", "dot")
 
-FIFTHS = ((BLUE, 0.95), ("#6a9fc5", 0.75), ("#8f9dab", 0.65), ("#9a9a9a", 0.55), ("#a8a29a", 0.5))
+FIFTHS = ((BLUE, 0.95), ("#4f88b4", 0.9), ("#74879a", 0.9), ("#858585", 0.9), ("#8c857c", 0.9))
 """(colour, opacity) from the best fifth to the worst: better trials stand out, on a light and on a dark page."""
 DARK_INK, LIGHT_INK = "#1d2129", "#ffffff"
 

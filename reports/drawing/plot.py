@@ -80,6 +80,8 @@ class Bars:
     """Texts to write inside the bars."""
     hover: Sequence[str] = ()
     legend: bool = True
+    hatched: bool = False
+    """Draw stripes: the lengths are rough."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ class Plot:
     height: int = 380
     """Pixels of one row of panels."""
     scale: ColorScale | None = None
+    least_width: int = 0
+    """Pixels below which its texts would overlap: a narrower page scrolls it. 0: it fits any phone."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -14,31 +15,52 @@ from reports.drawing import palette
 from reports.drawing.plot import Axis, Bars, ColorScale, Lines, Plot, Points, Rule, Surface
 
 MARGIN_BOTTOM = 64
+MOST_LETTERS, PHONE_LETTERS = 40, 34
+"""Letters of one line in a legend and in the title of an axis that a phone shows whole."""
+ROOM_FOR_LEGEND = 60
+"""Pixels that a figure on a phone is higher, because its legend takes more lines."""
 
 
 def plotly_figure(plot: Plot) -> dict[str, Any]:
-    """`{"data": [...], "layout": {...}}` for `Plotly.newPlot`; the page sets the colours of text and grid."""
-    rows = -(-len(plot.panels) // plot.columns)
-    height = plot.height * rows
+    """`{"data": [...], "layout": {...}, "narrow": {...}}` for `Plotly.newPlot`; the page sets the colours of text and
+    grid. The layout `narrow` is for a phone: all panels below each other."""
+    built = _axes(plot, plot.columns)
+    for index, panel in enumerate(plot.panels):
+        for mark in panel.marks:
+            built.add_trace(_TRACES[type(mark)](mark, plot), **_place(index, plot.columns))
+    figure: dict[str, Any] = json.loads(built.to_json())
+    figure["narrow"] = json.loads(_axes(plot, 1, narrow=True).to_json())["layout"]
+    for name in ("layout", "narrow"):
+        figure[name].pop("template", None)  # the page has its own templates for light and dark
+    return figure
+
+
+def _place(index: int, columns: int) -> dict[str, int]:
+    return {"row": index // columns + 1, "col": index % columns + 1}
+
+
+def _axes(plot: Plot, columns: int, *, narrow: bool = False) -> go.Figure:
+    """The panels with their axes and rules, but without marks."""
+    rows = -(-len(plot.panels) // columns)
+    height = plot.height * rows + (ROOM_FOR_LEGEND if narrow else 0)
     built = make_subplots(
         rows=rows,
-        cols=plot.columns,
+        cols=columns,
         subplot_titles=[text(panel.title) for panel in plot.panels],
-        horizontal_spacing=0.09 if plot.columns > 1 else 0.0,
-        vertical_spacing=min(0.9 / rows, 90 / height) if rows > 1 else 0.0,
+        horizontal_spacing=0.09 if columns > 1 else 0.0,
+        vertical_spacing=min(0.9 / rows, (110 if narrow else 90) / height) if rows > 1 else 0.0,
     )
     for index, panel in enumerate(plot.panels):
-        where = {"row": index // plot.columns + 1, "col": index % plot.columns + 1}
-        for mark in panel.marks:
-            built.add_trace(_TRACES[type(mark)](mark, plot), **where)
-        built.update_xaxes(_axis(panel.x), **where)
-        built.update_yaxes(_axis(panel.y), **where)
+        where = _place(index, columns)
+        across, up = text(panel.x.title), text(panel.y.title)
+        if narrow:  # panels beside each other share the title of the first one; below each other each needs its own
+            across, up = wrapped(panel.x.title, PHONE_LETTERS), up or text(plot.panels[0].y.title)
+        built.update_xaxes(_axis(panel.x, across), **where)
+        built.update_yaxes(_axis(panel.y, up), **where)
         for rule in panel.rules:
             _draw_rule(built, rule, where)
-    _layout(built, plot, height)
-    loaded: dict[str, Any] = json.loads(built.to_json())
-    loaded["layout"].pop("template", None)  # the page has its own templates for light and dark
-    return loaded
+    _layout(built, plot, height, narrow=narrow)
+    return built
 
 
 def text(plain: str) -> str:
@@ -46,7 +68,12 @@ def text(plain: str) -> str:
     return html.escape(plain, quote=False).replace("\n", "<br>")
 
 
-def _layout(built: go.Figure, plot: Plot, height: int) -> None:
+def wrapped(plain: str, letters: int = MOST_LETTERS) -> str:
+    """The escaped text in lines of at most so many letters."""
+    return text("\n".join(textwrap.wrap(plain, letters)))
+
+
+def _layout(built: go.Figure, plot: Plot, height: int, *, narrow: bool) -> None:
     above = 20 * max(
         (1 + any(rule.raised for rule in panel.rules) if panel.rules else bool(panel.title)) for panel in plot.panels
     )
@@ -54,7 +81,7 @@ def _layout(built: go.Figure, plot: Plot, height: int) -> None:
     inner = height - top - MARGIN_BOTTOM
     built.update_layout(
         height=height,
-        margin={"l": 64, "r": 24, "t": top, "b": MARGIN_BOTTOM},
+        margin={"l": 44 if narrow else 64, "r": 12 if narrow else 24, "t": top, "b": MARGIN_BOTTOM},
         barmode="overlay",
         hovermode="closest",
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1 + (above + 6) / inner},
@@ -80,9 +107,8 @@ def _color_bar(scale: ColorScale) -> dict[str, Any]:
     return {"title": {"text": text(scale.title), "side": "right"}, "thickness": 12, "tickformat": ".2~f"}
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
-    title = {"text": text(axis.title), "standoff": 8}
-    layout: dict[str, Any] = {"title": title, "automargin": True, "zeroline": False}
+def _axis(axis: Axis, title: str) -> dict[str, Any]:
+    layout: dict[str, Any] = {"title": {"text": title, "standoff": 8}, "automargin": True, "zeroline": False}
     if axis.span:
         layout["range"] = list(axis.span)
     if axis.ticks is not None:
@@ -105,7 +131,9 @@ def _draw_rule(built: go.Figure, rule: Rule, where: dict[str, int]) -> None:
             exclude_empty_subplots=False,
         )
     else:
-        built.add_hline(rule.at, line=line, **note, annotation_position="bottom right", **where)
+        built.add_hline(
+            rule.at, line=line, **note, annotation_position="bottom right", **where, exclude_empty_subplots=False
+        )
 
 
 def _lines(mark: Lines, plot: Plot) -> go.Scatter:
@@ -120,7 +148,7 @@ def _lines(mark: Lines, plot: Plot) -> go.Scatter:
         x=x[:-1],
         y=y[:-1],
         mode="lines",
-        name=text(mark.name),
+        name=wrapped(mark.name),
         legendgroup=text(mark.name),
         showlegend=mark.legend,
         opacity=mark.opacity,
@@ -144,7 +172,7 @@ def _points(mark: Points, plot: Plot) -> go.Scatter:
         x=list(mark.x),
         y=list(mark.y),
         mode="text" if mark.labels else "markers",
-        name=text(mark.name),
+        name=wrapped(mark.name),
         legendgroup=text(mark.name),
         showlegend=mark.legend,
         opacity=mark.opacity,
@@ -166,19 +194,27 @@ def _bars(mark: Bars, plot: Plot) -> go.Bar:
         base=list(mark.starts) if mark.starts is not None else None,
         orientation="h" if mark.horizontal else "v",
         width=mark.thickness,
-        name=text(mark.name),
+        name=wrapped(mark.name),
         legendgroup=text(mark.name),
         showlegend=mark.legend,
-        marker={"color": mark.color, "line": {"width": 0}},
+        marker=_bar_style(mark),
         text=[text(plain) for plain in mark.texts] or None,
-        textposition=("inside" if stacked else "auto") if mark.texts else None,
+        textposition=("outside" if mark.hatched else "inside" if stacked else "auto") if mark.texts else None,
+        cliponaxis=False,
         insidetextanchor="middle" if stacked else "end",
-        constraintext="none" if stacked else "both",
+        constraintext="none",  # it would make the texts smaller than people can read
         insidetextfont={"color": palette.ink_on(mark.color)},
         textangle=0 if mark.texts else None,
         hovertext=[text(plain) for plain in mark.hover] or None,
         hovertemplate="%{hovertext}<extra></extra>" if mark.hover else None,
     )
+
+
+def _bar_style(mark: Bars) -> dict[str, Any]:
+    if not mark.hatched:
+        return {"color": mark.color, "line": {"width": 0}}
+    stripes = {"shape": "/", "bgcolor": "rgba(0,0,0,0)", "fgcolor": mark.color, "size": 7, "solidity": 0.5}
+    return {"color": mark.color, "line": {"width": 1, "color": mark.color}, "pattern": stripes}
 
 
 def _surface(mark: Surface, plot: Plot) -> go.Contour | go.Heatmap:

@@ -158,6 +158,8 @@ def _bars(ax: Axes, mark: Bars, plot: Plot) -> None:
         "color": mark.color,
         "label": mark.name if mark.legend else "_nolegend_",
     }
+    if mark.hatched:
+        shared |= {"hatch": "///", "edgecolor": "white", "linewidth": 0}
     if mark.horizontal and not mark.texts:
         _strips(ax, mark, starts, shared)
         return

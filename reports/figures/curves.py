@@ -58,7 +58,7 @@ def _end(studies: Sequence[StudyRecord], rules: Sequence[Rule], counts_compute: 
 
 
 def _caption(studies: Sequence[StudyRecord], compared: bool, marked: bool) -> str:
-    faded = "One colour per study. Faded curves: pruned trials. " if compared else "Faded curves: pruned trials. "
+    thin_lines = "One colour per study. Thin curves: pruned trials. " if compared else "Thin curves: pruned trials. "
     asha = "Dotted lines: the rungs of ASHA. " if any(rungs(study) for study in studies) else ""
     if any(study.spec.asha.align == "stages" for study in studies):
         asha += "ASHA judges a trial at the end of the stage that is nearest to a rung. "
@@ -69,7 +69,7 @@ def _caption(studies: Sequence[StudyRecord], compared: bool, marked: bool) -> st
         sizes = ", ".join(f"{step.size} px until epoch {step.last_epoch}" for step in plan)
         stage = f"Dashed lines: the ends of the stages of the {trial} ({sizes}). "
     diamonds = "Diamonds: a trial begins its next stage." if marked else ""
-    return f"{faded}{asha}{stage}{diamonds}".strip()
+    return f"{thin_lines}{asha}{stage}{diamonds}".strip()
 
 
 def _path(study: StudyRecord, trial: TrialRecord, counts_compute: bool) -> tuple[list[float], list[float]]:
@@ -91,16 +91,15 @@ def _of_study(study: StudyRecord, kept: list[TrialRecord], counts_compute: bool,
             name, color = f"{study.name}: {status}", palette.study_color(index)
         paths = [_path(study, trial, counts_compute) for trial in chosen]
         texts = [hover(study, trial, index is not None) for trial in chosen]
-        faded = status == "pruned"
+        thin_line = status == "pruned"
         dash = "dot" if status == "failed" else palette.study_dash(index or 0)
         marks.append(
-            Lines(name, paths, color, 1.0 if faded else 1.6, dash, opacity=0.35 if faded else 0.85, hover=texts)
+            Lines(name, paths, color, 1.1 if thin_line else 1.9, dash, opacity=1.0 if thin_line else 0.9, hover=texts)
         )
         lone = [(x[0], y[0], text) for (x, y), text in zip(paths, texts, strict=True) if len(x) == 1]
         if lone:  # a line through one point is invisible
             xs, ys, hovers = zip(*lone, strict=True)
-            opacity = 0.45 if faded else 0.9
-            marks.append(Points(name, xs, ys, color, size=4, opacity=opacity, hover=hovers, legend=False))
+            marks.append(Points(name, xs, ys, color, size=4, opacity=1.0, hover=hovers, legend=False))
     return marks
 
 

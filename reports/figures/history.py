@@ -91,7 +91,7 @@ def _by_status(study: StudyRecord, ranked: list[tuple[int, TrialRecord]]) -> lis
                     [study.spec.objective.plotted(trial.value or 0.0) for _, trial in chosen],
                     palette.STATUS_COLOR[status],
                     symbol=palette.STATUS_SYMBOL[status],
-                    opacity=0.55 if status == "pruned" else 0.95,
+                    opacity=0.95,
                     size=6 if status == "pruned" else 8,
                     hover=[hover(study, trial, False) for _, trial in chosen],
                 )
@@ -109,7 +109,7 @@ def _compared(study: StudyRecord, ranked: list[tuple[int, TrialRecord]], index: 
             [study.spec.objective.plotted(trial.value or 0.0) for _, trial in ranked],
             palette.study_color(index),
             symbol=palette.study_symbol(index),
-            opacity=0.55,
+            opacity=0.9,
             size=6,
             hover=[hover(study, trial, True) for _, trial in ranked],
         )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpo.ledger.records import StudyRecord
 from hpo.text import short_names
-from reports.analysis.importance import METHOD, Importances
-from reports.analysis.stages import FEW_TRIALS
+from reports.analysis.importance import FEWEST, METHOD, ROUGH_BELOW, Importances
+from reports.analysis.stages import reached, rungs
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Bars, Missing, Panel, Plot
+
+ROUGH = f" Hatched: fewer than {ROUGH_BELOW} trials, so the shares are rough."
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,7 @@ def importance_plot(studies: Sequence[StudyRecord], by_study: Sequence[Sequence[
     if not groups:
         return Missing(
             title,
-            f"Importances need at least {FEW_TRIALS} trials that reported the same number of epochs, with different "
-            "accuracies.",
+            _withheld(studies),
         )
     names = ranked(sorted({name for group in groups for name in group.importances.shares}), by_study)[::-1]
     short = short_names(names)
@@ -49,7 +51,7 @@ def importance_plot(studies: Sequence[StudyRecord], by_study: Sequence[Sequence[
         title,
         [
             Panel(
-                Axis("Share of the importance (%)", (0.0, 100.0)),
+                Axis("Share of the importance (%)", (0.0, 110.0)),
                 Axis("", (-0.6, len(names) - 0.4), ticks),
                 _bars(groups, names),
             )
@@ -81,7 +83,8 @@ def _bars(groups: Sequence[_Group], names: Sequence[str]) -> list[Bars]:
         shares = [round(100 * group.importances.shares.get(name, 0.0), 2) for name in names]
         texts = [f"{share:.0f} %" for share in shares]
         rows = [row + shift for row in range(len(names))]
-        bars.append(Bars(group.label, rows, shares, group.color, horizontal=True, thickness=width * 0.9, texts=texts))
+        rough = group.importances.rough
+        bars.append(Bars(group.label, rows, shares, group.color, None, True, width * 0.9, texts=texts, hatched=rough))
     return bars
 
 
@@ -89,7 +92,19 @@ def _caption(groups: Sequence[_Group], *, compared: bool) -> str:
     compared_trials = "; ".join(
         f"{group.label}: {group.importances.top_words}" if compared else group.importances.top_words for group in groups
     )
+    rough = any(group.importances.rough for group in groups)
     return (
         "A parameter is important if its values in the best trials differ from its values in all trials. Best trials "
-        f"here: {compared_trials}. Method: {METHOD}. With few trials the shares are rough."
+        f"here: {compared_trials}. Method: {METHOD}." + (ROUGH if rough else "")
+    )
+
+
+def _withheld(studies: Sequence[StudyRecord]) -> str:
+    """Why there is no figure, with the number of trials that there are."""
+    levels = [(study, level) for study in studies for level in (*map(math.ceil, rungs(study)), study.spec.train.epochs)]
+    most = max(len(reached(study, level)) for study, level in levels)
+    have = f"here it is {most}" if most < FEWEST else "here they are all equal"
+    return (
+        f"Importances need at least {FEWEST} trials that reported the same number of epochs, with different "
+        f"accuracies; {have}."
     )

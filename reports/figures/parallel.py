@@ -55,6 +55,7 @@ def parallel(studies: Sequence[StudyRecord], axes: Mapping[str, Scale], order: S
         "of logarithmic parameters are logarithmic. A line drops to “not used” where the trial does not have the "
         f"parameter.{note}",
         height=460,
+        least_width=90 + len(columns) * max(56, 7 * max(len(scale.label) for scale in columns)),
     )
 
 
@@ -69,7 +70,7 @@ def _result_columns(studies: Sequence[StudyRecord], shown: Sequence[Sequence[Tri
 
 def _by_study(studies: Sequence[StudyRecord], shown: Sequence[Sequence[TrialRecord]]) -> list[_Group]:
     return [
-        _Group(study.name, palette.study_color(index), [(study, trial) for trial in trials], 1.2, 0.45)
+        _Group(study.name, palette.study_color(index), [(study, trial) for trial in trials], 1.1, 0.9)
         for index, (study, trials) in enumerate(zip(studies, shown, strict=True))
         if trials
     ]

@@ -119,11 +119,11 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing], 
         "audits": [audit_section(study) for study in studies],
         "failures": failures(studies),
         "columns": columns,
-        "rows": best_rows(rows, MOST_ROWS),
+        "rows": (shown := best_rows(rows, MOST_ROWS)),
         "all_rows": rows,
         "table": TABLE,
         "most_rows": MOST_ROWS,
-        "statuses": sorted({row.status for row in best_rows(rows, MOST_ROWS)}),
+        "statuses": sorted({row.status for row in shown}),
         "reproductions": [reproduction(study, home_option) for study in studies],
         "sentences": sentences,
     }
@@ -168,7 +168,6 @@ def _html(content: dict[str, Any], figures: Sequence[Plot | Missing]) -> str:
 def _markdown(content: dict[str, Any]) -> str:
     environment = _environment(autoescape=False, finalize=escape_markdown)
     shown = best_rows(content["all_rows"], MOST_MARKDOWN_ROWS)
-    shown.sort(key=lambda row: row.rank, reverse=True)
     environment.filters["fenced"] = fenced
     text = environment.get_template("report.md").render({**content, "rows": shown}, images=IMAGES)
     return re.sub(r"\n{3,}", "\n\n", text)

@@ -96,14 +96,14 @@ def trial_table(studies: Sequence[StudyRecord]) -> tuple[list[Column], list[Tria
     columns = [
         *compared,
         Column("trial", "trial", True),
-        Column("status", "status", False),
-        Column("origin", "where the configuration comes from", False),
-        Column("epochs", "epochs trained", True),
         Column("val acc (%)", "validation accuracy after the last epoch, %", True)
         if goal.is_accuracy
         else Column(goal.label, f"{goal.label} after the last epoch", True),
+        Column("status", "status", False),
+        Column("epochs", "epochs trained", True),
         Column("time (min)", "worker time, minutes", True),
         *(Column(label, name, _numeric(studies, name)) for name, label in short.items()),
+        Column("origin", "where the configuration comes from", False),
         Column("note", "how the trial ended", False),
     ]
     rows = [row for study in studies for row in _rows(study, list(short), compared=len(studies) > 1)]
@@ -126,12 +126,12 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
             (
                 *([study.name] if compared else []),
                 str(trial.number),
-                trial.status,
-                redact(str(trial.origin)) if trial.origin else "–",
-                str(len(trial.epochs)),
                 study.spec.objective.show_score(trial.value).removesuffix(" %"),
+                trial.status,
+                str(len(trial.epochs)),
                 f"{seconds.get(trial.number, 0.0) / 60:.1f}",
                 *(word(trial.values[name]) if name in trial.values else "–" for name in names),
+                redact(str(trial.origin)) if trial.origin else "–",
                 _note(trial, marks.get(trial.number, ())),
             ),
             (trial.complete, trial.rank),
@@ -141,11 +141,11 @@ def _rows(study: StudyRecord, names: list[str], *, compared: bool) -> list[Trial
 
 
 def best_rows(rows: Sequence[TrialRow], most: int) -> list[TrialRow]:
-    """At most `most` rows in their order: those that are marked, then the best."""
-    if len(rows) <= most:
-        return list(rows)
-    places = heapq.nlargest(most, range(len(rows)), key=lambda place: (rows[place].marked, *rows[place].rank))
-    return [rows[place] for place in sorted(places)]
+    """At most `most` rows, the best first; those that are marked are always among them."""
+    chosen = rows
+    if len(rows) > most:
+        chosen = heapq.nlargest(most, rows, key=lambda row: (row.marked, *row.rank))
+    return sorted(chosen, key=lambda row: row.rank, reverse=True)
 
 
 def _marks(study: StudyRecord) -> dict[int, list[str]]:

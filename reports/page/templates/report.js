@@ -26,12 +26,28 @@ function template(colors) {
 
 const settings = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
+// A figure that may not become narrow scrolls instead, so it keeps the layout of a wide page.
+const phone = matchMedia("(max-width: 699px)");
+
+function layoutOf(place) {
+  const figure = figures[place.dataset.plot];
+  return structuredClone(phone.matches && !place.style.minWidth ? figure.narrow : figure.layout);
+}
+
 async function drawAll() {
   for (const place of plots) {
-    const figure = figures[place.dataset.plot];
-    await Plotly.newPlot(place, figure.data, { ...figure.layout, template: template(screenColors()) }, settings);
+    const { data } = figures[place.dataset.plot];
+    await Plotly.newPlot(place, data, { ...layoutOf(place), template: template(screenColors()) }, settings);
   }
+  markScrolling();
   document.documentElement.dataset.drawn = "all";
+}
+
+// Whatever is wider than the page says so above itself; its edges have shadows besides.
+function markScrolling() {
+  for (const box of document.querySelectorAll(".scroll")) {
+    box.classList.toggle("scrolls", box.scrollWidth > box.clientWidth + 1);
+  }
 }
 
 function restyle(colors, size) {
@@ -40,6 +56,12 @@ function restyle(colors, size) {
   }
 }
 
+phone.addEventListener("change", async () => {
+  for (const place of plots) {
+    await Plotly.react(place, place.data, { ...layoutOf(place), template: template(screenColors()) }, settings);
+  }
+});
+addEventListener("resize", () => requestAnimationFrame(markScrolling));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => restyle(screenColors(), {}));
 addEventListener("beforeprint", () => restyle(paper, { width: 700, autosize: false }));
 addEventListener("afterprint", () => restyle(screenColors(), { width: undefined, autosize: true }));

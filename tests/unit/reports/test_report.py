@@ -124,7 +124,7 @@ def test_markdown_has_the_same_sections_and_a_picture_of_each_figure(study: Stud
     assert set(pictures) == page.figures.keys()
     for name in pictures:
         assert (folder / IMAGES / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    rows = [line for line in text.splitlines() if re.match(r"\| \d+ \| (complete|pruned|failed)", line)]
+    rows = [line for line in text.splitlines() if re.match(r"\| \d+ \| [\d.–]+ \| (complete|pruned|failed)", line)]
     assert len(rows) == len(study.trials)
     assert len({line.count("|") for line in rows}) == 1
 
