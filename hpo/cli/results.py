@@ -59,7 +59,7 @@ def audit(name: StudyArgument, home: HomeOption = None, as_json: JsonOption = Fa
 
 
 def ls(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """List the studies of a home folder."""
+    """List the studies of a home folder: what each is doing, how far it is, its best and its confirmed trial."""
     from hpo.cli.display.studies import show_studies
     from hpo.home import Home
 
