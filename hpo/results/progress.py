@@ -97,7 +97,7 @@ class Progress:
         if self.epochs or not running:
             return None
         if self.placed < running:
-            return "starting: Ray starts a worker for each trial, which imports torch and reads the data"
+            return "starting: Ray starts workers, which import torch and read the data"
         return "starting: the first epochs are being trained"
 
     @property

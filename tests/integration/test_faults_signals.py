@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hpo.home import Home
 from hpo.ledger.reader import load_study
 from hpo.ledger.storage import open_storage
+from hpo.results.progress import progress
 from tests.conftest import synthetic_spec
 from tests.support.drivers import Driver
 
@@ -39,8 +41,10 @@ def last_line(driver: Driver) -> str:
 
 def test_one_signal_ends_a_study_in_order_and_a_second_one_at_once(home: Home, tmp_path: Path) -> None:
     """Ctrl-C (to the whole group, as terminals send it), SIGTERM, and Ctrl-C twice during an epoch without end."""
-    extra = {"seconds": 0.4, "light": True}
-    spec = write(tmp_path, "halted", extra=extra, budget={"trials": 3}, asha={"enabled": False}, concurrency=2)
+    extra, notify = {"seconds": 0.4, "light": True}, {"command": f"cat > '{tmp_path}/told'"}
+    spec = write(
+        tmp_path, "halted", extra=extra, budget={"trials": 3}, asha={"enabled": False}, concurrency=2, notify=notify
+    )
 
     first = Driver.start("run", spec, home=home.path)
     first.until("epoch 2/8")
@@ -53,6 +57,9 @@ def test_one_signal_ends_a_study_in_order_and_a_second_one_at_once(home: Home, t
     assert set(states(home, "halted")) == {"WAITING"}
     study = load_study(open_storage(home.ledger_url), "halted")
     assert {trial.status for trial in study.trials if trial.started} == {"interrupted"}
+    assert progress(study).state == "interrupted"
+    told = json.loads((tmp_path / "told").read_text())
+    assert (told["event"], told["state"], told["study"]) == ("end", "interrupted", "halted")
     before = {trial.number: len(trial.epochs) for trial in study.trials}
 
     second = Driver.start("resume", "halted", home=home.path)

@@ -184,7 +184,7 @@ def test_the_last_picture_of_a_driver_has_no_time_to_the_end_and_leaves_the_rest
 def test_the_first_minute_says_what_it_waits_for() -> None:
     waiting = dataclasses.replace(trial(0, 0), attempts=(Attempt(BEGAN),))
     record = dataclasses.replace(study(waiting), driver="open")
-    assert any("Ray starts a worker for each trial, which imports torch" in line for line in lines(record, 100, 24))
+    assert any("Ray starts workers, which import torch and read the data" in line for line in lines(record, 80, 24))
     placed = dataclasses.replace(record, trials=(trial(0, 0),))
     assert any("the first epochs are being trained" in line for line in lines(placed, 80, 24))
     assert not any("starting:" in line for line in lines(busy(2), 80, 24))
