@@ -290,6 +290,8 @@ class Conductor:
             self._beat = now
             self.ledger.heartbeat()
             self.ledger.write_notes()
+        if self.stopping is not None:
+            self.ledger.note_stopping(self.stopping)
         self._ending.check_patience()
         if self.spec.budget.hours is not None or self.spec.budget.gpu_hours is not None:
             self._ending.check_budget()

@@ -26,6 +26,7 @@ OLDEST_SCHEMA = 1
 # Names of the attributes in the Optuna storage. Study:
 SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
 ENDED_KEY, NODES_KEY, CLEANED_KEY, PAUSED_KEY = "hpo:ended", "hpo:left_nodes", "hpo:cleaned", "hpo:paused"
+STOPPING_KEY = "hpo:stopping"
 RUNS_KEY, HOLDER_KEY, RETRAININGS_KEY = "hpo:mlflow_runs", "hpo:holder", "hpo:retrainings"
 TEST_SET_PREFIX = "hpo:opening/"
 """Start of the names of test-set evaluations. Each has an attribute of its own, so none overwrites another."""
@@ -193,6 +194,12 @@ def pause(attributes: Mapping[str, Any]) -> Pause | None:
     """Who paused the driver that has the study open, from the study's attributes."""
     stored = attributes.get(PAUSED_KEY)
     return Pause(**stored) if stored and attributes.get(HOLDER_KEY) else None
+
+
+def stopping(attributes: Mapping[str, Any]) -> str | None:
+    """Why the driver that has the study open is about to end; what an earlier one recorded does not count."""
+    stored, holder = attributes.get(STOPPING_KEY), attributes.get(HOLDER_KEY)
+    return stored["reason"] if stored and holder and stored["driver"] == holder["token"] else None
 
 
 def _timestamp(moment: datetime | None) -> float | None:

@@ -210,6 +210,8 @@ class Session:
         self._lease = lease
         self._clock = clock
         self._claim = Claim(storage, study._study_id, HOLDER_KEY)
+        self.token = lease.token
+        """Tells this driver from all others."""
         self.holding = False
         """Whether this driver holds the study, as far as it knows."""
         self._began: float | None = None

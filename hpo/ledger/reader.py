@@ -142,6 +142,7 @@ def _study(storage: BaseStorage, name: str, stored: Mapping[str, Any], trials: t
         driver=driver,
         left_nodes=attributes.left_nodes(stored),
         paused=attributes.pause(stored) if driver == "open" else None,
+        stopping=attributes.stopping(stored) if driver == "open" else None,
     )
 
 

@@ -243,6 +243,8 @@ class StudyRecord:
     """The nodes that get no trials of its newest driver."""
     paused: Pause | None = None
     """Who paused it, and when; None while it is not paused. A study without a living driver is never paused."""
+    stopping: str | None = None
+    """Why its driver begins nothing new and lets running trials end after their epoch; None while it does not."""
 
     @functools.cached_property
     def best(self) -> TrialRecord | None:

@@ -57,6 +57,7 @@ class Ledger(TrialWriter):
         self._ended: str | None = stored.get(attributes.ENDED_KEY)
         self._left = attributes.left_nodes(stored)
         self._paused: Pause | None = None
+        self._stopping: str | None = None
         self._cleaned: dict[str, Any] = stored.get(attributes.CLEANED_KEY, {})
         self.clock.not_before(max(self._last_sign_of_life(), self._info.get("created", 0.0)))
 
@@ -175,6 +176,7 @@ class Ledger(TrialWriter):
             ended=self._ended,
             left_nodes=self._left,
             paused=self._paused,
+            stopping=self._stopping,
             driver="open" if self._session.holding else "none",
         )
 
@@ -214,6 +216,13 @@ class Ledger(TrialWriter):
         if self._study.user_attrs.get(attributes.PAUSED_KEY) != stored:
             self._study.set_user_attr(attributes.PAUSED_KEY, stored)
         self._paused = pause
+
+    @repeated
+    def note_stopping(self, reason: str) -> None:
+        """Record that this driver is about to end, for who watches: a running epoch may still take long."""
+        if reason != self._stopping:
+            self._study.set_user_attr(attributes.STOPPING_KEY, {"reason": reason, "driver": self._session.token})
+            self._stopping = reason
 
     def cleaned(self, keep: str) -> float:
         """The checkpoints of all trials that ended until this time, seconds since the epoch, are as `keep` says; 0 if

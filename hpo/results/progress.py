@@ -51,6 +51,8 @@ class Progress:
     """Running trials that have a worker."""
     sign: float | None = None
     """When its driver gave the last sign of life, seconds since the epoch by its own clock; only of a single look."""
+    stopping: str | None = None
+    """Why that driver is about to end; None while it is not."""
     paused: bool = False
     """Whether that driver waits until somebody lets it continue."""
     hopeless: bool = False
@@ -83,6 +85,8 @@ class Progress:
         if self.state == "silent":
             since = f" since {clock_time(self.sign)}" if self.sign else f" of its driver: {self.deserted}"
             return f"no sign of life{since}"
+        if self.state == "running" and self.stopping:
+            return f"stopping: {self.stopping}; running trials end after their epoch"
         return f"interrupted: {self.deserted}" if self.state == "interrupted" and self.deserted else self.state
 
     @property
@@ -125,7 +129,7 @@ def progress(study: StudyRecord, silent: float = 0.0, counts: Counts | None = No
         elapsed += max([counts.newest, *signs]) - beat + silent if beat else 0.0
     allowed = study.spec.budget.hours and study.spec.budget.hours * 3600
     now = max([counts.newest, *(end for _, end in study.sessions)]) + silent
-    left = None if study.paused else time_left(study.spec, counts, elapsed, now)
+    left = None if study.paused or study.stopping else time_left(study.spec, counts, elapsed, now)
     return Progress(
         ended=counts.ended,
         trials=study.spec.budget.trials,
@@ -138,6 +142,7 @@ def progress(study: StudyRecord, silent: float = 0.0, counts: Counts | None = No
         driver=study.driver,
         epochs=bool(counts.pace.timed) or any(trial.epochs for trial in counts.unfinished),
         placed=sum(bool(trial.attempts[-1].device) for trial in counts.unfinished if trial.status == "running"),
+        stopping=study.stopping if study.driver == "open" else None,
         paused=study.paused is not None,
         hopeless=(study.ended or "").startswith(SAME_FAILURES),
     )

@@ -140,6 +140,8 @@ def _state(study: StudyRecord, state: Progress, home: Home) -> Iterator[Renderab
     elif state.state != "running":
         reason = f": {study.ended.partition(': ')[2]}" if study.ended else ""
         yield _line("state", (f"{state.state}{reason}", "red" if state.state == "failed" else "green"))
+    elif state.stopping:
+        yield _line("state", (state.words, "yellow"))
     elif beginning := state.beginning:
         yield _line("state", beginning)
 

@@ -96,17 +96,17 @@ def _paint(home: Home, first: Reading, readings: Iterator[Reading]) -> None:
 def _print(home: Home, readings: Iterator[Reading]) -> None:
     view = PlainView(sys.stdout)
     before: StudyRecord | None = None
-    state: str | None = "running"
+    said = ("running", False)
     for reading in readings:
         if before is None:
             view.begin(reading.study)
         for event in events(before, reading.study):
             view(event)
         now = progress(reading.study, reading.silent)
-        if now.state != state:
+        if said != (said := (now.state, now.stopping is not None)):
             again = f"; continue with: {home.command(f'resume {reading.study.name}')}" if now.resumable else ""
             view(Event("notice", text=f"{now.words}{again}"))
-        before, state = reading.study, now.state
+        before = reading.study
 
 
 def events(before: StudyRecord | None, after: StudyRecord) -> list[Event]:

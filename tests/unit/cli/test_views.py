@@ -174,6 +174,12 @@ def test_a_study_has_one_state_and_only_a_running_one_has_a_time_to_its_end(
     assert ("hpo resume cifar10_b0" in shown) == (state in ("interrupted", "silent"))
 
 
+def test_a_study_that_is_about_to_stop_says_so_instead_of_a_time_to_its_end() -> None:
+    shown = "\n".join(lines(dataclasses.replace(busy(2), stopping="interrupted by SIGINT"), 80, 24))
+    assert "stopping: interrupted by SIGINT; running trials end after their epoch" in shown
+    assert "ETA" not in shown
+
+
 def test_the_last_picture_of_a_driver_has_no_time_to_the_end_and_leaves_the_rest_to_the_text_below() -> None:
     console = Console(width=80, height=24, file=io.StringIO(), color_system=None)
     console.print(Screen(busy(2), HOME, leaving=True))

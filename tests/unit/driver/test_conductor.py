@@ -10,10 +10,11 @@ from optuna.storages import InMemoryStorage
 from hpo.driver.conductor import Conductor
 from hpo.driver.decisions.reports import fault
 from hpo.driver.events import Event
+from hpo.ledger.reader import load_study
 from hpo.ledger.records import EpochRecord, TrialRecord
 from hpo.results.gpu_hours import gpu_hours
 from tests.conftest import synthetic_spec
-from tests.support.in_process_driver import create
+from tests.support.in_process_driver import create, reopen
 from trainers.api import EpochMetrics
 
 AFTER_ONE = TrialRecord(0, epochs=(EpochRecord(EpochMetrics(epoch=1, val_accuracy=0.5), 0.0),))
@@ -59,3 +60,18 @@ def test_a_lost_trial_is_told_at_once_and_charged_no_further_until_it_comes_agai
     assert gpu_hours(study, attempt.ended + 3600) == gpu_hours(study, attempt.ended)
     conductor.next_trial()
     assert [event.kind for event in events] == ["started", "lost", "resumed"]
+
+
+def test_a_driver_that_is_told_to_stop_says_so_in_the_ledger_before_its_running_epochs_end() -> None:
+    storage = InMemoryStorage()
+    conductor = Conductor(create(storage, synthetic_spec("stopped")))
+    conductor.ledger.heartbeat()
+    assert conductor.next_trial() is not None
+    assert load_study(storage, "stopped").stopping is None
+    conductor.stop("interrupted by SIGINT")  # what the handler of the signal does
+    conductor.tick()
+    assert load_study(storage, "stopped").stopping == "interrupted by SIGINT"
+    conductor.close()
+    assert load_study(storage, "stopped").stopping is None
+    Conductor(reopen(storage, synthetic_spec("stopped")))
+    assert load_study(storage, "stopped").stopping is None, "what an earlier driver recorded does not count"
