@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 
 from hpo.api.figures import plots
 from hpo.cli.options import HomeOption, JsonOption, OverridesArgument, SpecArgument, StudyArgument, VerboseOption
+from hpo.errors import UsageError
 
 if TYPE_CHECKING:
     from hpo.home import Home
@@ -23,6 +25,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and its cost in time, memory and disk. Write nothing.")
     ] = False,
+    full: Annotated[bool, typer.Option("--full", help="With --dry-run: also the whole specification.")] = False,
     home: HomeOption = None,
     verbose: VerboseOption = False,
 ) -> None:
@@ -42,21 +45,23 @@ def run(
     loaded = load_spec(spec, overrides or [])
     place = Home.at(home)
     if dry_run:
-        _rehearse(loaded, place)
+        _rehearse(loaded, place, shlex.join(["run", spec, *(overrides or [])]), full)
         return
+    if full:
+        raise UsageError("--full belongs to --dry-run; add --dry-run, or leave --full out")
     with console_view(place, verbose=verbose) as view:
         beside = Path(spec).parent if Path(spec).is_file() and not loaded.shipped else None
         study = run_study(loaded, place, view=view, figures=plots, say=_say, verbose=verbose, beside=beside)
     print(closing(study, place.option))
 
 
-def _rehearse(spec: Spec, home: Home) -> None:
+def _rehearse(spec: Spec, home: Home, command: str, full: bool) -> None:
     from rich.console import Console
 
     from hpo.cli.display.dry_run.study import rehearse
 
     console = Console(highlight=False, markup=False, emoji=False)
-    for part in rehearse(spec, home):
+    for part in rehearse(spec, home, command, full=full):
         console.print(part, soft_wrap=isinstance(part, str))
 
 

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpo.cli.app import app
+from hpo.errors import UsageError
 from tests.support.training import TINY, context
 from trainers.loop.cost import measure
 
@@ -35,10 +36,10 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, monkeypatc
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.tempdir", None)
     (tmp_path / "small.yaml").write_text(SMALL)
-    done = CliRunner().invoke(app, ["run", "small.yaml", "--dry-run", "--home", "home"])
+    done = CliRunner().invoke(app, ["run", "small.yaml", "--dry-run", "--full", "--home", "home"])
     assert done.exit_code == 0, done.output
     text = done.stdout
-    assert "study: small" in text
+    assert text.index("Whole specification") < text.index("study: small")
     assert "1 enqueued, 5 sampled" in text
     assert re.search(r"rung \(compute\) +after epoch +expected trials\n +1 +3 +8\n", text)
     assert f"{os.cpu_count()} trials at once on cpu; CPUs per trial: 1, GPUs per trial: 0" in text
@@ -49,6 +50,37 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path: Path, monkeypatc
     assert re.search(r"disk: checkpoints of \d\.\d MB, at most \d+ at a time: \d+\.\d MB", text)
     assert re.search(r"time: about \d+:\d\d:\d\d for 8 trials", text)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["small.yaml", "tmp"]
+
+
+def test_a_dry_run_begins_with_plan_cost_and_time_in_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    (tmp_path / "small.yaml").write_text(SMALL)
+    done = CliRunner().invoke(app, ["run", "small.yaml", "budget.trials=6", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    begins = [
+        "small: test_efficientnet on shapes",
+        "plan: 6 trials of at most 4 epochs; gp searches 2 parameters",
+        "pruning: about ",
+        "this machine: ",
+        "time: about ",
+        "GPU-hours: none, trials use the CPU",
+        "memory: ",
+        "disk: checkpoints of ",
+        "begin with: hpo run small.yaml budget.trials=6   (the whole specification: --full)",
+    ]
+    first = done.stdout.splitlines()[:10]
+    assert [next((line for line in first if line.startswith(words)), None) is not None for words in begins] == [
+        True for _ in begins
+    ], first
+    assert "study: small" not in done.stdout
+
+
+def test_the_whole_specification_is_for_a_dry_run_only(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    done = CliRunner().invoke(app, ["run", str(tmp_path / "small.yaml"), "--full", "--home", str(tmp_path / "home")])
+    assert isinstance(done.exception, UsageError)
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_dry_run_without_data_prints_what_it_knows_and_then_the_error(tmp_path: Path) -> None:

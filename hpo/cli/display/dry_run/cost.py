@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,10 +31,20 @@ COSTLY = ("model.name", "train.batch_size", "train.accumulate", "train.progressi
 """Beginnings of the parameters that change the cost of a step."""
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """Lines for people."""
+
+    summary: tuple[str, ...]
+    """What a person wants to know before anything else: time, GPU-hours, memory, disk."""
+    details: tuple[str, ...]
+    """What was measured, and the time of other plans."""
+
+
 def estimate(
     spec: Spec, home: Home, trials: Sequence[TrialRecord], expected: AshaPlan, slots: Slots, scratch: str
-) -> Iterator[str]:
-    """Lines on memory, disk and time. Files go to the folder `scratch`.
+) -> Estimate:
+    """Measure a few training steps. Files go to the folder `scratch`.
 
     Args:
         trials: configurations that stand for those of the whole study.
@@ -41,12 +52,17 @@ def estimate(
     Raises:
         TrainerError: the data is missing, or a training step does not fit in memory.
     """
-    costs: dict[str, Cost] = {}
-    for config in heaviest(spec):
-        cost = costs[config.model.name] = _measure(config, slots, scratch)
-        yield _measured(config, cost, slots)
-    yield _disk(max(cost.checkpoint_bytes for cost in costs.values()), spec, slots, home)
-    yield _time(spec, [configure(spec.base(), trial.values) for trial in trials], costs, expected, slots)
+    costs = {config.model.name: _measure(config, slots, scratch) for config in heaviest(spec)}
+    seconds = _epoch_means(spec, [configure(spec.base(), trial.values) for trial in trials], costs)
+    largest = max(costs.values(), key=lambda cost: cost.memory_bytes)
+    return Estimate(
+        (
+            *_time(spec, seconds, expected, slots),
+            _memory(largest, slots),
+            _disk(max(cost.checkpoint_bytes for cost in costs.values()), spec, slots, home),
+        ),
+        (*(_measured(name, cost) for name, cost in costs.items()), _other_times(seconds, expected, slots)),
+    )
 
 
 def heaviest(spec: Spec) -> list[TrialConfig]:
@@ -102,15 +118,20 @@ def _data(config: DataConfig, scratch: str) -> DataConfig:
     return there
 
 
-def _measured(config: TrialConfig, cost: Cost, slots: Slots) -> str:
+def _measured(name: str, cost: Cost) -> str:
+    return (
+        f"{name}: {cost.parameters / 1e6:.1f} million parameters\n"
+        f"speed: measured in the largest stage, {cost.size} px with batches of {cost.batch}: {cost.step_seconds:.2f} s "
+        f"per step, {cost.batch / cost.step_seconds:,.0f} images/s; evaluation {1 / cost.eval_seconds:,.0f} images/s"
+    )
+
+
+def _memory(cost: Cost, slots: Slots) -> str:
     share = slots.concurrency if slots.device == "cpu" else max(1, int(1 / slots.gpus)) if slots.gpus else 1
     fits = "fits in" if cost.memory_bytes * share <= cost.memory_available else "does NOT fit in"
     place = "this machine" if slots.device == "cpu" else "the GPU"
     together = f"; {share} at once need {size(cost.memory_bytes * share)}" if share > 1 else ""
     return (
-        f"{config.model.name}: {cost.parameters / 1e6:.1f} million parameters\n"
-        f"speed: measured in the largest stage, {cost.size} px with batches of {cost.batch}: {cost.step_seconds:.2f} s "
-        f"per step, {cost.batch / cost.step_seconds:,.0f} images/s; evaluation {1 / cost.eval_seconds:,.0f} images/s\n"
         f"memory: {size(cost.memory_bytes)} for one trial{together}, which {fits} the "
         f"{size(cost.memory_available)} of {place}"
     )
@@ -127,31 +148,33 @@ def _disk(checkpoint_bytes: float, spec: Spec, slots: Slots, home: Home) -> str:
         return f"{text} at {redact(str(spec.storage.checkpoints))}"
     folder = next(parent for parent in (place, *place.parents) if parent.exists())
     free = shutil.disk_usage(folder).free
-    return f"{text}; {size(free)} free at {folder}{'' if needed < free else ', which is NOT enough'}"
+    return f"{text}; {size(free)} free" + ("" if needed < free else f" at {folder}, which is NOT enough")
 
 
-def _time(
-    spec: Spec, configs: Sequence[TrialConfig], costs: Mapping[str, Cost], expected: AshaPlan, slots: Slots
-) -> str:
-    """The wall-clock time: the mean of the configurations, each with its pixels times the measured time per pixel."""
-    per_epoch = [
+def _epoch_means(spec: Spec, configs: Sequence[TrialConfig], costs: Mapping[str, Cost]) -> list[float]:
+    """Seconds of each epoch: the mean of the configurations, each with its pixels times the measured time per pixel."""
+    return [
         statistics.fmean(_epoch_seconds(config, costs[config.model.name], epoch) for config in configs)
         for epoch in range(1, spec.train.epochs + 1)
     ]
-    worker = sum(
-        seconds * count for seconds, count in zip(per_epoch, trials_by_epoch(expected, len(per_epoch)), strict=True)
-    )
-    wall = max(worker / slots.concurrency, sum(per_epoch))
-    text = (
-        f"time: about {duration(wall)} for {expected.trials} trials, {slots.concurrency} at once, without start-up; "
-        f"one full trial takes {duration(sum(per_epoch))}; without pruning the study takes "
-        f"{duration(sum(per_epoch) * expected.trials / slots.concurrency)}"
-    )
+
+
+def _time(spec: Spec, seconds: Sequence[float], expected: AshaPlan, slots: Slots) -> Iterator[str]:
+    """The wall-clock time and the GPU-hours of the whole study, `seconds` being those of each epoch."""
+    counts = trials_by_epoch(expected, len(seconds))
+    worker = sum(second * count for second, count in zip(seconds, counts, strict=True))
+    wall = max(worker / slots.concurrency, sum(seconds))
+    yield f"time: about {duration(wall)} for {expected.trials} trials, {slots.concurrency} at once, without start-up"
     hours = spec.budget.hours
     if hours is not None and wall > hours * 3600:
         share = 100 * 3600 * hours / wall
-        text += f"\nThe budget of {hours:g} hours stops the study earlier, after about {share:.0f} % of the trials."
-    return text
+        yield f"The budget of {hours:g} hours stops the study earlier, after about {share:.0f} % of the trials."
+    yield f"GPU-hours: about {worker * slots.gpus / 3600:.2f}" if slots.gpus else "GPU-hours: none, trials use the CPU"
+
+
+def _other_times(seconds: Sequence[float], expected: AshaPlan, slots: Slots) -> str:
+    unpruned = duration(sum(seconds) * expected.trials / slots.concurrency)
+    return f"one full trial takes {duration(sum(seconds))}; without pruning the study takes {unpruned}"
 
 
 def trials_by_epoch(expected: AshaPlan, epochs: int) -> list[float]:

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hpo.cli.display.dry_run.cost import estimate
-from hpo.driver.ray_backend.slots import survey
+from hpo.cli.display.dry_run.cost import Estimate, estimate
+from hpo.driver.ray_backend.slots import Slots, survey
 from hpo.driver.warm_start import gather
 from hpo.home import Home
 from hpo.ledger.records import TrialRecord
@@ -28,43 +28,82 @@ from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.sqlite_urls import sqlite_url
 from hpo.text import short_names
 from hpo.validation.machine_checks import weights_warnings
+from trainers.api import TrainerError
 
 SAMPLES = 5
 """Configurations that the sampler shows, besides the enqueued ones."""
 
 
-def rehearse(spec: Spec, home: Home) -> Iterator[RenderableType]:
+def rehearse(spec: Spec, home: Home, command: str, *, full: bool = False) -> Iterator[RenderableType]:
     """The parts of the report, each as soon as it is known; text that must not be wrapped is a `str`.
 
-    All files go to a temporary folder.
+    The first ten lines are what a person wants to know: the plan, the cost, the time. All files go to a temporary
+    folder.
+
+    Args:
+        command: what to type to run the study, without the home folder.
+        full: end with the whole specification.
 
     Raises:
         UsageError: no machine has what a trial asks for.
-        TrainerError: the data is missing, or a training step does not fit in memory.
+        TrainerError: the data is missing, or a training step does not fit in memory. Raised last, after all that is
+            known without.
     """
     spec = with_absolute_paths(spec)
-    yield _title("Resolved specification")
-    yield redact(spec.to_yaml()).rstrip()
+    expected, slots = plan(spec), survey(spec)
+    yield from _plan(spec, expected, slots)
     with tempfile.TemporaryDirectory(prefix="hpo-dry-run-") as scratch:
         transfer = gather(spec, home)
         trials = sample(spec, scratch, transfer)
-        yield from (Text(f"warm start from {source}") for source in transfer.sources)
-        enqueued = len(trials) - SAMPLES
-        yield _title(f"First configurations: {enqueued} enqueued, {SAMPLES} sampled before any result")
-        yield _configurations(spec, trials)
-        expected = plan(spec)
+        cost: Estimate | TrainerError
+        try:
+            cost = _estimate(spec, home, trials, expected, slots, scratch)
+        except TrainerError as error:
+            cost = error
+        if isinstance(cost, Estimate):
+            yield from map(Text, cost.summary)
+        yield f"begin with: {redact(home.command(command))}" + ("" if full else "   (the whole specification: --full)")
+        yield from (Text(f"warning: {warning}") for warning in [*advice(spec), *weights_warnings(spec)])
+        if isinstance(cost, Estimate) and cost.details:
+            yield _title("Measured")
+            yield from map(Text, cost.details)
         yield _title("Pruning")
         yield _pruning(spec, expected)
-        yield from (Text(f"warning: {warning}") for warning in [*advice(spec), *weights_warnings(spec)])
-        slots = survey(spec)
-        yield _title(f"Cluster {cluster}" if (cluster := spec.ray.cluster()) else "This machine")
-        per_trial = f"CPUs per trial: {slots.cpus:g}, GPUs per trial: {slots.gpus:g}"
-        yield Text(f"{slots.concurrency} trials at once on {slots.device}; {per_trial}")
-        yield _title("Cost")
-        if spec.trainer == SHIPPED_TRAINER:
-            yield from map(Text, estimate(spec, home, trials, expected, slots, scratch))
-        else:
-            yield Text(f"Not measured: this study uses its own trainer, {spec.trainer}.")
+        enqueued = len(trials) - SAMPLES
+        yield _title(f"First configurations: {enqueued} enqueued, {SAMPLES} sampled before any result")
+        yield from (Text(f"warm start from {source}") for source in transfer.sources)
+        yield _configurations(spec, trials)
+        if full:
+            yield _title("Whole specification")
+            yield redact(spec.to_yaml()).rstrip()
+        if isinstance(cost, TrainerError):
+            raise cost
+
+
+def _plan(spec: Spec, expected: AshaPlan, slots: Slots) -> Iterator[Text]:
+    """The plan in four lines."""
+    epochs = spec.train.epochs
+    yield Text(f"{spec.study}: {spec.task}", style="bold")
+    yield Text(
+        f"plan: {expected.trials} trials of at most {epochs} epochs; {spec.search.policy} searches "
+        f"{len(spec.space)} parameters"
+    )
+    if spec.asha.enabled:
+        share = f"{expected.epochs:.0f} epochs, {100 * expected.share:.0f} % of all"
+        yield Text(f"pruning: about {expected.complete:.0f} trials train to the end; {share}")
+    else:
+        yield Text(f"pruning: none; {expected.trials * epochs} epochs")
+    place = f"cluster {cluster}" if (cluster := spec.ray.cluster()) else "this machine"
+    per_trial = f"CPUs per trial: {slots.cpus:g}, GPUs per trial: {slots.gpus:g}"
+    yield Text(f"{place}: {slots.concurrency} trials at once on {slots.device}; {per_trial}")
+
+
+def _estimate(
+    spec: Spec, home: Home, trials: Sequence[TrialRecord], expected: AshaPlan, slots: Slots, scratch: str
+) -> Estimate:
+    if spec.trainer != SHIPPED_TRAINER:
+        return Estimate((f"cost: not measured, because this study uses its own trainer, {spec.trainer}",), ())
+    return estimate(spec, home, trials, expected, slots, scratch)
 
 
 def _title(text: str) -> Text:
