@@ -39,19 +39,24 @@ def main(descriptor: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     connection: Connection[Any, Any] = Connection(descriptor)
     sender = Sender(connection)
+    sender.finish(_answer(connection, sender))
+    os._exit(0)  # where Ray was starting, its threads would keep the process alive
+
+
+def _answer(connection: Connection[Any, Any], sender: Sender) -> Done | Failed:
+    """Do what the caller asks, and say how that went."""
     try:
         request: Request = connection.recv()
         threading.Thread(target=_stop_with_the_caller, args=(connection,), name="caller", daemon=True).start()
-        sender.send(Done(_perform(request, sender).name))
+        return Done(_perform(request, sender).name)
     except HpoError as error:
-        sender.send(Failed(error))
+        return Failed(error)
     except TrainerError as error:
-        sender.send(Failed(UsageError(str(error))))
+        return Failed(UsageError(str(error)))
     except SystemExit:  # a signal before there was a study to stop
-        sender.send(Failed(Interrupted(state.early or signal.SIGTERM)))
+        return Failed(Interrupted(state.early or signal.SIGTERM))
     except Exception:  # noqa: BLE001 - a mistake in this program, of which the caller is to see all
-        sender.send(Failed(HpoError(f"the study stopped because of a mistake in hpo:\n{traceback.format_exc()}")))
-    os._exit(0)  # where Ray was starting, its threads would keep the process alive
+        return Failed(HpoError(f"the study stopped because of a mistake in hpo:\n{traceback.format_exc()}"))
 
 
 def _stop_with_the_caller(connection: Connection[Any, Any]) -> None:

@@ -81,3 +81,6 @@ class Failed:
     """The last message: the study did not end well, or did not begin."""
 
     error: HpoError
+
+
+Message: TypeAlias = Line | Begun | Done | Failed

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from hpo.api.messages import Begun, Line
+from hpo.api.messages import Begun, Done, Failed, Line, Message
 from hpo.api.plain_view import PlainView
 from hpo.driver.events import Event
 from hpo.home import confirmed_study
@@ -17,21 +18,34 @@ from hpo.results.sums.parts import Counts
 
 
 class Sender(PlainView):
-    """Sends what a plain view would print."""
+    """Sends what a plain view would print. A thread sends it, so that a caller that stands still stops no training."""
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         super().__init__()
         self._connection = connection
-        self._one_at_a_time = threading.Lock()
+        self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._pass_on, name="sender", daemon=True)
+        self._thread.start()
         self._counts = Counts()
         self._trials: dict[int, TrialRecord] = {}
         self._best: TrialRecord | None = None
         self._study: StudyRecord | None = None
 
-    def send(self, message: object) -> None:
-        """Send a message. Nothing happens if the caller is gone: then the study stops, but not because of this."""
-        with self._one_at_a_time, suppress(OSError):
-            self._connection.send(message)
+    def send(self, message: Message) -> None:
+        """Send a message soon; returns at once."""
+        self._messages.put(message)
+
+    def finish(self, last: Done | Failed) -> None:
+        """Send the last message, and wait until the caller has all of them or is gone."""
+        self.send(last)
+        self._thread.join()
+
+    def _pass_on(self) -> None:
+        """Send messages until the last one. A caller that is gone ends this; the study then stops by itself."""
+        with suppress(OSError):
+            message = None
+            while not isinstance(message, Done | Failed):
+                self._connection.send(message := self._messages.get())
 
     def say(self, text: str) -> None:
         """Show a text that is no event of the study."""
