@@ -22,7 +22,7 @@ def ui(
         str | None,
         typer.Argument(
             metavar="NAME",
-            help="Name of a study. Its address is printed instead of the address of the start page.",
+            help="Name of a study, whose trials the printed address shows; by default the study that ran last.",
             autocompletion=completion.studies,
         ),
     ] = None,
@@ -33,7 +33,7 @@ def ui(
     Serves the MLflow UI on 127.0.0.1, for this machine only, until Ctrl-C.
     """
     from hpo.home import Home
-    from hpo.tracking.ui import serve
+    from hpo.tracking.ui.server import serve
 
     raise typer.Exit(serve(Home.at(home), name, port))
 

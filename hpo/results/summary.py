@@ -48,8 +48,12 @@ def configuration(trial: TrialRecord, digits: int = 4) -> dict[str, str]:
     }
 
 
-def description(study: StudyRecord) -> str:
-    """The description of the study's run in MLflow, in Markdown; passwords are masked."""
+def description(study: StudyRecord, best_run: str | None = None) -> str:
+    """The description of the study's run in MLflow, in Markdown; passwords are masked.
+
+    Args:
+        best_run: address of the run of the best trial.
+    """
     lines = [f"**{study.name}** {study.spec.description}".strip(), ""]
     lines += [*_task(study), _search(study.spec), f"- {counts(study)}"]
     if reason := stopped(study):
@@ -65,7 +69,7 @@ def description(study: StudyRecord) -> str:
     else:
         best = winner(study)
         trials = {study.spec.baseline_name: study.baseline, best_title(best): best.trial if best else None}
-        lines += [*_best(best), "", *_parameters(study, trials)]
+        lines += [*_best(best, best_run), "", *_parameters(study, trials)]
     if len(study.spec.objectives) > 1:
         lines += ["", "Pareto front of complete trials", "", *front_markdown(study)]
     return redact("\n".join(lines))
@@ -105,9 +109,11 @@ def best_line(best: Winner) -> str:
     return f"trial {best.trial.number}, {kind} {best.shown}{best.compared}"
 
 
-def _best(best: Winner | None) -> Iterator[str]:
+def _best(best: Winner | None, run: str | None) -> Iterator[str]:
     if best is not None:
         yield f"- {best_title(best)}: {best_line(best)}"
+    if best is not None and run is not None:
+        yield f"- [the run of trial {best.trial.number}]({run})"
     if best is not None and best.confirmation:
         yield f"- how sure: {certainty(best.confirmation)}"
 

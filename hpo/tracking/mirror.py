@@ -17,13 +17,13 @@ from hpo.redact import as_reason
 from hpo.text import first_line
 from hpo.tracking.models import Models
 from hpo.tracking.preflight import check_tracking
-from hpo.tracking.runs import TRIAL_TAG, Store, ms_after, numbers, parameters, storable
+from hpo.tracking.runs import OUTCOME_TAG, TRIAL_TAG, Store, ms_after, numbers, parameters, storable
 from hpo.tracking.study_run import StudyRun
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-OUTCOME_TAG, REASON_TAG, EPOCHS_TAG = "hpo.outcome", "hpo.reason", "hpo.epochs"
+REASON_TAG, EPOCHS_TAG = "hpo.reason", "hpo.epochs"
 GIVEN_UP_TAG = "hpo.unrepaired"
 """A digest of the differences that a repair has left."""
 PARAMETERS_PER_CALL = 100
@@ -45,11 +45,6 @@ class Mirror:
         self._synced: dict[int, TrialRecord] = {}
         self.runs: dict[int, str] = {}
         """Run ids by trial, for the trials that `sync` was called with."""
-
-    def _run(self, trial: TrialRecord) -> Run | None:
-        """The trial's run if it has one: the run that the ledger names, else the oldest run with its tags."""
-        runs = self.store.runs.trials.get(trial.number, [])
-        return next((run for run in runs if run.info.run_id == trial.mlflow_run_id), runs[-1] if runs else None)
 
     def _create(self, trial: TrialRecord) -> Run:
         tags = {TRIAL_TAG: str(trial.number)}
@@ -78,7 +73,7 @@ class Mirror:
 
     def _sync_first(self, trial: TrialRecord) -> None:
         """`sync` for a trial of which this mirror knows nothing yet."""
-        run = self._run(trial)
+        run = self.store.run_of(trial)
         if run is None:
             run = self._create(trial)
         self.runs[trial.number] = str(run.info.run_id)
@@ -172,7 +167,7 @@ class Mirror:
         return lines + list(self.models.differences(study))
 
     def _differences(self, trial: TrialRecord) -> Iterator[str]:
-        run = self._run(trial)
+        run = self.store.run_of(trial)
         if run is None:
             yield "has no run"
             return
@@ -216,7 +211,7 @@ class Mirror:
             self._delete_wrong(number, started.get(number))
         self.study_run.repair(study)
         for trial in started.values():
-            run = self._run(trial)
+            run = self.store.run_of(trial)
             if run is not None and self._lacks_values(trial, run):
                 self.runs[trial.number] = str(run.info.run_id)
                 self._send(trial, 0)  # MLflow drops the points that it has already
@@ -226,7 +221,7 @@ class Mirror:
     def _delete_wrong(self, number: int, trial: TrialRecord | None) -> None:
         """Delete the runs of a trial except the correct one; all of them if the ledger has no such trial."""
         runs = self.store.runs.trials
-        kept = self._run(trial) if trial is not None else None
+        kept = self.store.run_of(trial) if trial is not None else None
         if trial is not None and kept is not None and self._is_wrong(trial, kept):
             kept = None
         for run in runs[number]:

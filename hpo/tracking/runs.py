@@ -8,7 +8,7 @@ import math
 import os
 import sqlite3
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.errors import InfrastructureError
 from hpo.home import NAME, Home, confirmed_study
-from hpo.ledger.records import StudyRecord
+from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.spec.study import Spec
 from hpo.sqlite_urls import sqlite_url
 from hpo.text import shorten
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
 STUDY_TAG, IDENTITY_TAG = "hpo.study", "hpo.identity"
-TRIAL_TAG, RETRAINING_TAG = "hpo.trial", "hpo.retraining"
+TRIAL_TAG, RETRAINING_TAG, OUTCOME_TAG = "hpo.trial", "hpo.retraining", "hpo.outcome"
 PARENT_TAG = "mlflow.parentRunId"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Makes the UI show training runs with their descriptions and charts, not the traces of a language model."""
+PRIMARY_TAG = "mlflow.experiment.primaryMetric.name"
+"""Tag of an experiment: the metric at the end of the lines when its runs are shown in parallel coordinates."""
 LONGEST_TAG, LONGEST_PARAMETER, LONGEST_KEY = 5_000, 6_000, 250
 """The most characters that MLflow servers take; newer ones take 8,000 in a tag."""
 LARGEST = 1.7976931348623157e308
@@ -136,7 +138,8 @@ class Store:
         # MLflow takes any name. A folder's name must not lead out of the home folder.
         folder = name if NAME.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:16]
         location = (self._home.artifacts / folder).as_uri() if self.uri == self._home.mlflow_url else None
-        return str(self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
+        tags = EXPERIMENT_TAGS | {PRIMARY_TAG: self._study.spec.objective.field}
+        return str(self.client.create_experiment(name, artifact_location=location, tags=tags))
 
     @property
     def tags(self) -> dict[str, str]:
@@ -170,8 +173,7 @@ class Store:
 
     def _create_parent(self) -> Run:
         info = self._study.info
-        provenance = {f"version.{name}": version for name, version in info.get("versions", {}).items()}
-        provenance |= {"mlflow.source.git.commit": str(info.get("git_commit")), "host": str(info.get("host"))}
+        provenance = {"mlflow.source.git.commit": str(info.get("git_commit")), "host": str(info.get("host"))}
         if (confirmed := confirmed_study(self._study.name)) is not None:
             provenance |= self._parent_of(confirmed)
         if split := info.get("data", {}).get("split_hash"):
@@ -190,6 +192,11 @@ class Store:
         if not runs or TRIAL_TAG in runs[0].data.tags:
             return {}
         return {PARENT_TAG: str(runs[0].info.run_id)}
+
+    def run_of(self, trial: TrialRecord) -> Run | None:
+        """The trial's run if it has one: the run that the ledger names, else the oldest run with its tags."""
+        runs = self.runs.trials.get(trial.number, [])
+        return next((run for run in runs if run.info.run_id == trial.mlflow_run_id), runs[-1] if runs else None)
 
     def create_child(self, name: str, tags: Mapping[str, str], started: float | None) -> Run:
         """Create a run below the study run, started at `started` (seconds since 1970). The caller adds it to `runs`."""
@@ -210,13 +217,18 @@ class Store:
         """Delete a run; MLflow can restore it."""
         self.client.delete_run(run.info.run_id)
 
-    def metric_differences(self, run: Run, expected: Mapping[str, Mapping[int, float]]) -> tuple[int, int]:
+    def metric_differences(
+        self, run: Run, expected: Mapping[str, Mapping[int, float]], beside: Collection[str] = ()
+    ) -> tuple[int, int]:
         """Compare a run with the `expected` values by metric and step.
+
+        Args:
+            beside: metrics that are not compared.
 
         Returns the number of values that the run lacks, and the number of values that are wrong, surplus or duplicate.
         """
         missing = wrong = 0
-        for key in expected.keys() | run.data.metrics.keys():
+        for key in (expected.keys() | run.data.metrics.keys()) - set(beside):
             if key.startswith(("system/", "confirmed_")):
                 continue  # only MLflow has samples of the load; a confirmation's values are written again as it grows
             points = dict(expected.get(key, {}))

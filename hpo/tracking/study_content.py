@@ -11,9 +11,10 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
 from hpo.results.best import training
 from hpo.results.gpu_hours import gpu_hours_until
+from hpo.results.winner import winner
 from hpo.tracking.runs import numbers
 
-SPECIFICATION, BEST, DATA = "specification.yaml", "best.yaml", "data.json"
+SPECIFICATION, BEST, DATA, VERSIONS = "specification.yaml", "best.yaml", "data.json", "versions.json"
 SOURCES = {
     "cifar10": "https://www.cs.toronto.edu/~kriz/cifar.html",
     "cifar100": "https://www.cs.toronto.edu/~kriz/cifar.html",
@@ -66,11 +67,25 @@ def course_by_metric(study: StudyRecord) -> dict[str, dict[int, float]]:
     return values
 
 
+def final(study: StudyRecord) -> tuple[int, dict[str, float]]:
+    """The last epoch of the best trial, and its values under the names that they have in the run of the trial.
+
+    (0, {}) while no trial is complete, and for a confirmation.
+    """
+    best = winner(study) if confirmed_study(study.name) is None else None
+    if best is None or not best.trial.epochs:
+        return 0, {}
+    metrics = best.trial.epochs[-1].metrics
+    return metrics.epoch, numbers(metrics)
+
+
 def files(study: StudyRecord) -> dict[str, str]:
     """The text files of the study run by name, with passwords masked."""
     texts = {SPECIFICATION: redact(study.spec.to_yaml())}
     if data := study.info.get("data"):
         texts[DATA] = json.dumps(dict(data), indent=2) + "\n"
+    if versions := study.info.get("versions"):
+        texts[VERSIONS] = json.dumps(dict(versions), indent=2) + "\n"
     if study.best is not None and confirmed_study(study.name) is None:
         texts[BEST] = redact(training(study).to_yaml())
     return texts

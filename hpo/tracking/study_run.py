@@ -7,19 +7,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpo.clock import Clock
 from hpo.home import confirmed_study
 from hpo.ledger.records import StudyRecord
 from hpo.results.confirmation import evaluate
 from hpo.results.summary import description
 from hpo.results.winner import Winner, winner
 from hpo.spec.study import Spec
-from hpo.tracking.runs import PARENT_TAG, Store, ms_after, storable
-from hpo.tracking.study_content import Point, course, course_by_metric, dataset, drawn, files, study_status
+from hpo.tracking.runs import PARENT_TAG, Store, ms_after, same, storable
+from hpo.tracking.study_content import Point, course, course_by_metric, dataset, drawn, files, final, study_status
+from hpo.tracking.ui.view import run_address, view, view_tag
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-DESCRIPTION_TAG, BEST_TAG = "mlflow.note.content", "hpo.best_trial"
+DESCRIPTION_TAG, BEST_TAG, CONFIRMED_TAG = "mlflow.note.content", "hpo.best_trial", "hpo.confirmed_trial"
+FORMER_TAGS = "version."
+"""Start of the names of tags in which earlier versions kept what is now a file."""
 DRAWN_TAG, FILES_TAG = "hpo.plots", "hpo.files"
 PLOTS = "plots"
 METRICS_PER_CALL = 1000
@@ -41,8 +45,9 @@ class StudyRun:
     # --------------------------------------------------------------------------------------- writing
 
     def begin(self, study: StudyRecord) -> None:
-        """Show the study as running."""
+        """Show the study as running, and its trials in MLflow's list of runs."""
         self._store.client.update_run(self._store.parent, status="RUNNING")
+        self._show_in_list(study)
         self.update(study)
 
     def update(self, study: StudyRecord) -> None:
@@ -52,7 +57,7 @@ class StudyRun:
 
     def _records(self, study: StudyRecord) -> None:
         """Write everything but files."""
-        self._tag(DESCRIPTION_TAG, description(study))
+        self._tag(DESCRIPTION_TAG, self._description(study))
         self._inputs(study)
         self._tag("hpo.ended", study.ended or "")
         if confirmed_study(study.name) is not None:
@@ -62,6 +67,21 @@ class StudyRun:
         best = winner(study)
         if best is not None:
             self._tag(BEST_TAG, str(best.trial.number))
+        if best is not None and best.confirmation:
+            self._tag(CONFIRMED_TAG, str(best.trial.number))
+
+    def _description(self, study: StudyRecord) -> str:
+        """The study in Markdown, with a link to the run of its best trial."""
+        best = winner(study) if confirmed_study(study.name) is None else None
+        run = self._store.run_of(best.trial) if best else None
+        return description(study, run_address(self._store.experiment, run.info.run_id) if run else None)
+
+    def _show_in_list(self, study: StudyRecord) -> None:
+        """Let MLflow's list of runs show the study as `hpo.tracking.ui.view` says."""
+        key, text = view_tag(study.name), view(study.name, study.spec)
+        if self._sent.get(key) != text:
+            self._store.client.set_experiment_tag(self._store.experiment, key, text)
+            self._sent[key] = text
 
     def write_files(self, study: StudyRecord) -> None:
         """Write the files that have changed, as far as their store takes them."""
@@ -94,7 +114,10 @@ class StudyRun:
 
     def finish(self, study: StudyRecord) -> None:
         """Write the study as its driver leaves it. Its status does not wait for its files."""
+        self._show_in_list(study)
         self._records(study)
+        self._final(study)
+        self._drop_former_tags()
         status = study_status(study)
         if status == "SCHEDULED":
             self._store.client.update_run(self._store.parent, status=status)
@@ -103,6 +126,22 @@ class StudyRun:
             self._store.client.set_terminated(self._store.parent, status, ms_after(ended, study.info.get("created")))
         self.write_files(study)
         self._tag(FILES_TAG, "written" if self._store.files.usable else "their store refuses them")
+
+    def _final(self, study: StudyRecord) -> None:
+        """Write the values of the best trial, unless they are the newest ones already."""
+        from mlflow.entities import Metric
+
+        step, values = final(study)
+        run = self._store.client.get_run(self._store.parent)
+        if _shows(run, values):
+            return
+        now = int(Clock().now() * 1000)  # MLflow shows the newest value of a step
+        self._store.client.log_batch(run.info.run_id, [Metric(key, value, now, step) for key, value in values.items()])
+
+    def _drop_former_tags(self) -> None:
+        for key in [key for key in self._store.runs.parents[-1].data.tags if key.startswith(FORMER_TAGS)]:
+            self._store.client.delete_tag(self._store.parent, key)
+            del self._store.runs.parents[-1].data.tags[key]
 
     def draw(self, study: StudyRecord, images: Mapping[str, bytes]) -> None:
         """Replace the plots by `images`, which show `study`, if the store of files takes them."""
@@ -188,18 +227,27 @@ class StudyRun:
     def _content_differences(self, run: Run, study: StudyRecord) -> Iterator[str]:
         if run.info.status != study_status(study):
             yield f"the study run is {run.info.status}, not {study_status(study)}"
-        if run.data.tags.get(DESCRIPTION_TAG) != storable(description(study)):
+        if run.data.tags.get(DESCRIPTION_TAG) != storable(self._description(study)):
             yield "the description shows another state of the study"
         best = winner(study) if confirmed_study(study.name) is None else None
         if best is not None and run.data.tags.get(BEST_TAG) != str(best.trial.number):
             yield f"the study run does not name trial {best.trial.number} as the best"
-        missing, wrong = self._store.metric_differences(run, course_by_metric(study))
+        missing, wrong = self._store.metric_differences(run, course_by_metric(study), final(study)[1])
         if missing:
             yield f"the study run lacks {missing} metric values"
         if wrong:
             yield f"the study run has {wrong} metric values that do not follow from the ledger"
         if dataset(study) and not (run.inputs and run.inputs.dataset_inputs):
             yield "the study run has no data set"
+
+    def _shown_differences(self, run: Run, study: StudyRecord) -> Iterator[str]:
+        """What MLflow's list of runs and the first page of the study run show."""
+        if not _shows(run, final(study)[1]):
+            yield "the study run does not show the values of the best trial"
+        if any(key.startswith(FORMER_TAGS) for key in run.data.tags):
+            yield "the study run has a tag for each version of a package"
+        if view_tag(study.name) not in self._store.client.get_experiment(self._store.experiment).tags:
+            yield "MLflow's list of runs has no view of the study"
 
     def file_differences(self, study: StudyRecord, *, plots: bool) -> Iterator[str]:
         """Which files are missing or show another state; with `plots` also whether those do."""
@@ -229,7 +277,7 @@ class StudyRun:
         """
         runs = self._store.runs
         kept = runs.parents[-1:]
-        if kept and self._store.metric_differences(kept[0], course_by_metric(study))[1]:
+        if kept and self._store.metric_differences(kept[0], course_by_metric(study), final(study)[1])[1]:
             kept = []
         for run in runs.parents:
             if run not in kept:
@@ -239,3 +287,8 @@ class StudyRun:
         self.finish(study)
         for run in self._strays(runs.parents[-1]):
             self._store.client.set_tag(run.info.run_id, PARENT_TAG, self._store.parent)
+
+
+def _shows(run: Run, values: Mapping[str, float]) -> bool:
+    """Whether the newest values of a run's metrics are these."""
+    return all(key in run.data.metrics and same(value, run.data.metrics[key]) for key, value in values.items())

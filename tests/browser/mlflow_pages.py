@@ -29,8 +29,13 @@ def _visit(window: Any, address: str) -> None:
 
 
 def experiment(address: str) -> str:
-    """The address of the experiment of the study whose page is at `address`."""
-    return address.partition("/runs/")[0]
+    """The address of the experiment of the study whose list of runs is at `address`."""
+    return address.partition("/runs")[0]
+
+
+def run(address: str, identifier: str) -> str:
+    """The address of a run of that experiment."""
+    return f"{experiment(address)}/runs/{identifier}"
 
 
 def overview(window: Any, address: str) -> str:
@@ -71,9 +76,46 @@ def table(window: Any, address: str) -> list[str]:
     return names(window)
 
 
+def trials(window: Any, address: str, column: str) -> list[tuple[str, str]]:
+    """The names of the runs that the table at `address` shows, and their values in a column, from top to bottom."""
+    _visit(window, address)
+    cells = (
+        "const rows = (column) => Object.fromEntries([...document.querySelectorAll(`[row-index] [col-id='${column}']`)]"
+        ".map(one => [one.closest('[row-index]').getAttribute('row-index'), one.innerText.split('\\n').pop()]));"
+        "const names = rows('attributes.`Run Name`'), values = rows(arguments[0]);"
+        "return Object.keys(names).sort((a, b) => a - b).map(row => [names[row], values[row] || ''])"
+    )
+    found = wait(window, lambda page: _filled(page.execute_script(cells, column)), f"the column {column}")
+    return [(str(name), str(value)) for name, value in found]
+
+
+def _filled(rows: list[tuple[str, str]]) -> list[tuple[str, str]] | None:
+    return rows if rows and all(value for _, value in rows) else None
+
+
+def kind(window: Any) -> str:
+    """Which of its two kinds of pages MLflow shows."""
+    chosen = (
+        "return [...document.querySelectorAll('[role=radio], [type=radio]')].find(one => one.ariaChecked === 'true'"
+    )
+    label = f"{chosen} || one.checked)"
+    element = window.execute_script(label)
+    words: str = window.execute_script("return (arguments[0].labels?.[0] || arguments[0]).innerText", element)
+    return words
+
+
+def all_charts(window: Any, address: str, metric: str) -> int:
+    """The number of lines in the charts of all runs in the list at `address`, once the chart of `metric` is shown."""
+    return _charts(window, f"{address}&compareRunsMode=CHART", metric)
+
+
 def charts(window: Any, address: str, metric: str) -> int:
     """The number of lines in the charts of a run's metrics, once the chart of `metric` is shown."""
-    _visit(window, f"{address}/model-metrics")
+    return _charts(window, f"{address}/model-metrics", metric)
+
+
+def _charts(window: Any, address: str, metric: str) -> int:
+    _visit(window, address)
     lines = f'return document.querySelectorAll("{DRAWN_LINES}").length'
     wait(window, lambda page: metric in text(page), f"the chart of {metric}")
     found: int = wait(window, lambda page: page.execute_script(lines), "a line")

@@ -14,6 +14,7 @@ from typing import Any
 from hpo.home import Home
 from hpo.ledger.reader import read_study
 from hpo.ledger.records import StudyRecord
+from hpo.tracking.runs import Store
 from reports.page.render import write_report
 from tests.browser import mlflow_pages as pages
 from tests.browser.chromium import chromium, missing, mlflow_ui, wait
@@ -28,11 +29,11 @@ def of_mlflow(window: Any, home: Home, study: StudyRecord, folder: Path) -> None
     window.set_window_size(1600, 1200)
     runs = [trial.mlflow_run_id for trial in study.trials if trial.complete and trial.mlflow_run_id]
     with mlflow_ui(home, study.name) as address:
-        pages.overview(window, address)
+        pages.overview(window, pages.run(address, Store(study, home).parent))
         _save(window, folder / "mlflow-study.png")
-        pages.table(window, address)
+        pages.trials(window, address, f"metrics.`{study.spec.objective.field}`")
         _save(window, folder / "mlflow-trials.png")
-        pages.charts(window, address, "incumbent/val_accuracy")
+        pages.all_charts(window, address, study.spec.objective.field)
         _save(window, folder / "mlflow-charts.png")
         pages.comparison(window, address, runs[:MOST_COMPARED])
         _save(window, folder / "mlflow-comparison.png")

@@ -24,7 +24,7 @@ def study() -> StudyRecord:
 
 @pytest.fixture(scope="module")
 def shown(browser: Any, study: StudyRecord, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Mirror]]:
-    """The address of the study's page, and the mirror that wrote the study."""
+    """The address that `hpo ui` prints, and the mirror that wrote the study."""
     home = Home.at(Path(tmp_path_factory.mktemp("ui")) / "home").create()
     mirror = Mirror(study, home)
     mirror.begin()
@@ -42,7 +42,7 @@ def shown(browser: Any, study: StudyRecord, tmp_path_factory: pytest.TempPathFac
 def test_the_page_of_a_study_shows_its_description_and_its_trials(
     browser: Any, shown: tuple[str, Mirror], study: StudyRecord
 ) -> None:
-    words = pages.overview(browser, shown[0])
+    words = pages.overview(browser, pages.run(shown[0], shown[1].store.parent))
     assert study.best is not None
     for expected in (
         f"best so far: trial {study.best.number}, validation accuracy",
@@ -56,6 +56,24 @@ def test_the_page_of_a_study_shows_its_description_and_its_trials(
         assert expected in words, words
 
 
+def test_the_printed_address_opens_all_trials_with_their_accuracy_and_the_best_first(
+    browser: Any, shown: tuple[str, Mirror], study: StudyRecord
+) -> None:
+    rows = pages.trials(browser, shown[0], "metrics.`val_accuracy`")
+    assert pages.kind(browser) == "Model training"
+    names = [name for name, _ in rows]
+    assert sorted(names) == [*(f"trial-{number:05d}" for number in range(12)), "watched"]
+    values = [float(value) for _, value in rows if value != "-"]
+    assert values == sorted(values, reverse=True)
+    assert len(values) > 8
+    assert study.best is not None
+    assert set(names[:2]) == {"watched", f"trial-{study.best.number:05d}"}  # the study has the values of its best trial
+
+
+def test_all_trials_are_drawn_in_one_chart(browser: Any, shown: tuple[str, Mirror]) -> None:
+    assert pages.all_charts(browser, shown[0], "val_accuracy") > 12
+
+
 def test_trials_are_listed_in_order_below_their_study(browser: Any, shown: tuple[str, Mirror]) -> None:
     expected = ["watched", *(f"trial-{number:05d}" for number in reversed(range(12)))]
     assert pages.table(browser, shown[0]) == expected  # MLflow sorts the newest first
@@ -66,7 +84,7 @@ def test_the_page_of_a_trial_shows_how_the_trial_ended(
     browser: Any, shown: tuple[str, Mirror], study: StudyRecord, status: str, word: str
 ) -> None:
     trial = next(trial for trial in study.trials if trial.status == status)
-    words = pages.overview(browser, f"{pages.experiment(shown[0])}/runs/{shown[1].runs[trial.number]}")
+    words = pages.overview(browser, pages.run(shown[0], shown[1].runs[trial.number]))
     lines = words.splitlines()
     assert lines[lines.index("Status") + 1] == word
     assert "train.lr" in lines
@@ -74,11 +92,12 @@ def test_the_page_of_a_trial_shows_how_the_trial_ended(
 
 
 def test_mlflow_draws_charts_and_shows_the_plots(browser: Any, shown: tuple[str, Mirror], study: StudyRecord) -> None:
-    assert pages.charts(browser, shown[0], "incumbent/val_accuracy") > 0
+    own = pages.run(shown[0], shown[1].store.parent)
+    assert pages.charts(browser, own, "incumbent/val_accuracy") > 0
     trial = next(trial for trial in study.trials if trial.status == "complete")
-    run = f"{pages.experiment(shown[0])}/runs/{shown[1].runs[trial.number]}"
+    run = pages.run(shown[0], shown[1].runs[trial.number])
     assert pages.charts(browser, run, "val_accuracy") > 5
-    pages.artifact(browser, shown[0], "plots/history.png")
+    pages.artifact(browser, own, "plots/history.png")
 
 
 def test_trials_compare_in_parallel_coordinates(browser: Any, shown: tuple[str, Mirror]) -> None:

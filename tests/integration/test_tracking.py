@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +92,7 @@ def test_the_study_run_describes_the_study(home: Home, study: StudyRecord) -> No
     assert (given.dataset.name, given.dataset.digest) == ("cifar10", "abababab")
     assert json.loads(given.dataset.profile)["train_count"] == 45_000
     files = {one.path: one.file_size for one in client.list_artifacts(parent)}
-    assert set(files) == {"specification.yaml", "data.json", "best.yaml", "plots"}
+    assert set(files) == {"specification.yaml", "data.json", "versions.json", "best.yaml", "plots"}
     images = {one.path: one.file_size for one in client.list_artifacts(parent, "plots")}
     assert set(images) == {f"plots/{name}.png" for name in ("history", "curves", "importances")}
     assert min(images.values()) > 10_000
@@ -117,6 +119,56 @@ def test_runs_of_trials_sort_by_number_and_hold_the_searched_parameters(home: Ho
         steps = [step for step, _ in points(client, run.info.run_id, "val_accuracy")]
         assert steps == [one.metrics.epoch for one in trial.epochs]
         assert run.data.tags["mlflow.parentRunId"] != run.info.run_id
+
+
+def test_the_study_run_has_the_values_of_the_best_trial_under_their_own_names(home: Home, study: StudyRecord) -> None:
+    for _ in range(2):  # the second mirror finds them there
+        mirror = written(study, home)
+    client, parent = MlflowClient(tracking_uri=home.mlflow_url), mirror.store.parent
+    assert study.best is not None
+    best = client.get_run(mirror.runs[study.best.number]).data.metrics
+    shown = client.get_run(parent).data.metrics
+    assert {name: shown[name] for name in best} == best
+    assert points(client, parent, "val_accuracy") == [(8, best["val_accuracy"])]
+
+
+def test_the_run_of_a_study_links_to_the_run_of_its_best_trial(home: Home, study: StudyRecord) -> None:
+    mirror = written(study, home)
+    assert study.best is not None
+    note = MlflowClient(tracking_uri=home.mlflow_url).get_run(mirror.store.parent).data.tags["mlflow.note.content"]
+    place = f"#/experiments/{mirror.store.experiment}/runs/{mirror.runs[study.best.number]}"
+    assert f"- [the run of trial {study.best.number}]({place})" in note
+
+
+def test_versions_are_a_file_and_no_tags(home: Home, study: StudyRecord) -> None:
+    mirror = written(study, home)
+    client, parent = MlflowClient(tracking_uri=home.mlflow_url), mirror.store.parent
+    assert json.loads(Path(client.download_artifacts(parent, "versions.json")).read_text()) == study.info["versions"]
+    assert [key for key in client.get_run(parent).data.tags if key.startswith("version")] == []
+
+
+def test_a_study_that_an_earlier_version_wrote_is_brought_to_the_form_of_this_one(
+    home: Home, study: StudyRecord
+) -> None:
+    """It kept versions in tags, knew no view, and gave the study run no values of the best trial."""
+    mirror = written(study, home)
+    client, parent = MlflowClient(tracking_uri=home.mlflow_url), mirror.store.parent
+    client.set_tag(parent, "version.torch", "2.11.0")
+    client.set_tag(parent, "version.ray", "2.60.0")
+    with closing(sqlite3.connect(home.path / "mlflow.db")) as database, database:
+        database.execute("DELETE FROM experiment_tags WHERE key LIKE '%sharedViewState%'")
+        for table in ("metrics", "latest_metrics"):
+            database.execute(f"DELETE FROM {table} WHERE run_uuid = ? AND key NOT LIKE '%/%'", (parent,))
+
+    found = list(Mirror(study, home).study_run.differences(study))
+    assert found == [
+        "the study run does not show the values of the best trial",
+        "the study run has a tag for each version of a package",
+        "MLflow's list of runs has no view of the study",
+    ]
+    Mirror(study, home).repair(study)
+    assert list(Mirror(study, home).study_run.differences(study)) == []
+    assert Mirror(study, home).store.parent == parent
 
 
 def as_of(study: StudyRecord, moment: float) -> StudyRecord:
@@ -352,7 +404,12 @@ def test_the_study_run_names_the_trial_that_a_confirmation_chose(home: Home, stu
     assert refresh(confirmed, home) is None
     run = client.get_run(parent)
     assert run.data.tags["hpo.best_trial"] == str(name)
-    assert f"- confirmed: trial {name}, mean validation accuracy over new seeds" in run.data.tags["mlflow.note.content"]
+    assert run.data.tags["hpo.confirmed_trial"] == str(name)
+    note = run.data.tags["mlflow.note.content"]
+    assert f"- confirmed: trial {name}, mean validation accuracy over new seeds" in note
+    assert f"- [the run of trial {name}](#/experiments/" in note
+    own = next(trial for trial in study.trials if trial.number == name).epochs[-1].metrics
+    assert run.data.metrics["val_accuracy"] == own.val_accuracy
     assert f"trial: {name}\n" in Path(client.download_artifacts(parent, "best.yaml")).read_text()
     assert list(Mirror(confirmed, home).study_run.differences(confirmed)) == []
 

@@ -14,9 +14,10 @@ import urllib.request
 from typing import IO
 
 from hpo.errors import InfrastructureError, UsageError
-from hpo.home import Home
+from hpo.home import Home, confirmed_study
 from hpo.tracking.places import follow
-from hpo.tracking.runs import RETRAINING_TAG, STUDY_TAG, TRIAL_TAG
+from hpo.tracking.runs import STUDY_TAG
+from hpo.tracking.ui.view import address, view_tag
 
 START_TIMEOUT_S = 120
 END_TIMEOUT_S = 10
@@ -25,7 +26,7 @@ END_TIMEOUT_S = 10
 def serve(home: Home, name: str | None, port: int) -> int:
     """Serve until Ctrl-C, and return the exit code: 0 after Ctrl-C, else that of the server.
 
-    Prints the address of the page of study `name`, or of the newest study for None. Port 0 means any free port.
+    Prints the address of the page of study `name`, or of the study that ran last for None. Port 0 means any free port.
 
     Raises:
         UsageError: the home folder has no tracked study or not that one, or the port is in use.
@@ -101,9 +102,9 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: IO[bytes]) -> Non
 
 
 def study_page(home: Home, name: str | None) -> str:
-    """The path of a study's page in MLflow's UI, e.g. `/#/experiments/1/runs/abc`.
+    """The path of the list of a study's runs in MLflow's pages; see `hpo.tracking.ui.view.address`.
 
-    The newest study for no `name`; `/` if there is none.
+    The study that ran last for no `name`; `/` if there is none.
 
     Raises:
         UsageError: MLflow in the home folder has no study `name`.
@@ -111,13 +112,14 @@ def study_page(home: Home, name: str | None) -> str:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=home.mlflow_url)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    experiments = {experiment.experiment_id: experiment for experiment in client.search_experiments()}
     query = f"tags.`{STUDY_TAG}` = '{name}'" if name else f"tags.`{STUDY_TAG}` LIKE '%'"
-    runs = client.search_runs(experiments, query, order_by=["attributes.start_time DESC"], max_results=1000)
-    parents = [run for run in runs if not {TRIAL_TAG, RETRAINING_TAG} & run.data.tags.keys()]
-    if not parents:
+    newest = client.search_runs(list(experiments), query, order_by=["attributes.start_time DESC"], max_results=1)
+    if not newest:
         if name:
             command = home.command(f"doctor {name}")
             raise UsageError(f"MLflow in {home.path} has no study {name!r}. Write it there with: {command}")
         return "/"
-    return f"/#/experiments/{parents[0].info.experiment_id}/runs/{parents[0].info.run_id}"
+    experiment, study = experiments[newest[0].info.experiment_id], newest[0].data.tags[STUDY_TAG]
+    study = confirmed_study(study) or study
+    return address(experiment.experiment_id, study, has_view=view_tag(study) in experiment.tags)

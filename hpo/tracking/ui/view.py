@@ -1,0 +1,102 @@
+"""How MLflow's list of runs shows a study: all trials in one table with their objective, the best trial first.
+
+An address can name the order of the table, but not its columns. A *view*, as MLflow's button Share makes it, has both:
+it is a JSON text in a tag of the experiment, and an address names it by its key. What such a text holds is in MLflow's
+sources in `mlflow/server/js/src/experiment-tracking/components/experiment-page/models`.
+"""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote, urlencode
+
+from hpo.spec.objectives import objectives
+from hpo.spec.study import Spec
+from hpo.tracking.runs import OUTCOME_TAG, STUDY_TAG
+
+_FIRST = ["attributes.`Run Name`", "runDateAndNestInfo"]
+"""The columns that MLflow shows first: name, and time with status."""
+MOST_COLUMNS = 16
+"""Searched parameters in the table. MLflow shows more on demand, and a tag has room for these."""
+_MODEL_TRAINING = {"workflowType": "machine_learning"}
+"""Without it MLflow 3.17 opens its pages for language models."""
+
+
+def view_tag(study: str) -> str:
+    """The name of the experiment's tag that holds the view of a study."""
+    return f"mlflow.sharedViewState.{_key(study)}"
+
+
+def _key(study: str) -> str:
+    return f"hpo-{study}"
+
+
+def view(study: str, spec: Spec) -> str:
+    """The view of a study: objectives, outcome, duration and searched parameters, the best value first."""
+    fields = dict.fromkeys(objective.field for objective in objectives(spec.objectives))
+    results = [*(f"metrics.`{field}`" for field in fields), f"tags.`{OUTCOME_TAG}`"]
+    searched = [f"params.`{path}`" for path in list(spec.space)[:MOST_COLUMNS]]
+    table = {
+        "datasetsFilter": [],
+        "selectedColumns": [*results, "attributes.`Duration`", *searched],
+        "columnOrder": [*_FIRST, *results, *searched],
+        "columnWidths": {column: _width(column) for column in results + searched},
+    }
+    return json.dumps(_order(study, spec.objective.field, ascending=not spec.objective.maximize) | table | _TABLE)
+
+
+def _width(column: str) -> int:
+    """Width in pixels at which the title of a column fits in."""
+    return 50 + 8 * len(column.partition("`")[2])
+
+
+def _order(study: str, field: str, *, ascending: bool) -> dict[str, object]:
+    """Which runs the list shows, and in which order. In any order but that of time MLflow shows all of them, those of
+    trials too, instead of hiding them below the run of their study."""
+    return {
+        "searchFilter": f"tags.`{STUDY_TAG}` = '{study}'",
+        "orderByKey": f"metrics.`{field}`",
+        "orderByAsc": ascending,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+    }
+
+
+_TABLE = {
+    "runsExpanded": {},
+    "runsPinned": [],
+    "runsHidden": [],
+    "runsVisibilityMap": {},
+    "runsHiddenMode": "FIRST_20_RUNS",
+    "viewMaximized": False,
+    "runListHidden": False,
+    "isAccordionReordered": False,
+    "useGroupedValuesInCharts": True,
+    "hideEmptyCharts": True,
+    "groupBy": None,
+    "groupsExpanded": {},
+    "autoRefreshEnabled": True,
+    "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+}
+"""MLflow's own defaults, but 20 runs in the charts and not 10. The pages of MLflow 3.11 fail if one is missing."""
+
+
+def address(experiment: str, study: str, *, has_view: bool) -> str:
+    """The path of the list of a study's runs in MLflow's pages, e.g. `/#/experiments/1/runs?...`.
+
+    Args:
+        experiment: the experiment's id.
+        has_view: whether the experiment has the tag `view_tag`. Without it the columns are MLflow's own.
+    """
+    if has_view:
+        query = {"viewStateShareKey": _key(study)}
+    else:
+        order = _order(study, "val_accuracy", ascending=False)
+        query = {key: json.dumps(value) if isinstance(value, bool) else str(value) for key, value in order.items()}
+    return f"/#/experiments/{experiment}/runs?{urlencode(query | _MODEL_TRAINING, quote_via=quote)}"
+
+
+def run_address(experiment: str, run: str) -> str:
+    """The address of a run, relative to any of MLflow's pages."""
+    return f"#/experiments/{experiment}/runs/{run}?{urlencode(_MODEL_TRAINING)}"
