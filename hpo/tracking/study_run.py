@@ -221,6 +221,7 @@ class StudyRun:
             yield f"the study has {len(parents)} study runs"
         run = parents[-1]
         yield from self._content_differences(run, study)
+        yield from self._shown_differences(run, study)
         if strays := self._strays(run):
             yield f"{len(strays)} runs are not below the study run"
 

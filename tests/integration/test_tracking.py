@@ -137,7 +137,7 @@ def test_the_run_of_a_study_links_to_the_run_of_its_best_trial(home: Home, study
     assert study.best is not None
     note = MlflowClient(tracking_uri=home.mlflow_url).get_run(mirror.store.parent).data.tags["mlflow.note.content"]
     place = f"#/experiments/{mirror.store.experiment}/runs/{mirror.runs[study.best.number]}"
-    assert f"- [the run of trial {study.best.number}]({place})" in note
+    assert f"- [the run of trial {study.best.number}]({place}?workflowType=machine_learning)" in note
 
 
 def test_versions_are_a_file_and_no_tags(home: Home, study: StudyRecord) -> None:
