@@ -93,17 +93,6 @@ def _filled(rows: list[tuple[str, str]]) -> list[tuple[str, str]] | None:
     return rows if rows and all(value for _, value in rows) else None
 
 
-def kind(window: Any) -> str:
-    """Which of its two kinds of pages MLflow shows."""
-    chosen = (
-        "return [...document.querySelectorAll('[role=radio], [type=radio]')].find(one => one.ariaChecked === 'true'"
-    )
-    label = f"{chosen} || one.checked)"
-    element = window.execute_script(label)
-    words: str = window.execute_script("return (arguments[0].labels?.[0] || arguments[0]).innerText", element)
-    return words
-
-
 def all_charts(window: Any, address: str, metric: str) -> int:
     """The number of lines in the charts of all runs in the list at `address`, once the chart of `metric` is shown."""
     return _charts(window, f"{address}&compareRunsMode=CHART", metric)
