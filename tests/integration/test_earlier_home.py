@@ -16,6 +16,7 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
+import hpo as hpo_interface
 from hpo.cli import checks, doctor
 from hpo.cli.app import app
 from hpo.driver import run as launch
@@ -71,6 +72,22 @@ def test_status_shows_what_the_earlier_version_recorded(
     assert Counter(trial["status"] for trial in study["trials"]) == counts
     assert (study["best"], study["best_val_accuracy"]) == (best, accuracy)
     assert f"trial {best}" in hpo(earlier, "status", name).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "best", "confirmed"), [("finished", 9, 9), ("interrupted", 2, None), ("trained", 1, None)]
+)
+def test_a_program_loads_what_the_earlier_version_recorded(
+    earlier: Home, name: str, best: int, confirmed: int | None
+) -> None:
+    study = hpo_interface.load_study(name, home=earlier.path)
+    assert study.best is not None
+    assert (study.best.trial, study.confirmed and study.confirmed.trial) == (best, confirmed)
+    ended = study.trials[study.trials["state"] == "complete"].set_index("trial")
+    assert ended["value"].idxmax() == best
+    epochs = study.epochs.groupby("trial")["epoch"].count()
+    assert epochs.to_dict() == {row.trial: row.epochs for row in study.trials.itertuples() if row.epochs}
+    assert {found.name for found in hpo_interface.studies(home=earlier.path)} == {"finished", "interrupted", "trained"}
 
 
 def test_the_confirmation_of_an_earlier_version_still_chooses_its_trial(earlier: Home) -> None:

@@ -14,6 +14,8 @@ def test_the_wheel_holds_what_a_user_runs_and_no_results() -> None:
     paths = {file.distribution_path: Path(file.path) for file in builder.recurse_included_files()}
     for needed in (
         "hpo/cli/app.py",
+        "hpo/py.typed",
+        "trainers/py.typed",
         "trainers/finetune.py",
         "search_spaces/quickstart.yaml",
         "search_spaces/schema.json",
