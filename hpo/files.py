@@ -39,10 +39,13 @@ def write_new(path: Path, text: str, *, force: bool = False) -> None:
         UsageError: there is something of that name already, or the file cannot be written.
     """
     refuse_place(path, force=force)
+    there = os.path.lexists(path)
     try:
         with path.open("w" if force else "x", encoding="utf-8") as stream:
             stream.write(text)
     except OSError as error:
+        if not there and os.path.lexists(path):
+            path.unlink()  # a part of it, if the disk is full
         raise UsageError(f"{path} cannot be written: {error.strerror}; name another file") from error
 
 
@@ -59,4 +62,4 @@ def refuse_place(path: Path, *, force: bool = False) -> None:
     if not os.path.isdir(path.parent):
         raise UsageError(f"{path} cannot be written: there is no folder {path.parent}; create it, or name another file")
     if not os.access(path if os.path.lexists(path) else path.parent, os.W_OK):
-        raise UsageError(f"{path} cannot be written: you have no permission; name another file")
+        raise UsageError(f"{path} cannot be written: its place is not writable; name another file")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import threading
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpo.errors import UsageError
-from hpo.files import write_atomically, write_new
+from hpo.files import refuse_place, write_atomically, write_new
 
 
 def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
@@ -70,3 +72,24 @@ def test_a_place_that_takes_no_file_is_named(place: str, said: str, force: bool,
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=said):
         write_new(tmp_path / place, "text", force=force)
+
+
+def test_a_full_disk_leaves_no_part_of_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def opened(path: Path, mode: str, **settings: object) -> io.StringIO:
+        path.touch()
+        return Full()
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(UsageError, match="No space left"):
+        write_new(tmp_path / "new", "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_is_not_writable_is_found_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(UsageError, match="not writable"):
+        refuse_place(tmp_path / "new")
