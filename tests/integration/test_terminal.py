@@ -175,6 +175,7 @@ def test_watch_in_a_pipe_is_plain_lines_and_json_stays_json(followed: Home) -> N
         "trial 0 complete: trained for all 8 epochs",
         "best so far: 80.00 % by trial 0",
         "trial 1 failed: ValueError: broken",
+        "finished",
     ]
     found = CliRunner().invoke(app, ["status", "followed", "--json", "--home", str(followed.path)])
     assert json.loads(found.stdout)["best"] == 0

@@ -38,6 +38,7 @@ def main() -> None:
             print(f"a library prints {number}")
         os.kill(os.getpid(), signal.SIGTERM)
         (home.path / "through").touch()
+    print("the closing text")
 
 
 if __name__ == "__main__":

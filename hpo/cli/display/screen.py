@@ -28,6 +28,8 @@ from hpo.text import clock_time, duration, short_names
 FAILURES_SHOWN = 3
 FEWEST_ROWS = 3
 """Running trials that have room before rungs and failures."""
+SMALL = 24
+"""Height of a terminal that has no room for the baseline's value, lines."""
 LABEL = 9
 """Width of the left column, characters."""
 
@@ -172,7 +174,7 @@ def _best(study: StudyRecord, sums: Sums, options: ConsoleOptions) -> Iterator[R
             "leading", (study.spec.objective.show_score(trial.value), "bold"), where, "; no trial is complete yet"
         )
     else:
-        if best.baseline and not best.is_baseline:
+        if best.baseline and not best.is_baseline and options.max_height > SMALL:
             value = study.spec.objective.show_score(best.baseline.value)
             yield _line("baseline", value, f"  trial {best.baseline.number}")
         mean = " (mean over new seeds)" if best.confirmation else ""

@@ -29,9 +29,9 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(writer)
 
 
-def program(home: Path, *, stderr: int) -> subprocess.Popen[bytes]:
+def program(home: Path, *, stderr: int, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.support.printing_program", str(home)]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=stderr)
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=stdout, stderr=stderr)
 
 
 def log_of(home: Path) -> Path:
@@ -39,7 +39,7 @@ def log_of(home: Path) -> Path:
 
 
 def test_a_reader_that_never_reads_stops_neither_the_study_nor_its_end(tmp_path: Path, pipe: tuple[int, int]) -> None:
-    process = program(tmp_path, stderr=pipe[1])
+    process = program(tmp_path, stderr=pipe[1], stdout=pipe[1])
     try:
         assert process.wait(120) == 0, "it is through, and waits for nobody"
     finally:
@@ -50,6 +50,15 @@ def test_a_reader_that_never_reads_stops_neither_the_study_nor_its_end(tmp_path:
     last = printing_program.EVENTS - 1
     assert all(words in text for words in (f"trial {last} started", f"warning {last}", f"a library prints {last}"))
     assert "SIGTERM: stopping; a second signal exits at once" in text
+    assert text.endswith("the closing text\n")
+
+
+def test_results_go_to_their_own_reader_when_that_of_the_progress_stands_still(
+    tmp_path: Path, pipe: tuple[int, int]
+) -> None:
+    process = program(tmp_path, stderr=pipe[1], stdout=subprocess.PIPE)
+    assert process.communicate(timeout=120)[0] == b"the closing text\n"
+    os.close(pipe[0])
 
 
 def test_a_reader_that_has_gone_does_not_stop_the_study_but_is_told_by_the_exit_code(tmp_path: Path) -> None:

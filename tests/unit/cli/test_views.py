@@ -133,6 +133,12 @@ def test_the_last_title_counts_the_parameters_that_are_hidden(width: int) -> Non
     assert title.split("  ")[-1] == f"+{4 - shown} more"
 
 
+def test_a_terminal_that_is_not_small_shows_the_value_of_the_baseline() -> None:
+    assert "baseline 56.00 %  trial 0" in lines(busy(2), 80, 30)
+    notes = ("a library said something",)
+    assert any(line.startswith("rung at epoch") for line in lines(busy(64), 80, 24, notes)), "no line for it in 24"
+
+
 def test_a_wide_terminal_is_used_to_its_last_column() -> None:
     assert max(map(len, lines(busy(2), 200, 50))) == 200
 

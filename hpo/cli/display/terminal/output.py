@@ -52,7 +52,8 @@ def captured(path: Path) -> Iterator[TextIO]:
 def relayed(path: Path) -> Iterator[None]:
     """Pass on to descriptor 2, by way of a file, everything that this process and its libraries print.
 
-    What the reader did not take is left in the file.
+    What the reader did not take is left in the file. If it takes nothing at the end, all later output of this process
+    goes there too, because it would wait for the reader.
 
     Raises:
         OSError: the reader has gone, or its disk is full; raised at the end of the block, if nothing else is.
@@ -66,6 +67,18 @@ def relayed(path: Path) -> Iterator[None]:
             relay.close()
     if relay.error is not None:
         raise relay.error
+    if relay.stuck:
+        _leave(path)
+
+
+def _leave(path: Path) -> None:
+    """From now on print into the file instead of where descriptor 2 leads, also what goes there by descriptor 1."""
+    sys.stdout.flush()
+    nowhere, log = os.fstat(2), os.open(path, os.O_WRONLY | os.O_APPEND)
+    for descriptor in (1, 2):
+        if os.path.samestat(os.fstat(descriptor), nowhere):
+            os.dup2(log, descriptor)
+    os.close(log)
 
 
 class Relay:
@@ -77,6 +90,8 @@ class Relay:
     def __init__(self, path: Path, descriptor: int) -> None:
         self.error: OSError | None = None
         """Why nothing can be passed on any more; None while it can."""
+        self.stuck = False
+        """Whether the reader took nothing for too long at the end."""
         self._path = path
         self._start = self._passed = path.stat().st_size
         self._descriptor = os.dup(descriptor)  # a thread that its reader holds may use it until the process ends
@@ -103,6 +118,7 @@ class Relay:
         sys.stdout.flush()
         sys.stderr.flush()
         complete = self.drain()
+        self.stuck = not complete and self.error is None
         self._ended.set()
         if complete:
             self._thread.join()
