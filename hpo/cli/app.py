@@ -152,7 +152,9 @@ def _run() -> None:
     """Run the command and flush its output, while an error of the output can still be reported."""
     try:
         app()
-    except SystemExit:
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # of which typer and rich make their own exit code
+            raise error.__context__ from None
         sys.stdout.flush()
         raise
 

@@ -125,3 +125,14 @@ def test_last_words_wait_for_no_reader(pipe: tuple[int, int]) -> None:
     os.close(pipe[0])
     with state.use_terminal(pipe[1]):
         state.say("the reader has gone")
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["spaces"], ["--help"], ["--version"]], ids=" ".join)
+def test_a_reader_that_has_gone_is_told_by_the_same_code_whoever_notices(arguments: list[str]) -> None:
+    """typer and rich notice it in a large output and have codes of their own; in a small one Python does at the end."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "hpo", *arguments]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
