@@ -18,8 +18,9 @@ from trainers.api import EpochMetrics
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-SCHEMA = 2
-"""Version of the attributes below. A ledger of a later version is refused with advice."""
+SCHEMA = 3
+"""Version of the attributes below. A ledger of a later version is refused with advice. Version 2 knew no trial that a
+person had stopped."""
 OLDEST_SCHEMA = 1
 """The oldest version that is still read. It kept all epochs of a trial in one attribute."""
 
@@ -32,7 +33,7 @@ TEST_SET_PREFIX = "hpo:opening/"
 """Start of the names of test-set evaluations. Each has an attribute of its own, so none overwrites another."""
 # Trial:
 START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", "mlflow_run_id"
-ENQUEUED_KEY, ORIGIN_KEY, REPEAT_KEY = "enqueued", "origin", "repeat"
+ENQUEUED_KEY, ORIGIN_KEY, REPEAT_KEY, REQUESTED_KEY = "enqueued", "origin", "repeat", "requested"
 EPOCH_PREFIX = "epoch/"
 """Start of the names of a trial's epochs. Each has an attribute of its own, so that none is written twice."""
 

@@ -19,6 +19,8 @@ class Ending(str, Enum):
     """Trained for all its epochs. Only complete trials can be the best configuration."""
     PRUNED = "pruned"
     """Stopped by ASHA at a rung."""
+    STOPPED = "stopped"
+    """Ended for good by a person, while it trained or waited to train on. `Outcome.reason` says by whom."""
     FAILED = "failed"
     """Diverged, crashed, ran out of memory or lost its worker too often. `Outcome.reason` says which."""
     INTERRUPTED = "interrupted"
@@ -88,17 +90,31 @@ class Outcome:
         return self.ending is not Ending.INTERRUPTED
 
 
-OPTUNA_STATE = {
+_OPTUNA_STATE = {
     Ending.COMPLETE: "COMPLETE",
     Ending.PRUNED: "PRUNED",
+    Ending.STOPPED: "PRUNED",
     Ending.FAILED: "FAIL",
     Ending.INTERRUPTED: "WAITING",
 }
-"""Names of Optuna's `TrialState`. A WAITING trial keeps its parameters and values until it is resumed."""
+
+
+def optuna_state(ending: Ending, *, judged: bool) -> str:
+    """The name of Optuna's `TrialState`. A WAITING trial keeps its parameters and values until it is resumed.
+
+    A trial that a person stopped teaches samplers what it had shown at its rungs, like a pruned one. Before the first
+    rung it has shown nothing that can be compared, so it says nothing of its configuration.
+
+    Args:
+        judged: whether ASHA has decided about the trial at a rung.
+    """
+    return "FAIL" if ending is Ending.STOPPED and not judged else _OPTUNA_STATE[ending]
+
 
 MLFLOW_STATUS = {
     Ending.COMPLETE: "FINISHED",
     Ending.PRUNED: "KILLED",
+    Ending.STOPPED: "KILLED",
     Ending.FAILED: "FAILED",
     Ending.INTERRUPTED: "SCHEDULED",
 }

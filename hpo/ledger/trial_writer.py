@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 
 from hpo.clock import Clock
 from hpo.ledger import attributes
-from hpo.ledger.outcome import OPTUNA_STATE, Ending, Outcome
+from hpo.ledger.outcome import Ending, Outcome, optuna_state
 from hpo.ledger.records import Attempt, EpochRecord, Origin, RungDecision, TrialRecord
 from hpo.ledger.storage import patiently
 from hpo.ledger.tables import recovery
@@ -74,6 +74,8 @@ class TrialWriter:
         self._noted: dict[int, set[str]] = {}
         """Attributes that wait for the next transaction of their trial, by its number."""
         self._asking = False
+        self._requested: dict[str, int] = {}
+        """Numbers of the trials that people added while the study ran, by request."""
         self._reload()
 
     @property
@@ -148,6 +150,26 @@ class TrialWriter:
         self._asking = False
         return begun
 
+    def enqueue(self, values: Mapping[str, Choice], by: str, request: str) -> int:
+        """Let `ask` begin this configuration next; returns the number of its trial. A repeated call adds no other.
+
+        Args:
+            values: of all active parameters, by dotted path.
+            by: who asks for it.
+            request: unique to what is asked for.
+        """
+        origin = dataclasses.asdict(Origin("enqueued", by))
+        stored = {attributes.ORIGIN_KEY: origin, attributes.REQUESTED_KEY: request}
+        if request not in self._requested:
+            frozen = self._enqueue(dict(values), stored)
+            self._requested[request] = frozen.number
+            self._keep(attributes.trial_from_frozen(frozen))
+        return self._requested[request]
+
+    @repeated
+    def _enqueue(self, values: dict[str, Choice], stored: dict[str, Any]) -> FrozenTrial:
+        return self._stored.enqueue(values, stored, same=attributes.REQUESTED_KEY)
+
     def resume(self, number: int) -> TrialRecord:
         """Begin another attempt at an unfinished trial. Its Optuna trial is RUNNING again."""
         from optuna.trial import TrialState
@@ -218,20 +240,21 @@ class TrialWriter:
         if died is not None or not outcome.final:  # only a final outcome has a time of its own
             trial, keys = self._rested(trial, died), [attributes.START_KEY, *keys]
         finished = (trial.finished or self.clock.now()) if outcome.final else None
+        state = TrialState[optuna_state(outcome.ending, judged=bool(trial.rungs))]
         return self._write(
             dataclasses.replace(trial, outcome=outcome, finished=finished),
             *keys,
-            state=TrialState[OPTUNA_STATE[outcome.ending]],
-            values=self._values(trial) if outcome.ending in (Ending.COMPLETE, Ending.PRUNED) else None,
+            state=state,
+            values=self._values(trial, outcome) if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
             reports={epoch.metrics.epoch: epoch.value for epoch in unreported},
         )
 
-    def _values(self, trial: TrialRecord) -> list[float] | None:
+    def _values(self, trial: TrialRecord, outcome: Outcome) -> list[float] | None:
         """The values as Optuna keeps them. A pruned trial has its last value, or None with several objectives."""
         names = self.spec.objectives
         values = objectives.values(trial.metrics, names)
         values[:1] = [self.spec.objective.score(value) for value in values[:1]]
-        return values if len(values) == len(names) and (trial.pruned_at is None or len(names) == 1) else None
+        return values if len(values) == len(names) and (outcome.ending is Ending.COMPLETE or len(names) == 1) else None
 
     def link_run(self, number: int, run_id: str) -> TrialRecord:
         """Note the MLflow run of a trial."""
@@ -294,6 +317,8 @@ class TrialWriter:
     def _reload(self) -> None:
         for frozen in self._stored.read():
             self._keep(attributes.trial_from_frozen(frozen, self._late_runs))
+            if (request := frozen.user_attrs.get(attributes.REQUESTED_KEY)) is not None:
+                self._requested[request] = frozen.number
 
     def _keep(self, trial: TrialRecord) -> TrialRecord:
         self._trials[trial.number] = trial

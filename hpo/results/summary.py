@@ -17,7 +17,7 @@ from hpo.search.rungs import rung_resource
 from hpo.spec.corners import describe
 from hpo.spec.study import Spec
 
-STATUSES = ("complete", "pruned", "failed", "interrupted", "running", "waiting")
+STATUSES = ("complete", "pruned", "stopped", "failed", "interrupted", "running", "waiting")
 """The statuses of a trial, in the order in which they are counted."""
 
 

@@ -66,7 +66,7 @@ class Ahead:
         self._sampler = sampler
         self._history = sampler.history()
         self._past = past
-        self._limit = limit
+        self.limit = limit
         self._trials: dict[int, TrialRecord] = {}
         """All that have started."""
         self._news: dict[int, TrialRecord] = {}
@@ -122,7 +122,7 @@ class Ahead:
     def close(self) -> None:
         """End the thread after the suggestion that it makes. What is noticed later asks for none."""
         self._drop()
-        self._limit = 0
+        self.limit = 0
         self._thread.shutdown(cancel_futures=True)
 
     def _is_stale(self, request: _Request) -> bool:
@@ -137,7 +137,7 @@ class Ahead:
     def _begin(self, number: int) -> None:
         """Ask for the suggestion for trial `number` before a worker does."""
         wanted = self._end_fast or self._sampler.is_spread(number)
-        if wanted and len(self._running) >= FEW and number < self._limit and number not in self._trials:
+        if wanted and len(self._running) >= FEW and number < self.limit and number not in self._trials:
             self._drop()
             self._waiting = [self._ask(number)]
 

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import rankdata
 
 from hpo.ledger.attributes import OUTCOME_KEY, START_KEY, stored_epochs, stored_rungs
-from hpo.ledger.outcome import OPTUNA_STATE, Cause, Ending
+from hpo.ledger.outcome import Cause, Ending, optuna_state
 from hpo.ledger.records import TrialRecord
 from hpo.search.policies.seen import Seen
 from hpo.spec.objectives import Objective
@@ -47,20 +47,23 @@ def of_record(trial: TrialRecord, objectives: Sequence[Objective] = ()) -> Seen:
     return Seen(
         number=trial.number,
         params=trial.values,
-        state=TrialState.RUNNING if outcome is None else TrialState[OPTUNA_STATE[outcome.ending]],
+        state=TrialState.RUNNING
+        if outcome is None
+        else TrialState[optuna_state(outcome.ending, judged=bool(trial.rungs))],
         values={epoch.metrics.epoch: epoch.value for epoch in trial.epochs},
         final=trial.value if trial.complete else None,
         rungs={decision.rung: decision.value for decision in trial.rungs},
         beside=tuple(np.nan if value is None else objective.score(value) for objective, value in others),
-        accident=outcome is not None and outcome.ending is Ending.FAILED and not _teaches(trial),
+        accident=not _teaches(trial),
     )
 
 
 def without_accidents(trials: Iterable[Seen]) -> list[Seen]:
     """The trials, with those shown as running that failed for a reason that no configuration causes.
 
-    A lost worker, a node that lacks the data, or a mistake in the trainer says nothing about a configuration. And while
-    the trial counts as running, its configuration is not tried again.
+    A lost worker, a node that lacks the data, a mistake in the trainer, or a person who stops a trial before its first
+    rung says nothing about a configuration. And while the trial counts as running, its configuration is not tried
+    again.
     """
     return [replace(trial, state=TrialState.RUNNING) if trial.accident else trial for trial in trials]
 
@@ -121,18 +124,24 @@ def _is_accident(trial: FrozenTrial) -> bool:
     if trial.state != TrialState.FAIL:
         return False
     outcome = trial.user_attrs.get(OUTCOME_KEY) or {}
+    if outcome.get("ending") == Ending.STOPPED.value:
+        return True
     if "cause" in outcome:
         return not Cause(outcome["cause"]).teaches
     attempts = trial.user_attrs.get(START_KEY, {}).get("attempts", ())  # in older records only lost workers are known
     return bool(attempts) and attempts[-1]["lost"] is not None
 
 
-def _teaches(failed: TrialRecord) -> bool:
-    """As `_is_accident`."""
-    assert failed.outcome is not None
-    if failed.outcome.cause is not None:
-        return failed.outcome.cause.teaches
-    return not failed.attempts or failed.attempts[-1].lost is None
+def _teaches(trial: TrialRecord) -> bool:
+    """The contrary of `_is_accident`."""
+    outcome = trial.outcome
+    if outcome is not None and outcome.ending is Ending.STOPPED:
+        return bool(trial.rungs)
+    if outcome is None or outcome.ending is not Ending.FAILED:
+        return True
+    if outcome.cause is not None:
+        return outcome.cause.teaches
+    return not trial.attempts or trial.attempts[-1].lost is None
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 
 from hpo.home import Home
 from hpo.ledger import attributes
-from hpo.ledger.outcome import OPTUNA_STATE
+from hpo.ledger.outcome import optuna_state
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
@@ -108,7 +108,11 @@ def insert(storage: RDBStorage, spec: Spec, trials: Sequence[TrialRecord]) -> No
 
 def _rows(trial: TrialRecord, spec: Spec, study_id: int, key: int) -> Iterator[tuple[Any, dict[str, Any]]]:
     """The rows of one trial, each with its table."""
-    state = TrialState[OPTUNA_STATE[trial.outcome.ending]] if trial.outcome else TrialState.RUNNING
+    state = (
+        TrialState[optuna_state(trial.outcome.ending, judged=bool(trial.rungs))]
+        if trial.outcome
+        else TrialState.RUNNING
+    )
     yield (
         models.TrialModel,
         {

@@ -10,10 +10,12 @@ from __future__ import annotations
 from reports.drawing.plot import Dash, Symbol
 
 BLUE, ORANGE, GREY, VERMILION, PURPLE, SKY = "#2477b3", "#c78400", "#7f8690", "#d55e00", "#b07aa1", "#3a9ad2"
+SLATE = "#6b7280"
 
 STATUS_COLOR = {
     "complete": BLUE,
     "pruned": GREY,
+    "stopped": SLATE,
     "failed": VERMILION,
     "interrupted": PURPLE,
     "running": SKY,
@@ -22,6 +24,7 @@ STATUS_COLOR = {
 STATUS_SYMBOL: dict[str, Symbol] = {
     "complete": "circle",
     "pruned": "diamond",
+    "stopped": "square",
     "failed": "x",
     "interrupted": "square",
     "running": "triangle-up",

@@ -82,7 +82,7 @@ def _path(study: StudyRecord, trial: TrialRecord, counts_compute: bool) -> tuple
 def _of_study(study: StudyRecord, kept: list[TrialRecord], counts_compute: bool, index: int | None) -> list[Mark]:
     marks: list[Mark] = []
     singled = {id(best_trial(study)), id(study.baseline)} if index is None else set()
-    for status in ("pruned", "interrupted", "running", "failed", "complete"):
+    for status in ("pruned", "stopped", "interrupted", "running", "failed", "complete"):
         chosen = [trial for trial in kept if trial.status == status and id(trial) not in singled]
         if not chosen:
             continue

@@ -81,7 +81,7 @@ def _over_time(
 
 def _by_status(study: StudyRecord, ranked: list[tuple[int, TrialRecord]]) -> list[Mark]:
     marks: list[Mark] = []
-    for status in ("pruned", "failed", "interrupted", "running", "complete"):
+    for status in ("pruned", "stopped", "failed", "interrupted", "running", "complete"):
         chosen = [(place, trial) for place, trial in ranked if trial.status == status]
         if chosen:
             marks.append(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpo.ledger.attributes import START_KEY
-from hpo.ledger.outcome import OPTUNA_STATE, Outcome, classify
+from hpo.ledger.outcome import Outcome, classify, optuna_state
 from hpo.ledger.records import EpochRecord, TrialRecord
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def repairs(stored: Iterable[FrozenTrial], trials: Mapping[int, TrialRecord], ep
         if not trial.started or frozen.state.is_finished():
             continue
         outcome = _outcome(trial, epochs)
-        recorded = trial.outcome == outcome and frozen.state.name == OPTUNA_STATE[outcome.ending]
+        recorded = trial.outcome == outcome and frozen.state.name == optuna_state(
+            outcome.ending, judged=bool(trial.rungs)
+        )
         unreported = tuple(epoch for epoch in trial.epochs if epoch.metrics.epoch not in frozen.intermediate_values)
         yield Repair(trial, unreported, None if recorded else outcome)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import InMemoryStorage, RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.ledger.attributes import searched
 from hpo.ledger.storage import patiently
@@ -91,6 +91,27 @@ class Trials:
     def ask(self) -> Trial:
         """Begin the next enqueued trial, else a new one. It is recorded when the change that begins it is written."""
         return self.study.ask()
+
+    def enqueue(self, values: Mapping[str, Any], attributes: Mapping[str, Any], *, same: str) -> FrozenTrial:
+        """Add a trial that `ask` begins before any new one. Call it while no trial is being asked for.
+
+        Args:
+            same: name of the attribute that tells this trial from all others: one that has it already is not added
+                again, as after a write whose answer was lost.
+        """
+        waiting = create_trial(
+            state=TrialState.WAITING, system_attrs={"fixed_params": dict(values)}, user_attrs=dict(attributes)
+        )
+        there = self._storage.get_all_trials(self._stored._study_id, deepcopy=False, states=(TrialState.WAITING,))
+        added = next((one for one in there if one.user_attrs.get(same) == attributes[same]), None)
+        key = self._storage.create_new_trial(self._stored._study_id, waiting) if added is None else added._trial_id
+        if self._tables is None:  # samplers see the stored study itself
+            return self._storage.get_trial(key)
+        number = self._storage.get_trial_number_from_id(key)
+        self._ids[number] = key
+        mirrored = self.study._storage.create_new_trial(self.study._study_id, waiting)
+        assert mirrored == number, "the copy in memory has the same trials"
+        return self.frozen(number)
 
     def write(self, change: Change) -> None:
         """Write a change, and wait for a database server that is restarting."""

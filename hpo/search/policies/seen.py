@@ -25,7 +25,7 @@ class Seen:
     beside: tuple[float, ...] = ()
     """The values of the other objectives, larger is better; NaN where one is not known."""
     accident: bool = False
-    """Whether it failed for a reason that no configuration causes."""
+    """Whether it failed for a reason that no configuration causes, or a person stopped it before its first rung."""
 
     @property
     def ended(self) -> bool:
