@@ -39,14 +39,18 @@ class NoTrialSucceeded(HpoError):
 class Interrupted(HpoError):
     """A signal ended the study in order. Resumable; the command exits with 128 + the signal's number."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(number).name}")
-        self.number = number
+    def __init__(self, number: int, by: str | None = None) -> None:
+        """
+        Args:
+            by: who asked for it from elsewhere, as `user@host`; None for a signal.
+        """
+        super().__init__(f"stopped by {by}" if by else f"interrupted by {signal.Signals(number).name}")
+        self.number, self.by = number, by
         self.status = 128 + number
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by the number, not by the text."""
-        return type(self), (self.number,), {"advice": self.advice}
+        return type(self), (self.number, self.by), {"advice": self.advice}
 
 
 class InfrastructureError(HpoError):

@@ -27,7 +27,9 @@ class PlainView:
         self._began = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        """Print one event."""
+        """Print one event. A change of the study comes with a notice, which says it."""
+        if event.kind == "study":
+            return
         self._line(describe(event, self._epochs, self._objective))
         trial = event.trial
         if event.kind == "finished" and trial and trial.complete and trial.rank > self._highest:

@@ -17,6 +17,7 @@ from hpo.driver.decisions.attempts import Attempts
 from hpo.driver.decisions.ending import Ending
 from hpo.driver.decisions.nodes import Failure, Place
 from hpo.driver.decisions.reports import fault
+from hpo.driver.decisions.steering import OVER, Steering
 from hpo.driver.decisions.stopping import all_trials_ended
 from hpo.driver.decisions.tally import Tally
 from hpo.driver.events import Announcer, Listener
@@ -31,6 +32,7 @@ from hpo.search.rungs import RungJudge
 from hpo.search.samplers import draw, study_space
 from hpo.spec.configure import configure
 from hpo.spec.seeds import derive_seed
+from hpo.spec.study import Spec
 from trainers.api import EpochMetrics, TrialConfig
 
 HEARTBEAT_S = 30.0
@@ -55,7 +57,6 @@ class Conductor:
 
     def __init__(self, ledger: Ledger, *, listener: Listener = lambda event: None) -> None:
         self.ledger = ledger
-        self.spec = ledger.spec
         self.stopping: str | None = None
         """Why no trial is admitted any more and running trials end after their current epoch; None before that."""
         self._calls = Calls(self.stop)
@@ -73,6 +74,15 @@ class Conductor:
         foresee = functools.partial(prospect, study_space(self.spec), self.spec.seed)
         self._ending = Ending(ledger, self._announce, self.tally, foresee)
         self._attempts = Attempts(ledger, self._announce, self._ending.check_first_failures)
+        self.steering = Steering(
+            ledger, self._calls, self._announce, self._attempts, self._ending, self.tally, self._ahead
+        )
+        """What people ask of the study while it runs."""
+
+    @property
+    def spec(self) -> Spec:
+        """The specification, which people may change while the study runs."""
+        return self.ledger.spec
 
     @property
     def fatal(self) -> Exception | None:
@@ -93,7 +103,8 @@ class Conductor:
         with self._calls.one():
             self._check_clock()
             self._ending.check_patience(wait=not self._attempts.any_running)
-            trial = self._admit() if self.stopping is None and self.ending is None else None
+            admits = self.stopping is None and self.ending is None and not self.steering.paused
+            trial = self._admit() if admits else None
             if trial is not None:
                 self._attempts.begin(trial.number)
                 assignment = Assignment(trial.number, trial.seed or 0, configure(self._base, trial.values))
@@ -119,14 +130,16 @@ class Conductor:
         """Whether no trial will come any more. A running trial may lose its worker and come again."""
         if self.stopping is not None:
             return True
-        if self._attempts.any_running:
-            return False
-        return self.ending is not None or not self._attempts.any_waiting
+        with self._calls.one():  # nothing is added to a study between the last question and the end
+            if self._attempts.any_running or self.steering.waits:
+                return False
+            self.steering.over = OVER
+        return True
 
     def stop(self, reason: str) -> None:
         """Admit no more trials and interrupt running ones after their current epoch. Safe in a signal handler."""
         if self.stopping is None:
-            self.stopping = reason
+            self.stopping, self.steering.over = reason, OVER
 
     # ------------------------------------------------------------------------------------------ results
 
@@ -170,16 +183,8 @@ class Conductor:
             self._attempts.finish(trial.number)
             self._ending.notice_complete(self.ledger.trial(trial.number))
             self._ending.check_budget()
-        elif self.stopping is not None or self._may_rest(epoch, decision):
-            self._attempts.finish(trial.number)
-
-    def _may_rest(self, epoch: int, decision: RungDecision | None) -> bool:
-        """Whether a trial that could continue ends here because the budget is reached."""
-        if self.ending is None:
-            return False
-        if self.spec.budget.when_reached == "checkpoint":
-            return epoch % self.spec.train.checkpoint_every == 0
-        return decision is not None
+        elif self.stopping is not None or self.steering.may_rest(epoch, decision):
+            self._attempts.rest(trial.number)
 
     def on_failure(self, number: int, text: str, cause: Cause = Cause.UNCLEAR, place: Place | None = None) -> None:
         """The trainer itself failed: recorded as such, and the study continues. Where the node may be to blame, the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
@@ -13,11 +14,13 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 class Event:
     """Something that a person who watches wants to see."""
 
-    kind: Literal["started", "resumed", "epoch", "finished", "lost", "notice"]
+    kind: Literal["started", "resumed", "epoch", "finished", "lost", "notice", "study"]
     trial: TrialRecord | None = None
-    """The trial as recorded after the event; None for a notice."""
+    """The trial as recorded after the event; None for a notice and for a change of the study."""
     text: str = ""
     """Only of a notice."""
+    study: StudyRecord | None = None
+    """The study without its trials, after a change of its specification or of its pause; None for other events."""
 
 
 Listener: TypeAlias = Callable[[Event], None]
@@ -32,6 +35,10 @@ class Announcer:
     def trial(self, kind: Literal["started", "resumed", "epoch", "finished", "lost"], trial: TrialRecord) -> None:
         """Something has happened to a trial, which is given as recorded after it."""
         self._listener(Event(kind, trial))
+
+    def study(self, study: StudyRecord) -> None:
+        """The specification or the pause of the study has changed."""
+        self._listener(Event("study", study=dataclasses.replace(study, trials=())))
 
     def notice(self, text: str) -> None:
         """A person who watches is to know this."""

@@ -42,8 +42,10 @@ class BestFile:
         self._update()  # a dead driver may have left an old one
 
     def __call__(self, event: Event) -> None:
-        """Write the file if an event of a trial changed what is best."""
-        if event.trial is not None:
+        """Write the file if an event of a trial changed what is best, or if the specification has changed."""
+        if event.study is not None:
+            self._study, self._said = event.study, None
+        if event.trial is not None or event.study is not None:
             self._update()
 
     def _update(self) -> None:
@@ -80,7 +82,9 @@ class MlflowLink:
         self._told = MUCH // 2
 
     def __call__(self, event: Event) -> None:
-        """Pass on a trial's newest record; returns at once."""
+        """Pass on a trial's newest record, or another specification of the study; returns at once."""
+        if self._tracker and event.study is not None:
+            self._tracker.respecify(event.study)
         if self._tracker and event.trial is not None:
             self._record_runs()
             self._tracker.update(self._ledger.trial(event.trial.number))

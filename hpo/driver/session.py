@@ -13,7 +13,8 @@ from hpo.driver.ray_backend.slots import Slots
 from hpo.driver.ray_backend.tuner import tune
 from hpo.driver.ray_backend.watchdog import Watchdog
 from hpo.driver.signals import SignalGuard
-from hpo.errors import Interrupted, NoTrialSucceeded
+from hpo.driver.steering.helm import Helm
+from hpo.errors import NoTrialSucceeded
 from hpo.home import Home, confirmed_study
 from hpo.ledger.outcome import SAME_FAILURES
 from hpo.ledger.records import StudyRecord
@@ -95,12 +96,14 @@ def drive(
     watchdog = Watchdog(conductor, lambda: signals.finish_and_exit(finish))
     try:
         cleaner.catch_up(ledger.trials, ledger.cleaned(keep))  # a dead driver may have left some to do
-        with watchdog:
+        with watchdog, Helm(conductor, signals, ledger.token):
             tune(conductor, home, slots, checkpoints, verbose)
+            while conductor.steering.wait(conductor.tick):  # paused
+                tune(conductor, home, slots, checkpoints, verbose)
     finally:
         finish()
-    if signals.received is not None:
-        raise Interrupted(signals.received)
+    if (interruption := signals.interruption()) is not None:
+        raise interruption
     return succeeded(ledger.study)
 
 

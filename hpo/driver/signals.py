@@ -114,6 +114,9 @@ class SignalGuard:
             clear: ends other processes before this one exits at once.
         """
         self.received: int | None = None
+        """The signal that ended the study; SIGINT also if somebody asked for the end from elsewhere."""
+        self.asked_by: str | None = None
+        """Who asked for the end from elsewhere, as `user@host`."""
         self.farewell = farewell
         """What to type next after an interrupted study, or after a fault outside of it."""
         self._clear = clear
@@ -148,6 +151,23 @@ class SignalGuard:
         self._stop = stop
         if self.received is not None:
             stop(f"interrupted by {signal.Signals(self.received).name}")
+
+    def stop_for(self, by: str) -> None:
+        """Somebody asks from elsewhere for what the first signal does. Call it after `watch`."""
+        assert self._stop is not None
+        if self.received is None:
+            self.received, self.asked_by = signal.SIGINT, by
+            self._stop(f"stopped by {by}")
+
+    def exit_for(self, by: str) -> NoReturn:
+        """Somebody asks from elsewhere for what the second signal does."""
+        self.received = self.received or signal.SIGINT
+        state.say(f"stopped at once by {by}")
+        self._exit(1)
+
+    def interruption(self) -> Interrupted | None:
+        """The error that ends the command after a signal, or after somebody has asked for the end."""
+        return None if self.received is None else Interrupted(self.received, self.asked_by)
 
     def finish_and_exit(self, finish: Callable[[], None]) -> NoReturn:
         """Call `finish`, report its error, and end the process, because the main thread cannot."""

@@ -215,6 +215,7 @@ class Session:
         self.holding = False
         """Whether this driver holds the study, as far as it knows."""
         self._began: float | None = None
+        self._resting = False
         self.earlier = self._recorded()
         """(start, last sign of life) of the drivers before this one, in seconds since the epoch, each by its own
         `Clock`: the time of a driver is the difference."""
@@ -246,10 +247,26 @@ class Session:
             InfrastructureError: another driver took over the study.
         """
         now = self._clock.now()
-        self._began = now if self._began is None else self._began
         self._replace_own(self._lease.stored(now))
+        if self._resting:
+            return
+        self._began = now if self._began is None else self._began
         self.all = (*self.earlier, (self._began, now))
         self._study.set_user_attr(SESSIONS_KEY, self.all)
+
+    def rest(self, resting: bool) -> None:
+        """While this driver rests, its time does not count for the study.
+
+        Raises:
+            As `renew`.
+        """
+        if resting == self._resting:
+            return
+        if resting:
+            self.renew()
+            self.earlier, self._began = self.all, None
+        self._resting = resting
+        self.renew()
 
     def end(self) -> None:
         """Record that no driver holds the study any more."""

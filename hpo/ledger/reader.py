@@ -12,6 +12,7 @@ from hpo.home import NAME, Home, confirmation_of, confirmed_study
 from hpo.ledger import attributes
 from hpo.ledger.lock import LOCK, driver_of, gone
 from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.ledger.steering.requests import requests_in
 from hpo.ledger.storage import open_storage
 from hpo.ledger.tables.trials import read_trials
 from hpo.ledger.transfer import TRANSFER_KEY, Transfer
@@ -143,6 +144,7 @@ def _study(storage: BaseStorage, name: str, stored: Mapping[str, Any], trials: t
         left_nodes=attributes.left_nodes(stored),
         paused=attributes.pause(stored) if driver == "open" else None,
         stopping=attributes.stopping(stored) if driver == "open" else None,
+        requests=requests_in(stored),
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hpo.ledger.outcome import Ending, Outcome
+from hpo.ledger.steering.requests import Request
 from hpo.ledger.transfer import NOTHING, Transfer
 from hpo.spec.parameters import Choice
 from hpo.spec.study import Spec
@@ -245,6 +246,8 @@ class StudyRecord:
     """Who paused it, and when; None while it is not paused. A study without a living driver is never paused."""
     stopping: str | None = None
     """Why its driver begins nothing new and lets running trials end after their epoch; None while it does not."""
+    requests: tuple[Request, ...] = ()
+    """What people asked of its drivers while they ran, and what became of it; the oldest first."""
 
     @functools.cached_property
     def best(self) -> TrialRecord | None:

@@ -21,6 +21,8 @@ from hpo.ledger.lock import Lease, Session
 from hpo.ledger.outcome import classify
 from hpo.ledger.reader import checked_attributes, last_holder, refuse_existing, repeats_of
 from hpo.ledger.records import LeftNode, Pause, Repeat, StudyRecord
+from hpo.ledger.steering.mailbox import Mailbox
+from hpo.ledger.steering.requests import Answer, Request, requests_in
 from hpo.ledger.tables.creation import create_study
 from hpo.ledger.tables.recovery import last_sign_of_life
 from hpo.ledger.transfer import NOTHING, TRANSFER_KEY, Transfer
@@ -58,6 +60,9 @@ class Ledger(TrialWriter):
         self._left = attributes.left_nodes(stored)
         self._paused: Pause | None = None
         self._stopping: str | None = None
+        self.mailbox = Mailbox(storage, study._study_id)
+        """What people ask of this study."""
+        self._answered = tuple(request for request in requests_in(stored) if request.answer)
         self._cleaned: dict[str, Any] = stored.get(attributes.CLEANED_KEY, {})
         self.clock.not_before(max(self._last_sign_of_life(), self._info.get("created", 0.0)))
 
@@ -177,6 +182,7 @@ class Ledger(TrialWriter):
             left_nodes=self._left,
             paused=self._paused,
             stopping=self._stopping,
+            requests=self._answered,
             driver="open" if self._session.holding else "none",
         )
 
@@ -211,7 +217,7 @@ class Ledger(TrialWriter):
 
     @repeated
     def pause(self, pause: Pause | None) -> None:
-        """Record that this driver waits, or with None that it does not."""
+        """Record who paused this driver, or with None that it is not paused."""
         stored = dataclasses.asdict(pause) if pause else None
         if self._study.user_attrs.get(attributes.PAUSED_KEY) != stored:
             self._study.set_user_attr(attributes.PAUSED_KEY, stored)
@@ -223,6 +229,21 @@ class Ledger(TrialWriter):
         if reason != self._stopping:
             self._study.set_user_attr(attributes.STOPPING_KEY, {"reason": reason, "driver": self._session.token})
             self._stopping = reason
+
+    @repeated
+    def rest(self, resting: bool) -> None:
+        """Whether this driver waits from now on: such time is no time of the study."""
+        self._session.rest(resting)
+
+    def answer(self, request: Request, answer: Answer) -> None:
+        """Answer what somebody has asked of this driver."""
+        self.mailbox.answer(request, answer)
+        self._answered = (*self._answered, dataclasses.replace(request, answer=answer))
+
+    @property
+    def token(self) -> str:
+        """Tells this driver from all others."""
+        return self._session.token
 
     def cleaned(self, keep: str) -> float:
         """The checkpoints of all trials that ended until this time, seconds since the epoch, are as `keep` says; 0 if

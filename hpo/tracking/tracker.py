@@ -21,7 +21,7 @@ from hpo.redact import as_reason
 from hpo.text import first_line
 from hpo.tracking.mirror import same_content
 from hpo.tracking.process.child import Child
-from hpo.tracking.process.messages import Begin, Change, Changes, End, Ended, Figures, Progress
+from hpo.tracking.process.messages import Begin, Change, Changes, End, Ended, Figures, Progress, Respecified
 
 SEND_INTERVAL_S = 1.0
 TRIALS_PER_MESSAGE = 100
@@ -49,12 +49,14 @@ class Tracker:
         begins = dataclasses.replace(study, trials=())
         self._begin = Begin(begins, home, figures, system_metrics, clock or Clock())
         self._lock = threading.Lock()
-        """Guards the six attributes below."""
+        """Guards the seven attributes below."""
         self._newest: dict[int, TrialRecord] = {trial.number: trial for trial in study.trials}
         self._unsent = set(self._newest)
         self._behind = {trial.number for trial in study.trials if trial.started}
         self._links: dict[int, str] = {trial.number: trial.mlflow_run_id or "" for trial in study.trials}
         self._new_links: dict[int, str] = {}
+        self._respecified = False
+        """Whether the process has still to be told of another specification."""
         self._trouble: str | None = None
         """Why MLflow takes nothing at present; None while it does."""
         self._sent: dict[int, tuple[int, TrialRecord]] = {}
@@ -97,6 +99,12 @@ class Tracker:
                 self._unsent.add(trial.number)
                 if trial.started:
                     self._behind.add(trial.number)
+
+    def respecify(self, study: StudyRecord) -> None:
+        """The specification of the study has changed; returns at once."""
+        with self._lock:
+            self._begin = dataclasses.replace(self._begin, study=dataclasses.replace(study, trials=()))
+            self._respecified = True
 
     @property
     def behind(self) -> int:
@@ -163,6 +171,9 @@ class Tracker:
         self._child.send(self._begin)
         self._send()
         while not self._closing.wait(SEND_INTERVAL_S):
+            if self._respecified:
+                self._respecified = False
+                self._child.send(Respecified(self._begin.study))
             if self._unsent:
                 self._send()
             while self._child.has_answered:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +16,7 @@ from hpo.text import close
 from hpo.validation.partial import PartialModel
 from hpo.validation.problems import Problem
 from hpo.validation.space_checks import parameter_problems
-from hpo.validation.yaml_reader import Path
+from hpo.validation.yaml_reader import Document, Path
 from trainers.api import TrialConfig, cross_checks
 
 # Settings that `trainers.api.cross_checks` reads: only these parameters can break a rule between settings.
@@ -87,6 +88,14 @@ def corner_problem(partial: PartialModel[Spec], corner: Mapping[str, Choice], pa
     where: Path = ("space", searched[0]) if searched else tuple(path.split("."))
     values = ", ".join(f"{name} = {value}" for name, value in corner.items())
     return partial.problem(where, rule, f"this happens at {values}" if corner else None)
+
+
+def configuration_problems(spec: Spec, values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Why a valid study cannot enqueue this configuration."""
+    document = Document({"enqueue": [dict(values)]}, overridden={("enqueue",)})
+    whole = spec.model_copy(update={"enqueue": (dict(values),)})
+    for problem in _enqueue_problems(PartialModel(document, whole), whole, whole.space):
+        yield dataclasses.replace(problem, path=problem.path.removeprefix("enqueue[0]").removeprefix("."))
 
 
 def _enqueue_problems(partial: PartialModel[Spec], spec: Spec, valid: Mapping[str, Parameter]) -> Iterator[Problem]:

@@ -123,10 +123,14 @@ class LiveView:
             self._unsure.append(event := self._events.popleft())
             if event.trial is not None:
                 self._sums.update(event.trial)
+            if event.study is not None:
+                self._study = dataclasses.replace(event.study, trials=self._study.trials)
+                *self._earlier, (self._began, _) = event.study.sessions
         if self._over:
             self._sums.update(*map(self._stopped, self._sums.running))
-        sessions = (*self._earlier, (self._began, self._clock.now()))
-        study = dataclasses.replace(self._study, driver="open", sessions=sessions)
+        study = dataclasses.replace(self._study, driver="open")
+        if not study.paused:  # a pause is no time of the study
+            study = dataclasses.replace(study, sessions=(*self._earlier, (self._began, self._clock.now())))
         assert self._log is not None  # nothing is painted before `begin`
         note = last_line(self._log, self._log_start)
         notes = (Text.from_ansi(note).plain,) if note else ()

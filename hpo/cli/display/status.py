@@ -204,6 +204,7 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "confirmation_gpu_hours": confirmation_gpu_hours(study),
         "confirmation_worker_seconds": confirmation_worker_seconds(study),
         "ended": study.ended,
+        "requests": [{"asks": request.asks, **request.to_json()} for request in study.requests],
         "mlflow_behind": untracked(study),
         "left_nodes": [dataclasses.asdict(node) for node in study.left_nodes],
         "pruning_cost": remark(study) or None,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from hpo.driver.decisions.nodes import STRIKES, Failure, Nodes, Place
 from hpo.driver.events import Announcer
-from hpo.ledger.outcome import Cause, classify
+from hpo.ledger.outcome import Cause, Outcome, classify
 from hpo.ledger.records import LeftNode, TrialRecord
 from hpo.ledger.writer import Ledger
 from hpo.text import first_line
@@ -37,6 +37,11 @@ class Attempts:
     def any_running(self) -> bool:
         """Whether a trial has a worker or waits for one."""
         return bool(self._running)
+
+    @property
+    def count(self) -> int:
+        """Number of the trials that have a worker or wait for one."""
+        return len(self._running)
 
     @property
     def any_waiting(self) -> bool:
@@ -90,6 +95,19 @@ class Attempts:
             pruned_at=pruned_at,
         )
         self._running.discard(number)
+        self._announce.trial("finished", self._ledger.finish(number, outcome))
+
+    def rest(self, number: int) -> None:
+        """The trial is interrupted by this driver, which may take it up again."""
+        self.finish(number)
+        self._queue.append(number)
+
+    def end(self, number: int, outcome: Outcome) -> None:
+        """The trial ends for good, whether it trains or waits."""
+        self._running.discard(number)
+        if number in self._queue:
+            self._queue.remove(number)
+        self._nodes.waiting.pop(number, None)
         self._announce.trial("finished", self._ledger.finish(number, outcome))
 
     def notice_loss(self, trial: TrialRecord, epoch: int) -> None:

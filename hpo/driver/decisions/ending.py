@@ -11,6 +11,7 @@ from hpo.driver.decisions.tally import Tally
 from hpo.driver.events import Announcer
 from hpo.ledger.records import TrialRecord
 from hpo.ledger.writer import Ledger
+from hpo.spec.study import Spec
 from hpo.text import first_line
 
 
@@ -23,18 +24,46 @@ class Ending:
         self._ledger = ledger
         self._announce = announce
         self._tally = tally
-        budget = ledger.spec.budget
-        asked = budget.patience is not None or budget.min_gain_per_gpu_hour is not None
-        self._patience = Patience(ledger.study, foresee) if asked else None
+        self._foresee = foresee
+        self._resting = False
+        self._patience: Patience | None = None
+        self._begin_patience()
         self._began = ledger.clock.now() - ledger.study.seconds
         """When the study would have begun if its drivers had worked on it without a pause."""
         self._first_failures: list[str] | None = []
         """How the trials of this driver failed, as long as no trial has reported an epoch; None after that."""
         ledger.end(None)
 
+    def revise(self, before: Spec) -> None:
+        """The specification has changed: what ended the study may no longer be reached, or something else may be.
+
+        Args:
+            before: the specification until now.
+        """
+        budget, now = before.budget, self._ledger.spec.budget
+        if (budget.patience, budget.min_gain_per_gpu_hour) != (now.patience, now.min_gain_per_gpu_hour):
+            self._begin_patience()
+        setting = (self.reason or "").partition(":")[0]
+        if self.reason is not None and _value(before, setting) != _value(self._ledger.spec, setting):
+            self.reason = None
+            self._ledger.end(None)
+        self.check_budget()
+
+    def _begin_patience(self) -> None:
+        budget = self._ledger.spec.budget
+        if self._patience is not None:
+            self._patience.close(wait=False)
+        asked = budget.patience is not None or budget.min_gain_per_gpu_hour is not None
+        self._patience = Patience(self._ledger.study, self._foresee) if asked else None
+
+    def rest(self, resting: bool) -> None:
+        """While the driver rests, its time does not count."""
+        self._resting = resting
+        self._began = self._ledger.clock.now() - self._ledger.study.seconds
+
     def check_budget(self) -> None:
         """Call this when a trial has trained, and every second or so where the budget is one of time."""
-        if self.reason is None:
+        if self.reason is None and not self._resting:
             now = self._ledger.clock.now()
             seconds, charged = now - self._began, functools.partial(self._tally.gpu_hours, now)
             self._end(reached(self._ledger.spec, seconds, charged, self._tally.best))
@@ -83,3 +112,8 @@ class Ending:
                 f"Stopping: {reason.partition(': ')[2]}; running trials continue to their next "
                 f"{self._ledger.spec.budget.when_reached}"
             )
+
+
+def _value(spec: Spec, setting: str) -> object:
+    """The value of a setting by its dotted path."""
+    return functools.reduce(getattr, setting.split("."), spec)

@@ -60,9 +60,13 @@ class Patience:
                 return reason
         return None
 
-    def close(self) -> None:
-        """End the thread. Ask for the last answer before."""
-        self._thread.shutdown(cancel_futures=True)
+    def close(self, *, wait: bool = True) -> None:
+        """End the thread. Ask for the last answer before.
+
+        Args:
+            wait: whether to wait for its end.
+        """
+        self._thread.shutdown(wait, cancel_futures=True)
 
     # What follows runs in the thread.
 

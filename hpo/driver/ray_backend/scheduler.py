@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 
 from hpo.driver.conductor import Conductor
@@ -64,6 +65,7 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """The waiting trial that a free worker takes. Before that, trials that avoid every node that is there are taken
         back to be handed out anew."""
+        self._end_stopped(tune_controller)
         # Ray's own choice would go through all trials of the study, at every turn of its loop.
         waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == "PENDING"]
         stranded = []
@@ -73,6 +75,16 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
             self._conductor.on_stranded(trial.config["number"])
             tune_controller.stop_trial(trial)
         return self._next({trial.config["number"]: trial for trial in waiting if trial not in stranded})
+
+    def _end_stopped(self, tune_controller: Any) -> None:
+        """End the workers of trials that a person has stopped, in the middle of an epoch: it may never end."""
+        if not (stopped := self._conductor.steering.take_stopped()):
+            return
+        for trial in [trial for trial in tune_controller.get_live_trials() if trial.config["number"] in stopped]:
+            if trial.status == "RUNNING" and (worker := trial.temporary_state.ray_actor) is not None:
+                ray.kill(worker)  # it comes back as an error of a trial that has ended
+            else:
+                tune_controller.stop_trial(trial)
 
     def _next(self, trials: Mapping[int, Any]) -> Any:
         """Which of these trials a free worker takes; None if there is none.
@@ -145,7 +157,8 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
 
 
 class StopAll(tune.Stopper):
-    """Ends Ray's loop as soon as the conductor stops, without waiting for the end of an epoch."""
+    """Ends Ray's loop as soon as the conductor stops, without waiting for the end of an epoch; also once all trials of
+    a study that is paused are interrupted, because Ray would keep their workers, and these their GPUs."""
 
     def __init__(self, conductor: Conductor) -> None:
         self._conductor = conductor
@@ -155,7 +168,7 @@ class StopAll(tune.Stopper):
 
     def stop_all(self) -> bool:
         self._conductor.tick()
-        return self._conductor.stopping is not None
+        return self._conductor.stopping is not None or self._conductor.steering.rest()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -78,6 +78,8 @@ class Room:
             nodes: as `ray.nodes`.
         """
         self._slots = slots
+        self.wanted = slots.wanted
+        """As many trials are wanted at once; None for `auto`."""
         self._presence = presence
         self._own = own
         self._ask = nodes or _nodes
@@ -109,7 +111,7 @@ class Room:
         """
         begin, end = self._part
         part = math.floor(fit * end + 1e-9) - math.floor(fit * begin + 1e-9)
-        return max(1, part if self._slots.wanted is None else min(part, self._slots.wanted))
+        return max(1, part if self.wanted is None else min(part, self.wanted))
 
 
 def part(studies: set[str], own: str) -> tuple[float, float]:
@@ -182,8 +184,13 @@ def _slots_on(nodes: list[dict[str, float]], spec: Spec) -> Slots:
             f"resources: a trial needs {cpus:g} CPUs and {gpus:g} GPUs, but no node has that many "
             f"(at most {most_cpus:g} CPUs and {most_gpus:g} GPUs on a node); lower resources.cpus or resources.gpus"
         )
-    wanted = None if spec.concurrency == "auto" else int(spec.concurrency)
-    return Slots(cpus, gpus, device, min(wanted or sum(fits), sum(fits)), wanted)
+    most = wanted(spec)
+    return Slots(cpus, gpus, device, min(most or sum(fits), sum(fits)), most)
+
+
+def wanted(spec: Spec) -> int | None:
+    """How many trials are to run at once at most; None for `auto`."""
+    return None if spec.concurrency == "auto" else int(spec.concurrency)
 
 
 def _fit(node: dict[str, float], cpus: float, gpus: float) -> int:

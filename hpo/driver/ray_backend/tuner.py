@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpo.driver.conductor import Conductor
-from hpo.driver.ray_backend.slots import Slots, present
+from hpo.driver.ray_backend.slots import Slots, present, wanted
 from hpo.errors import InfrastructureError
 from hpo.home import Home
 
@@ -20,6 +20,8 @@ NODE_LABEL = "ray.io/node-id"
 
 def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbose: bool) -> None:
     """Train what the conductor assigns until it has no more; errors of Ray reach the conductor.
+
+    While the study is paused there are no workers. Ray's own processes stay, which need no GPU.
 
     Args:
         checkpoints: folder or URI below which every trial has its folder.
@@ -52,12 +54,17 @@ def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbo
             [{"CPU": slots.cpus, "GPU": slots.gpus}], bundle_label_selector=[avoided] if avoided else None
         )
 
+    def limit(fit: int) -> int:
+        """How many trials may run at once where so many fit; people may change `concurrency` while the study runs."""
+        room.wanted = wanted(conductor.spec)
+        return room.limit(fit)
+
     try:
         with present(slots, bool(spec.ray.cluster())) as room:
             tuner = tune.Tuner(
                 tune.with_resources(Worker, request),
                 tune_config=tune.TuneConfig(
-                    search_alg=StudySearcher(conductor, checkpoints, worker, room.by_node, room.limit),
+                    search_alg=StudySearcher(conductor, checkpoints, worker, room.by_node, limit),
                     scheduler=StudyScheduler(conductor, room.by_node, room.nodes),
                     num_samples=-1,
                     max_concurrent_trials=MOST_TRIALS,

@@ -41,6 +41,14 @@ class Begin:
     """Of the driver."""
 
 
+@dataclass(frozen=True)
+class Respecified:
+    """The specification of a running study has changed."""
+
+    study: StudyRecord
+    """Without its trials."""
+
+
 class Change(NamedTuple):
     """A trial that has changed, without what was sent before."""
 

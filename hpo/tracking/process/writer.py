@@ -18,7 +18,7 @@ from hpo.tracking.mirror import Mirror
 from hpo.tracking.periodic import Periodic
 from hpo.tracking.plots import Plots
 from hpo.tracking.preflight import check_tracking
-from hpo.tracking.process.messages import Begin, Changes, Check, Checked, End, Ended, Progress, Taken
+from hpo.tracking.process.messages import Begin, Changes, Check, Checked, End, Ended, Progress, Respecified, Taken
 from hpo.tracking.study_content import study_status
 from hpo.tracking.system_metrics import INTERVAL_S as SYSTEM_INTERVAL_S
 from hpo.tracking.system_metrics import SystemMonitor
@@ -76,8 +76,8 @@ class Writer:
         self._closing = threading.Event()
         """Set once `_final` is."""
         self._final: StudyRecord | None = None
-        self._shown: tuple[TrialRecord, ...] = ()
-        """The trials that the study run was last updated with."""
+        self._shown: tuple[TrialRecord, ...] | None = ()
+        """The trials that the study run was last updated with; None if the study itself has changed since."""
         self._plots = Plots(begin.figures) if begin.figures else None
         self._taken: list[Taken] = []
         """What the driver has not been told yet."""
@@ -87,7 +87,7 @@ class Writer:
 
     # ---------------------------------------------------------------------- the thread that listens
 
-    def listen(self, receive: Callable[[], Changes | End], orphaned: Callable[[], None]) -> None:
+    def listen(self, receive: Callable[[], Changes | Respecified | End], orphaned: Callable[[], None]) -> None:
         """Take what the driver sends, and never let it wait."""
         try:
             while True:
@@ -95,11 +95,14 @@ class Writer:
         except (EOFError, OSError):
             orphaned()
 
-    def take(self, message: Changes | End) -> None:
+    def take(self, message: Changes | Respecified | End) -> None:
         """Take one message."""
         if isinstance(message, End):
             self._final = message.study
             self._closing.set()
+            return
+        if isinstance(message, Respecified):
+            self._begin, self._shown = dataclasses.replace(self._begin, study=message.study), None
             return
         for known, trial in message.trials:
             before = self._newest[trial.number].epochs[:known] if known else ()
@@ -174,8 +177,8 @@ class Writer:
     def _show(self, mirror: Mirror) -> None:
         study = self._current()
         if study.trials != self._shown:
+            self._shown = study.trials  # before the update: the other thread may reset it meanwhile
             mirror.study_run.update(study)
-            self._shown = study.trials
 
     def _draw(self, mirror: Mirror, plots: Plots) -> None:
         plots.update(mirror.study_run, self._current())
