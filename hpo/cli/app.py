@@ -14,6 +14,7 @@ import typer
 from hpo.cli.begin.init import init
 from hpo.cli.begin.spaces import copy, spaces
 from hpo.cli.results import audit, export, ls, report, retrain, status
+from hpo.cli.steering import add, pause, set_, stop
 from hpo.cli.study import confirm, resume, run
 from hpo.cli.tools import doctor, schema, ui, validate
 from hpo.cli.trials import trials
@@ -51,6 +52,12 @@ GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
         ),
         resume: ("hpo resume cifar10", "hpo resume cifar10 budget.trials=200"),
         confirm: ("hpo confirm cifar10 --top 5 --seeds 3", "hpo confirm cifar10 --dry-run"),
+    },
+    "Steer a study that runs": {
+        stop: ("hpo stop cifar10", "hpo stop cifar10 --now", "hpo stop cifar10 --trial 17"),
+        pause: ("hpo pause cifar10", "hpo pause cifar10 --off"),
+        add: ("hpo add cifar10 train.lr=0.02", "hpo add cifar10 train.lr=0.02 --like 17"),
+        set_: ("hpo set cifar10 budget.trials=80",),
     },
     "Inspect": {
         status: ("hpo status", "hpo status cifar10 --watch"),

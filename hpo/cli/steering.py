@@ -1,0 +1,122 @@
+"""The commands that steer a study from elsewhere: stop, pause, add, set, rm, rename."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.cli import completion
+from hpo.cli.options import HomeOption, JsonOption, StudyArgument
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hpo.driver.steering.asking import Asked
+    from hpo.ledger.steering.requests import Kind
+
+
+def stop(
+    name: StudyArgument,
+    now: Annotated[
+        bool, typer.Option("--now", help="End the driver at once, like a second Ctrl-C. Trials lose more epochs.")
+    ] = False,
+    trial: Annotated[
+        int | None, typer.Option("--trial", min=0, help="Stop this trial only, for good. The study continues.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a running study from any terminal or machine, like Ctrl-C in its own.
+
+    The study can be resumed: its trials continue from their last checkpoints. A confirmation that runs is stopped, too.
+    """
+    from hpo.errors import UsageError
+
+    if now and trial is not None:
+        raise UsageError("--now and --trial exclude each other: a single trial is always stopped at once")
+    if trial is not None:
+        _ask(name, "stop_trial", home, as_json, trial=trial)
+    else:
+        _ask(name, "stop_now" if now else "stop", home, as_json)
+
+
+def pause(
+    name: StudyArgument,
+    off: Annotated[bool, typer.Option("--off", help="End the pause: trials continue and begin again.")] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pause a running study, so that its GPUs are free; --off continues it.
+
+    Running trials continue to their next checkpoint and are interrupted there. The driver stays, and its time does not
+    count.
+    """
+    _ask(name, "continue" if off else "pause", home, as_json)
+
+
+def add(
+    name: StudyArgument,
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PARAMETER=VALUE", help="Values of searched parameters, for example train.lr=0.02."),
+    ] = None,
+    like: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Number of the trial that has the values that are not given. Default: the baseline's."
+        ),
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a configuration to a study: it is the next one that is tried.
+
+    A study that does not run tries it when it is resumed.
+    """
+    from hpo.driver.steering.configurations import configuration
+    from hpo.home import Home
+
+    _ask(name, "add", home, as_json, values=configuration(Home.at(home), name, values or [], like))
+
+
+def set_(
+    name: StudyArgument,
+    settings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Settings to change, for example budget.trials=80.",
+            autocompletion=completion.overrides,
+        ),
+    ],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change the budget and other settings of a running study at once.
+
+    A study that does not run takes them with hpo resume NAME KEY=VALUE.
+    """
+    _ask(name, "set", home, as_json, overrides=tuple(settings))
+
+
+def _ask(name: str, kind: Kind, home: Path | None, as_json: bool, **content: Any) -> None:
+    from hpo.driver.steering.asking import ask
+    from hpo.home import Home
+
+    place = Home.at(home)
+    asked = ask(place, name, kind, **content)
+    print(json.dumps(asked.to_json()) if as_json else _said(asked, place.command(f"resume {name}")))
+
+
+def _said(asked: Asked, resume: str) -> str:
+    """What a person reads after a request."""
+    if asked.answer is None:
+        return f"{asked.study}: kept; no driver runs the study, and the next one does it: {resume}"
+    lines = [f"{asked.study}: {asked.answer.text}"]
+    if asked.request.kind in ("stop", "stop_now"):
+        lines.append(f"Continue with: {resume}")
+    if asked.request.kind == "pause":
+        lines.append(f"Continue with: {resume.replace('hpo resume', 'hpo pause', 1)} --off")
+    return "\n".join(lines)
