@@ -87,7 +87,8 @@ def test_a_dry_run_without_data_prints_what_it_knows_and_then_the_error(tmp_path
     arguments = ["run", "cifar10_cpu", f"data.root={tmp_path}", "--dry-run", "--home", str(tmp_path / "home")]
     done = CliRunner().invoke(app, arguments)
     assert type(done.exception).__name__ == "DataError"
-    assert "First configurations" in done.stdout, "printed before the data is needed"
+    assert "First configurations" in done.stdout, "printed although the data is missing"
+    assert "begin with" not in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 

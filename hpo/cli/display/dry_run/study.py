@@ -62,7 +62,9 @@ def rehearse(spec: Spec, home: Home, command: str, *, full: bool = False) -> Ite
             cost = error
         if isinstance(cost, Estimate):
             yield from map(Text, cost.summary)
-        yield f"begin with: {redact(home.command(command))}" + ("" if full else "   (the whole specification: --full)")
+            yield f"begin with: {redact(home.command(command))}" + (
+                "" if full else "   (the whole specification: --full)"
+            )
         yield from (Text(f"warning: {warning}") for warning in [*advice(spec), *weights_warnings(spec)])
         if isinstance(cost, Estimate) and cost.details:
             yield _title("Measured")
