@@ -68,7 +68,8 @@ def confirm(
             say(f"every configuration gets {most} seeds, because some of them already have so many")
         for text in failures(study, wanted):
             say(f"trying again: {text}")
-        if (planned := due(study, wanted, retry=True)) or unfinished(study, planned):
+        planned = due(study, wanted, retry=True)
+        if trained := bool(planned) or unfinished(study, planned):
             spec = specification(study)
             info = preflight(spec, home, mlflow, say)
             check_data(study, info)
@@ -97,11 +98,13 @@ def confirm(
                         break
         study = load_study(storage, name)
         Incumbent(home).update(study)
-        notifier = Notifier(study.spec.notify, lambda: study)
-        notifier.end(study, None)
-        for problem in (refresh(study, home), notifier.close()):
-            if problem:
-                say(problem)
+        problems = [refresh(study, home)]
+        if trained:
+            notifier = Notifier(study.spec.notify, lambda: study)
+            notifier.end(study, None)
+            problems.append(notifier.close())
+        for problem in filter(None, problems):
+            say(problem)
     return study
 
 

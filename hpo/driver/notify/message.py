@@ -63,4 +63,5 @@ def _text(kind: Kind, study: StudyRecord, state: str, best: Winner | None, reaso
     if kind == "best":
         return f"{study.name}: new best: {found}"
     why = f" ({reason})" if reason else ""
-    return f"{study.name}: {'failed' if kind == 'failure' else state}{why}; best: {found}"
+    chosen = "confirmed" if best and best.confirmation else "best"
+    return f"{study.name}: {'failed' if kind == 'failure' else state}{why}; {chosen}: {found}"
