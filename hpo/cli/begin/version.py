@@ -22,7 +22,7 @@ _NOT_INSTALLED = "of an unknown version, because it is not installed with pip"
 
 def version() -> str:
     """The name and the version of this tool."""
-    return f"hpo {versions().get(TOOL, _NOT_INSTALLED)}"
+    return " ".join(("hpo", versions().get(TOOL, _NOT_INSTALLED)))
 
 
 def details() -> str:
