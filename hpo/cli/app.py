@@ -13,6 +13,7 @@ import typer
 
 from hpo.cli.begin.init import init
 from hpo.cli.begin.spaces import copy, spaces
+from hpo.cli.programs import documents, refusals
 from hpo.cli.results import audit, export, ls, report, retrain, status
 from hpo.cli.steering import add, pause, set_, stop
 from hpo.cli.study import confirm, resume, run
@@ -33,10 +34,14 @@ app = typer.Typer(
 
 
 def _print_version(ctx: typer.Context, wanted: bool) -> None:
-    from hpo.cli.begin.version import details, version
+    from hpo.cli.begin.version import as_json, details, version
 
     if wanted:
-        print(details() if ctx.params.get("verbose") else version())
+        verbose = bool(ctx.params.get("verbose"))
+        if ctx.params.get("as_json"):
+            documents.show("version", as_json(verbose))
+        else:
+            print(details() if verbose else version())
         raise typer.Exit
 
 
@@ -101,9 +106,14 @@ def options(
         bool,
         typer.Option("--verbose", "-v", help="With --version: also what a report of a fault needs.", is_eager=True),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --version: print JSON to standard output.", is_eager=True)
+    ] = False,
 ) -> None:
     if verbose:
         raise UsageError("-v before a command belongs to --version; type it after the command")
+    if as_json:
+        raise UsageError("--json before a command belongs to --version; type it after the command")
 
 
 def command_name(command: Callable[..., None]) -> str:
@@ -146,6 +156,7 @@ def main() -> None:
         sys.exit(_say(error))
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
+        refusals.refuse(error, str(error), 2)
         sys.exit(2)
     except OSError as error:
         if error.filename is not None:  # about a file of the command; errors of the output name no file
@@ -159,9 +170,10 @@ def _run() -> None:
     """Run the command and flush its output, while an error of the output can still be reported."""
     try:
         app()
-    except SystemExit as error:
-        if isinstance(error.__context__, BrokenPipeError):  # of which typer and rich make their own exit code
-            raise error.__context__ from None
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # of which typer and rich make their own exit code
+            raise end.__context__ from None
+        refusals.refuse_usage(end)
         sys.stdout.flush()
         raise
 
@@ -197,8 +209,10 @@ def _say(error: HpoError) -> int:
     """Print an error and its advice; returns the exit code."""
     from hpo.redact import redact
 
-    interrupted = isinstance(error, Interrupted)
-    print(redact(str(error) if interrupted else f"error: {error}"), file=sys.stderr)
+    message, interrupted = redact(str(error)), isinstance(error, Interrupted)
+    print(message if interrupted else f"error: {message}", file=sys.stderr)
     if error.advice:
         print(error.advice, file=sys.stderr)
-    return error.status if isinstance(error, Interrupted) else error.exit_code
+    code = error.status if isinstance(error, Interrupted) else error.exit_code
+    refusals.refuse(error, message, code, error.advice)
+    return code

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hpo.cli import checks
 from hpo.cli.checks import Finding
+from hpo.cli.programs import documents
 from hpo.errors import HpoError
 from hpo.home import Home
 from hpo.redact import redact
@@ -27,18 +28,27 @@ _TRIED = (
 PACKAGES = ("torch", "torchvision", "timm", "ray.tune", "optuna", "mlflow")
 
 
-def examine(home: Home, name: str | None, figures: Figures | None = None) -> int:
+def examine(home: Home, name: str | None, figures: Figures | None = None, *, as_json: bool = False) -> int:
     """Print the finding of each check. Returns 1 if a check failed, otherwise 0.
 
     Args:
         name: a study. Its records in MLflow are compared with the ledger; differences are printed and repaired.
         figures: draws the plots of the study, to repair them too.
+        as_json: print all findings as one document at the end.
     """
-    failed = 0
+    findings = []
     for finding in _findings(home, name, figures):
-        _print(finding)
-        failed |= finding.state == "failed"
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    failed = any(finding.state == "failed" for finding in findings)
+    if as_json:
+        documents.show("checks", {"failed": failed, "findings": [_json(finding) for finding in findings]})
     return int(failed)
+
+
+def _json(finding: Finding) -> dict[str, str]:
+    return {"subject": finding.subject, "state": finding.state, "text": redact(finding.text)}
 
 
 def _findings(home: Home, name: str | None, figures: Figures | None) -> Iterator[Finding]:

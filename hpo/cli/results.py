@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from hpo.cli import completion
 from hpo.cli.options import HomeOption, JsonOption, SearchBestOption, StudyArgument
+from hpo.cli.programs import documents
 
 if TYPE_CHECKING:
     from hpo.export.retrain import Retraining
@@ -124,7 +124,10 @@ def export(
     written = write(place, request)
     if as_json:
         exports = [exported.to_json(wanted) for exported in written]
-        print(json.dumps(exports if top is not None else exports[0]))
+        if top is None:
+            documents.show("export", exports[0])
+        else:
+            documents.show_list("export", exports)
         return
     for exported in written:
         print("\n".join(filter(None, (str(exported.file), exported.remark))))
@@ -143,12 +146,14 @@ def report(
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     home: HomeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a report: one self-contained HTML page, and Markdown with images.
 
     Prints the answer, whether it is real, what to do next, and a link to the page.
     """
     from hpo.cli.display.terminal.browser import open_page
+    from hpo.cli.programs.findings import report_json
     from hpo.errors import UsageError
     from hpo.home import Home
     from hpo.ledger.reader import read_study
@@ -165,7 +170,10 @@ def report(
         page = write_report(studies, folder, place.option)
     except OSError as error:
         raise UsageError(f"the report cannot be written to {folder}: {error.strerror}") from error
-    print("\n".join([*brief(studies, place.option), page.resolve().as_uri()]))
+    if as_json:
+        documents.show("report", report_json(studies, page, place))
+    else:
+        print("\n".join([*brief(studies, place.option), page.resolve().as_uri()]))
     if show:
         open_page(page)
 
@@ -228,7 +236,7 @@ def retrain(
     if retraining.study is not None:
         print(publish(place, retraining.study), file=sys.stderr)
     if as_json:
-        print(json.dumps(retraining.summary(repeats)))
+        documents.show("retraining", retraining.summary(repeats))
         return
     spread = ""
     if repeats.deviation is not None:

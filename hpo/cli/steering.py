@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hpo.cli import completion
 from hpo.cli.options import HomeOption, JsonOption, StudyArgument
+from hpo.cli.programs import documents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +107,10 @@ def _ask(name: str, kind: Kind, home: Path | None, as_json: bool, **content: Any
 
     place = Home.at(home)
     asked = ask(place, name, kind, **content)
-    print(json.dumps(asked.to_json()) if as_json else _said(asked, place.command(f"resume {name}")))
+    if as_json:
+        documents.show("request", asked.to_json())
+    else:
+        print(_said(asked, place.command(f"resume {name}")))
 
 
 def _said(asked: Asked, resume: str) -> str:

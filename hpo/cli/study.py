@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -12,10 +11,12 @@ import typer
 
 from hpo.api.figures import plots
 from hpo.cli.options import HomeOption, JsonOption, OverridesArgument, SpecArgument, StudyArgument, VerboseOption
+from hpo.cli.programs import documents
 from hpo.errors import UsageError
 
 if TYPE_CHECKING:
     from hpo.home import Home
+    from hpo.ledger.records import StudyRecord
     from hpo.spec.study import Spec
 
 
@@ -28,6 +29,7 @@ def run(
     full: Annotated[bool, typer.Option("--full", help="With --dry-run: also the whole specification.")] = False,
     home: HomeOption = None,
     verbose: VerboseOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a new study.
 
@@ -37,7 +39,6 @@ def run(
         _say("reading the specification")  # importing what reads it is most of that
 
     from hpo.cli.display.live import console_view
-    from hpo.cli.display.plain import closing
     from hpo.driver.run import run as run_study
     from hpo.home import Home
     from hpo.validation.loader import load_spec
@@ -45,6 +46,8 @@ def run(
     loaded = load_spec(spec, overrides or [])
     place = Home.at(home)
     if dry_run:
+        if as_json:
+            raise UsageError("--dry-run and --json exclude each other; leave one of them out")
         _rehearse(loaded, place, shlex.join(["run", spec, *(overrides or [])]), full)
         return
     if full:
@@ -52,7 +55,18 @@ def run(
     with console_view(place, verbose=verbose) as view:
         beside = Path(spec).parent if Path(spec).is_file() and not loaded.shipped else None
         study = run_study(loaded, place, view=view, figures=plots, say=_say, verbose=verbose, beside=beside)
-    print(closing(study, place.option))
+    _close(study, place, as_json)
+
+
+def _close(study: StudyRecord, home: Home, as_json: bool) -> None:
+    """Say what came of a study; in JSON as `hpo status` does."""
+    from hpo.cli.display.plain import closing
+    from hpo.cli.display.status import show_study
+
+    if as_json:
+        show_study(home, study.name, as_json)
+    else:
+        print(closing(study, home.option))
 
 
 def _rehearse(spec: Spec, home: Home, command: str, full: bool) -> None:
@@ -70,13 +84,13 @@ def resume(
     overrides: OverridesArgument = None,
     home: HomeOption = None,
     verbose: VerboseOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Continue an interrupted study, or extend a finished one.
 
     Unfinished trials continue from their last checkpoints. A larger budget extends a finished study.
     """
     from hpo.cli.display.live import console_view
-    from hpo.cli.display.plain import closing
     from hpo.driver.run import resume as resume_study
     from hpo.home import Home
     from hpo.validation.revision import revise
@@ -87,7 +101,7 @@ def resume(
     place = Home.at(home)
     with console_view(place, verbose=verbose) as view:
         study = resume_study(name, place, view=view, changes=changes, figures=plots, say=_say, verbose=verbose)
-    print(closing(study, place.option))
+    _close(study, place, as_json)
 
 
 def confirm(
@@ -126,7 +140,7 @@ def confirm(
         study = confirm_study(name, place, top=top, seeds=seeds, view=view, say=_say, verbose=verbose)
     confirmed = confirmation(study)
     if as_json:
-        print(json.dumps(confirmation_json(confirmed)))
+        documents.show("confirmation", confirmation_json(confirmed) or {})
         return
     Console(highlight=False, markup=False, emoji=False).print(verdict(confirmed), soft_wrap=True)
     print(f"Written: {place.incumbent(name)}")
@@ -140,7 +154,7 @@ def _rehearse_confirmation(home: Home, name: str, top: int, seeds: int, as_json:
 
     found = forecast(home, name, top, seeds)
     if as_json:
-        print(to_json(found))
+        documents.show("confirmation_plan", to_json(found))
         return
     console = Console(highlight=False, markup=False, emoji=False)
     width = console.width if console.is_terminal else None

@@ -10,7 +10,8 @@ import typer
 
 from hpo.api.figures import plots
 from hpo.cli import completion
-from hpo.cli.options import HomeOption, OverridesArgument, SpecArgument
+from hpo.cli.options import HomeOption, JsonOption, OverridesArgument, SpecArgument
+from hpo.cli.programs import documents
 
 if TYPE_CHECKING:
     from hpo.spec.study import Spec
@@ -42,6 +43,7 @@ def validate(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
     notify: Annotated[bool, typer.Option("--notify", help="Also send a test message to the receivers.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a specification and print every error in it."""
     from hpo.search.forecast import advice
@@ -49,13 +51,19 @@ def validate(
     from hpo.validation.machine_checks import weights_warnings
 
     loaded = load_spec(spec, overrides or [])
-    for warning in [*advice(loaded), *weights_warnings(loaded)]:
+    warnings = [*advice(loaded), *weights_warnings(loaded)]
+    for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(
-        f"{spec}: valid. Study {loaded.study}: {len(loaded.space)} searched parameters, {loaded.budget.trials} trials."
-    )
+    parameters, trials = len(loaded.space), loaded.budget.trials
+    if not as_json:
+        print(f"{spec}: valid. Study {loaded.study}: {parameters} searched parameters, {trials} trials.")
     if notify:
         _send_test(loaded)
+    if as_json:
+        content = {"specification": spec, "valid": True, "study": loaded.study, "parameters": parameters}
+        documents.show("validation", {**content, "trials": trials, "warnings": warnings, "notified": notify})
+    elif notify:
+        print("The test message was taken.")
 
 
 def _send_test(spec: Spec) -> None:
@@ -70,7 +78,6 @@ def _send_test(spec: Spec) -> None:
     notifier.tell("test", study)
     if problem := notifier.close():
         raise InfrastructureError(problem.removeprefix("warning: "))
-    print("The test message was taken.")
 
 
 def schema(
@@ -95,9 +102,10 @@ def doctor(
         ),
     ] = None,
     home: HomeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check this machine, and print a remedy for each problem."""
     from hpo.cli.doctor import examine
     from hpo.home import Home
 
-    raise typer.Exit(examine(Home.at(home), name, plots))
+    raise typer.Exit(examine(Home.at(home), name, plots, as_json=as_json))

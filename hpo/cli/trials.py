@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hpo.cli.options import HomeOption, StudyArgument
+from hpo.cli.programs import documents
 
 
 def trials(
@@ -47,7 +47,7 @@ def trials(
             assert output is not None  # checked above
             write_parquet(table, output)
             return
-        text = f"{json.dumps(json_rows(table))}\n" if as_json else csv_text(table)
+        text = f"{documents.text(json_rows(table))}\n" if as_json else csv_text(table)
         if to_stdout:
             print(text, end="")
         else:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from hpo.cli.options import JsonOption
+from hpo.cli.programs import documents
 from hpo.errors import HpoError, UsageError
 
 if TYPE_CHECKING:
@@ -63,20 +65,29 @@ def init(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study.", show_default="from the data")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a first study of your own: a commented YAML file that can be run.
 
-    On a terminal, hpo init asks for what no option gives. Elsewhere it takes defaults; only --data has none.
+    On a terminal, hpo init asks for what no option gives. Elsewhere, and with --json, it takes defaults; only --data
+    has none.
     """
-    asked = sys.stdin.isatty() and sys.stdout.isatty()
+    from hpo.home import Home
+
+    asked = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     try:
-        _init(_Questions(asked), file, data, root, device, model, pretrained, trials, hours, name, force)
+        target, spec = _init(_Questions(asked), file, data, root, device, model, pretrained, trials, hours, name, force)
     except typer.Abort as error:
         print()  # the prompt has no end of its line
         raise HpoError("the input ended before the last answer; nothing was written") from error
     except SystemExit:
-        print()
+        if asked:
+            print()
         raise
+    if as_json:
+        documents.show("file", {"file": str(target), "next": Home.at().command(f"run {shlex.quote(str(target))}")})
+    else:
+        _say_next(target, spec)
 
 
 class _Questions:
@@ -139,7 +150,7 @@ def _init(
     hours: str | None,
     name: str | None,
     force: bool,
-) -> None:
+) -> tuple[Path, Spec]:
     from hpo.cli.begin.first_study import Answers, first_study, template
     from hpo.files import write_new
 
@@ -176,7 +187,7 @@ def _init(
         remarks.append("this machine shows no NVIDIA GPU; trials would train on its CPU, which may take weeks")
     for remark in remarks:
         print(f"note: {remark}", file=sys.stderr)
-    _say_next(target, spec)
+    return target, spec
 
 
 def _say_next(file: Path, spec: Spec) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 import search_spaces
 from hpo.cli import completion
 from hpo.cli.options import JsonOption
+from hpo.cli.programs import documents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,11 +44,14 @@ def spaces(
     """
     if name is not None:
         text = _file(name).read_text(encoding="utf-8")
-        print(json.dumps({**entry(name), "text": text}) if as_json else text, end="\n" if as_json else "")
+        if as_json:
+            documents.show("space", {**entry(name), "text": text})
+        else:
+            print(text, end="")
         return
     entries = [entry(each) for each in search_spaces.shipped()]
     if as_json:
-        print(json.dumps(entries))
+        documents.show_list("space", entries)
     else:
         _show(entries)
 
@@ -66,6 +69,7 @@ def copy(
         Path | None, typer.Argument(metavar="FILE", help="File to write. Default: NAME.yaml in this folder.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Copy a shipped search space or recipe to a file of your own, to change it.
 
@@ -77,7 +81,11 @@ def copy(
     source, target = _file(name), file or Path(f"{name}.yaml")
     write_new(target, copied(source, target), force=force)
     verb = "run" if name in search_spaces.studies() else "retrain"
-    print(f"{target}\nNext: {Home.at().command(f'{verb} {shlex.quote(str(target))}')}")
+    step = Home.at().command(f"{verb} {shlex.quote(str(target))}")
+    if as_json:
+        documents.show("file", {"file": str(target), "next": step})
+    else:
+        print(f"{target}\nNext: {step}")
 
 
 def entry(name: str) -> dict[str, Any]:

@@ -25,6 +25,11 @@ def version() -> str:
     return " ".join(("hpo", versions().get(TOOL, _NOT_INSTALLED)))
 
 
+def as_json(verbose: bool) -> dict[str, object]:
+    """The version, and with `verbose` the table of `details`, for programs."""
+    return {"version": versions().get(TOOL), "details": dict(_details()) if verbose else None}
+
+
 def details() -> str:
     """The table of `hpo --version -v`: a name and what there is on each line."""
     lines = list(_details())

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.display.tables import show
+from hpo.cli.programs import documents
 from hpo.home import Home
 from hpo.ledger.reader import read_study
 from hpo.ledger.records import StudyRecord
@@ -28,7 +26,7 @@ def show_audit(home: Home, name: str, as_json: bool) -> None:
     study = read_study(home, name)
     pruning = audit(study)
     if as_json:
-        print(json.dumps(_plain({**dataclasses.asdict(pruning), "remarks": remarks(study, pruning)})))
+        documents.show("audit", {**dataclasses.asdict(pruning), "remarks": remarks(study, pruning)})
         return
     console = Console(highlight=False)
     for line in remarks(study, pruning):
@@ -45,12 +43,3 @@ def _table(study: StudyRecord, pruning: Audit) -> Table:
     for row in rows(pruning):
         table.add_row(*row)
     return table
-
-
-def _plain(value: Any) -> Any:
-    """The value with None for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hpo.cli.display.tables import aligned, show
+from hpo.cli.programs import documents
 from hpo.home import Home, confirmation_of
 from hpo.ledger.outcome import Ending
 from hpo.ledger.reader import read_study
@@ -53,7 +53,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     """Print one study."""
     study = read_study(home, name)
     if as_json:
-        print(json.dumps(study_json(study, home)))
+        documents.show("status", study_json(study, home))
         return
     console, now = Console(), glance(study)
     console.print(

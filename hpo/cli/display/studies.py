@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hpo.cli.display.tables import show
+from hpo.cli.programs import documents
 from hpo.errors import UsageError
 from hpo.home import NAME, Home
 from hpo.ledger.lock import driver_of
@@ -44,7 +44,7 @@ def show_studies(home: Home, as_json: bool) -> None:
     """Print all studies."""
     studies = [study for _, study in _of_all_studies(home, load_study)]
     if as_json:
-        print(json.dumps([_json(study) for study in studies]))
+        documents.show_list("summary", map(summary_json, studies))
     elif studies:
         hidden = ("data", "created", "model")
         show(*(_table(studies, *hidden[:count]) for count in range(4)), hidden=hidden)
@@ -52,7 +52,8 @@ def show_studies(home: Home, as_json: bool) -> None:
         print(f"no study in {home.path}")
 
 
-def _json(study: StudyRecord) -> dict[str, Any]:
+def summary_json(study: StudyRecord) -> dict[str, Any]:
+    """A study in a list, for programs."""
     now = glance(study)
     return {
         "study": study.name,

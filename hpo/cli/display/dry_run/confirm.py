@@ -3,12 +3,12 @@ the study took."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
@@ -124,34 +124,32 @@ def _checkpoint_bytes(home: Home, study: StudyRecord, trials: Sequence[TrialReco
     return max(sizes, default=0) or None
 
 
-def to_json(found: Forecast) -> str:
+def to_json(found: Forecast) -> dict[str, Any]:
     """The forecast for programs; a figure that is not known is null."""
     goal = found.study.spec.objective
-    return json.dumps(
-        {
-            "study": found.study.name,
-            "trainings": len(found.left),
-            "next_round": len(found.first),
-            "epochs": found.epochs,
-            "concurrency": found.slots.concurrency,
-            "device": found.slots.device,
-            "seconds": found.wall_seconds,
-            "worker_seconds": found.worker_seconds,
-            "gpu_hours": found.gpu_hours,
-            "disk_bytes": found.disk_bytes,
-            "configurations": [
-                {
-                    "trial": trial.number,
-                    "baseline": trial is found.study.baseline,
-                    "value": None if trial.value is None else goal.score(trial.value),
-                    "parameters": dict(trial.values),
-                    "trainings": _count(found, trial),
-                    "seconds": found.took.get(trial.number),
-                }
-                for trial in found.trials
-            ],
-        }
-    )
+    return {
+        "study": found.study.name,
+        "trainings": len(found.left),
+        "next_round": len(found.first),
+        "epochs": found.epochs,
+        "concurrency": found.slots.concurrency,
+        "device": found.slots.device,
+        "seconds": found.wall_seconds,
+        "worker_seconds": found.worker_seconds,
+        "gpu_hours": found.gpu_hours,
+        "disk_bytes": found.disk_bytes,
+        "configurations": [
+            {
+                "trial": trial.number,
+                "baseline": trial is found.study.baseline,
+                "value": None if trial.value is None else goal.score(trial.value),
+                "parameters": dict(trial.values),
+                "trainings": _count(found, trial),
+                "seconds": found.took.get(trial.number),
+            }
+            for trial in found.trials
+        ],
+    }
 
 
 def rehearse(found: Forecast, home: Home, command: str, width: int | None) -> Iterator[str | Text]:

@@ -1,0 +1,104 @@
+"""`--json`: one document on standard output, whatever happens; never NaN; errors keep their exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hpo.cli.app import app
+from hpo.cli.programs import documents
+from hpo.home import Home
+from tests.conftest import REPOSITORY, synthetic_spec
+from tests.support.instant_study import train
+from trainers.api import EpochMetrics
+
+NAN = float("nan")
+NOT_A_RESULT = {"ui", "schema"}
+"""`hpo ui` serves pages, and `hpo schema` prints a JSON Schema already."""
+
+
+def hpo(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, because errors become text and exit codes there."""
+    return subprocess.run([sys.executable, "-m", "hpo", *words], cwd=REPOSITORY, capture_output=True, text=True)
+
+
+def strict(text: str) -> Any:
+    """The document; NaN and the infinities are refused, as by every reader of JSON but Python's."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_every_command_that_prints_a_result_has_the_option() -> None:
+    commands: Any = getattr(typer.main.get_command(app), "commands")  # noqa: B009 - a group has them
+    options = {name: {word for one in command.params for word in one.opts} for name, command in commands.items()}
+    assert {name for name, words in options.items() if "--json" not in words} == NOT_A_RESULT
+
+
+def test_commands_print_json_by_one_function() -> None:
+    own = re.compile(r"\bjson\.dumps?\(")
+    allowed = {"tools.py", "documents.py"}  # the JSON Schema, and the function
+    files = [path for path in (REPOSITORY / "hpo" / "cli").rglob("*.py") if path.name not in allowed]
+    assert [path.name for path in files if own.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_numbers_that_json_lacks_are_null() -> None:
+    content = {"a": NAN, "b": [1.5, float("inf")], "c": ({"d": float("-inf")},), "e": 3, "f": None}
+    assert strict(documents.text(content)) == {"a": None, "b": [1.5, None], "c": [{"d": None}], "e": 3, "f": None}
+
+
+def test_a_trial_that_diverged_is_in_every_document_without_a_nan(home: Home) -> None:
+    def diverges(config: Any, epoch: int) -> EpochMetrics:
+        return EpochMetrics(epoch=epoch, val_accuracy=NAN if config.extra["quality"] > 0.5 else 0.5, train_loss=NAN)
+
+    train(synthetic_spec(), home, diverges)
+    for words in ("status synthetic", "ls", "trials synthetic", "trials synthetic --epochs", "audit synthetic"):
+        done = CliRunner().invoke(app, [*words.split(), "--json", "--home", str(home.path)])
+        assert done.exit_code == 0, (words, done.output, done.exception)
+        assert strict(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error", "said"),
+    [
+        (["status", "nowhere", "--json"], 2, "UsageError", "no study was run in"),
+        (["status", "--jsn", "--json"], 2, "NoSuchOption", "No such option: --jsn"),
+        (["export", "--json"], 2, "MissingParameter", "Missing argument 'NAME'"),
+        (["run", "quickstart", "train.epoch=3", "--json"], 2, "SpecificationError", "unknown key train.epoch"),
+        (["retrain", "nothing", "--json"], 2, "UsageError", "nothing is not a file"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_an_error_is_a_document_too(words: list[str], code: int, error: str, said: str, tmp_path: Path) -> None:
+    home = [] if "--jsn" in words else ["--home", str(tmp_path)]
+    done = hpo(*words, *home)
+    assert done.returncode == code
+    found = strict(done.stdout)
+    assert (found["schema"], found["kind"], found["error"], found["exit_code"]) == (1, "error", error, code)
+    assert said in found["message"]
+    assert said in re.sub(r"\s+", " ", done.stderr), "people and logs still have it on standard error"
+
+
+def test_the_broken_rules_of_a_specification_are_listed_without_values_that_may_be_secret(tmp_path: Path) -> None:
+    study = tmp_path / "my.yaml"
+    study.write_text("study: my\nnotify: {url: ftp://me:s3cret@host}\nbudget: {trials: 0}\n")
+    found = strict(hpo("validate", str(study), "--json").stdout)
+    assert ("budget.trials", 3, "must be >= 1") in [
+        (one["path"], one["line"], one["rule"]) for one in found["problems"]
+    ]
+    assert "notify.url" in [one["path"] for one in found["problems"]]
+    assert "s3cret" not in json.dumps(found)
+
+
+def test_without_the_option_an_error_leaves_standard_output_empty(tmp_path: Path) -> None:
+    assert hpo("status", "nowhere", "--home", str(tmp_path)).stdout == ""
