@@ -16,8 +16,8 @@ code; the section "Machine" names their commits.
   events of SQLAlchemy. On the server with a delay the wall time counts, because there the thread waits.
 - **100 GPUs in virtual time.** Every call is made for real, through the conductor, a ledger on SQLite, ASHA and the
   sampler. Its processor time is what the one virtual thread is busy for, `tick` before every event and `best.yaml`
-  after it included. "Thread waits" is the processor time of the driver's other threads meanwhile, which make
-  suggestions ahead; between two events they get as much of it as virtual time passes. "Process busy" is all of it.
+  after it included. "Thread waits" is how long it waits for the thread that makes suggestions, by that thread's
+  processor time; what that thread does ahead gets as much of it as virtual time passes. "Process busy" is all of it.
   Ray's own work and waiting for the disk are not included. An epoch takes 18 to 22 s. The shares are those until the
   last trial was handed out.
 - **Trials that do nothing** have one epoch of no time, on this machine's Ray; 16 run at once. `hpo` has its defaults.
@@ -30,8 +30,7 @@ code; the section "Machine" names their commits.
 """
 
 LIMITS = """\
-Other work ran on the machine, as the load averages say. So wall times are too long, and those of two rows cannot be
-compared: of the trials that do nothing and of the resumed study the processor time says more. Processor times are above
-those of a quiet machine, too. In the column "before" the studies of trials that do nothing are short. Most trials of
-the resumed studies are copies. PostgreSQL was not measured at 10,000 trials.
+Other work ran on the machine, as the load averages say; for the column "after" at a lower priority. So wall times are
+too long, and processor times are above those of a quiet machine. In the column "before" the study of trials that do
+nothing is short, most trials of the resumed study are copies, and PostgreSQL was not measured at 10,000 trials.
 """
