@@ -1,8 +1,9 @@
-"""Files that are written completely or not at all."""
+"""Files that are written completely or not at all, and the size of folders."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from hpo.errors import UsageError
@@ -63,3 +64,13 @@ def refuse_place(path: Path, *, force: bool = False) -> None:
         raise UsageError(f"{path} cannot be written: there is no folder {path.parent}; create it, or name another file")
     if not os.access(path if os.path.lexists(path) else path.parent, os.W_OK):
         raise UsageError(f"{path} cannot be written: its place is not writable; name another file")
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder; a file that is deleted meanwhile counts 0."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(place, name)).st_size
+    return total

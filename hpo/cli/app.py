@@ -15,7 +15,7 @@ from hpo.cli.begin.init import init
 from hpo.cli.begin.spaces import copy, spaces
 from hpo.cli.programs import documents, refusals
 from hpo.cli.results import audit, export, ls, report, retrain, status
-from hpo.cli.steering import add, pause, set_, stop
+from hpo.cli.steering import add, pause, rm, set_, stop
 from hpo.cli.study import confirm, resume, run
 from hpo.cli.tools import doctor, schema, ui, validate
 from hpo.cli.trials import trials
@@ -92,6 +92,7 @@ GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
         ),
         schema: ("hpo schema > schema.json",),
         doctor: ("hpo doctor", "hpo doctor cifar10"),
+        rm: ("hpo rm cifar10", "hpo rm cifar10 --keep-mlflow --yes"),
     },
 }
 """Every command with what to type, in the groups and in the order of `hpo --help`."""

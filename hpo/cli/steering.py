@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -99,6 +100,32 @@ def set_(
     A study that does not run takes them with hpo resume NAME KEY=VALUE.
     """
     _ask(name, "set", home, as_json, overrides=tuple(settings))
+
+
+def rm(
+    name: StudyArgument,
+    keep_mlflow: Annotated[bool, typer.Option("--keep-mlflow", help="Leave the runs in MLflow.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without a question.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Remove a study: its trials, its files and its runs in MLflow.
+
+    A study that a driver runs is refused. A removal that was cut off is completed by a second one.
+    """
+    from hpo.driver.steering.removal import removal
+    from hpo.home import Home
+
+    with removal(name, Home.at(home), keep_mlflow=keep_mlflow, say=_say) as remains:
+        print("\n".join(remains.lines()))
+        if not yes and not typer.confirm(f"Remove all of this of {name}?", err=True):
+            print("nothing was removed")
+            return
+        remains.remove()
+    print(f"{name} is removed")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _ask(name: str, kind: Kind, home: Path | None, as_json: bool, **content: Any) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import math
-import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from rich.table import Table
 
 from hpo.cli.display.tables import aligned, show
 from hpo.cli.programs import documents
+from hpo.files import folder_bytes
 from hpo.home import Home, confirmation_of
 from hpo.ledger.outcome import Ending
 from hpo.ledger.reader import read_study
@@ -270,13 +269,3 @@ def checkpoint_bytes(study: StudyRecord, home: Home) -> int | None:
 def _checkpoints(study: StudyRecord, home: Home) -> str:
     total, place = checkpoint_bytes(study, home), home.checkpoints(study.name, study.spec.storage.checkpoints)
     return size(total) if total is not None else f"at {escape(redact(place))}"
-
-
-def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below a folder; a file that is deleted meanwhile counts 0."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):
-                total += os.stat(os.path.join(place, name)).st_size
-    return total

@@ -1,0 +1,153 @@
+"""`hpo rm`: remove a study and its confirmation from MLflow, from the disk and from the ledger, in this order.
+
+The ledger goes last, because it tells what else there is: after half a removal a second call removes the rest.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from hpo.clock import Clock
+from hpo.driver.preflight import alone
+from hpo.errors import HpoError, InfrastructureError, UsageError
+from hpo.files import folder_bytes
+from hpo.home import Home, confirmation_of, confirmed_study
+from hpo.ledger.attributes import HOLDER_KEY, SPEC_KEY
+from hpo.ledger.lock import Lease
+from hpo.ledger.reader import checked_attributes, last_holder, load_study, open_existing, study_names
+from hpo.ledger.records import StudyRecord
+from hpo.ledger.storage import open_if_there
+from hpo.ledger.tables.claim import Claim
+from hpo.ledger.tables.removal import remove_study
+from hpo.redact import as_reason, redact
+from hpo.spec.study import Spec
+from hpo.text import first_line, size
+from hpo.tracking.upkeep.removal import StudyRuns
+
+
+@dataclass
+class Remains:
+    """What there is of a study."""
+
+    name: str
+    home: Home
+    storage: Any = None
+    studies: tuple[StudyRecord, ...] = ()
+    """Its confirmation, if there is one, and the study itself; empty after the ledger was removed."""
+    runs: list[StudyRuns] = field(default_factory=list)
+    """Of the same studies in MLflow; empty where they are kept."""
+    named_by: tuple[str, ...] = ()
+    """Other studies whose `warm_start` names it. They keep what they took over."""
+
+    def lines(self) -> Iterator[str]:
+        """What goes, for the person who is asked."""
+        for study in self.studies:
+            yield f"{study.name}: {len(study.trials)} trials"
+        if count := sum(map(len, self.runs)):
+            yield f"MLflow: {count} runs, {size(sum(runs.bytes for runs in self.runs))} of files"
+        yield f"{self.home.study(self.name)}: {size(folder_bytes(self.home.study(self.name)))}"
+        for place in self._checkpoints_elsewhere():
+            yield f"checkpoints in {redact(place)}"
+        if self.named_by:
+            yield f"warm_start of {', '.join(self.named_by)} names it; what they took over stays theirs"
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        for runs in self.runs:
+            runs.remove()
+        for place in self._checkpoints_elsewhere():
+            system, path = fsspec.core.url_to_fs(place)
+            with suppress(FileNotFoundError):
+                system.rm(path, recursive=True)
+        for study in self.studies:
+            remove_study(self.storage, study.name)
+        shutil.rmtree(self.home.study(self.name))
+
+    def _checkpoints_elsewhere(self) -> list[str]:
+        """Folders or URIs of checkpoints outside of the study's folder."""
+        places = [self.home.checkpoints(study.name, study.spec.storage.checkpoints) for study in self.studies]
+        return [place for place in places if not Path(place).is_relative_to(self.home.study(self.name))]
+
+
+@contextmanager
+def removal(
+    name: str, home: Home, *, keep_mlflow: bool = False, say: Callable[[str], None] = lambda text: None
+) -> Iterator[Remains]:
+    """Hold a study that no driver runs, so that the block can show and remove what there is of it.
+
+    Raises:
+        UsageError: there is no such study, or a driver runs it or its confirmation.
+        InfrastructureError: MLflow or the ledger cannot be reached.
+    """
+    if (confirmed := confirmed_study(name)) is not None:
+        raise UsageError(f"{name} belongs to {confirmed}; remove both with `{home.command(f'rm {confirmed}')}`")
+    folder = home.study(name)
+    storage: Any = open_if_there(home.ledger_of(name))
+    recorded = storage is not None and name in study_names(storage)
+    if not recorded and not folder.is_dir():
+        open_existing(home)  # says that the home folder holds no study at all
+        known = ", ".join(study_names(storage)) if storage is not None else ""
+        raise UsageError(f"there is no study named {name!r} here; studies: {known or 'none yet'}")
+    lease = Lease.here(str(folder))
+    with alone(folder, lease):
+        remains = Remains(name, home, storage)
+        names = [study for study in (confirmation_of(name), name) if recorded and _is_there(storage, study)]
+        for study in names:
+            _claim(storage, study, lease, say)
+        try:
+            remains.studies = tuple(load_study(storage, study) for study in names)
+            remains.named_by = _named_by(storage, name) if recorded else ()
+            if not keep_mlflow:
+                remains.runs = [_runs(study, home) for study in remains.studies if study.spec.tracking.enabled]
+            yield remains
+        finally:
+            for study in names:
+                if _is_there(storage, study):  # it stays: nobody holds it
+                    Claim(storage, storage.get_study_id_from_name(study), HOLDER_KEY).replace(
+                        last_holder(storage, study), None
+                    )
+
+
+def _claim(storage: Any, study: str, lease: Lease, say: Callable[[str], None]) -> None:
+    """Take a study that no living driver holds, so that none begins with it meanwhile."""
+    holder = lease.outwait(study, partial(last_holder, storage, study), say)
+    claim = Claim(storage, storage.get_study_id_from_name(study), HOLDER_KEY)
+    if not claim.replace(holder, lease.stored(Clock().now())):
+        raise UsageError(f"a driver has just begun with {study}; stop it first")
+
+
+def _is_there(storage: Any, study: str) -> bool:
+    try:
+        storage.get_study_id_from_name(study)
+    except KeyError:
+        return False
+    return True
+
+
+def _named_by(storage: Any, name: str) -> tuple[str, ...]:
+    others = [study for study in study_names(storage) if study != name]
+    return tuple(other for other in others if name in _warm_start(checked_attributes(storage, other)))
+
+
+def _warm_start(attributes: Any) -> tuple[str, ...]:
+    return Spec.from_json(attributes[SPEC_KEY]).warm_start
+
+
+def _runs(study: StudyRecord, home: Home) -> StudyRuns:
+    try:
+        return StudyRuns(study, home)
+    except HpoError:
+        raise
+    except Exception as error:  # MLflow and its stores raise errors of many kinds
+        raise InfrastructureError(
+            f"MLflow cannot be asked for the runs of {study.name}: {first_line(as_reason(str(error)))}; "
+            "remove the study without them by --keep-mlflow"
+        ) from error
