@@ -97,7 +97,7 @@ def _of_search(answer: Answer) -> str:
         return f"{once}, and the difference to the {name} is within noise."
     if gain.within_noise is None:
         return f"{once}, and the noise between two trainings is not known."
-    return f"the difference to the {name} is more than noise, but {once}, and the best of many had luck, too."
+    return f"the difference to the {name} is more than noise, but {once}, and the best of many is partly luck."
 
 
 def _of_confirmation(result: Confirmation) -> tuple[Verdict, str]:

@@ -40,7 +40,7 @@ def of_mlflow(window: Any, home: Home, study: StudyRecord, folder: Path) -> None
 
 
 def of_report(window: Any, study: StudyRecord, folder: Path) -> None:
-    """`report.png` and `report-KEY.png` for every plot."""
+    """`report.png`, `report-phone.png`, and `report-KEY.png` for every plot."""
     from selenium.webdriver.common.by import By
 
     window.set_window_size(1280, 1400)
@@ -52,6 +52,11 @@ def of_report(window: Any, study: StudyRecord, folder: Path) -> None:
         for plot in window.find_elements(By.CSS_SELECTOR, ".plot[data-plot]"):
             window.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
             (folder / f"report-{plot.get_attribute('data-plot')}.png").write_bytes(plot.screenshot_as_png)
+        phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        window.refresh()
+        wait(window, lambda one: one.execute_script(drawn), "the report's figures on a phone")
+        _save(window, folder / "report-phone.png")
 
 
 def _save(window: Any, path: Path) -> None:

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hpo.results.best import leaders
 from reports.page.render import write_report
 from tests.browser.simulation import simulated_study
 from tests.browser.test_report_page import FIGURES, open_report
+from tests.unit.reports.test_report_of_a_confirmation import baseline_of, confirmed, repeats
 
 WIDE, PHONE = 1280, 390
 SMALLEST = 11.0
 """Pixels of the smallest letters."""
+OUTSIDE = """
+  const inside = (one) => one.getBoundingClientRect().right <= innerWidth + 1;
+  return [...document.querySelectorAll("main *")]
+    .filter((one) => !one.closest(".scroll") && !inside(one)).map((one) => one.outerHTML.slice(0, 80));"""
+"""What reaches over the right edge of the page, without what scrolls."""
+COVERED = """
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const seen = [], covered = [];
+  for (const plot of document.querySelectorAll(".plot")) {
+    const bar = plot.querySelector(".modebar").getBoundingClientRect();
+    for (const part of plot.querySelectorAll(".legend, .infolayer text, .xy .plot")) {
+      seen.push(plot.dataset.plot);
+      if (meet(bar, part.getBoundingClientRect())) covered.push([plot.dataset.plot, part.textContent]);
+    }
+    if (bar.width < 50 || bar.top < plot.closest("section").getBoundingClientRect().top) covered.push("hidden");
+  }
+  return [[...new Set(seen)], covered];"""
+"""The figures that were looked at, and the legends, texts and marks that a mode bar covers."""
 PAPER = {"light": (255, 255, 255), "dark": (21, 23, 28)}
 
 
@@ -29,11 +50,15 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module", params=[WIDE, PHONE], ids=["wide", "phone"])
 def page(browser: Any, address: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The browser with the report open on a screen of that width."""
-    size = {"width": request.param, "height": 844, "deviceScaleFactor": 1, "mobile": request.param < 700}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    resize(browser, request.param)
     open_report(browser, address)
     yield browser
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def resize(browser: Any, width: int) -> None:
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 700}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def is_phone(page: Any) -> bool:
@@ -47,27 +72,12 @@ def test_the_page_itself_never_scrolls_sideways(page: Any) -> None:
 
 
 def test_no_part_of_the_page_reaches_over_its_edge_except_what_scrolls(page: Any) -> None:
-    outside = page.execute_script("""
-        const inside = (one) => one.getBoundingClientRect().right <= innerWidth + 1;
-        return [...document.querySelectorAll("main *")]
-          .filter((one) => !one.closest(".scroll") && !inside(one)).map((one) => one.outerHTML.slice(0, 80));""")
+    outside = page.execute_script(OUTSIDE)
     assert outside == []
 
 
 def test_the_mode_bar_covers_no_legend_and_no_mark(page: Any) -> None:
-    found = page.execute_script("""
-        const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-        const seen = [], covered = [];
-        for (const plot of document.querySelectorAll(".plot")) {
-          const bar = plot.querySelector(".modebar").getBoundingClientRect();
-          for (const part of plot.querySelectorAll(".legend, .infolayer text, .xy .plot")) {
-            seen.push(plot.dataset.plot);
-            if (meet(bar, part.getBoundingClientRect())) covered.push([plot.dataset.plot, part.textContent]);
-          }
-          if (bar.width < 50 || bar.top < plot.closest("section").getBoundingClientRect().top) covered.push("hidden");
-        }
-        return [[...new Set(seen)], covered];""")
-    assert found == [FIGURES, []]
+    assert page.execute_script(COVERED) == [FIGURES, []]
 
 
 def test_all_letters_can_be_read(page: Any) -> None:
@@ -165,3 +175,23 @@ def test_the_accuracy_of_a_trial_is_on_the_screen_before_anything_scrolls(page: 
         ".map(head => [head.dataset.name, head.getBoundingClientRect().right <= innerWidth])"
     )
     assert edges == [["trial", True], ["val acc (%)", True]]
+
+
+def test_a_comparison_with_a_confirmation_fits_a_phone_and_follows_its_turning(browser: Any, tmp_path: Path) -> None:
+    study = simulated_study(trials=30)
+    own = repeats(leaders(study, 1)[0], (0.98, 0.981, 0.982))
+    found = confirmed(study, own, repeats(baseline_of(study), (0.9, 0.901, 0.902), baseline=True))
+    resize(browser, PHONE)
+    open_report(browser, write_report([found, simulated_study("a_much_longer_name_of_a_study", trials=20)], tmp_path))
+    fits = "return [document.documentElement.scrollWidth === innerWidth, document.documentElement.scrollWidth]"
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    stacked = "return new Set(document.querySelector('.plot[data-plot=history]').layout.xaxis.domain).has(1)"
+    assert browser.execute_script(fits) == [True, PHONE]
+    assert browser.execute_script(OUTSIDE) == []
+    assert browser.execute_script(COVERED)[1] == []
+    assert browser.execute_script(stacked)
+    resize(browser, 844)
+    WebDriverWait(browser, 30).until(lambda window: not window.execute_script(stacked))
+    assert browser.execute_script(fits)[1] <= 844
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
