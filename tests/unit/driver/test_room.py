@@ -45,6 +45,7 @@ class ManyTrials:
     left_nodes: frozenset[str] = frozenset()
     exhausted = False
     running = 0
+    steering = SimpleNamespace(take_stopped=frozenset)
 
     def next_trial(self) -> Assignment:
         self.running += 1

@@ -40,7 +40,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def drive(ledger: Ledger, home: Home) -> None:
-    signals: Any = SimpleNamespace(watch=lambda stop: None, received=None, finish_and_exit=None)
+    signals: Any = SimpleNamespace(
+        watch=lambda stop: None, received=None, finish_and_exit=None, interruption=lambda: None
+    )
     session.drive(ledger, home, MagicMock(), lambda event: None, signals, verbose=False, mlflow=MagicMock())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from hpo.cli.display.plain import closing
 from hpo.cli.display.status import study_json
-from hpo.cli.display.studies import _json, _table
+from hpo.cli.display.studies import _table, summary_json
 from hpo.home import Home
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import EpochRecord, Repeat, StudyRecord, TrialRecord
@@ -65,7 +65,7 @@ def test_every_output_names_the_trial_that_a_confirmation_chose(confirmed: Study
     best = winner(confirmed)
     assert best is not None
     assert (best.trial.number, best.ground, best.accuracy) == (2, "confirmed", pytest.approx(0.805))
-    for shown in (study_json(confirmed, Home.at(tmp_path)), _json(confirmed)):
+    for shown in (study_json(confirmed, Home.at(tmp_path)), summary_json(confirmed)):
         assert json.loads(json.dumps(shown))["best"] == 2
         assert shown["best_val_accuracy"] == 0.8
         assert shown["confirmed_val_accuracy"] == pytest.approx(0.805)
