@@ -20,11 +20,13 @@ from optuna.storages import RDBStorage
 
 from hpo.databases import owner, same_database
 from hpo.driver.conductor import Conductor
+from hpo.driver.steering.asking import ask
+from hpo.driver.steering.removal import removal
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home
 from hpo.ledger.attributes import HOLDER_KEY
 from hpo.ledger.lock import Lease
-from hpo.ledger.reader import load_study
+from hpo.ledger.reader import load_study, study_names
 from hpo.ledger.records import StudyRecord
 from hpo.ledger.storage import open_storage
 from hpo.ledger.tables.claim import Claim
@@ -36,6 +38,7 @@ from tests.support.drivers import Driver, cluster
 from tests.support.in_process_driver import create
 from tests.support.leases import elsewhere, refuse_every_write
 from tests.support.statements import open_at_once, write_little
+from tests.unit.driver.test_asking import begin, driven
 from trainers.api import EpochMetrics
 
 pytestmark = pytest.mark.ray
@@ -246,6 +249,23 @@ def test_mlflow_and_the_ledger_never_share_a_database_of_a_server(home: Home, po
     open_storage(ledger)
     with pytest.raises(UsageError, match="holds the tables of Optuna"):
         check_store(f"{driver}localhost{port}/postgres?connect_timeout=5")
+
+
+def test_on_postgresql_too_a_study_is_steered_and_removed(home: Home, postgres: Postgres, tmp_path: Path) -> None:
+    with driven(begin(home, postgres.url), tmp_path) as conductor:
+        added = ask(home, "asked", "add", values={"extra.quality": 0.875})
+        assert added.answer is not None
+        assert conductor.ledger.trial(added.answer.trial or 0).values == {"extra.quality": 0.875}
+        assert ask(home, "asked", "set", overrides=("budget.trials=9",)).to_json()["state"] == "done"
+        assert ask(home, "asked", "stop_trial", trial=0).to_json()["state"] == "done"
+    storage = open_storage(postgres.url)
+    study = load_study(storage, "asked")
+    assert study.spec.budget.trials == 9
+    assert study.trials[0].status == "stopped"
+    assert [request.answer is not None for request in study.requests] == [True] * 3
+    with removal("asked", home, keep_mlflow=True) as remains:
+        remains.remove()
+    assert list(study_names(open_storage(postgres.url))) == []
 
 
 def test_on_postgresql_too_a_driver_that_lost_its_study_writes_nothing(
