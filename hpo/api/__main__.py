@@ -77,7 +77,7 @@ def _perform(request: Request, view: Sender) -> StudyRecord:
     if isinstance(request, Run):
         spec, beside = _specification(request)
         if not request.resume or ledger_with(home, spec.study) is None:
-            return run(spec, home, view=view, figures=plots, verbose=verbose, beside=beside)
+            return run(spec, home, view=view, figures=plots, say=view.say, verbose=verbose, beside=beside)
         name, changes = spec.study, partial(continued, revised=with_absolute_paths(spec, home.path))
     else:
         name, changes = request.name, partial(revise, overrides=request.overrides)

@@ -9,7 +9,7 @@ import pytest
 from hpo.errors import UsageError
 from hpo.spec.study import Spec
 from hpo.validation.problems import SpecificationError
-from hpo.validation.revision import revise
+from hpo.validation.revision import continued, revise
 from tests.conftest import synthetic_spec
 
 SPEC = synthetic_spec("kept", storage={"ledger": "postgresql://me:s3@cret@host/db"})
@@ -54,3 +54,11 @@ def test_a_specification_recorded_before_baselines_had_labels_opens() -> None:
 def test_a_wrong_override_is_a_specification_error() -> None:
     with pytest.raises(SpecificationError, match=r"budget\.trials"):
         revise(SPEC, ["budget.trials=none"])
+
+
+def test_a_whole_specification_continues_a_study_by_the_same_rule() -> None:
+    budget = SPEC.budget.model_copy(update={"trials": 99})
+    larger = SPEC.model_copy(update={"budget": budget})
+    assert continued(SPEC, larger) is larger
+    with pytest.raises(UsageError, match=r"Refused:\n  seed: 0 -> 5$"):
+        continued(SPEC, larger.model_copy(update={"seed": 5}))
