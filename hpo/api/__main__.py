@@ -23,7 +23,7 @@ from hpo.driver.confirm import confirm
 from hpo.driver.run import resume, run
 from hpo.driver.signals import SIGNALS, handle_early, state
 from hpo.errors import HpoError, Interrupted, UsageError
-from hpo.ledger.reader import ledger_with
+from hpo.ledger.reader import ledger_with, read_study
 from hpo.ledger.records import StudyRecord
 from hpo.spec.paths import with_absolute_paths
 from hpo.spec.study import Spec
@@ -79,6 +79,9 @@ def _perform(request: Request, view: Sender) -> StudyRecord:
         if not request.resume or ledger_with(home, spec.study) is None:
             return run(spec, home, view=view, figures=plots, say=view.say, verbose=verbose, beside=beside)
         name, changes = spec.study, partial(continued, revised=with_absolute_paths(spec, home.path))
+        recorded = read_study(home, name)
+        if recorded.ended and recorded.driver == "none" and changes(recorded.spec) == recorded.spec:
+            return recorded
     else:
         name, changes = request.name, partial(revise, overrides=request.overrides)
     view.send(Begun(name))
