@@ -107,21 +107,30 @@ def rm(
     keep_mlflow: Annotated[bool, typer.Option("--keep-mlflow", help="Leave the runs in MLflow.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without a question.")] = False,
     home: HomeOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove a study: its trials, its files and its runs in MLflow.
 
     A study that a driver runs is refused. A removal that was cut off is completed by a second one.
     """
     from hpo.driver.steering.removal import removal
+    from hpo.errors import UsageError
     from hpo.home import Home
 
+    if as_json and not yes:
+        raise UsageError("hpo rm asks before it removes, which --json cannot; add --yes")
     with removal(name, Home.at(home), keep_mlflow=keep_mlflow, say=_say) as remains:
-        print("\n".join(remains.lines()))
+        lines = list(remains.lines())
+        if not as_json:
+            print("\n".join(lines))
         if not yes and not typer.confirm(f"Remove all of this of {name}?", err=True):
             print("nothing was removed")
             return
         remains.remove()
-    print(f"{name} is removed")
+    if as_json:
+        documents.show("removal", {"study": name, "removed": lines})
+    else:
+        print(f"{name} is removed")
 
 
 def _say(text: str) -> None:

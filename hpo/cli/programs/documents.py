@@ -21,6 +21,7 @@ Kind: TypeAlias = Literal[
     "error",
     "export",
     "file",
+    "removal",
     "report",
     "request",
     "retraining",
