@@ -87,8 +87,8 @@ def revise_running(recorded: Spec, overrides: Sequence[str]) -> Spec:
     refused = [line for path, line in differences if path.split(".")[0] not in AT_ONCE]
     if refused:
         raise UsageError(
-            f"while a study runs, only {', '.join(AT_ONCE)} can be set; stop the study and continue it by hpo resume "
-            "with the same settings. Refused:\n" + "\n".join(f"  {redact(line)}" for line in refused)
+            f"while a study runs, only {', '.join(AT_ONCE)} can be set; stop the study and resume it with the "
+            "same settings. Refused:\n" + "\n".join(f"  {redact(line)}" for line in refused)
         )
     return revised
 

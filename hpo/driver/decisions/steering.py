@@ -22,7 +22,7 @@ from hpo.spec.study import Spec
 from hpo.text import first_line
 
 LOOK_S = 0.2
-OVER = "the study is ending; continue it with hpo resume, and ask again"
+OVER = "the study is ending; resume it, and ask again"
 
 
 class _End(Protocol):

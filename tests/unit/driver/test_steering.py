@@ -261,7 +261,7 @@ def test_a_setting_that_makes_trials_incomparable_is_refused(driver: Driver) -> 
 def test_a_setting_that_a_driver_reads_at_its_start_only_is_refused_with_the_way_to_set_it(driver: Driver) -> None:
     answer = driver.ask("set", overrides=("resources.cpus=2",))
     assert answer.state == "refused"
-    assert "stop the study and continue it by hpo resume" in answer.text
+    assert "stop the study and resume it with the same settings" in answer.text
 
 
 def test_what_was_asked_of_a_driver_that_died_is_void_unless_it_concerns_a_trial(spec: Spec, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from hpo.home import Home
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.tracking import mirror as mirror_module
+from hpo.tracking import runs
 from hpo.tracking import tracker as module
 from hpo.tracking.process import writer as writer_module
 from hpo.tracking.process.child import Child
@@ -332,6 +333,8 @@ class Store:
 
     def __init__(self, study: StudyRecord, home: Home) -> None:
         self.client, self.runs = Client(), Runs()
+
+    run_of = runs.Store.run_of
 
     def create_child(self, name: str, tags: object, started: float) -> Any:
         self.client.calls.append("create_run")
