@@ -19,6 +19,7 @@ from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
 from hpo.redact import redact
 from hpo.text import duration, first_line
+from hpo.tracking.tensorboard import EventFiles
 from hpo.tracking.tracker import CLOSE_LIMIT_S, Tracker
 from trainers.checkpoint import DirectoryStore, removable, stored_files
 
@@ -120,6 +121,16 @@ class MlflowLink:
     def _record_runs(self) -> None:
         for number, run_id in self._tracker.linked() if self._tracker else ():
             self._ledger.link_run(number, run_id)
+
+
+def to_event_files(ledger: Ledger, files: EventFiles) -> Callable[[Event], None]:
+    """Passes a trial's newest record to the event files; returns at once."""
+
+    def listen(event: Event) -> None:
+        if event.trial is not None:
+            files.update(ledger.trial(event.trial.number))
+
+    return listen
 
 
 class CheckpointCleaner:

@@ -19,6 +19,7 @@ from hpo.ledger.lock import Lease, study_lock
 from hpo.ledger.records import StudyRecord
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.tracking.process.child import Child
+from hpo.tracking.tensorboard import check_tensorboard
 
 
 def guard(farewell: str, lease: Lease) -> SignalGuard:
@@ -59,11 +60,13 @@ def preflight(spec: Spec, home: Home, mlflow: Child, say: Callable[[str], None] 
         say: tells the person what takes a while.
 
     Raises:
-        UsageError, InfrastructureError: the tracking server does not work, or the environment lacks the address of the
-            webhook.
+        UsageError, InfrastructureError: the tracking server does not work, the package that writes for TensorBoard is
+            missing, or the environment lacks the address of the webhook.
         DataError, WeightsError: the data set or the pretrained weights are missing or damaged.
     """
     address(spec.notify)
+    if spec.tracking.tensorboard:
+        check_tensorboard()
     if spec.tracking.enabled:
         mlflow.ask(spec, home)
     if spec.trainer == SHIPPED_TRAINER:

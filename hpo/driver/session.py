@@ -7,7 +7,7 @@ from functools import partial
 
 from hpo.driver.conductor import Conductor
 from hpo.driver.events import Event, Listener
-from hpo.driver.listeners import BestFile, CheckpointCleaner, MlflowLink, last_records
+from hpo.driver.listeners import BestFile, CheckpointCleaner, MlflowLink, last_records, to_event_files
 from hpo.driver.notify.notifier import Notifier
 from hpo.driver.ray_backend.slots import Slots
 from hpo.driver.ray_backend.tuner import tune
@@ -24,6 +24,7 @@ from hpo.search.forecast import advice
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.tracking.process.child import Child
 from hpo.tracking.process.messages import Figures
+from hpo.tracking.tensorboard import EventFiles
 from hpo.tracking.tracker import Tracker
 from trainers.network.catalogue import padding_warning
 
@@ -57,7 +58,10 @@ def drive(
     # The clean-up comes last, because nothing brings a checkpoint back: if a listener before it fails, the study stops
     # and the next driver cleans up.
     notifier = Notifier(ledger.spec.notify, lambda: ledger.study)
+    events = EventFiles(ledger.study, home, ledger.clock) if ledger.spec.tracking.tensorboard else None
     listeners: list[Listener] = [link, view, notifier, cleaner]
+    if events:
+        listeners.insert(1, to_event_files(ledger, events))
 
     def listen(event: Event) -> None:
         for listener in listeners:
@@ -84,7 +88,8 @@ def drive(
                 notifier.end(ledger.study, conductor.fatal)
             if text := link.waiting:
                 view(Event("notice", text=text))
-            rest = cleaner.close(at_once=signals.received is not None), link.catch_up(), notifier.close()
+            written = events.close() if events else None
+            rest = cleaner.close(at_once=signals.received is not None), written, link.catch_up(), notifier.close()
             for problem in rest:
                 if problem:
                     view(Event("notice", text=problem))

@@ -144,7 +144,7 @@ class Storage(Section):
 
 
 class Tracking(Section):
-    """What is sent to MLflow, and where."""
+    """What is sent to MLflow, and where; and whether TensorBoard gets the same."""
 
     enabled: bool = True
     """false: send nothing to MLflow."""
@@ -155,6 +155,9 @@ class Tracking(Section):
     """Name of the MLflow experiment; null: the study's name."""
     system_metrics: bool | Literal["auto"] = "auto"
     """Record CPU, memory and GPU load of the driver's machine every 10 s. `auto`: only if trials use GPUs."""
+    tensorboard: bool = False
+    """true: also write event files for TensorBoard, in the folder `studies/NAME/tensorboard` of the home folder. This
+    does not depend on `enabled`."""
 
 
 class Spec(Section):

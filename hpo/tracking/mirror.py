@@ -17,7 +17,7 @@ from hpo.redact import as_reason
 from hpo.text import first_line
 from hpo.tracking.models import Models
 from hpo.tracking.preflight import check_tracking
-from hpo.tracking.runs import OUTCOME_TAG, TRIAL_TAG, Store, ms_after, numbers, parameters, storable
+from hpo.tracking.runs import OUTCOME_TAG, TRIAL_TAG, Store, ms_after, numbers, parameters, run_name, storable
 from hpo.tracking.study_run import StudyRun
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Mirror:
 
     def _create(self, trial: TrialRecord) -> Run:
         tags = {TRIAL_TAG: str(trial.number)}
-        run = self.store.create_child(_run_name(trial), tags, trial.attempts[0].started)
+        run = self.store.create_child(run_name(trial), tags, trial.attempts[0].started)
         self.store.runs.trials.setdefault(trial.number, []).append(run)
         return run
 
@@ -272,12 +272,6 @@ def _up_to_date(run: Run, trial: TrialRecord) -> bool:
         and run.data.tags.get(OUTCOME_TAG) == trial.status
         and run.info.status == _status(trial)
     )
-
-
-def _run_name(trial: TrialRecord) -> str:
-    """A name that sorts by trial, and in a confirmation by configuration and then by seed."""
-    repeat = trial.repeat
-    return f"trial-{repeat.trial:05d}-seed-{repeat.index:02d}" if repeat else f"trial-{trial.number:05d}"
 
 
 def _status(trial: TrialRecord) -> str:

@@ -270,6 +270,12 @@ def _key(name: str) -> str:
     return name if len(name) <= LONGEST_KEY else f"{name[: LONGEST_KEY - 17]}-{digest}"
 
 
+def run_name(trial: TrialRecord) -> str:
+    """A name that sorts by trial, and in a confirmation by configuration and then by seed."""
+    repeat = trial.repeat
+    return f"trial-{repeat.trial:05d}-seed-{repeat.index:02d}" if repeat else f"trial-{trial.number:05d}"
+
+
 def numbers(metrics: Any) -> dict[str, float]:
     """An epoch's metrics by name, without the epoch itself."""
     values = {key: getattr(metrics, key) for key in metrics.__dataclass_fields__} | dict(metrics.own or {})

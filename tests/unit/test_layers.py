@@ -42,6 +42,7 @@ LAYERS: list[set[str]] = [
 OWNERS: dict[str, list[str]] = {
     "ray": ["hpo/driver/ray_backend/"],
     "mlflow": ["hpo/tracking/"],
+    "tensorboardX": ["hpo/tracking/tensorboard.py"],
     "optuna": ["hpo/ledger/", "hpo/search/", "reports/analysis/importance.py"],
     "ruamel": ["hpo/validation/yaml_reader.py", "hpo/spec/yaml_writer.py"],
     "rich": ["hpo/cli/"],

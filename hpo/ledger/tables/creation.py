@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -31,6 +31,7 @@ def create_study(
     study = optuna.create_study(
         storage=storage, study_name=name, directions=directions, pruner=optuna.pruners.NopPruner()
     )
+    study.set_metric_names(list(_titles(spec)))  # Optuna Dashboard shows them
     study.set_user_attr(attributes.SCHEMA_KEY, attributes.SCHEMA)
     for values, stored in attributes.enqueued(spec.enqueue if enqueue else (), transfer.first):
         study.enqueue_trial(values, user_attrs=stored)
@@ -39,3 +40,10 @@ def create_study(
     study.set_user_attr(attributes.INFO_KEY, dict(info))
     # Last, so that every study with a specification is complete.
     study.set_user_attr(attributes.SPEC_KEY, spec.to_json())
+
+
+def _titles(spec: Spec) -> Iterator[str]:
+    """What the values of a trial are. Of a primary objective that is minimised the negative is stored."""
+    primary, *others = objectives.objectives(spec.objectives)
+    yield primary.name if primary.maximize else f"-{primary.name}"
+    yield from (other.name for other in others)
