@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -31,7 +32,7 @@ def create_study(
     study = optuna.create_study(
         storage=storage, study_name=name, directions=directions, pruner=optuna.pruners.NopPruner()
     )
-    study.set_metric_names(list(_titles(spec)))  # Optuna Dashboard shows them
+    _name_values(study, spec)
     study.set_user_attr(attributes.SCHEMA_KEY, attributes.SCHEMA)
     for values, stored in attributes.enqueued(spec.enqueue if enqueue else (), transfer.first):
         study.enqueue_trial(values, user_attrs=stored)
@@ -42,8 +43,11 @@ def create_study(
     study.set_user_attr(attributes.SPEC_KEY, spec.to_json())
 
 
-def _titles(spec: Spec) -> Iterator[str]:
-    """What the values of a trial are. Of a primary objective that is minimised the negative is stored."""
+def _name_values(study: optuna.Study, spec: Spec) -> None:
+    """Tell Optuna Dashboard what the values of a trial are. Of a primary objective that is minimised the negative is
+    stored."""
     primary, *others = objectives.objectives(spec.objectives)
-    yield primary.name if primary.maximize else f"-{primary.name}"
-    yield from (other.name for other in others)
+    names = [primary.name if primary.maximize else f"-{primary.name}", *(other.name for other in others)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(names)
