@@ -14,6 +14,7 @@ import typer
 from hpo.cli.begin.init import init
 from hpo.cli.begin.spaces import copy, spaces
 from hpo.cli.programs import documents, refusals
+from hpo.cli.programs.command import mcp
 from hpo.cli.results import audit, export, ls, report, retrain, status
 from hpo.cli.steering import add, pause, rm, set_, stop
 from hpo.cli.study import confirm, resume, run
@@ -93,6 +94,7 @@ GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
         schema: ("hpo schema > schema.json",),
         doctor: ("hpo doctor", "hpo doctor cifar10"),
         rm: ("hpo rm cifar10", "hpo rm cifar10 --keep-mlflow --yes"),
+        mcp: ("hpo mcp --home runs",),
     },
 }
 """Every command with what to type, in the groups and in the order of `hpo --help`."""

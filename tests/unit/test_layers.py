@@ -57,6 +57,7 @@ OWNERS: dict[str, list[str]] = {
     "psutil": ["hpo/driver/ray_backend/"],
     "threadpoolctl": ["hpo/search/"],
     "pandas": ["hpo/results/tables/frames.py", "hpo/api/study.py"],
+    "mcp": ["hpo/cli/programs/server.py"],
     "IPython": ["hpo/api/progress.py"],
 }
 """Third-party package -> the folders (with a slash) and files that may name it, beside the benchmarks."""

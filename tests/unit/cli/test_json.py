@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from tests.support.instant_study import train
 from trainers.api import EpochMetrics
 
 NAN = float("nan")
-NOT_A_RESULT = {"ui", "schema"}
-"""`hpo ui` serves pages, and `hpo schema` prints a JSON Schema already."""
+NOT_A_RESULT = {"ui", "schema", "mcp"}
+"""`hpo ui` and `hpo mcp` serve, and `hpo schema` prints a JSON Schema already."""
 
 
 def hpo(*words: str) -> subprocess.CompletedProcess[str]:
@@ -47,9 +48,14 @@ def test_every_command_that_prints_a_result_has_the_option() -> None:
 
 def test_commands_print_json_by_one_function() -> None:
     own = re.compile(r"\bjson\.dumps?\(")
-    allowed = {"tools.py", "documents.py"}  # the JSON Schema, and the function
-    files = [path for path in (REPOSITORY / "hpo" / "cli").rglob("*.py") if path.name not in allowed]
-    assert [path.name for path in files if own.search(path.read_text(encoding="utf-8"))] == []
+    folder = REPOSITORY / "hpo" / "cli"
+    found = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
+        if own.search(path.read_text(encoding="utf-8"))
+    }
+    # the JSON Schema, the one function, and values in YAML
+    assert found == {"tools.py", "programs/documents.py", "programs/steering.py"}
 
 
 def test_numbers_that_json_lacks_are_null() -> None:
@@ -102,3 +108,47 @@ def test_the_broken_rules_of_a_specification_are_listed_without_values_that_may_
 
 def test_without_the_option_an_error_leaves_standard_output_empty(tmp_path: Path) -> None:
     assert hpo("status", "nowhere", "--home", str(tmp_path)).stdout == ""
+
+
+PAGE = REPOSITORY / "reports" / "docs" / "json.md"
+EXAMPLES = re.findall(
+    r"```sh\nhpo (.+? --json)\n```\n\n```json\n(.+?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+)
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = Home.at(tmp_path_factory.mktemp("json") / "home").create()
+
+    def metrics(config: Any, epoch: int) -> EpochMetrics:
+        return EpochMetrics(epoch=epoch, val_accuracy=config.extra["quality"] * epoch / 10)
+
+    train(synthetic_spec("cifar10"), home, metrics)
+    return home
+
+
+@pytest.mark.parametrize(("words", "example"), EXAMPLES, ids=[words for words, _ in EXAMPLES])
+def test_the_examples_of_the_page_have_the_keys_of_the_output(
+    words: str, example: str, documented: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "budget.trials=0" in words:  # an error becomes text in a process of its own
+        assert keys(strict(hpo(*words.split()).stdout)) == keys(strict(example))
+        return
+    monkeypatch.setenv("HPO_HOME", str(documented.path))
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, words.split())
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert keys(strict(done.stdout)) == keys(strict(example))
+
+
+def keys(value: Any) -> Any:
+    """The keys of a document, of the objects in it, and of the first object of each list."""
+    if isinstance(value, dict):
+        return {key: keys(item) for key, item in value.items()}
+    return [keys(item) for item in value[:1] if isinstance(item, dict)] if isinstance(value, list) else None
+
+
+def test_the_page_has_an_example_of_every_kind_or_names_it() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    kinds = typing.get_args(documents.Kind)
+    assert [kind for kind in kinds if f"### {kind}\n" not in text and f"`{kind}`" not in text] == []
