@@ -31,8 +31,17 @@ from tests.support.views import RecordingView
 ARCHIVE = REPOSITORY / "tests" / "fixtures" / "earlier_home.tar.xz"
 STORED_HOME = Path("/srv/hpo/home")
 """The folder where the earlier version ran, which MLflow's records name."""
-REWORDED = ["description", "specification.yaml", "best.yaml"]
-"""What this version writes to the study's MLflow run in other words, or with settings that are newer than the study."""
+REWORDED = [
+    "description",
+    "values of the best trial",
+    "a tag for each version",
+    "no view of the study",
+    "specification.yaml",
+    "versions.json",
+    "best.yaml",
+]
+"""What this version writes to the study's MLflow run in other words or elsewhere, with settings that are newer than the
+study, or in addition."""
 
 
 @pytest.fixture
