@@ -47,7 +47,12 @@ def run(
     place = Home.at(home)
     if dry_run:
         if as_json:
-            raise UsageError("--dry-run and --json exclude each other; leave one of them out")
+            if full:
+                raise UsageError("--full and --json exclude each other; leave one of them out")
+            from hpo.cli.display.dry_run.study import plan_json
+
+            documents.show("plan", plan_json(loaded, place))
+            return
         _rehearse(loaded, place, shlex.join(["run", spec, *(overrides or [])]), full)
         return
     if full:

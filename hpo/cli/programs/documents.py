@@ -21,6 +21,7 @@ Kind: TypeAlias = Literal[
     "error",
     "export",
     "file",
+    "plan",
     "removal",
     "report",
     "request",

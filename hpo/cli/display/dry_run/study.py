@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -80,6 +81,36 @@ def rehearse(spec: Spec, home: Home, command: str, *, full: bool = False) -> Ite
             yield redact(spec.to_yaml()).rstrip()
         if isinstance(cost, TrainerError):
             raise cost
+
+
+def plan_json(spec: Spec, home: Home) -> dict[str, Any]:
+    """The plan for programs. `cost` and `measured` are texts, as people read them.
+
+    Raises:
+        As `rehearse`.
+    """
+    spec = with_absolute_paths(spec)
+    expected, slots = plan(spec), survey(spec)
+    with tempfile.TemporaryDirectory(prefix="hpo-dry-run-") as scratch:
+        trials = sample(spec, scratch, gather(spec, home))
+        cost = _estimate(spec, home, trials, expected, slots, scratch)
+    return {
+        "study": spec.study,
+        "task": spec.task,
+        "trials": expected.trials,
+        "epochs_per_trial": spec.train.epochs,
+        "expected_epochs": expected.epochs,
+        "expected_complete": expected.complete,
+        "rungs": [{"epoch": rung.epoch, "expected_trials": rung.reached} for rung in expected.rungs],
+        "concurrency": slots.concurrency,
+        "device": slots.device,
+        "cpus_per_trial": slots.cpus,
+        "gpus_per_trial": slots.gpus,
+        "cost": list(cost.summary),
+        "measured": list(cost.details),
+        "warnings": [*advice(spec), *weights_warnings(spec)],
+        "configurations": [{"trial": trial.number, "parameters": dict(trial.values)} for trial in trials],
+    }
 
 
 def _plan(spec: Spec, expected: AshaPlan, slots: Slots) -> Iterator[Text]:
