@@ -6,12 +6,20 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hpo.errors import InfrastructureError
+
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from sqlalchemy import Connection, Engine, Select
 
     Check: TypeAlias = Callable[[Mapping[str, Any] | None], None]
     """Raises an error if the driver with this lease, or nobody, holds the study, and so this driver may not write."""
+
+
+DELETED = (
+    "the study was deleted from the ledger while it ran, for example in Optuna Dashboard, and cannot be continued; its "
+    "checkpoints and its runs in MLflow are still there"
+)
 
 
 class Claim:
@@ -23,14 +31,26 @@ class Claim:
         self._key = key
         self._engine = getattr(storage, "engine", None)  # None: in memory, which no other process sees
 
+    def _attributes(self) -> Mapping[str, Any]:
+        """The attributes of the study.
+
+        Raises:
+            InfrastructureError: the study is no longer in the ledger.
+        """
+        try:
+            attributes: Mapping[str, Any] = self._storage.get_study_user_attrs(self._study)
+        except KeyError as error:
+            raise InfrastructureError(DELETED) from error
+        return attributes
+
     def read(self) -> Mapping[str, Any] | None:
         """The holder's lease; None if nobody holds the study."""
-        holder: Mapping[str, Any] | None = self._storage.get_study_user_attrs(self._study).get(self._key)
+        holder: Mapping[str, Any] | None = self._attributes().get(self._key)
         return holder
 
     def replace(self, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> bool:
         """Replace the holder if it is still `before`; returns whether it was."""
-        missing = self._key not in self._storage.get_study_user_attrs(self._study)
+        missing = self._key not in self._attributes()
         if self._engine is None or missing:
             if same := self.read() == before:
                 self._storage.set_study_user_attr(self._study, self._key, after)
@@ -76,7 +96,9 @@ class Fence:
         from optuna.storages._rdb.models import StudyUserAttributeModel as Row
 
         stored = connection.execute(self._entry(Row.value_json)).scalar()
-        self._check(json.loads(stored) if stored else None)
+        if stored is None:  # an orderly end leaves null, as JSON
+            raise InfrastructureError(DELETED)
+        self._check(json.loads(stored))
 
     def row(self, *columns: Any) -> Select[Any]:
         """These columns, in one row while this driver holds the study, else in none."""

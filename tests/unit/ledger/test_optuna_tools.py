@@ -1,4 +1,4 @@
-"""What Optuna's own tools call the values of a study."""
+"""What Optuna's own tools show of a study, and what they may do to it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from hpo.errors import InfrastructureError
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.spec.objectives import OwnObjective
@@ -30,3 +31,11 @@ def test_the_values_of_a_study_are_named_after_its_objectives(
         warnings.simplefilter("error")
         Ledger.create(storage, synthetic_spec("named").model_copy(update={"objectives": chosen}), {}).close()
     assert optuna.load_study(study_name="named", storage=storage).metric_names == names
+
+
+def test_a_driver_is_told_that_its_study_was_deleted(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/optuna.db")
+    ledger = Ledger.create(storage, synthetic_spec("gone"), {})
+    optuna.delete_study(study_name="gone", storage=open_storage(f"sqlite:///{tmp_path}/optuna.db"))
+    with pytest.raises(InfrastructureError, match="the study was deleted from the ledger while it ran"):
+        ledger.heartbeat()
