@@ -118,7 +118,7 @@ def rm(
     from hpo.home import Home
 
     if as_json and not yes:
-        raise UsageError("hpo rm asks before it removes, which --json cannot; add --yes")
+        raise UsageError("a removal asks first, which --json cannot; add --yes")
     with removal(name, Home.at(home), keep_mlflow=keep_mlflow, say=_say) as remains:
         lines = list(remains.lines())
         if not as_json:

@@ -32,6 +32,6 @@ def mcp(
         if error.name is None or error.name.partition(".")[0] != "mcp":
             raise
         raise UsageError(
-            f"hpo mcp needs the package mcp, which is not installed; install it with: {INSTALL}"
+            f"the server for agents needs the package mcp, which is not installed; install it with: {INSTALL}"
         ) from error
     serve(Home.at(home), allow_steering)
