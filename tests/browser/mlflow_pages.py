@@ -93,9 +93,10 @@ def _filled(rows: list[tuple[str, str]]) -> list[tuple[str, str]] | None:
     return rows if rows and all(value for _, value in rows) else None
 
 
-def all_charts(window: Any, address: str, metric: str) -> int:
-    """The number of lines in the charts of all runs in the list at `address`, once the chart of `metric` is shown."""
-    return _charts(window, f"{address}&compareRunsMode=CHART", metric)
+def all_charts(window: Any, address: str, metric: str, least: int) -> int:
+    """The number of lines in the charts of the runs in the list at `address`, once there are so many and the chart of
+    `metric` is shown."""
+    return _charts(window, f"{address}&compareRunsMode=CHART", metric, least)
 
 
 def charts(window: Any, address: str, metric: str) -> int:
@@ -103,11 +104,11 @@ def charts(window: Any, address: str, metric: str) -> int:
     return _charts(window, f"{address}/model-metrics", metric)
 
 
-def _charts(window: Any, address: str, metric: str) -> int:
+def _charts(window: Any, address: str, metric: str, least: int = 1) -> int:
     _visit(window, address)
     lines = f'return document.querySelectorAll("{DRAWN_LINES}").length'
     wait(window, lambda page: metric in text(page), f"the chart of {metric}")
-    found: int = wait(window, lambda page: page.execute_script(lines), "a line")
+    found: int = wait(window, lambda page: (count := page.execute_script(lines)) >= least and count, f"{least} lines")
     return found
 
 
