@@ -94,7 +94,7 @@ def test_the_study_run_describes_the_study(home: Home, study: StudyRecord) -> No
     files = {one.path: one.file_size for one in client.list_artifacts(parent)}
     assert set(files) == {"specification.yaml", "data.json", "versions.json", "best.yaml", "plots"}
     images = {one.path: one.file_size for one in client.list_artifacts(parent, "plots")}
-    assert set(images) == {f"plots/{name}.png" for name in ("history", "curves", "importances")}
+    assert set(images) == {f"plots/{name}.png" for name in ("history", "curves")}  # too few trials for importances
     assert min(images.values()) > 10_000
     specification = Path(client.download_artifacts(parent, "specification.yaml")).read_text()
     assert "s3cret" not in specification
