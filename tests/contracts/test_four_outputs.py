@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from mlflow import MlflowClient
@@ -92,7 +93,8 @@ def hpo(home: Home, *words: str) -> str:
 
 def read(home: Home, study: StudyRecord, listed: Mapping[str, Any]) -> Outputs:
     name = study.name
-    page = Path(hpo(home, "report", name).strip())
+    link = hpo(home, "report", name).splitlines()[-1]
+    page = Path(unquote(urlsplit(link).path))
     client = MlflowClient(tracking_uri=home.mlflow_url)
     experiment = client.get_experiment_by_name(name)
     runs = client.search_runs([experiment.experiment_id], f"tags.`hpo.study` = '{name}'")
@@ -165,7 +167,7 @@ def from_terminal(out: Outputs) -> Answers:
 def from_report(text: str) -> Answers:
     headline = match(r"Trial (\d+) is (best|confirmed): (\S+ %)[^|]*", text)
     card = match(r"Gain over the baseline \| (?:([+−]\d+\.\d\d)|0) points([^|]*) \| ([^|]*)", text)
-    assert ("baseline." in headline[0] or "baseline (" in headline[0]) == (card[1] is not None)
+    assert (re.search(r"points (above|below) the baseline", headline[0]) is None) == (card[1] is None)
     return Answers(
         task=match(r"([\w.:]+(?: on \w+)?), \d epochs per full training", text)[1],
         best=int(headline[1]),
