@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -48,8 +49,10 @@ if what == "wait":
     received.wait()
     connection.send(Failed(Interrupted(signal.SIGINT)))
 elif what == "stubborn":
+    received.wait()
+    connection.send(Line("stopping", "a headline"))  # two signals at once would be one
     while True:
-        signal.pause()
+        time.sleep(1.0)
 elif what == "fail":
     error = InfrastructureError("the disk is full")
     error.advice = "free some space"

@@ -70,7 +70,7 @@ def test_an_interrupt_stops_in_order_and_says_how_to_continue() -> None:
 
 def test_a_second_interrupt_ends_a_study_that_does_not_stop() -> None:
     with pytest.raises(KeyboardInterrupt):
-        drive(request("stubborn"), Recorder("a line", "interrupted:"))
+        drive(request("stubborn"), Recorder("a line", "stopping"))
 
 
 def test_an_error_of_the_driver_is_raised_with_its_advice() -> None:
