@@ -209,13 +209,13 @@ class Mirror:
         started = {trial.number: trial for trial in study.trials if trial.started}
         for number in list(self.store.runs.trials):
             self._delete_wrong(number, started.get(number))
-        self.study_run.repair(study)
         for trial in started.values():
             run = self.store.run_of(trial)
             if run is not None and self._lacks_values(trial, run):
                 self.runs[trial.number] = str(run.info.run_id)
                 self._send(trial, 0)  # MLflow drops the points that it has already
             self.sync(trial)
+        self.study_run.repair(study)  # its description has a link to the run of the best trial
         self.models.repair(study)
 
     def _delete_wrong(self, number: int, trial: TrialRecord | None) -> None:

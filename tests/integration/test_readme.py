@@ -38,6 +38,7 @@ NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/hpo run quickstart": ".ci/run runs it",
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' "
     "&& .venv/bin/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder": "the suite runs this test",
+    "hpo set cifar10 budget.trials=80": "asks a driver that runs; tests/integration/test_steering.py has one",
     "hpo --install-completion": "changes the shell's own files; test_completion.py drives what it installs",
 }
 
