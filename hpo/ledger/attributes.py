@@ -18,9 +18,9 @@ from trainers.api import EpochMetrics
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-SCHEMA = 3
-"""Version of the attributes below. A ledger of a later version is refused with advice. Version 2 knew no trial that a
-person had stopped."""
+SCHEMA = 4
+"""Version of the attributes below. A ledger of a later version is refused with advice. Version 3 hid no attribute of a
+trial (`hidden`). Version 2 knew no trial that a person had stopped."""
 OLDEST_SCHEMA = 1
 """The oldest version that is still read. It kept all epochs of a trial in one attribute."""
 
@@ -36,6 +36,17 @@ START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", 
 ENQUEUED_KEY, ORIGIN_KEY, REPEAT_KEY, REQUESTED_KEY = "enqueued", "origin", "repeat", "requested"
 EPOCH_PREFIX = "epoch/"
 """Start of the names of a trial's epochs. Each has an attribute of its own, so that none is written twice."""
+
+
+def hidden(name: str) -> bool:
+    """Whether an attribute of a trial is among Optuna's system attributes. Programs that show a study to people, like
+    Optuna Dashboard, list all user attributes: these are how the trial ended, and what was known before it began."""
+    return name in (START_KEY, RUN_KEY) or name.startswith(EPOCH_PREFIX)
+
+
+def of_trial(trial: FrozenTrial) -> Mapping[str, Any]:
+    """All attributes of a trial. A hidden one is newer than what an earlier version left among the user attributes."""
+    return {**trial.user_attrs, **trial.system_attrs}
 
 
 def info_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,10 +176,10 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
     Args:
         late_runs: MLflow run by trial number, of runs that were linked after the trial had ended.
     """
-    attributes = trial.user_attrs
+    attributes = of_trial(trial)
     start = attributes.get(START_KEY, {})
     stored = attributes.get(OUTCOME_KEY)
-    fixed = trial.system_attrs.get("fixed_params", {})
+    fixed = attributes.get("fixed_params", {})
     return TrialRecord(
         number=trial.number,
         values=dict(trial.params) or dict(fixed),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import rankdata
 
-from hpo.ledger.attributes import OUTCOME_KEY, START_KEY, stored_epochs, stored_rungs
+from hpo.ledger.attributes import OUTCOME_KEY, START_KEY, of_trial, stored_epochs, stored_rungs
 from hpo.ledger.outcome import Cause, Ending, optuna_state
 from hpo.ledger.records import TrialRecord
 from hpo.search.policies.seen import Seen
@@ -28,14 +28,15 @@ AUGMENTATION = 0.05
 
 def of_frozen(trial: FrozenTrial, objectives: Sequence[Objective] = ()) -> Seen:
     """A trial as Optuna has it."""
-    epochs = stored_epochs(trial.user_attrs) if objectives[1:] else ()
+    attributes = of_trial(trial)
+    epochs = stored_epochs(attributes) if objectives[1:] else ()
     return Seen(
         number=trial.number,
         params=trial.params,
         state=trial.state,
         values=trial.intermediate_values,
         final=trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None,
-        rungs={decision["rung"]: decision["value"] for decision in stored_rungs(trial.user_attrs)},
+        rungs={decision["rung"]: decision["value"] for decision in stored_rungs(attributes)},
         beside=tuple(_beside(epochs, objective) for objective in objectives[1:]),
         accident=_is_accident(trial),
     )
@@ -128,7 +129,7 @@ def _is_accident(trial: FrozenTrial) -> bool:
         return True
     if "cause" in outcome:
         return not Cause(outcome["cause"]).teaches
-    attempts = trial.user_attrs.get(START_KEY, {}).get("attempts", ())  # in older records only lost workers are known
+    attempts = of_trial(trial).get(START_KEY, {}).get("attempts", ())  # in older records only lost workers are known
     return bool(attempts) and attempts[-1]["lost"] is not None
 
 

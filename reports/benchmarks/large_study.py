@@ -130,7 +130,8 @@ def _rows(trial: TrialRecord, spec: Spec, study_id: int, key: int) -> Iterator[t
             row = {"trial_id": key, "param_name": name, "param_value": value, "distribution_json": distribution[1]}
             yield models.TrialParamModel, row
     for name, content in _attributes(trial).items():
-        yield models.TrialUserAttributeModel, {"trial_id": key, "key": name, "value_json": json.dumps(content)}
+        model = models.TrialSystemAttributeModel if attributes.hidden(name) else models.TrialUserAttributeModel
+        yield model, {"trial_id": key, "key": name, "value_json": json.dumps(content)}
     finite = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
     for epoch in trial.epochs:
         row = {"step": epoch.metrics.epoch, "intermediate_value": epoch.value, "intermediate_value_type": finite}

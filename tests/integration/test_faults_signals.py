@@ -31,7 +31,7 @@ def states(home: Home, name: str) -> list[str]:
     import optuna
 
     trials = optuna.load_study(study_name=name, storage=open_storage(home.ledger_url)).trials
-    return [trial.state.name for trial in trials if trial.user_attrs.get("start")]
+    return [trial.state.name for trial in trials if trial.system_attrs.get("start")]
 
 
 def last_line(driver: Driver) -> str:

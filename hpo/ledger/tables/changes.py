@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hpo.ledger.attributes import hidden
+
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial, TrialState
@@ -17,7 +19,7 @@ class Change:
 
     number: int
     attributes: Mapping[str, Any]
-    """User attributes by name, at least one."""
+    """Attributes by name, at least one."""
     at: float
     """When it happened, in seconds since the epoch."""
     reports: Mapping[int, float] = field(default_factory=dict)
@@ -40,7 +42,8 @@ def send(storage: BaseStorage, study: int, change: Change) -> None:
     if final and storage.get_trial(trial).state.is_finished():
         return  # a second call, after the answer to the first one was lost
     for key, value in change.attributes.items():
-        storage.set_trial_user_attr(trial, key, value)
+        write = storage.set_trial_system_attr if hidden(key) else storage.set_trial_user_attr
+        write(trial, key, value)
     for step, value in change.reports.items():
         storage.set_trial_intermediate_value(trial, step, value)
     if change.state is not None:

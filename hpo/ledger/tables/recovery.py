@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpo.ledger.attributes import START_KEY
+from hpo.ledger.attributes import START_KEY, of_trial
 from hpo.ledger.outcome import Outcome, classify, optuna_state
 from hpo.ledger.records import EpochRecord, TrialRecord
 
@@ -59,7 +59,7 @@ def half_asked(running: Iterable[FrozenTrial], trials: Mapping[int, TrialRecord]
     """
     for frozen in running:
         trial = trials.get(frozen.number)
-        if not frozen.user_attrs.get(START_KEY) and (trial is None or not trial.started):
+        if not of_trial(frozen).get(START_KEY) and (trial is None or not trial.started):
             yield frozen
 
 

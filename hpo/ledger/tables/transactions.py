@@ -17,6 +17,7 @@ from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
+from hpo.ledger.attributes import hidden
 from hpo.ledger.tables.changes import Change
 from hpo.ledger.tables.claim import Fence, fence_of, fenced
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 TRIALS: Table = models.TrialModel.__table__
 PARAMETERS: Table = models.TrialParamModel.__table__
 ATTRIBUTES: Table = models.TrialUserAttributeModel.__table__
+HIDDEN: Table = models.TrialSystemAttributeModel.__table__
 REPORTS: Table = models.TrialIntermediateValueModel.__table__
 VALUES: Table = models.TrialValueModel.__table__
 
@@ -66,14 +68,14 @@ def write_attributes(storage: RDBStorage, attributes: Mapping[int, Mapping[str, 
     first, *others = [row for trial, stored in attributes.items() for row in _attribute_rows(trial, stored)]
     with storage.engine.connect() as opened, fenced(opened) as connection, connection.begin():
         _write(connection, [first], fence_of(storage.engine))
-        if others:
-            statement = _statement(connection.dialect.name, ((ATTRIBUTES, tuple(first[1])),))
-            connection.execute(statement, [_named(0, row) for _, row in others])
+        for table in (HIDDEN, ATTRIBUTES):
+            if rows := [_named(0, row) for place, row in others if place is table]:
+                connection.execute(_statement(connection.dialect.name, ((table, tuple(first[1])),)), rows)
 
 
 def _attribute_rows(trial: int, attributes: Mapping[str, Any]) -> Iterator[Row]:
     for key, value in attributes.items():
-        yield ATTRIBUTES, {"trial_id": trial, "key": key, "value_json": json.dumps(value)}
+        yield HIDDEN if hidden(key) else ATTRIBUTES, {"trial_id": trial, "key": key, "value_json": json.dumps(value)}
 
 
 def _rows(trial: int, change: Change) -> Iterator[Row]:

@@ -80,7 +80,7 @@ class Trials:
         for key, trial in reading.read_trials(self._tables, self._stored._study_id):
             yield trial
             self._ids[trial.number] = key
-            trial._user_attrs = self._slim(trial.user_attrs)
+            trial._user_attrs, trial._system_attrs = self._slim(trial.user_attrs), self._slim(trial.system_attrs)
             held.append(trial)
         self.study = _in_memory(self._stored, held)
 

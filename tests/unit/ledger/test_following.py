@@ -12,6 +12,7 @@ from optuna.storages import RDBStorage
 from hpo.home import Home
 from hpo.ledger.reader import Follower, load_study
 from hpo.ledger.storage import open_storage
+from hpo.ledger.tables.removal import OF_TRIALS
 from reports.benchmarks.large_study import insert, specification, study, write
 
 WORKERS = 10
@@ -73,8 +74,9 @@ def test_each_look_sees_what_has_changed(tmp_path):
     follower = Follower(storage, "large")
     assert follower.read().trials == now.trials
     with storage.engine.begin() as connection:
-        for table in ("trial_params", "trial_user_attributes", "trial_intermediate_values", "trial_values", "trials"):
-            connection.execute(sqlalchemy.text(f"DELETE FROM {table}"))
+        for model in OF_TRIALS:
+            connection.execute(sqlalchemy.delete(model.__table__))
+        connection.execute(sqlalchemy.text("DELETE FROM trials"))
     insert(storage, spec, later.trials)
     seen = follower.read()
     ended = {trial.number for trial in now.trials if trial.outcome}
@@ -90,5 +92,5 @@ def test_a_record_is_read_without_what_was_reported_to_optuna(tmp_path):
     storage, asked = open_storage(home.ledger_url), list[str]()
     sqlalchemy.event.listen(storage.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
     assert len(load_study(storage, "large").trials) == 30
-    assert [text for text in asked if "trial_user_attributes" in text]
+    assert [text for text in asked if "trial_system_attributes" in text]
     assert not [text for text in asked if "trial_intermediate_values" in text or "trial_values" in text]

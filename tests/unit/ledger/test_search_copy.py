@@ -60,9 +60,9 @@ def test_the_copy_for_samplers_does_not_grow_with_what_is_reported(tmp_path: Pat
     assert sizes[0] == sizes[-1]
     (trial, *_) = reopen(storage, spec).searched.trials
     assert len(trial.intermediate_values) == EPOCHS - 1
-    assert attributes.stored_epochs(trial.user_attrs) == []
+    assert attributes.stored_epochs(attributes.of_trial(trial)) == []
     (full, *_) = storage.get_all_trials(storage.get_study_id_from_name("long"))
-    assert len(attributes.stored_epochs(full.user_attrs)) == EPOCHS - 1
+    assert len(attributes.stored_epochs(attributes.of_trial(full))) == EPOCHS - 1
 
 
 def _sizes(conductor: Conductor) -> Iterator[int]:
@@ -70,4 +70,4 @@ def _sizes(conductor: Conductor) -> Iterator[int]:
     assert assignment is not None
     for epoch in range(1, EPOCHS):
         conductor.on_epoch(assignment.number, EpochMetrics(epoch=epoch, val_accuracy=0.5, train_loss=epoch / 7))
-        yield len(json.dumps(conductor.ledger.searched.trials[0].user_attrs))
+        yield len(json.dumps(attributes.of_trial(conductor.ledger.searched.trials[0])))

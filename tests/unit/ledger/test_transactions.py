@@ -108,8 +108,8 @@ def test_an_enqueued_trial_that_begins_keeps_its_number_and_its_attributes(opene
     first, second = storage.get_all_trials(study._study_id)
     assert (first.state, second.state) == (TrialState.RUNNING, TrialState.WAITING)
     assert first.params == {name: value for name, (value, _) in PARAMETERS.items()}
-    assert first.user_attrs == {"enqueued": True, "start": {"seed": 1}}
-    assert first.system_attrs == {"fixed_params": {"rate": 0.01}}
+    assert first.user_attrs == {"enqueued": True}
+    assert first.system_attrs == {"fixed_params": {"rate": 0.01}, "start": {"seed": 1}}
 
 
 def test_all_trials_of_a_study_are_read_as_optuna_reads_them(opened: Callable[[], RDBStorage]) -> None:
@@ -255,10 +255,12 @@ def test_a_run_that_an_earlier_version_linked_late_is_replaced_by_a_newer_one(
     assert load_study(opened(), "linked").trials[0].mlflow_run_id == "new"
 
 
-def test_a_study_of_the_former_form_is_continued_in_the_new_one(
-    opened: Callable[[], RDBStorage], tmp_path: Path
+@pytest.mark.parametrize("schema", [1, 3])
+def test_a_study_of_a_former_form_is_continued_in_the_new_one(
+    opened: Callable[[], RDBStorage], tmp_path: Path, schema: int
 ) -> None:
-    """The epochs that it has stay where they are; an earlier version of this tool refuses it from then on."""
+    """The epochs that it has stay where they are; an earlier version of this tool refuses it from then on. Version 1
+    had one attribute for all epochs, and until version 3 programs like Optuna Dashboard listed all attributes."""
     storage = opened()
     spec = synthetic_spec("former", extra={"light": True}, budget={"trials": 1}, asha={"enabled": False})
     conductor = Conductor(create(storage, spec))
@@ -268,19 +270,23 @@ def test_a_study_of_the_former_form_is_continued_in_the_new_one(
     before = load_study(storage, "former").trials[0]
     assert len(before.epochs) == 3
     study = storage.get_study_id_from_name("former")
-    stored = storage.get_all_trials(study)[0].user_attrs
+    stored = attributes.of_trial(storage.get_all_trials(study)[0])
     progress = {"epochs": attributes.stored_epochs(stored), "rungs": attributes.stored_rungs(stored)}
+    former = {attributes.PROGRESS_KEY: progress} if schema == 1 else {}
+    former |= {key: stored[key] for key in stored if attributes.hidden(key) and not (former and "epoch/" in key)}
     with storage.engine.begin() as connection:
-        connection.execute(sqlalchemy.text("DELETE FROM trial_user_attributes WHERE key LIKE 'epoch/%'"))
-    storage.set_trial_user_attr(storage.get_all_trials(study)[0]._trial_id, attributes.PROGRESS_KEY, progress)
-    storage.set_study_user_attr(study, attributes.SCHEMA_KEY, 1)
+        connection.execute(sqlalchemy.text("DELETE FROM trial_system_attributes"))
+    for key, value in former.items():
+        storage.set_trial_user_attr(storage.get_all_trials(study)[0]._trial_id, key, value)
+    storage.set_study_user_attr(study, attributes.SCHEMA_KEY, schema)
     assert load_study(opened(), "former").trials[0] == before
 
     finish(reopen(opened(), spec), tmp_path)
     after = load_study(opened(), "former").trials[0]
     assert after.epochs[:3] == before.epochs
     assert [epoch.metrics.epoch for epoch in after.epochs] == list(range(1, spec.train.epochs + 1))
-    assert storage.get_all_trials(study)[0].user_attrs[attributes.PROGRESS_KEY] == progress
+    left = storage.get_all_trials(study)[0].user_attrs
+    assert {key: left[key] for key in former} == former
     assert storage.get_study_user_attrs(study)[attributes.SCHEMA_KEY] == attributes.SCHEMA
 
 
