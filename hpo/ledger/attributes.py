@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.ledger.outcome import Cause, Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, LeftNode, Origin, Pause, Repeat, RungDecision, TrialRecord
+from hpo.ledger.tables.names import (
+    ENQUEUED_KEY,
+    EPOCH_PREFIX,
+    ORIGIN_KEY,
+    OUTCOME_KEY,
+    PROGRESS_KEY,
+    REPEAT_KEY,
+    RUN_KEY,
+    START_KEY,
+)
 from hpo.ledger.transfer import Past
 from hpo.spec.parameters import Choice
 from trainers.api import EpochMetrics
@@ -20,28 +30,17 @@ if TYPE_CHECKING:
 
 SCHEMA = 4
 """Version of the attributes below. A ledger of a later version is refused with advice. Version 3 hid no attribute of a
-trial (`hidden`). Version 2 knew no trial that a person had stopped."""
+trial (`hpo.ledger.tables.names.hidden`). Version 2 knew no trial that a person had stopped."""
 OLDEST_SCHEMA = 1
 """The oldest version that is still read. It kept all epochs of a trial in one attribute."""
 
-# Names of the attributes in the Optuna storage. Study:
+# Names of the attributes of a study in the Optuna storage:
 SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
 ENDED_KEY, NODES_KEY, CLEANED_KEY, PAUSED_KEY = "hpo:ended", "hpo:left_nodes", "hpo:cleaned", "hpo:paused"
 STOPPING_KEY = "hpo:stopping"
 RUNS_KEY, HOLDER_KEY, RETRAININGS_KEY = "hpo:mlflow_runs", "hpo:holder", "hpo:retrainings"
 TEST_SET_PREFIX = "hpo:opening/"
 """Start of the names of test-set evaluations. Each has an attribute of its own, so none overwrites another."""
-# Trial:
-START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", "mlflow_run_id"
-ENQUEUED_KEY, ORIGIN_KEY, REPEAT_KEY, REQUESTED_KEY = "enqueued", "origin", "repeat", "requested"
-EPOCH_PREFIX = "epoch/"
-"""Start of the names of a trial's epochs. Each has an attribute of its own, so that none is written twice."""
-
-
-def hidden(name: str) -> bool:
-    """Whether an attribute of a trial is among Optuna's system attributes. Programs that show a study to people, like
-    Optuna Dashboard, list all user attributes: these are how the trial ended, and what was known before it began."""
-    return name in (START_KEY, RUN_KEY) or name.startswith(EPOCH_PREFIX)
 
 
 def of_trial(trial: FrozenTrial) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from hpo.ledger import attributes
 from hpo.ledger.outcome import Ending, Outcome, optuna_state
 from hpo.ledger.records import Attempt, EpochRecord, Origin, RungDecision, TrialRecord
 from hpo.ledger.storage import patiently
-from hpo.ledger.tables import recovery
+from hpo.ledger.tables import names, recovery
 from hpo.ledger.tables.changes import Change
 from hpo.ledger.tables.trials import Trials
 from hpo.spec import objectives
@@ -146,7 +146,7 @@ class TrialWriter:
                 origin=trial.origin or Origin(kind),
             )
         )
-        self._write(begun, attributes.START_KEY, begun=frozen)
+        self._write(begun, names.START_KEY, begun=frozen)
         self._asking = False
         return begun
 
@@ -159,7 +159,7 @@ class TrialWriter:
             request: unique to what is asked for.
         """
         origin = dataclasses.asdict(Origin("enqueued", by))
-        stored = {attributes.ORIGIN_KEY: origin, attributes.REQUESTED_KEY: request}
+        stored = {names.ORIGIN_KEY: origin, names.REQUESTED_KEY: request}
         if request not in self._requested:
             frozen = self._enqueue(dict(values), stored)
             self._requested[request] = frozen.number
@@ -168,14 +168,14 @@ class TrialWriter:
 
     @repeated
     def _enqueue(self, values: dict[str, Choice], stored: dict[str, Any]) -> FrozenTrial:
-        return self._stored.enqueue(values, stored, same=attributes.REQUESTED_KEY)
+        return self._stored.enqueue(values, stored, same=names.REQUESTED_KEY)
 
     def resume(self, number: int) -> TrialRecord:
         """Begin another attempt at an unfinished trial. Its Optuna trial is RUNNING again."""
         from optuna.trial import TrialState
 
         trial = self._begin(dataclasses.replace(self._trials[number], outcome=None))
-        return self._write(trial, attributes.OUTCOME_KEY, attributes.START_KEY, state=TrialState.RUNNING)
+        return self._write(trial, names.OUTCOME_KEY, names.START_KEY, state=TrialState.RUNNING)
 
     def _begin(self, trial: TrialRecord) -> TrialRecord:
         gpus = 1.0 if self.spec.resources.gpus == "auto" else float(self.spec.resources.gpus)
@@ -189,11 +189,11 @@ class TrialWriter:
             put_back: whether the node was at fault, so that the attempt does not count.
         """
         lost = self._rested(self._trials[number]).with_attempt(lost=reason, put_back=put_back)
-        return self._write(lost, attributes.START_KEY)
+        return self._write(lost, names.START_KEY)
 
     def hold(self, number: int) -> TrialRecord:
         """Record that the current attempt has ended, and that its trial waits."""
-        return self._write(self._rested(self._trials[number]), attributes.START_KEY)
+        return self._write(self._rested(self._trials[number]), names.START_KEY)
 
     def _rested(self, trial: TrialRecord, ended: float | None = None) -> TrialRecord:
         return trial.with_attempt(ended=trial.attempts[-1].ended or ended or self.clock.now())
@@ -203,7 +203,7 @@ class TrialWriter:
         trial = self._trials[number]
         placed = trial.with_attempt(host=host, device=device, pid=pid)
         if placed != trial:
-            self._note(placed, attributes.START_KEY)
+            self._note(placed, names.START_KEY)
 
     def record(self, number: int, metrics: EpochMetrics, decision: RungDecision | None) -> TrialRecord:
         """Record one epoch and the rung decision that followed from it. A repeated epoch changes nothing."""
@@ -236,9 +236,9 @@ class TrialWriter:
         """
         from optuna.trial import TrialState
 
-        keys = [attributes.OUTCOME_KEY]
+        keys = [names.OUTCOME_KEY]
         if died is not None or not outcome.final:  # only a final outcome has a time of its own
-            trial, keys = self._rested(trial, died), [attributes.START_KEY, *keys]
+            trial, keys = self._rested(trial, died), [names.START_KEY, *keys]
         finished = (trial.finished or self.clock.now()) if outcome.final else None
         state = TrialState[optuna_state(outcome.ending, judged=bool(trial.rungs))]
         return self._write(
@@ -262,7 +262,7 @@ class TrialWriter:
         ended = trial.outcome is not None and trial.outcome.final
         if (ended and self._stored.seals) or str(number) in self._late_runs:
             return self._link_late(trial, run_id)
-        return self._note(trial, attributes.RUN_KEY)
+        return self._note(trial, names.RUN_KEY)
 
     @repeated
     def _link_late(self, trial: TrialRecord, run_id: str) -> TrialRecord:
@@ -307,7 +307,7 @@ class TrialWriter:
                 self._finish(trial, repair.outcome, died, repair.unreported)
             elif repair.unreported:
                 reports = {epoch.metrics.epoch: epoch.value for epoch in repair.unreported}
-                self._write(trial, attributes.START_KEY, reports=reports)
+                self._write(trial, names.START_KEY, reports=reports)
 
     @repeated
     def _put_back_half_asked(self) -> None:
@@ -317,7 +317,7 @@ class TrialWriter:
     def _reload(self) -> None:
         for frozen in self._stored.read():
             self._keep(attributes.trial_from_frozen(frozen, self._late_runs))
-            if (request := frozen.user_attrs.get(attributes.REQUESTED_KEY)) is not None:
+            if (request := frozen.user_attrs.get(names.REQUESTED_KEY)) is not None:
                 self._requested[request] = frozen.number
 
     def _keep(self, trial: TrialRecord) -> TrialRecord:

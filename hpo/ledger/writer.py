@@ -23,6 +23,7 @@ from hpo.ledger.reader import checked_attributes, last_holder, refuse_existing, 
 from hpo.ledger.records import LeftNode, Pause, Repeat, StudyRecord
 from hpo.ledger.steering.mailbox import Mailbox
 from hpo.ledger.steering.requests import Answer, Request, requests_in
+from hpo.ledger.tables import names
 from hpo.ledger.tables.creation import create_study
 from hpo.ledger.tables.recovery import last_sign_of_life
 from hpo.ledger.transfer import NOTHING, TRANSFER_KEY, Transfer
@@ -197,7 +198,7 @@ class Ledger(TrialWriter):
         planned = {(repeat.trial, repeat.index) for repeat in valid}
         for repeat, values in repeats:
             if (repeat.trial, repeat.index) not in planned:
-                stored = {attributes.REPEAT_KEY: dataclasses.asdict(repeat)}
+                stored = {names.REPEAT_KEY: dataclasses.asdict(repeat)}
                 self._study.enqueue_trial(dict(values), user_attrs=stored)
         self._reload()
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import rankdata
 
-from hpo.ledger.attributes import OUTCOME_KEY, START_KEY, of_trial, stored_epochs, stored_rungs
+from hpo.ledger.attributes import of_trial, stored_epochs, stored_rungs
 from hpo.ledger.outcome import Cause, Ending, optuna_state
 from hpo.ledger.records import TrialRecord
+from hpo.ledger.tables.names import OUTCOME_KEY, START_KEY
 from hpo.search.policies.seen import Seen
 from hpo.spec.objectives import Objective
 

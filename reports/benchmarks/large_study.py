@@ -25,6 +25,7 @@ from hpo.ledger import attributes
 from hpo.ledger.outcome import optuna_state
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
+from hpo.ledger.tables import names
 from hpo.ledger.writer import Ledger
 from hpo.search.distributions import distributions
 from hpo.spec.study import Spec
@@ -130,7 +131,7 @@ def _rows(trial: TrialRecord, spec: Spec, study_id: int, key: int) -> Iterator[t
             row = {"trial_id": key, "param_name": name, "param_value": value, "distribution_json": distribution[1]}
             yield models.TrialParamModel, row
     for name, content in _attributes(trial).items():
-        model = models.TrialSystemAttributeModel if attributes.hidden(name) else models.TrialUserAttributeModel
+        model = models.TrialSystemAttributeModel if names.hidden(name) else models.TrialUserAttributeModel
         yield model, {"trial_id": key, "key": name, "value_json": json.dumps(content)}
     finite = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
     for epoch in trial.epochs:
@@ -143,16 +144,16 @@ def _rows(trial: TrialRecord, spec: Spec, study_id: int, key: int) -> Iterator[t
 
 def _attributes(trial: TrialRecord) -> dict[str, Any]:
     """The attributes of one trial in the ledger."""
-    content: dict[str, Any] = {attributes.START_KEY: attributes.start_to_json(trial)}
+    content: dict[str, Any] = {names.START_KEY: attributes.start_to_json(trial)}
     rungs = {int(decision.rung): decision for decision in trial.rungs}
     for number, epoch in enumerate(trial.epochs, start=1):
         content[attributes.epoch_key(number)] = attributes.epoch_to_json(epoch, rungs.get(number))
     if trial.enqueued:
-        content[attributes.ENQUEUED_KEY] = True
+        content[names.ENQUEUED_KEY] = True
     if trial.outcome:
-        content[attributes.OUTCOME_KEY] = attributes.outcome_to_json(trial.outcome, trial.finished)
+        content[names.OUTCOME_KEY] = attributes.outcome_to_json(trial.outcome, trial.finished)
     if trial.mlflow_run_id:
-        content[attributes.RUN_KEY] = trial.mlflow_run_id
+        content[names.RUN_KEY] = trial.mlflow_run_id
     return content
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hpo.ledger.attributes import hidden
+from hpo.ledger.tables.names import hidden
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

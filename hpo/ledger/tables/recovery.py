@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpo.ledger.attributes import START_KEY, of_trial
+from hpo.ledger.attributes import of_trial
 from hpo.ledger.outcome import Outcome, classify, optuna_state
 from hpo.ledger.records import EpochRecord, TrialRecord
+from hpo.ledger.tables.names import START_KEY
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

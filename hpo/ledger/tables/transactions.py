@@ -17,9 +17,9 @@ from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
-from hpo.ledger.attributes import hidden
 from hpo.ledger.tables.changes import Change
 from hpo.ledger.tables.claim import Fence, fence_of, fenced
+from hpo.ledger.tables.names import hidden
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

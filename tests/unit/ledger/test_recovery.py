@@ -6,9 +6,9 @@ import dataclasses
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpo.ledger.attributes import START_KEY
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, RungDecision, TrialRecord
+from hpo.ledger.tables.names import START_KEY
 from hpo.ledger.tables.recovery import half_asked, last_sign_of_life, repairs
 from trainers.api import EpochMetrics
 

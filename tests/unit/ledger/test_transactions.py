@@ -21,7 +21,7 @@ from hpo.errors import UsageError
 from hpo.ledger import attributes
 from hpo.ledger.reader import load_study
 from hpo.ledger.storage import open_storage
-from hpo.ledger.tables import reading, transactions, trials
+from hpo.ledger.tables import names, reading, transactions, trials
 from hpo.ledger.tables.changes import Change, send
 from hpo.ledger.writer import Ledger
 from hpo.search.asha import replay
@@ -272,8 +272,8 @@ def test_a_study_of_a_former_form_is_continued_in_the_new_one(
     study = storage.get_study_id_from_name("former")
     stored = attributes.of_trial(storage.get_all_trials(study)[0])
     progress = {"epochs": attributes.stored_epochs(stored), "rungs": attributes.stored_rungs(stored)}
-    former = {attributes.PROGRESS_KEY: progress} if schema == 1 else {}
-    former |= {key: stored[key] for key in stored if attributes.hidden(key) and not (former and "epoch/" in key)}
+    former = {names.PROGRESS_KEY: progress} if schema == 1 else {}
+    former |= {key: stored[key] for key in stored if names.hidden(key) and not (former and "epoch/" in key)}
     with storage.engine.begin() as connection:
         connection.execute(sqlalchemy.text("DELETE FROM trial_system_attributes"))
     for key, value in former.items():
