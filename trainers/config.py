@@ -20,10 +20,15 @@ class DataConfig:
 
     __pydantic_config__ = FORBID_EXTRA
 
-    name: Literal["shapes", "cifar10", "cifar100"] = "cifar10"
-    """`shapes` is a built-in data set of generated shapes: no download, computed on first use."""
+    name: Literal["shapes", "cifar10", "cifar100", "folder"] = "cifar10"
+    """`shapes`: a built-in data set of generated shapes: no download, computed on first use; `folder`: your own images,
+    as `ROOT/train/CLASS/NAME.jpg` with `val` and `test` likewise if there are such images, or as `ROOT/CLASS/NAME.jpg`.
+    Without `val`, validation images are drawn from the others."""
     root: str = "data"
-    """Folder that contains `cifar-10-batches-py` or `cifar-100-python`; `~` is expanded."""
+    """Folder that contains `cifar-10-batches-py` or `cifar-100-python`, or the images of `folder`; `~` is expanded."""
+    cache_size: Annotated[int, Range(ge=8, le=1024)] = 256
+    """Side in pixels at which images of `folder` are kept: each is decoded once, its shorter side resized to this and
+    its centre cut out. About the largest image size of the training; an image takes 3 x size^2 bytes."""
     download: bool = False
     """Download missing CIFAR files through torchvision, which checks their MD5."""
     validation_fraction: Annotated[float, Range(gt=0, lt=1)] = 0.1

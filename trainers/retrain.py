@@ -35,10 +35,10 @@ NO_SCORE = Score(accuracy=math.nan, loss=math.nan)
 class RetrainResult:
     """The finished model and its result on the test split."""
 
-    test_accuracy: float
-    """Share of correct test images, 0 to 1, with the saved weights."""
-    test_loss: float
-    """Mean cross-entropy of the test images, nats."""
+    test_accuracy: float | None
+    """Share of correct test images, 0 to 1, with the saved weights; None if the data set has no test images."""
+    test_loss: float | None
+    """Mean cross-entropy of the test images, nats; None likewise."""
     epochs: int
     train_loss: float
     """Training loss of the last epoch, nats."""
@@ -63,7 +63,8 @@ def retrain(
 
     After an interruption, the training continues from `context.checkpoints`; each seed needs its own store. `on_epoch`
     gets the metrics of every epoch, with a `val_accuracy` of NaN. `before_test` is called immediately before the test
-    split is opened; if it raises, the test split stays closed. Three files are written to `output_dir`:
+    split is opened; if it raises, the test split stays closed. A data set without test images is trained on all the
+    same, and nothing is opened. Three files are written to `output_dir`:
     `model.safetensors` (the averaged weights, or the raw weights if `train.score` is `raw`), `config.json` (timm's hub
     format) and `metrics.json`.
 
@@ -75,23 +76,24 @@ def retrain(
     numerics = numerics_of(config.train, context.device)
     started = time.perf_counter()
     with session(context, numerics):
+        tested = data.has_test_split(config.data)
         images = data.all_training_images(config.data, context.cache_dir, context.device)
         engine = Engine(config, context, numerics, images)
     with closing(engine), session(context, numerics):
         history = _train(engine, context, on_epoch)
         averaged = engine.average.applied() if engine.average and config.train.score != "raw" else nullcontext()
         with averaged:
-            if before_test:
+            if before_test and tested:
                 before_test()
-            test = data.open_test_split(config.data, context.cache_dir, context.device)
-            score = engine.score(test)
+            test = data.open_test_split(config.data, context.cache_dir, context.device) if tested else None
+            score = engine.score(test) if test else None
             result = RetrainResult(
-                test_accuracy=score.accuracy,
-                test_loss=score.loss,
+                test_accuracy=score.accuracy if score else None,
+                test_loss=score.loss if score else None,
                 epochs=config.train.epochs,
                 train_loss=history[-1].train_loss or math.nan,
                 train_images=len(images),
-                test_images=len(test),
+                test_images=len(test) if test else 0,
                 seconds=time.perf_counter() - started,
                 weights=Path(output_dir) / "model.safetensors",
             )

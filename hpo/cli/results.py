@@ -214,7 +214,7 @@ def retrain(
     as_json: JsonOption = False,
 ) -> None:
     """Train a configuration on the training and validation images, then evaluate the test set once."""
-    from hpo.export.retrain import prepare
+    from hpo.export.retrain import NO_TEST, prepare
     from hpo.home import Home
     from hpo.text import percent
     from hpo.tracking.models import publish
@@ -241,7 +241,8 @@ def retrain(
     spread = ""
     if repeats.deviation is not None:
         spread = f" ± {100 * repeats.deviation:.2f} (mean and standard deviation over {seeds} seeds)"
-    print(f"test accuracy {percent(repeats.mean)}{spread}\nweights, config.json and metrics: {retraining.output}")
+    result = NO_TEST if repeats.mean is None else f"test accuracy {percent(repeats.mean)}{spread}"
+    print(f"{result}\nweights, config.json and metrics: {retraining.output}")
 
 
 def _warn_of_earlier(retraining: Retraining) -> None:

@@ -45,12 +45,14 @@ def validate(
     notify: Annotated[bool, typer.Option("--notify", help="Also send a test message to the receivers.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a specification and print every error in it."""
+    """Check a specification and print every error in it. A folder of images is read to its end."""
+    from hpo.home import Home
     from hpo.search.forecast import advice
     from hpo.validation.loader import load_spec
-    from hpo.validation.machine_checks import weights_warnings
+    from hpo.validation.machine_checks import check_images, weights_warnings
 
     loaded = load_spec(spec, overrides or [])
+    check_images(loaded, str(Home.at().cache))
     warnings = [*advice(loaded), *weights_warnings(loaded)]
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -25,6 +25,7 @@ from hpo.text import close
 from hpo.validation.loader import load_training, parse_training
 from trainers.api import CheckpointError, Context, EpochMetrics
 
+NO_TEST = "no test accuracy: the data set has no test images, and the model was trained on all the others"
 OnEpoch = Callable[[int, EpochMetrics], None]
 """Called with the seed and the metrics of every epoch."""
 
@@ -35,12 +36,12 @@ class Repeats:
 
     seeds: tuple[int, ...]
     accuracies: tuple[float, ...]
-    """Shares of correct test images, 0 to 1, in the order of `seeds`."""
+    """Shares of correct test images, 0 to 1, in the order of `seeds`; empty if there are no test images."""
 
     @property
-    def mean(self) -> float:
-        """Mean test accuracy, 0 to 1."""
-        return statistics.fmean(self.accuracies)
+    def mean(self) -> float | None:
+        """Mean test accuracy, 0 to 1; None if there are no test images."""
+        return statistics.fmean(self.accuracies) if self.accuracies else None
 
     @property
     def deviation(self) -> float | None:
@@ -107,15 +108,18 @@ class Retraining:
             raise UsageError(f"--output {self.output} is a file; name a folder")
         device = resolve_device(device)
         folders = {seed: self.output / f"seed-{seed}" if len(seeds) > 1 else self.output for seed in seeds}
-        accuracies = tuple(self._train(seed, folder, device, on_epoch) for seed, folder in folders.items())
-        repeats = Repeats(tuple(seeds), accuracies)
+        accuracies = [self._train(seed, folder, device, on_epoch) for seed, folder in folders.items()]
+        repeats = Repeats(tuple(seeds), tuple(value for value in accuracies if value is not None))
         summary = self.summary(repeats)
         write_atomically(self.output / "summary.json", json.dumps(summary, indent=2) + "\n")
         self._log.retrained(summary | {"output": str(self.output.absolute())})
         return repeats
 
-    def _train(self, seed: int, folder: Path, device: str, on_epoch: OnEpoch) -> float:
-        """Train with one seed; returns the test accuracy. The ledger records the evaluation before it begins."""
+    def _train(self, seed: int, folder: Path, device: str, on_epoch: OnEpoch) -> float | None:
+        """Train with one seed; returns the test accuracy. The ledger records the evaluation before it begins.
+
+        None: there are no test images.
+        """
         from trainers import retrain as engine
         from trainers.checkpoint import DirectoryStore
 
@@ -132,7 +136,8 @@ class Retraining:
             )
         except CheckpointError as error:
             raise UsageError(f"{folder}: {error}; name another folder with --output, or empty this one") from error
-        self._log.end(seed, result.test_accuracy)
+        if result.test_accuracy is not None:
+            self._log.end(seed, result.test_accuracy)
         write_atomically(folder / "training.yaml", self.training.to_yaml())
         return result.test_accuracy
 

@@ -13,7 +13,8 @@ from typing import Any
 from hpo.spec.training import Training
 from hpo.spec.yaml_writer import dump
 from trainers import schedule
-from trainers.api import Augment, TrainConfig
+from trainers.api import Augment, DataConfig, TrainConfig
+from trainers.data.folder import Folder
 from trainers.schedule import Stage
 
 SOURCE = (
@@ -61,6 +62,8 @@ def timm_settings(training: Training) -> dict[str, Any]:
 def _data(training: Training) -> dict[str, Any]:
     if training.data.name == "shapes":
         return {}
+    if training.data.name == "folder":
+        return {"data_dir": training.data.root, "train_split": "train", "val_split": "validation"}
     return {
         "dataset": f"torch/{training.data.name}",
         "data_dir": training.data.root,
@@ -68,6 +71,15 @@ def _data(training: Training) -> dict[str, Any]:
         "train_split": "train",
         "val_split": "validation",
     }
+
+
+def _class_count(data: DataConfig) -> int:
+    """The number of classes; of a folder, it is counted there.
+
+    Raises:
+        DataError: the folder is not there.
+    """
+    return CLASSES[data.name] if data.name in CLASSES else len(Folder(data).classes())
 
 
 def _model(training: Training) -> dict[str, Any]:
@@ -78,7 +90,7 @@ def _model(training: Training) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "model": model.name,
         "pretrained": model.pretrained is not False,
-        "num_classes": CLASSES[training.data.name],
+        "num_classes": _class_count(training.data),
         "input_size": [3, size, size],
         "crop_pct": 1.0,
         "interpolation": "bilinear",
@@ -234,6 +246,11 @@ def _data_differences(training: Training) -> Iterator[str]:
     data = training.data
     if data.name == "shapes":
         yield "the data set shapes is built into hpo: give timm a data set of yours with --data-dir"
+    elif data.name == "folder":
+        yield (
+            "timm takes the folders train and validation (or val), and reads the files again in each epoch; "
+            f"hpo decoded them once, at {data.cache_size} px"
+        )
     else:
         yield (
             f"timm evaluates the test split after every epoch; hpo evaluated {data.validation_fraction:g} of the "

@@ -56,7 +56,8 @@ class TestSetLog:
         self._trial = source.trial
         own = Training.of(configure(study.spec.base(), trial.values))  # earlier versions kept relative paths of weights
         self.changes = changes(training.config(), training_with_absolute_paths(own).config())
-        entries = [*study.info["test_set_evaluations"], *study.info["retrainings"]]
+        tested = [entry for entry in study.info["retrainings"] if entry["test_accuracy"] is not None]
+        entries = [*study.info["test_set_evaluations"], *tested]
         # Earlier versions of this tool logged a whole retraining only, without its command, and no changes.
         earlier = {
             entry.get("command", place): entry.get("changes", {}) == self.changes

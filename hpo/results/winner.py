@@ -157,12 +157,13 @@ def validation_images(study: StudyRecord) -> int | None:
 def retrainings(study: StudyRecord, trial: int | None = None) -> list[Mapping[str, Any]]:
     """The ledger's entries of retrainings of a trial's own configuration, by default of any trial; the newest last.
 
-    A retraining with changed settings is not the trial's, so its test accuracy is not either.
+    Those without test images are left out. A retraining with changed settings is not the trial's, so its test accuracy
+    is not either.
     """
     return [
         entry
         for entry in study.info.get("retrainings", ())
-        if not entry.get("changes") and trial in (None, entry.get("trial"))
+        if not entry.get("changes") and trial in (None, entry.get("trial")) and entry["test_accuracy"] is not None
     ]
 
 

@@ -79,7 +79,7 @@ class Models:
         metrics = [Metric(key, value, at, 0) for key, value in values.items() if value is not None]
         metrics += [
             Metric("test_accuracy_of_seed", value, at, seed)
-            for seed, value in zip(entry["seeds"], entry["test_accuracies"], strict=True)
+            for seed, value in zip(entry["seeds"], entry["test_accuracies"], strict=False)  # none without test images
         ]
         trial = next(trial for trial in study.trials if trial.number == entry["trial"])
         values = {**trial.values, **entry.get("changes", {})}
@@ -99,7 +99,9 @@ class Models:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             client.create_registered_model(study.name, description=f"Retrained configurations of study {study.name}")
-        tags = {"hpo.trial": entry["trial"], "hpo.seed": entry["seeds"][0], "test_accuracy": entry["test_accuracy"]}
+        tags = {"hpo.trial": entry["trial"], "hpo.seed": entry["seeds"][0]}
+        if entry["test_accuracy"] is not None:  # else the data set has no test images
+            tags["test_accuracy"] = entry["test_accuracy"]
         if entry.get("changes"):
             tags["hpo.changes"] = _changes(entry)
         # The location, not `models:/ID`: MLflow resolves the latter in the process's default store.

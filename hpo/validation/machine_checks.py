@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -60,6 +61,23 @@ def weights_warnings(spec: Spec) -> list[str]:
         return []
     files = [(model.name, model.pretrained) for model in spec.models() if isinstance(model.pretrained, str)]
     return [text for name, file in files if (text := catalogue.padding_warning(name, file))]
+
+
+def check_images(spec: Spec, cache: str) -> None:
+    """Read every image file of a study whose images are files of yours. Nothing is kept.
+
+    Args:
+        cache: the cache of the home folder. Images that it has are not read again.
+
+    Raises:
+        DataError: the folder or some of its files cannot be used. The text lists them.
+    """
+    if not spec.shipped or spec.data.name != "folder" or spec.ray.cluster() is not None:
+        return
+    from trainers import data
+
+    with tempfile.TemporaryDirectory(prefix="hpo-validate-") as scratch:
+        data.prepare(spec.data, data.place_to_check(spec.data, cache, scratch))
 
 
 def _model_problems(partial: PartialModel[Any], model: ModelConfig) -> Iterator[Problem]:

@@ -9,25 +9,32 @@ Never: gives the test split to a search. Only `trainers.retrain` may open it.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import shutil
-import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trainers.api import DataConfig
-from trainers.data import cifar, shapes
-from trainers.data.split import Split, stratified
-from trainers.files import sync
+from trainers.api import DataConfig, DataError
+from trainers.data import arrays
+from trainers.data.cifar import Cifar
+from trainers.data.folder import Folder
+from trainers.data.shapes import Shapes
+from trainers.data.source import Indices, Labels, Source
+from trainers.data.split import Split, limited, stratified
 
 if TYPE_CHECKING:
     import torch
+
+SOURCES: Mapping[str, Callable[[DataConfig], Source]] = {
+    "shapes": Shapes,
+    "cifar10": Cifar,
+    "cifar100": Cifar,
+    "folder": Folder,
+}
+"""What each `data.name` means."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Images:
     """A part of a data set on the device. A batch is `images[indices[...]]`; nothing else is copied."""
 
     images: torch.Tensor
-    """uint8 (M, 3, 32, 32): the whole official split."""
+    """uint8 (M, 3, side, side): all images of the data set, or all of its test images."""
     labels: torch.Tensor
     """int64 (M,)."""
     indices: torch.Tensor
@@ -70,11 +77,25 @@ def prepare(config: DataConfig, cache_dir: str) -> DataInfo:
     Raises:
         DataError: a file is missing, truncated or not the published one. The text names the path and the remedy.
     """
-    if config.name != "shapes":
-        cifar.verify(config)
-    classes, labels = _arrays(config, cache_dir, train=True)[1:]
-    split = _split(config, labels)
-    return DataInfo(len(classes), classes, len(split.train), len(split.validation), split.hash)
+    source = _source(config)
+    source.verify()
+    for part in source.unproven():
+        _folder(config, cache_dir, train=part)
+    found = _labels(config, cache_dir, train=True)
+    split = _split(config, found)
+    return DataInfo(len(found.classes), found.classes, len(split.train), len(split.validation), split.hash)
+
+
+def place_to_check(config: DataConfig, cache_dir: str, scratch: str) -> str:
+    """Return where to `prepare` a data set that is only checked: `cache_dir` if it is ready there, else `scratch`.
+
+    Raises:
+        DataError: a folder of images cannot be read, or its classes cannot be learnt.
+    """
+    source = _source(config)
+    parts = source.unproven()
+    ready = parts and all(_place(config, source, cache_dir, train=part).is_dir() for part in parts)
+    return cache_dir if ready else scratch
 
 
 def train_and_validation(config: DataConfig, cache_dir: str, device: str) -> tuple[Images, Images]:
@@ -83,9 +104,10 @@ def train_and_validation(config: DataConfig, cache_dir: str, device: str) -> tup
     Raises:
         DataError: the cache is empty on this machine, and a source file is missing or damaged.
     """
-    images, classes, labels = _on_device(config, cache_dir, device, train=True)
-    split = _split(config, labels.cpu().numpy())
-    train, validation = (Images(images, labels, _to(part, device), classes) for part in (split.train, split.validation))
+    images, found, labels = _on_device(config, cache_dir, device, train=True)
+    split = _split(config, found)
+    parts = (Images(images, labels, _to(part, device), found.classes) for part in (split.train, split.validation))
+    train, validation = parts
     return train, validation
 
 
@@ -99,93 +121,71 @@ def all_training_images(config: DataConfig, cache_dir: str, device: str) -> Imag
     return dataclasses.replace(train, indices=both)
 
 
+def has_test_split(config: DataConfig) -> bool:
+    """Whether the data set has test images.
+
+    Raises:
+        DataError: a folder of images is not there.
+    """
+    return _source(config).has_test()
+
+
 def open_test_split(config: DataConfig, cache_dir: str, device: str) -> Images:
-    """Return the official test split. Nothing else opens it, and only `trainers.retrain` may call this."""
-    images, classes, labels = _on_device(config, cache_dir, device, train=False)
-    return Images(images, labels, _to(np.arange(len(labels)), device), classes)
+    """Return the official test split. Nothing else opens it, and only `trainers.retrain` may call this.
+
+    Raises:
+        DataError: the data set has none.
+    """
+    if not has_test_split(config):
+        raise DataError(f"the data set {config.name} in {config.root} has no test images")
+    images, found, labels = _on_device(config, cache_dir, device, train=False)
+    return Images(images, labels, _to(np.arange(len(labels)), device), found.classes)
 
 
-def _split(config: DataConfig, labels: NDArray[np.int64]) -> Split:
-    return stratified(
-        labels,
-        config.validation_fraction,
-        config.split_seed,
-        train_limit=config.train_limit,
-        validation_limit=config.validation_limit,
-    )
+def _source(config: DataConfig) -> Source:
+    return SOURCES[config.name](config)
 
 
-def _to(array: NDArray[np.int64], device: str) -> torch.Tensor:
+def _split(config: DataConfig, found: Labels) -> Split:
+    """The validation images that the data set names, or a stratified share of all; each within its limit."""
+    limits = {"train_limit": config.train_limit, "validation_limit": config.validation_limit}
+    if found.held_out is not None:
+        return limited(found.labels, found.held_out, **limits)
+    return stratified(found.labels, config.validation_fraction, config.split_seed, **limits)
+
+
+def _to(array: Indices, device: str) -> torch.Tensor:
     import torch
 
     return torch.from_numpy(array).to(device)
 
 
+def _labels(config: DataConfig, cache_dir: str, *, train: bool) -> Labels:
+    return arrays.read(_folder(config, cache_dir, train=train))[1]
+
+
 def _on_device(
     config: DataConfig, cache_dir: str, device: str, *, train: bool
-) -> tuple[torch.Tensor, tuple[str, ...], torch.Tensor]:
-    folder = _folder(config, cache_dir, train=train)
-    return _tensors(str(folder), device)
+) -> tuple[torch.Tensor, Labels, torch.Tensor]:
+    return _tensors(str(_folder(config, cache_dir, train=train)), device)
 
 
 @lru_cache(maxsize=4)
-def _tensors(folder: str, device: str) -> tuple[torch.Tensor, tuple[str, ...], torch.Tensor]:
-    """Images, class names and labels, once per process and device. On the CPU the images stay a mapped file."""
+def _tensors(folder: str, device: str) -> tuple[torch.Tensor, Labels, torch.Tensor]:
+    """Images, labels with names, and labels, once per process and device. On the CPU the images stay a mapped file."""
     import torch
 
-    images, classes, labels = _read(Path(folder))
-    return torch.from_numpy(images).to(device), classes, torch.from_numpy(labels).to(device)
-
-
-def _arrays(
-    config: DataConfig, cache_dir: str, *, train: bool
-) -> tuple[NDArray[np.uint8], tuple[str, ...], NDArray[np.int64]]:
-    return _read(_folder(config, cache_dir, train=train))
-
-
-def _read(folder: Path) -> tuple[NDArray[np.uint8], tuple[str, ...], NDArray[np.int64]]:
-    # Mode "c" is a private mapping: torch needs a writable array, but a write never reaches the file.
-    images = np.load(folder / "images.npy", mmap_mode="c", allow_pickle=False)
-    labels = np.load(folder / "labels.npy", allow_pickle=False)
-    classes = tuple(json.loads((folder / "classes.json").read_text(encoding="utf-8")))
-    return images, classes, labels
+    images, found = arrays.read(Path(folder))
+    return torch.from_numpy(images).to(device), found, torch.from_numpy(found.labels).to(device)
 
 
 def _folder(config: DataConfig, cache_dir: str, *, train: bool) -> Path:
-    """The folder of the decoded arrays, filled if it does not exist. Its name contains the hash of the source."""
-    split = "train" if train else "test"
-    if config.name == "shapes":
-        content = hashlib.sha256(f"{shapes.VERSION} {shapes.COUNTS}".encode()).hexdigest()
-    else:
-        content = cifar.content_hash(config.name)
-    folder = Path(cache_dir) / "data" / f"{config.name}-{split}-{content[:16]}"
-    if not folder.is_dir():
-        _fill(folder, config, train=train)
-    return folder
+    """The folder of the decoded arrays, filled if it does not exist."""
+    source = _source(config)
+    return arrays.filled(_place(config, source, cache_dir, train=train), source, train=train)
 
 
-def _fill(folder: Path, config: DataConfig, *, train: bool) -> None:
-    """Write a temporary folder and rename it, so that a reader never sees a part of it.
-
-    Processes that fill the folder at the same time write equal content; the first rename wins.
-    """
-    classes: tuple[str, ...] = shapes.CLASSES
-    if config.name == "shapes":
-        images, labels = shapes.draw("train" if train else "test")
-    else:
-        images, labels, classes = cifar.load(config, train=train)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        np.save(temporary / "images.npy", images)
-        np.save(temporary / "labels.npy", labels)
-        (temporary / "classes.json").write_text(json.dumps(classes), encoding="utf-8")
-        for file in temporary.iterdir():
-            sync(file)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def _place(config: DataConfig, source: Source, cache_dir: str, *, train: bool) -> Path:
+    """The name of that folder contains the hash of the source."""
+    part = "train" if train else "test"
+    return Path(cache_dir) / "data" / f"{config.name}-{part}-{source.content(train=train)[:16]}"

@@ -13,6 +13,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.api import DataConfig, DataError
+from trainers.data.source import Allocate, Labels
+
+
+class Cifar:
+    """CIFAR-10 or CIFAR-100, as `data.name` says."""
+
+    def __init__(self, config: DataConfig) -> None:
+        self._config = config
+
+    def verify(self) -> None:
+        """Check the MD5 of every official file; see `verify`."""
+        verify(self._config)
+
+    def has_test(self) -> bool:
+        """Both have a test set."""
+        return True
+
+    def unproven(self) -> tuple[bool, ...]:
+        """None: the MD5 proves the images."""
+        return ()
+
+    def content(self, *, train: bool) -> str:
+        """The SHA-256 of the published MD5s."""
+        return content_hash(self._config.name)
+
+    def write(self, allocate: Allocate, *, train: bool) -> Labels:
+        """Copy the images from the official files; see `load`."""
+        images, labels, classes = load(self._config, train=train)
+        allocate(len(images), images.shape[-1])[:] = images
+        return Labels(labels, classes)
 
 
 def verify(config: DataConfig) -> None:

@@ -7,10 +7,14 @@ index; only the last bit of sines may differ between machines.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainers.api import DataConfig
+from trainers.data.source import Allocate, Labels
 
 VERSION = 1
 """Increase this with every change of the images: cached copies are named after it."""
@@ -25,6 +29,34 @@ _SEEDS = {"train": 20_210_401, "test": 20_210_402}
 _CHUNK = 500
 _SOFT = 0.7
 """Width of the soft edge of an outline, pixels."""
+
+
+class Shapes:
+    """The generated shapes."""
+
+    def __init__(self, config: DataConfig) -> None:
+        """The settings have nothing to say about them."""
+
+    def verify(self) -> None:
+        """Nothing can be missing."""
+
+    def has_test(self) -> bool:
+        """There is a test set."""
+        return True
+
+    def unproven(self) -> tuple[bool, ...]:
+        """None: they are computed."""
+        return ()
+
+    def content(self, *, train: bool) -> str:
+        """The SHA-256 of the version of the images and of their number."""
+        return hashlib.sha256(f"{VERSION} {COUNTS}".encode()).hexdigest()
+
+    def write(self, allocate: Allocate, *, train: bool) -> Labels:
+        """Draw the images."""
+        images, labels = draw("train" if train else "test")
+        allocate(len(images), SIZE)[:] = images
+        return Labels(labels, CLASSES)
 
 
 def draw(split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -57,6 +57,26 @@ def stratified(
     return Split(_limited(train, train_limit), _limited(validation, validation_limit))
 
 
+def limited(
+    labels: NDArray[np.int64],
+    held_out: Indices,
+    *,
+    train_limit: int | None = None,
+    validation_limit: int | None = None,
+) -> Split:
+    """Take the images at `held_out` for validation and all others for training; then apply the limits to both parts.
+
+    With a limit, the first images of every class are taken.
+    """
+    apart = np.zeros(len(labels), dtype=bool)
+    apart[held_out] = True
+
+    def classes(chosen: NDArray[np.bool_]) -> list[Indices]:
+        return [np.flatnonzero(chosen & (labels == label)).astype(np.int64) for label in np.unique(labels)]
+
+    return Split(_limited(classes(~apart), train_limit), _limited(classes(apart), validation_limit))
+
+
 def _limited(classes: list[Indices], limit: int | None) -> Indices:
     """At most `limit` images, divided among the classes in proportion to their sizes (largest remainder)."""
     sizes = np.array([len(members) for members in classes])

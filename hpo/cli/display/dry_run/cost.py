@@ -52,7 +52,7 @@ def estimate(
     Raises:
         TrainerError: the data is missing, or a training step does not fit in memory.
     """
-    costs = {config.model.name: _measure(config, slots, scratch) for config in heaviest(spec)}
+    costs = {config.model.name: _measure(config, slots, home, scratch) for config in heaviest(spec)}
     seconds = _epoch_means(spec, [configure(spec.base(), trial.values) for trial in trials], costs)
     largest = max(costs.values(), key=lambda cost: cost.memory_bytes)
     return Estimate(
@@ -90,18 +90,22 @@ def _pixels(config: TrialConfig) -> float:
     return float(batch / train.accumulate * last.size**2)
 
 
-def _measure(config: TrialConfig, slots: Slots, scratch: str) -> Cost:
+def _measure(config: TrialConfig, slots: Slots, home: Home, scratch: str) -> Cost:
+    from trainers import data
     from trainers.checkpoint import DirectoryStore
     from trainers.loop.cost import measure
 
+    config = dataclasses.replace(config, data=_data(config.data, scratch))
+    cache = data.place_to_check(config.data, str(home.cache), f"{scratch}/cache")
+    data.prepare(config.data, cache)
     context = Context(
         seed=0,
         checkpoints=DirectoryStore(f"{scratch}/checkpoints"),
         device=slots.device,
         threads=max(1, int(slots.cpus)) if slots.device == "cpu" else None,
-        cache_dir=f"{scratch}/cache",
+        cache_dir=cache,
     )
-    return measure(dataclasses.replace(config, data=_data(config.data, scratch)), context)
+    return measure(config, context)
 
 
 def _data(config: DataConfig, scratch: str) -> DataConfig:
