@@ -58,8 +58,6 @@ GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
         ),
         resume: ("hpo resume cifar10", "hpo resume cifar10 budget.trials=200"),
         confirm: ("hpo confirm cifar10 --top 5 --seeds 3", "hpo confirm cifar10 --dry-run"),
-    },
-    "Steer a study that runs": {
         stop: ("hpo stop cifar10", "hpo stop cifar10 --now", "hpo stop cifar10 --trial 17"),
         pause: ("hpo pause cifar10", "hpo pause cifar10 --off"),
         add: ("hpo add cifar10 train.lr=0.02", "hpo add cifar10 train.lr=0.02 --like 17"),

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from hpo.cli.display.tables import show
 from hpo.cli.programs import documents
+from hpo.clock import Clock
 from hpo.errors import UsageError
 from hpo.home import NAME, Home
 from hpo.ledger.lock import driver_of
@@ -23,6 +24,12 @@ from hpo.spec.objectives import Objective
 from hpo.text import iso
 
 R = TypeVar("R")
+SHORT = {"progress": "done", "created": "age"}
+"""Shorter titles."""
+AGES = ((525_600, "y"), (1440, "d"), (60, "h"), (1, "min"))
+"""Minutes of a unit of time, and its name."""
+PIPED = 80
+"""Columns that the list has in a pipe or a file if the names allow; no column of the table is left out there."""
 
 
 def newest(home: Home) -> str:
@@ -47,7 +54,8 @@ def show_studies(home: Home, as_json: bool) -> None:
         documents.show_list("summary", map(summary_json, studies))
     elif studies:
         hidden = ("data", "created", "model")
-        show(*(_table(studies, *hidden[:count]) for count in range(4)), hidden=hidden)
+        narrower = [_table(studies, *hidden[:count], short=True) for count in (1, 2, 3) if sys.stdout.isatty()]
+        show(_table(studies), _table(studies, short=True), *narrower, hidden=("", *hidden), piped=PIPED)
     else:
         print(f"no study in {home.path}")
 
@@ -67,41 +75,68 @@ def summary_json(study: StudyRecord) -> dict[str, Any]:
     }
 
 
-def _value(trial: TrialRecord | None, score: float | None, goal: Objective) -> str:
-    """`93.40 %, trial 7`, or `rmse 22.36, trial 7` for an objective that people do not guess."""
+def _value(trial: TrialRecord | None, score: float | None, goal: Objective, *, short: bool) -> str:
+    """`93.40 %, trial 7`, or `rmse 22.36, trial 7` for an objective that people do not guess; `93.40 % #7` if short."""
     if trial is None:
         return "–"
     shown = goal.show_score(score)
-    return f"{shown if goal.is_accuracy else f'{goal.label} {shown}'}, trial {trial.number}"
+    place = f" #{trial.number}" if short else f", trial {trial.number}"
+    return f"{shown if goal.is_accuracy else f'{goal.label} {shown}'}{place}"
 
 
-def _confirmed(study: StudyRecord) -> str:
+def _confirmed(study: StudyRecord, *, short: bool) -> str:
     """The value and the trial that a confirmation chose, how far it has come, or a dash."""
     found, best = confirmation(study), winner(study)
     if found is None:
         return "–"
     if best is None or best.confirmation is None:
         return f"{found.done}/{found.planned} trained"
-    return _value(best.trial, best.accuracy, best.objective)
+    return _value(best.trial, best.accuracy, best.objective, short=short)
 
 
-def _table(studies: list[StudyRecord], *without: str) -> Table:
-    """All studies; `without` are the titles of columns to leave out."""
+def _created(study: StudyRecord, *, short: bool) -> str:
+    """`2026-11-14 22:13`; if short, its age: `5 min`, `3 h`, `14 d` or `2 y`."""
+    created = study.info.get("created")
+    if not short or created is None:
+        return (iso(created) or "").replace("T", " ")[:16]
+    minutes = int(max(0.0, Clock().now() - created) // 60)
+    count, unit = next((minutes // size, unit) for size, unit in AGES if minutes >= size or size == 1)
+    return f"{count} {unit}"
+
+
+def _models(study: StudyRecord, *, short: bool) -> str:
+    """The models, or who trains; if short, without the tags of their weights."""
+    if not study.spec.shipped:
+        return study.spec.trainer
+    names = study.spec.model_names
+    return " or ".join(dict.fromkeys(name.partition(".")[0] for name in names) if short else names)
+
+
+def _table(studies: list[StudyRecord], *without: str, short: bool = False) -> Table:
+    """All studies.
+
+    Args:
+        without: the titles of columns to leave out.
+        short: with shorter titles and cells, and without the column `confirmed` where nothing was confirmed.
+    """
+    if short and all(confirmation(study) is None for study in studies):
+        without = (*without, "confirmed")
     table = Table(box=None, pad_edge=False, header_style="bold")
     titles = ("study", "state", "progress", "best", "confirmed", "created", "data", "model")
     for title in (title for title in titles if title not in without):
-        table.add_column(title, justify="right" if title == "progress" else "left", no_wrap=True)
+        shown = SHORT.get(title, title) if short else title
+        table.add_column(shown, justify="right" if title == "progress" else "left", no_wrap=True)
     for study in studies:
-        shipped, now = study.spec.shipped, glance(study)  # another trainer may use other data and models
+        now = glance(study)
         cells = {
             "study": study.name,
             "state": now.words if now.state == "silent" else now.state,
             "progress": f"{now.ended}/{now.trials}",
-            "best": _value(study.best, study.best.value if study.best else None, study.spec.objective),
-            "confirmed": _confirmed(study),
-            "created": (iso(study.info.get("created")) or "").replace("T", " ")[:16],
-            "data": study.spec.data.name if shipped else "–",
-            "model": " or ".join(study.spec.model_names) if shipped else study.spec.trainer,
+            "best": _value(study.best, study.best.value if study.best else None, study.spec.objective, short=short),
+            "confirmed": _confirmed(study, short=short),
+            "created": _created(study, short=short),
+            "data": study.spec.data.name if study.spec.shipped else "–",  # another trainer may use other data
+            "model": _models(study, short=short),
         }
         table.add_row(*(escape(cell) for title, cell in cells.items() if title not in without))
     return table

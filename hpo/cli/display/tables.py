@@ -13,24 +13,25 @@ UNBOUNDED = 10_000
 """Wider than any table."""
 
 
-def show(*tables: RenderableType, hidden: Sequence[str] = ()) -> None:
-    """Print the first of `tables` that fits the terminal. Each table has fewer columns than the one before.
+def show(*tables: RenderableType, hidden: Sequence[str] = (), piped: int = UNBOUNDED) -> None:
+    """Print the first of `tables` that fits the terminal. Each table is narrower than the one before.
 
-    If none fits, the last one is printed whole, because a wrapped line can still be read. A pipe or a file has no
-    width and gets the first one.
+    If none fits, the last one is printed whole, because a wrapped line can still be read.
 
     Args:
-        hidden: the column that each table lacks beside those that the one before lacks; a line names what is hidden.
+        hidden: the column that each table lacks beside those that the one before lacks, or "" where it has shorter
+            cells only; a line names what is hidden.
+        piped: the width of a pipe or a file, which by default gets the first table.
     """
     console = Console(highlight=False)
-    limit = console.width if console.is_terminal else UNBOUNDED
+    limit = console.width if console.is_terminal else piped
     for place in range(len(tables)):
         table = tables[place]
         width = console.measure(table, options=console.options.update(width=UNBOUNDED)).maximum
         if width <= limit:
             break
     Console(highlight=False, width=max(width, console.width)).print(table)
-    if missing := hidden[:place]:
+    if missing := [title for title in hidden[:place] if title]:
         columns = "column" if len(missing) == 1 else "columns"
         console.print(f"hidden {columns}: {', '.join(missing)} (a wider terminal shows all)", style="dim")
 

@@ -17,6 +17,7 @@ def test_the_help_shows_the_commands_in_groups() -> None:
     """The first words of the lines, in order: a title or a command begins with its name, all else is left out."""
     shown = CliRunner().invoke(app, ["--help"]).stdout
     first = [line.strip("╭│─╮╰╯ \n") for line in shown.splitlines()]
+    assert list(GROUPS) == ["Run", "Inspect", "Use the result", "Tools"]
     expected = [word for group, commands in GROUPS.items() for word in (group, *map(command_name, commands))]
     found = [word for line in first for word in expected if line == word or line.startswith(f"{word}  ")]
     assert found == expected
