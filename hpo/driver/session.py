@@ -9,6 +9,8 @@ from hpo.driver.conductor import Conductor
 from hpo.driver.events import Event, Listener
 from hpo.driver.listeners import BestFile, CheckpointCleaner, MlflowLink, last_records, to_event_files
 from hpo.driver.notify.notifier import Notifier
+from hpo.driver.notify.survivor import Survivor
+from hpo.driver.ray_backend.cluster import MARK
 from hpo.driver.ray_backend.slots import Slots
 from hpo.driver.ray_backend.tuner import tune
 from hpo.driver.ray_backend.watchdog import Watchdog
@@ -58,13 +60,14 @@ def drive(
     # The clean-up comes last, because nothing brings a checkpoint back: if a listener before it fails, the study stops
     # and the next driver cleans up.
     notifier = Notifier(ledger.spec.notify, lambda: ledger.study)
+    survivor = Survivor(ledger.spec.notify, home, ledger.name, unmarked=MARK)
     events = EventFiles(ledger.study, home, ledger.clock) if ledger.spec.tracking.tensorboard else None
     listeners: list[Listener] = [link, view, notifier, cleaner]
     if events:
         listeners.insert(1, to_event_files(ledger, events))
 
     def listen(event: Event) -> None:
-        for listener in listeners:
+        for listener in [view] if event.kind == "placed" else listeners:  # nothing follows from it
             listener(event)
         for text in (link.lag, notifier.trouble):
             if text:
@@ -73,7 +76,7 @@ def drive(
     conductor = Conductor(ledger, listener=listen)
     if confirmed_study(ledger.name) is None:  # a confirmation has no best.yaml of its own
         listeners.insert(0, BestFile(ledger.study, conductor.tally, home))
-    else:  # `hpo.driver.confirm` tells its end, after the last round
+    else:  # `hpo.driver.confirm` tells its end, after the last round, if it comes so far
         listeners.remove(notifier)
     signals.watch(conductor.stop)
     for text in _warnings(ledger, home):
@@ -84,7 +87,8 @@ def drive(
         try:
             conductor.close()
         finally:
-            if notifier in listeners:
+            survivor.close()
+            if notifier in listeners or conductor.fatal is not None or signals.received is not None:
                 notifier.end(ledger.study, conductor.fatal)
             if text := link.waiting:
                 view(Event("notice", text=text))
