@@ -195,7 +195,7 @@ def _say_next(file: Path, spec: Spec) -> None:
 
     home, quoted = Home.at(), shlex.quote(str(file))
     print(
-        f"{file}: valid. {spec.task}, {len(spec.space)} searched parameters, {spec.budget.trials} trials.\n\nNext:\n"
+        f"Written: {file}\n{spec.task}; {spec.budget.trials} trials, {len(spec.space)} searched parameters\n\nNext:\n"
         f"  {home.command(f'run {quoted} --dry-run')}  # plan, cost and time; nothing is written\n"
         f"  {home.command(f'run {quoted}')}\n"
         f"  {home.command(f'status {spec.study} --watch')}  # in a second terminal"

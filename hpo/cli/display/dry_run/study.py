@@ -32,7 +32,7 @@ from hpo.validation.machine_checks import weights_warnings
 from trainers.api import TrainerError
 
 SAMPLES = 5
-"""Configurations that the sampler shows, besides the enqueued ones."""
+"""Configurations that the sampler shows, besides the enqueued ones, if the budget has so many trials."""
 
 
 def rehearse(spec: Spec, home: Home, command: str, *, full: bool = False) -> Iterator[RenderableType]:
@@ -72,8 +72,9 @@ def rehearse(spec: Spec, home: Home, command: str, *, full: bool = False) -> Ite
             yield from map(Text, cost.details)
         yield _title("Pruning")
         yield _pruning(spec, expected)
-        enqueued = len(trials) - SAMPLES
-        yield _title(f"First configurations: {enqueued} enqueued, {SAMPLES} sampled before any result")
+        given = min(len(trials), len(spec.enqueue) + len(transfer.first))
+        sampled = f"{len(trials) - given} sampled before any result"
+        yield _title(f"First configurations: {given} enqueued, {sampled}")
         yield from (Text(f"warm start from {source}") for source in transfer.sources)
         yield _configurations(spec, trials)
         if full:
@@ -144,12 +145,12 @@ def _title(text: str) -> Text:
 
 
 def sample(spec: Spec, folder: str, transfer: Transfer = NOTHING) -> list[TrialRecord]:
-    """The enqueued configurations and `SAMPLES` sampled ones, as the study will draw them before it has a result."""
+    """The enqueued configurations and up to `SAMPLES` sampled ones, as the study will draw them before a result."""
     storage, sampler = open_storage(sqlite_url(Path(folder, "optuna.db"))), study_sampler(spec)
     ledger = Ledger.create(storage, spec, {}, sampler, transfer=transfer)
     return [
         ledger.ask(lambda asked: draw(asked, spec.space), lambda number: number)
-        for _ in range(len(spec.enqueue) + len(transfer.first) + SAMPLES)
+        for _ in range(min(spec.budget.trials, len(spec.enqueue) + len(transfer.first) + SAMPLES))
     ]
 
 
