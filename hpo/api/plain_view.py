@@ -28,7 +28,7 @@ class PlainView:
 
     def __call__(self, event: Event) -> None:
         """Print one event. A change of the study comes with a notice, which says it."""
-        if event.kind == "study":
+        if event.kind in ("study", "placed"):
             return
         self._line(describe(event, self._epochs, self._objective))
         trial = event.trial

@@ -23,7 +23,7 @@ from hpo.driver.decisions.tally import Tally
 from hpo.driver.events import Announcer, Listener
 from hpo.errors import InfrastructureError
 from hpo.ledger.outcome import Cause
-from hpo.ledger.records import RungDecision, TrialRecord
+from hpo.ledger.records import Phase, RungDecision, TrialRecord
 from hpo.ledger.writer import Ledger
 from hpo.redact import as_reason
 from hpo.search.ahead import begin_ahead
@@ -36,6 +36,8 @@ from hpo.spec.study import Spec
 from trainers.api import EpochMetrics, TrialConfig
 
 HEARTBEAT_S = 30.0
+NOTES_S = 2.0
+"""What is noted of trials is written so often: who watches from elsewhere looks as often."""
 TICK_S = 1.0
 
 
@@ -62,7 +64,7 @@ class Conductor:
         self._calls = Calls(self.stop)
         self._announce = Announcer(listener)
         self._now = ledger.clock.now
-        self._beat = self._ticked = -math.inf
+        self._beat = self._noted = self._ticked = -math.inf
         self._base = self.spec.base()
         self._judge = RungJudge(self.spec, ledger.trials)
         self.tally = Tally(self.spec)
@@ -249,19 +251,23 @@ class Conductor:
         with self._calls.one():
             self._announce.notice(f"warning: trial {number}: {warning}")
 
-    def on_placed(self, number: int, host: str, device: str, pid: int, node: str = "") -> None:
-        """Record where a trial runs, once that is known."""
+    def on_placed(
+        self, number: int, host: str, device: str, pid: int, node: str = "", phase: Phase | None = None
+    ) -> None:
+        """Record where a trial runs, and what its worker does next if it says so."""
         with self._calls.one():
             self._attempts.place(number, node)
             if self.ledger.trial(number).outcome is None:
-                self.ledger.place(number, host, device, pid)
+                placed = self.ledger.place(number, host, device, pid, phase)
+                if phase is not None:
+                    self._announce.trial("placed", placed)
 
     # -------------------------------------------------------------------------------------- the whole study
 
     def tick(self) -> None:
-        """Call this every second or more often. At most once a second it gives a sign of life and checks the time
-        budget, which may be used up during a long epoch."""
-        if (now := self._now()) - self._ticked >= TICK_S:
+        """Call this every second or more often. At most once a second, and once the study is stopping, it gives a sign
+        of life and checks the time budget, which may be used up during a long epoch."""
+        if (now := self._now()) - self._ticked >= TICK_S or self.stopping != self.ledger.stopping:
             self._ticked = now
             with self._calls.one():
                 self._check_clock()
@@ -294,9 +300,12 @@ class Conductor:
         if now - self._beat > HEARTBEAT_S:
             self._beat = now
             self.ledger.heartbeat()
+        if now - self._noted > NOTES_S:
+            self._noted = now
             self.ledger.write_notes()
-        if self.stopping is not None:
+        if self.stopping is not None and self.stopping != self.ledger.stopping:
             self.ledger.note_stopping(self.stopping)
+            self._announce.study(self.ledger.study)
         self._ending.check_patience()
         if self.spec.budget.hours is not None or self.spec.budget.gpu_hours is not None:
             self._ending.check_budget()

@@ -14,7 +14,8 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 class Event:
     """Something that a person who watches wants to see."""
 
-    kind: Literal["started", "resumed", "epoch", "finished", "lost", "notice", "study"]
+    kind: Literal["started", "resumed", "placed", "epoch", "finished", "lost", "notice", "study"]
+    """`placed`: its worker has said what it does next."""
     trial: TrialRecord | None = None
     """The trial as recorded after the event; None for a notice and for a change of the study."""
     text: str = ""
@@ -32,7 +33,9 @@ class Announcer:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
 
-    def trial(self, kind: Literal["started", "resumed", "epoch", "finished", "lost"], trial: TrialRecord) -> None:
+    def trial(
+        self, kind: Literal["started", "resumed", "placed", "epoch", "finished", "lost"], trial: TrialRecord
+    ) -> None:
         """Something has happened to a trial, which is given as recorded after it."""
         self._listener(Event(kind, trial))
 

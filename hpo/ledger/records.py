@@ -37,6 +37,11 @@ class Repeat:
     this field: as many as were enqueued."""
 
 
+Phase = Literal["importing", "reading", "training"]
+"""What a worker does, in this order: it imports the trainer, reads the data and the weights, trains. A process that has
+served another trial only trains."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt at a trial: the first, or a later one after its worker, its node or the driver died."""
@@ -58,6 +63,10 @@ class Attempt:
     None for other ends, whose time is that of the trial, and in records that are older than this field."""
     put_back: bool = False
     """Whether its node was at fault, as `lost` says. Such an attempt does not count against `retries`."""
+    phase: Phase | None = None
+    """What its worker does; None before there is one, and in records that are older than this field."""
+    phase_since: float | None = None
+    """When that began, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)

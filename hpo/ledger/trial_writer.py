@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 from hpo.clock import Clock
 from hpo.ledger import attributes
 from hpo.ledger.outcome import Ending, Outcome, optuna_state
-from hpo.ledger.records import Attempt, EpochRecord, Origin, RungDecision, TrialRecord
+from hpo.ledger.records import Attempt, EpochRecord, Origin, Phase, RungDecision, TrialRecord
 from hpo.ledger.storage import patiently
 from hpo.ledger.tables import names, recovery
 from hpo.ledger.tables.changes import Change
@@ -198,12 +198,13 @@ class TrialWriter:
     def _rested(self, trial: TrialRecord, ended: float | None = None) -> TrialRecord:
         return trial.with_attempt(ended=trial.attempts[-1].ended or ended or self.clock.now())
 
-    def place(self, number: int, host: str, device: str, pid: int) -> None:
-        """Note where the current attempt runs."""
+    def place(self, number: int, host: str, device: str, pid: int, phase: Phase | None = None) -> TrialRecord:
+        """Note where the current attempt runs and, unless that is None, what its worker does from now on."""
         trial = self._trials[number]
         placed = trial.with_attempt(host=host, device=device, pid=pid)
-        if placed != trial:
-            self._note(placed, names.START_KEY)
+        if phase is not None:
+            placed = placed.with_attempt(phase=phase, phase_since=self.clock.now())
+        return trial if placed == trial else self._note(placed, names.START_KEY)
 
     def record(self, number: int, metrics: EpochMetrics, decision: RungDecision | None) -> TrialRecord:
         """Record one epoch and the rung decision that followed from it. A repeated epoch changes nothing."""

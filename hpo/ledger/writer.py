@@ -60,7 +60,8 @@ class Ledger(TrialWriter):
         self._ended: str | None = stored.get(attributes.ENDED_KEY)
         self._left = attributes.left_nodes(stored)
         self._paused: Pause | None = None
-        self._stopping: str | None = None
+        self.stopping: str | None = None
+        """The recorded reason why this driver is about to end; None while it is not."""
         self.mailbox = Mailbox(storage, study._study_id)
         """What people ask of this study."""
         self._answered = tuple(request for request in requests_in(stored) if request.answer)
@@ -182,7 +183,7 @@ class Ledger(TrialWriter):
             ended=self._ended,
             left_nodes=self._left,
             paused=self._paused,
-            stopping=self._stopping,
+            stopping=self.stopping,
             requests=self._answered,
             driver="open" if self._session.holding else "none",
         )
@@ -227,9 +228,9 @@ class Ledger(TrialWriter):
     @repeated
     def note_stopping(self, reason: str) -> None:
         """Record that this driver is about to end, for who watches: a running epoch may still take long."""
-        if reason != self._stopping:
+        if reason != self.stopping:
             self._study.set_user_attr(attributes.STOPPING_KEY, {"reason": reason, "driver": self._session.token})
-            self._stopping = reason
+            self.stopping = reason
 
     @repeated
     def rest(self, resting: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,13 +11,20 @@ from hpo.clock import Clock
 from hpo.home import command
 from hpo.ledger.lock import LEASE_S
 from hpo.ledger.outcome import SAME_FAILURES
-from hpo.ledger.records import StudyRecord
+from hpo.ledger.records import Phase, StudyRecord, TrialRecord
 from hpo.results.confirmation import confirmation, seed_noise
 from hpo.results.summary import STATUSES
 from hpo.results.sums.parts import Counts, Failures, Rungs, Survival, summed
 from hpo.results.sums.time_left import time_left
 from hpo.spec.study import LEAST_COMPLETE
 from hpo.text import clock_time, duration
+
+BEGINNING: Mapping[Phase | None, str] = {
+    None: "Ray starts workers",
+    "importing": "workers import torch and the trainer",
+    "reading": "workers read the data and the weights",
+}
+"""What happens before any worker trains; the first that holds of a trial is told."""
 
 State = Literal["running", "paused", "silent", "interrupted", "finished", "failed"]
 """`silent`: the ledger says that a driver runs it, but nobody has seen a sign of life of it lately. It may be on a
@@ -47,8 +55,10 @@ class Progress:
     """Of the record: whether a driver has the study open."""
     epochs: bool = True
     """Whether a trial has trained an epoch."""
-    placed: int = 0
-    """Running trials that have a worker."""
+    phases: tuple[Phase | None, ...] = ()
+    """What the workers of running trials do; None for a trial that has no worker yet."""
+    now: float = 0.0
+    """Seconds since the epoch, by the driver's clock."""
     sign: float | None = None
     """When its driver gave the last sign of life, seconds since the epoch by its own clock; only of a single look."""
     stopping: str | None = None
@@ -57,6 +67,10 @@ class Progress:
     """Whether that driver waits until somebody lets it continue."""
     hopeless: bool = False
     """Whether it ended because its first trials failed."""
+
+    def counted(self, status: str) -> int:
+        """Number of trials of that status."""
+        return dict(self.counts).get(status, 0)
 
     @property
     def state(self) -> State:
@@ -86,7 +100,8 @@ class Progress:
             since = f" since {clock_time(self.sign)}" if self.sign else f" of its driver: {self.deserted}"
             return f"no sign of life{since}"
         if self.state == "running" and self.stopping:
-            return f"stopping: {self.stopping}; running trials end after their epoch"
+            rest = "running trials end after their epoch" if self.counted("running") else "the last records are written"
+            return f"stopping: {self.stopping}; {rest}"
         return f"interrupted: {self.deserted}" if self.state == "interrupted" and self.deserted else self.state
 
     @property
@@ -97,17 +112,17 @@ class Progress:
     @property
     def beginning(self) -> str | None:
         """What happens before the first epoch of a running study is there; None after that."""
-        running = dict(self.counts).get("running", 0)
-        if self.epochs or not running:
+        if self.epochs or not self.counted("running"):
             return None
-        if self.placed < running:
-            return "starting: Ray starts workers, which import torch and read the data"
-        return "starting: the first epochs are being trained"
+        for phase, text in BEGINNING.items():
+            if phase in self.phases:
+                return f"starting: {text}"
+        return "training the first epochs"
 
     @property
     def over(self) -> bool:
         """Whether nothing more will happen unless somebody resumes the study."""
-        if dict(self.counts).get("running"):
+        if self.counted("running"):
             return False
         spent = self.allowed is not None and self.elapsed >= self.allowed
         return self.closed or self.ended >= self.trials or spent or self.deserted is not None
@@ -141,11 +156,17 @@ def progress(study: StudyRecord, silent: float = 0.0, counts: Counts | None = No
         closed=study.ended is not None,
         driver=study.driver,
         epochs=bool(counts.pace.timed) or any(trial.epochs for trial in counts.unfinished),
-        placed=sum(bool(trial.attempts[-1].device) for trial in counts.unfinished if trial.status == "running"),
+        phases=tuple(_phase(trial) for trial in counts.unfinished if trial.status == "running"),
+        now=now,
         stopping=study.stopping if study.driver == "open" else None,
         paused=study.paused is not None,
         hopeless=(study.ended or "").startswith(SAME_FAILURES),
     )
+
+
+def _phase(trial: TrialRecord) -> Phase | None:
+    attempt = trial.attempts[-1]
+    return attempt.phase or ("training" if attempt.device else None)  # an older record has the device alone
 
 
 def glance(study: StudyRecord) -> Progress:

@@ -11,13 +11,19 @@ from hpo.cli.display.tables import aligned
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.results.summary import configuration
 from hpo.spec.objectives import Objective
-from hpo.text import short_names
+from hpo.text import duration, short_names
 
 TITLES = ("trial", "stage", "px", "epoch", "val acc", "best", "images/s", "device")
 
 
 def running_trials(
-    study: StudyRecord, running: Sequence[TrialRecord], *, rows: int, width: int, marks: Mapping[int, str] | None = None
+    study: StudyRecord,
+    running: Sequence[TrialRecord],
+    *,
+    rows: int,
+    width: int,
+    now: float,
+    marks: Mapping[int, str] | None = None,
 ) -> Iterator[RenderableType]:
     """A table of running trials: a blank line, the header, and at most `rows` lines of at most `width` characters.
 
@@ -25,11 +31,12 @@ def running_trials(
     parameters than columns, the last title counts those that are hidden.
 
     Args:
+        now: seconds since the epoch, by the driver's clock.
         marks: a word about some of the trials, by number; the best of all is in bold.
     """
     shown = running if len(running) <= rows else running[: rows - 1]
     hosts = {trial.attempts[-1].host for trial in running}
-    cells = [_cells(study, trial, several_hosts=len(hosts - {None}) > 1) for trial in shown]
+    cells = [_cells(study, trial, now, several_hosts=len(hosts - {None}) > 1) for trial in shown]
     titles, words = list(TITLES), [(marks or {}).get(trial.number, "") for trial in shown]
     if any(words):
         titles.append("")
@@ -48,13 +55,9 @@ def running_trials(
         yield _summary(hidden, study.spec.objective)
 
 
-def _cells(study: StudyRecord, trial: TrialRecord, *, several_hosts: bool) -> list[str]:
+def _cells(study: StudyRecord, trial: TrialRecord, now: float, *, several_hosts: bool) -> list[str]:
     last = trial.last
     stages = trial.values.get("train.progressive.stages", study.spec.train.progressive.stages)
-    attempt = trial.attempts[-1]
-    device = attempt.device or "starting"
-    if several_hosts and attempt.host:
-        device = f"{device}@{attempt.host}"
     best, goal = max((epoch.value for epoch in trial.epochs), default=None), study.spec.objective
     return [
         str(trial.number),
@@ -64,8 +67,20 @@ def _cells(study: StudyRecord, trial: TrialRecord, *, several_hosts: bool) -> li
         goal.show_score(trial.value),
         goal.show_score(best),
         "–" if last is None or last.images_per_second is None else f"{last.images_per_second:,.0f}",
-        device if len(device) <= 20 else f"{device[:19]}…",
+        _worker(trial, now, several_hosts=several_hosts),
     ]
+
+
+def _worker(trial: TrialRecord, now: float, *, several_hosts: bool) -> str:
+    """The device of the trial; before the first epoch of its worker, what that does and for how long:
+    `training 0:01:23`."""
+    attempt = trial.attempts[-1]
+    begins = attempt.phase is not None and attempt.resumed_after == len(trial.epochs)
+    if begins or attempt.device is None:
+        since = attempt.started if attempt.phase_since is None else attempt.phase_since
+        return f"{attempt.phase or 'starting'} {duration(max(0.0, now - since))}"
+    device = f"{attempt.device}@{attempt.host}" if several_hosts and attempt.host else attempt.device
+    return device if len(device) <= 20 else f"{device[:19]}…"
 
 
 def _parameters(study: StudyRecord, shown: Sequence[TrialRecord], room: int) -> tuple[dict[str, str], str]:

@@ -79,7 +79,9 @@ class Screen:
                 part.clear()
         if active and room >= 2 + min(len(active), 2):
             marks = _marks(sums)
-            parts += running_trials(self.study, active, rows=room - 2, width=options.max_width, marks=marks)
+            parts += running_trials(
+                self.study, active, rows=room - 2, width=options.max_width, now=state.now, marks=marks
+            )
         yield from (*parts, *failed, *rungs, *notes)
 
 

@@ -111,15 +111,16 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         if result.get("broken"):
             self._conductor.on_broken(result["broken"])
             return str(self.STOP)
-        self._conductor.on_placed(number, result["host"], result["device"], result["pid"], result["node"])
-        if result.get("begins"):
+        place = (result["host"], result["device"], result["pid"], result["node"])
+        self._conductor.on_placed(number, *place, result.get("phase"))
+        if result.get("phase"):
             return str(self.CONTINUE)
         if result.get("lacking"):
             self._conductor.on_lacking(number, result["lacking"], self._place(result["host"], result["node"]))
             return str(self.STOP)
         if result.get("failure"):
-            place = self._place(result["host"], result["node"])
-            self._conductor.on_failure(number, result["failure"], Cause(result["cause"]), place)
+            where = self._place(result["host"], result["node"])
+            self._conductor.on_failure(number, result["failure"], Cause(result["cause"]), where)
             return str(self.STOP)
         prefix = "metrics/"
         values = {key[len(prefix) :]: value for key, value in result.items() if key.startswith(prefix)}

@@ -20,12 +20,13 @@ import ray
 from pydantic import TypeAdapter
 from ray import tune
 
-from hpo.driver.ray_backend.proof import Lacking, proved
+from hpo.driver.ray_backend.proof import Lacking, imported, proved
 from hpo.driver.ray_backend.trainer_report import as_iterator, checked, described
 from hpo.ledger.outcome import Cause, cause_of
+from hpo.ledger.records import Phase
 from hpo.redact import LONGEST, shortened
 from trainers import devices
-from trainers.api import Context, EpochMetrics, TrainerError, TrialConfig
+from trainers.api import Context, EpochMetrics, Trainer, TrainerError, TrialConfig
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 """Errors of a disk. No trial causes them, and the next trial would meet them too."""
@@ -49,13 +50,17 @@ class Worker(tune.Trainable):
     trainer's modules cache.
     """
 
+    _warm = False
+    """Whether this process has served a trial: what the next one needs is imported and read."""
+
     def setup(self, config: dict[str, Any]) -> None:
         """Take a trial. Nothing here can fail, because Ray retries an actor that dies in its set-up."""
         self._job = config
         self._epochs: Iterator[EpochMetrics] | None = None
         self._epoch: int | None = None
         self._lock: TextIO | None = None
-        self._announced = not config.get("announce", False)
+        self._phase: Phase | None = None if config.get("announce", False) else "training"
+        self._train: Trainer | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in the same process."""
@@ -64,7 +69,8 @@ class Worker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch; the first step only says where, so that the driver knows it if the process dies.
+        """Train one epoch. The steps before the first one each say what is done next, and where, so that the driver
+        knows it if the process dies.
 
         A trainer's exception becomes a report, not a crash, because it must not be retried.
 
@@ -81,10 +87,10 @@ class Worker(tune.Trainable):
         return report | {"warnings": texts} if texts else report
 
     def _step(self) -> dict[str, Any]:
-        if not self._announced:
-            self._announced = True
-            return self._report(begins=True)
         try:
+            if self._phase != "training":
+                self._phase = self._prepare()
+                return self._report(phase=self._phase)
             if self._epochs is None:
                 self._epochs = self._begin()
             metrics = checked(next(self._epochs), self._epoch, self._job.get("objective", "val_accuracy"))
@@ -131,17 +137,26 @@ class Worker(tune.Trainable):
         shared = place.startswith(self._job["checkpoints"].rpartition("/")[0])
         return self._report(broken=said) if shared else self._report(lacking=f"has disk trouble: {said}")
 
-    def _begin(self) -> Iterator[EpochMetrics]:
-        """Start the trainer.
+    def _prepare(self) -> Phase:
+        """Do what the last report has said, before the trainer begins; returns what comes next.
 
         Raises:
             Lacking: this node lacks something that every trial needs.
         """
+        if self._phase == "reading":
+            self._train = proved(self._job["trainer"], *self._given())
+            return "training"
+        if self._phase == "importing":
+            imported(self._job["trainer"])
+            return "reading"
+        return "training" if self._warm else "importing"
+
+    def _given(self) -> tuple[TrialConfig, Context]:
+        """What the trainer is given."""
         from trainers.checkpoint import DirectoryStore
 
         job = self._job
-        config = _configuration().validate_python(job["training"])
-        context = Context(
+        return _configuration().validate_python(job["training"]), Context(
             seed=job["seed"],
             checkpoints=DirectoryStore(job["checkpoints"]),
             device=job["device"],
@@ -149,7 +164,17 @@ class Worker(tune.Trainable):
             threads=job["threads"],
             cache_dir=job["cache_dir"],
         )
-        train = proved(job["trainer"], config, context)
+
+    def _begin(self) -> Iterator[EpochMetrics]:
+        """Start the trainer.
+
+        Raises:
+            Lacking: this node lacks something that every trial needs.
+        """
+        job = self._job
+        config, context = self._given()
+        train = self._train or proved(job["trainer"], config, context)
+        self._warm = True
         if trouble := _unusable(job["device"]):  # after the import of the trainer, which may load torch
             raise Lacking(f"cannot use {job['device']}: {trouble}")
         self._lock = _only_writer(job["checkpoints"])

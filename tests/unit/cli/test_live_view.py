@@ -103,15 +103,15 @@ def test_only_running_trials_that_are_shown_are_formatted(monkeypatch: pytest.Mo
     formatted: list[int] = []
     cells = table._cells
 
-    def counting(study: StudyRecord, trial: TrialRecord, *, several_hosts: bool) -> list[str]:
+    def counting(study: StudyRecord, trial: TrialRecord, now: float, *, several_hosts: bool) -> list[str]:
         formatted.append(trial.number)
-        return cells(study, trial, several_hosts=several_hosts)
+        return cells(study, trial, now, several_hosts=several_hosts)
 
     monkeypatch.setattr(table, "_cells", counting)
     record = busy(1_000)
     running = [trial for trial in record.trials if trial.status == "running"]
     assert (
-        len(list(table.running_trials(record, running, rows=10, width=120))) == 12
+        len(list(table.running_trials(record, running, rows=10, width=120, now=0.0))) == 12
     )  # blank, titles, 9 trials, the rest
     assert len(formatted) == 9
 

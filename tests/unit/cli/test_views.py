@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import time
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from hpo.cli.display.watch import Reading, _print, events
 from hpo.driver.events import Event
 from hpo.home import Home
 from hpo.ledger.outcome import Ending
-from hpo.ledger.records import Attempt, Pause, StudyRecord
+from hpo.ledger.records import Attempt, Pause, Phase, StudyRecord, TrialRecord
 from hpo.results.progress import progress
 from tests.support.sample_records import BEGAN, SPEC, busy, study, trial
 
@@ -184,6 +185,8 @@ def test_a_study_that_is_about_to_stop_says_so_instead_of_a_time_to_its_end() ->
     shown = "\n".join(lines(dataclasses.replace(busy(2), stopping="interrupted by SIGINT"), 80, 24))
     assert "stopping: interrupted by SIGINT; running trials end after their epoch" in shown
     assert "ETA" not in shown
+    shown = "\n".join(lines(dataclasses.replace(busy(0), stopping="interrupted by SIGINT"), 80, 24))
+    assert "stopping: interrupted by SIGINT; the last records are written" in shown, "no trial runs any more"
 
 
 def test_the_last_picture_of_a_driver_has_no_time_to_the_end_and_leaves_the_rest_to_the_text_below() -> None:
@@ -194,12 +197,35 @@ def test_the_last_picture_of_a_driver_has_no_time_to_the_end_and_leaves_the_rest
 
 
 def test_the_first_minute_says_what_it_waits_for() -> None:
-    waiting = dataclasses.replace(trial(0, 0), attempts=(Attempt(BEGAN),))
-    record = dataclasses.replace(study(waiting), driver="open")
-    assert any("Ray starts workers, which import torch and read the data" in line for line in lines(record, 80, 24))
-    placed = dataclasses.replace(record, trials=(trial(0, 0),))
-    assert any("the first epochs are being trained" in line for line in lines(placed, 80, 24))
-    assert not any("starting:" in line for line in lines(busy(2), 80, 24))
+    phases = {
+        None: "starting: Ray starts workers",
+        "importing": "starting: workers import torch and the trainer",
+        "reading": "starting: workers read the data and the weights",
+        "training": "training the first epochs",
+    }
+    for phase, words in phases.items():
+        shown = lines(dataclasses.replace(study(at_work(0, phase), at_work(1, "training")), driver="open"), 80, 24)
+        assert f"state    {words}" in shown
+    shown = lines(dataclasses.replace(study(trial(0, 0)), driver="open"), 80, 24)
+    assert "state    training the first epochs" in shown, "an older record has the device alone"
+    assert not any(line.startswith("state") for line in lines(busy(2), 80, 24))
+
+
+def at_work(number: int, phase: Phase | None, epochs: int = 0, resumed_after: int = 0) -> TrialRecord:
+    """A running trial whose worker has done the same for 20 s when the study is 480 s old."""
+    attempt = Attempt(BEGAN + 400.0, resumed_after, phase=phase)
+    if phase is not None:
+        attempt = dataclasses.replace(attempt, device="cuda", host="node-a", phase_since=BEGAN + 461.0)
+    return dataclasses.replace(trial(number, epochs), attempts=(attempt,))
+
+
+def test_a_trial_says_what_its_worker_does_and_for_how_long_until_its_first_epoch() -> None:
+    running = [at_work(0, None), at_work(1, "importing"), at_work(2, "reading"), at_work(3, "training")]
+    again, trained = at_work(4, "training", epochs=3, resumed_after=3), at_work(5, "training", epochs=3)
+    shown = "\n".join(lines(study(*running, again, trained), 80, 40))
+    cells = [re.findall(r"  (cuda|[a-z]+ \d:\d\d:\d\d)(?:  |$)", row) for row in shown.splitlines() if "/16  " in row]
+    doing = ["starting 0:01:21", "importing 0:00:20", "reading 0:00:20", "training 0:00:20", "training 0:00:20", "cuda"]
+    assert [cell for row in cells for cell in row] == doing
 
 
 # ------------------------------------------------------------------------------------------ plain lines

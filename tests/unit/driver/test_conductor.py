@@ -63,14 +63,17 @@ def test_a_lost_trial_is_told_at_once_and_charged_no_further_until_it_comes_agai
 
 
 def test_a_driver_that_is_told_to_stop_says_so_in_the_ledger_before_its_running_epochs_end() -> None:
-    storage = InMemoryStorage()
-    conductor = Conductor(create(storage, synthetic_spec("stopped")))
+    storage, events = InMemoryStorage(), list[Event]()
+    conductor = Conductor(create(storage, synthetic_spec("stopped")), listener=events.append)
     conductor.ledger.heartbeat()
     assert conductor.next_trial() is not None
     assert load_study(storage, "stopped").stopping is None
-    conductor.stop("interrupted by SIGINT")  # what the handler of the signal does
     conductor.tick()
+    conductor.stop("interrupted by SIGINT")  # what the handler of the signal does
+    conductor.tick()  # of the same second
     assert load_study(storage, "stopped").stopping == "interrupted by SIGINT"
+    told = [event.study for event in events if event.study is not None]
+    assert [study.stopping for study in told] == ["interrupted by SIGINT"], "its own view is told, too, and once"
     conductor.close()
     assert load_study(storage, "stopped").stopping is None
     Conductor(reopen(storage, synthetic_spec("stopped")))

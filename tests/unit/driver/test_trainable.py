@@ -166,12 +166,29 @@ def test_ray_may_end_the_process_of_a_trial(tmp_path: Path, monkeypatch: pytest.
         worker.step()
 
 
-def test_a_worker_says_where_it_is_before_it_trains(tmp_path: Path) -> None:
-    """So that the driver knows the node of a process that dies in its first epoch."""
+def test_a_worker_says_where_it_is_and_what_it_does_before_it_trains(tmp_path: Path) -> None:
+    """So that the driver knows the node of a process that dies in its first epoch, and people what takes so long."""
     config = synthetic_spec(extra={"seconds": 0.0, "light": True}).base()
     job = {**in_process_driver.JOB, "announce": True, "number": 0, "seed": 0, "checkpoints": str(tmp_path / "0")}
     one = Worker(config=job | {"training": dataclasses.asdict(config)})
-    first, second = one.step(), one.step()
-    assert first["begins"]
+    first, *others, last = [one.step() for _ in range(4)]
     assert {"host", "node", "pid"} <= first.keys()
-    assert "metrics" in second
+    assert [report["phase"] for report in (first, *others)] == ["importing", "reading", "training"]
+    assert "metrics" in last
+    one.reset_config(job | {"number": 1, "training": dataclasses.asdict(config), "checkpoints": str(tmp_path / "1")})
+    assert one.step()["phase"] == "training", "the process has imported and read everything"
+    assert "metrics" in one.step()
+
+
+def test_each_phase_of_a_worker_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(worker, "imported", lambda trainer: done.append("imported"))
+    monkeypatch.setattr(worker, "proved", lambda *given: done.append("read") or (lambda *given: iter(())))
+    config = synthetic_spec().base()
+    job = {**in_process_driver.JOB, "announce": True, "number": 0, "seed": 0, "checkpoints": str(tmp_path / "0")}
+    one = Worker(config=job | {"training": dataclasses.asdict(config)})
+    seen = []
+    for _ in range(4):
+        one.step()
+        seen.append(tuple(done))
+    assert seen == [(), ("imported",), ("imported", "read"), ("imported", "read")], "a phase is told before it is done"

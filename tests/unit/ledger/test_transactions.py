@@ -16,7 +16,7 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.dialects import mysql
 
-from hpo.driver.conductor import HEARTBEAT_S, Conductor
+from hpo.driver.conductor import NOTES_S, Conductor
 from hpo.errors import UsageError
 from hpo.ledger import attributes
 from hpo.ledger.reader import load_study
@@ -217,7 +217,7 @@ def test_runs_that_mlflow_makes_after_the_end_of_their_trials_are_linked_in_one_
     assert [trial.mlflow_run_id for trial in load_study(opened(), "linked").trials] == runs
 
 
-def test_where_a_trial_runs_is_written_with_its_next_epoch_or_the_next_sign_of_life(
+def test_where_a_trial_runs_and_what_its_worker_does_is_written_with_its_next_epoch_or_seconds_later(
     opened: Callable[[], RDBStorage], tmp_path: Path
 ) -> None:
     time, storage = Time(), opened()
@@ -228,17 +228,18 @@ def test_where_a_trial_runs_is_written_with_its_next_epoch_or_the_next_sign_of_l
     assert second is not None
     with counted(storage) as placed:
         conductor.on_placed(first.number, "node", "cuda:0", 7)
-        conductor.on_placed(second.number, "node", "cuda:1", 8)
+        conductor.on_placed(second.number, "node", "cuda:1", 8, phase="importing")
         conductor.tick()
         assert placed.total() == 0
         conductor.on_epoch(first.number, EpochMetrics(epoch=1, val_accuracy=0.5))
     assert placed["commits"] == 1
     recorded = load_study(opened(), "placed").trials
     assert [trial.attempts[-1].device for trial in recorded] == ["cuda:0", None]
-    time.wait(HEARTBEAT_S + 1)
+    time.wait(NOTES_S + 1)
     conductor.tick()
     recorded = load_study(opened(), "placed").trials
     assert [trial.attempts[-1].device for trial in recorded] == ["cuda:0", "cuda:1"]
+    assert [trial.attempts[-1].phase for trial in recorded] == [None, "importing"]
 
 
 def test_a_run_that_an_earlier_version_linked_late_is_replaced_by_a_newer_one(
