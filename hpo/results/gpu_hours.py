@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from hpo.ledger.records import Attempt, StudyRecord, TrialRecord
 from hpo.ledger.tables.recovery import last_sign_of_life
+from hpo.results.sums.exact import UNIT, exact
 from hpo.spec.study import Resources
 from hpo.text import duration
 
@@ -73,7 +74,7 @@ def released(trial: TrialRecord, now: float) -> list[float]:
 
 def _released(trial: TrialRecord, attempt: Attempt, following: Attempt | None, now: float) -> float:
     epochs = trial.epochs[attempt.resumed_after : following.resumed_after if following else None]
-    last = max([attempt.started, *(epoch.recorded for epoch in epochs)])
+    last = max(attempt.started, epochs[-1].recorded) if epochs else attempt.started  # one driver's clock stamped them
     if attempt.ended is not None:
         return max(last, attempt.ended)
     if following is not None:  # recorded before attempts had an end of their own
@@ -106,7 +107,7 @@ def _charged(held: Sequence[tuple[float, float, float]], moments: Sequence[float
     """
     totals: dict[float, float] = {}
     active: list[tuple[float, float, float]] = []
-    ended = Fraction(0)  # exact, so that a longer study says the same of an earlier moment
+    ended = 0  # exact, so that a longer study says the same of an earlier moment
     waiting = iter([*held, (math.inf, math.inf, 0.0)])
     following = next(waiting)
     for moment in sorted(set(moments)):
@@ -116,8 +117,8 @@ def _charged(held: Sequence[tuple[float, float, float]], moments: Sequence[float
             following = next(waiting)
         while active and active[0][0] <= moment:
             end, start, gpus = heapq.heappop(active)
-            ended += Fraction(gpus * (end - start))
-        totals[moment] = math.fsum([float(ended), *(gpus * (moment - start) for _, start, gpus in active)])
+            ended += exact(gpus * (end - start))
+        totals[moment] = math.fsum([ended / UNIT, *(gpus * (moment - start) for _, start, gpus in active)])
     return [totals[moment] for moment in moments]
 
 

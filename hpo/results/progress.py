@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from hpo.clock import Clock
@@ -14,6 +15,7 @@ from hpo.ledger.outcome import SAME_FAILURES
 from hpo.ledger.records import Phase, StudyRecord, TrialRecord
 from hpo.results.confirmation import confirmation, seed_noise
 from hpo.results.summary import STATUSES
+from hpo.results.sums.pace import Pace
 from hpo.results.sums.parts import Counts, Failures, Rungs, Survival, summed
 from hpo.results.sums.time_left import time_left
 from hpo.spec.study import LEAST_COMPLETE
@@ -45,8 +47,8 @@ class Progress:
     """Wall-clock seconds of all drivers."""
     allowed: float | None
     """The wall-clock budget in seconds; None for no limit."""
-    left: float | None
-    """Estimated seconds to the end; None before a trial has ended, and while nothing trains."""
+    estimate: Callable[[], float | None] = field(repr=False, compare=False)
+    """Returns `left`."""
     silent: float
     """Seconds for which somebody who watches the study has seen no sign of life of its driver."""
     closed: bool = False
@@ -71,6 +73,12 @@ class Progress:
     def counted(self, status: str) -> int:
         """Number of trials of that status."""
         return dict(self.counts).get(status, 0)
+
+    @functools.cached_property
+    def left(self) -> float | None:
+        """Estimated seconds to the end; None before a trial has ended, and while nothing trains. The estimate looks at
+        every epoch of the study, so it is made where it is asked for."""
+        return self.estimate()
 
     @property
     def state(self) -> State:
@@ -128,13 +136,15 @@ class Progress:
         return self.closed or self.ended >= self.trials or spent or self.deserted is not None
 
 
-def progress(study: StudyRecord, silent: float = 0.0, counts: Counts | None = None) -> Progress:
+def progress(
+    study: StudyRecord, silent: float = 0.0, counts: Counts | None = None, pace: Pace | None = None
+) -> Progress:
     """The study as recorded.
 
     Args:
         silent: seconds since its record last changed, by the clock of whoever watches it. Stamps of the driver cannot
             tell: its machine's clock may be another.
-        counts: of the newest records of its trials, where they are kept; None: of `study.trials`.
+        counts, pace: of the newest records of its trials, where they are kept; None: of `study.trials`.
     """
     counts = counts or summed(Counts(), study.trials)
     elapsed = study.seconds
@@ -144,18 +154,17 @@ def progress(study: StudyRecord, silent: float = 0.0, counts: Counts | None = No
         elapsed += max([counts.newest, *signs]) - beat + silent if beat else 0.0
     allowed = study.spec.budget.hours and study.spec.budget.hours * 3600
     now = max([counts.newest, *(end for _, end in study.sessions)]) + silent
-    left = None if study.paused or study.stopping else time_left(study.spec, counts, elapsed, now)
     return Progress(
         ended=counts.ended,
         trials=study.spec.budget.trials,
         counts=tuple((status, counts.statuses[status]) for status in STATUSES if counts.statuses[status]),
         elapsed=elapsed,
         allowed=allowed,
-        left=left if left is None or allowed is None else max(0.0, min(left, allowed - elapsed)),
+        estimate=functools.partial(_time_left, study, counts, pace, elapsed, now),
         silent=silent,
         closed=study.ended is not None,
         driver=study.driver,
-        epochs=bool(counts.pace.timed) or any(trial.epochs for trial in counts.unfinished),
+        epochs=bool(counts.epochs) or any(trial.epochs for trial in counts.unfinished),
         phases=tuple(_phase(trial) for trial in counts.unfinished if trial.status == "running"),
         now=now,
         stopping=study.stopping if study.driver == "open" else None,
@@ -167,6 +176,14 @@ def progress(study: StudyRecord, silent: float = 0.0, counts: Counts | None = No
 def _phase(trial: TrialRecord) -> Phase | None:
     attempt = trial.attempts[-1]
     return attempt.phase or ("training" if attempt.device else None)  # an older record has the device alone
+
+
+def _time_left(study: StudyRecord, counts: Counts, pace: Pace | None, elapsed: float, now: float) -> float | None:
+    if study.paused or study.stopping:
+        return None
+    left = time_left(study.spec, counts, pace or summed(Pace(), study.trials), elapsed, now)
+    hours = study.spec.budget.hours
+    return left if left is None or hours is None else max(0.0, min(left, hours * 3600 - elapsed))
 
 
 def glance(study: StudyRecord) -> Progress:
@@ -253,12 +270,12 @@ def next_steps(study: StudyRecord, home_option: str) -> list[Step]:
 
 def undecided(study: StudyRecord) -> str | None:
     """Why it is not known yet what the study may still gain, where its budget asks for that; None if it is known."""
-    budget, complete = study.spec.budget, [trial for trial in study.trials if trial.complete]
+    budget = study.spec.budget
     asked = [name for name in ("patience", "min_gain_per_gpu_hour") if getattr(budget, name) is not None]
     if not asked or study.ended is not None:
         return None
-    if len(complete) < LEAST_COMPLETE:
-        return f"budget.{asked[0]}: not known before {LEAST_COMPLETE} trials are complete; {len(complete)} are"
+    if (complete := study.count("complete")) < LEAST_COMPLETE:
+        return f"budget.{asked[0]}: not known before {LEAST_COMPLETE} trials are complete; {complete} are"
     if budget.patience is not None and seed_noise(study) is None:
         return "budget.patience: not known, because nothing says how much seeds differ; a confirmation measures it"
     return None

@@ -59,7 +59,7 @@ class Screen:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the parts that fit."""
         sums = self.sums or Sums(self.study.spec, self.study.trials)
-        state = progress(self.study, self.silent, sums.counts)
+        state = progress(self.study, self.silent, sums.counts, sums.pace)
         room = max(1, options.max_height - 2)
         parts: list[RenderableType] = [
             _header(self.study),

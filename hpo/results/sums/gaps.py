@@ -8,9 +8,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from hpo.ledger.records import TrialRecord
-
-UNIT = 2**1074
-"""Every float is a whole number of parts of so many: exact sums of whole numbers are quick."""
+from hpo.results.sums.exact import UNIT, exact
 
 
 class Gaps:
@@ -48,12 +46,11 @@ class _Spread:
         self._sum = self._squares = 0
 
     def add(self, values: Sequence[float], times: int) -> None:
-        ratios = [value.as_integer_ratio() for value in values if math.isfinite(value)]
-        exact = [numerator * (UNIT // denominator) for numerator, denominator in ratios]
+        parts = [exact(value) for value in values if math.isfinite(value)]
         self.trainings += times
-        self._count += times * len(exact)
-        self._sum += times * sum(exact)
-        self._squares += times * sum(value * value for value in exact)
+        self._count += times * len(parts)
+        self._sum += times * sum(parts)
+        self._squares += times * sum(part * part for part in parts)
 
     @property
     def deviation(self) -> float | None:

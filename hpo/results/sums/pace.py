@@ -35,6 +35,8 @@ class Pace:
 
     def add(self, trial: TrialRecord, times: int = 1) -> None:
         """Count a record (1), or no longer (-1)."""
+        if trial.outcome is None or not trial.outcome.final:
+            return
         for decision in trial.rungs:
             self.arrivals[decision.rung] += times
             self.kept[decision.rung] += times * decision.keep

@@ -11,7 +11,6 @@ from typing import Protocol, TypeVar
 
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import TrialRecord
-from hpo.results.sums.pace import Pace
 from hpo.search.rungs import deepest_rungs, study_levels
 from hpo.spec.study import Spec
 from hpo.text import first_line
@@ -41,7 +40,7 @@ class Counts:
         self.statuses = Counter[str]()
         self.ended = 0
         """Trials that will never train again."""
-        self.pace = Pace()
+        self.epochs = 0
         """Of these trials."""
         self.newest = 0.0
         """When anything of a trial was recorded last, seconds since the epoch."""
@@ -63,7 +62,7 @@ class Counts:
         self.newest = max(self.newest, trial.newest)
         if trial.outcome is not None and trial.outcome.final:
             self.ended += times
-            self.pace.add(trial, times)
+            self.epochs += times * len(trial.epochs)
         elif times > 0:
             self._unfinished[trial.number] = trial
         else:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from hpo.ledger.records import TrialRecord
 from hpo.results.sums.gaps import Gaps
 from hpo.results.sums.leader import Leader
+from hpo.results.sums.pace import Pace
 from hpo.results.sums.parts import Counts, Failures, Part, Rungs
 from hpo.spec.study import Spec
 
@@ -15,8 +16,9 @@ class Sums:
     """Sums over the newest records of a study's trials. One thread at a time uses them."""
 
     def __init__(self, spec: Spec, trials: Iterable[TrialRecord] = ()) -> None:
-        self.counts, self.failures, self.rungs, self.gaps = Counts(), Failures(), Rungs(spec), Gaps()
-        self._parts: tuple[Part, ...] = (self.counts, self.failures, self.rungs, self.gaps)
+        self.counts, self.pace, self.failures = Counts(), Pace(), Failures()
+        self.rungs, self.gaps = Rungs(spec), Gaps()
+        self._parts: tuple[Part, ...] = (self.counts, self.pace, self.failures, self.rungs, self.gaps)
         self._leader = Leader(spec)
         self._trials: dict[int, TrialRecord] = {}
         self._baseline: int | None = None

@@ -17,7 +17,7 @@ import statistics
 from collections.abc import Sequence
 
 from hpo.ledger.records import TrialRecord
-from hpo.results.sums.pace import epoch_seconds
+from hpo.results.sums.pace import Pace, epoch_seconds
 from hpo.results.sums.parts import Counts
 from hpo.search.forecast import plan
 from hpo.spec.study import Spec
@@ -27,17 +27,18 @@ CAUTION = 4.0
 """Weight of the rule of ASHA beside what was seen at a rung, in trials that pass."""
 
 
-def time_left(spec: Spec, counts: Counts, elapsed: float, now: float) -> float | None:
+def time_left(spec: Spec, counts: Counts, pace: Pace, elapsed: float, now: float) -> float | None:
     """Seconds until the budget of trials is done; None before a trial has ended that trained an epoch.
 
     Args:
+        counts, pace: of the same trials.
         elapsed: seconds that the study has taken.
         now: seconds since the epoch, by the driver's clock.
     """
-    pace, unfinished = counts.pace, counts.unfinished
+    unfinished = counts.unfinished
     if not pace.seconds or elapsed <= 0:
         return None
-    costs, shares = _costs(spec, counts), _shares(spec, counts)
+    costs, shares = _costs(spec, pace, unfinished), _shares(spec, pace, unfinished)
     running = [trial for trial in unfinished if trial.status == "running"]
     under_way = {trial.number: _under_way(trial, costs, now) for trial in running}
     rest = {t.number: max(0.0, _rest(t, costs, shares) - under_way.get(t.number, 0.0)) for t in unfinished}
@@ -101,10 +102,10 @@ def _sum(costs: Sequence[float], shares: Sequence[float], done: int) -> float:
     return sum(cost * share for cost, share in zip(costs[done:], shares[done:], strict=True)) / shares[done]
 
 
-def _costs(spec: Spec, counts: Counts) -> list[float]:
+def _costs(spec: Spec, pace: Pace, unfinished: Sequence[TrialRecord]) -> list[float]:
     """Seconds of each epoch of a training."""
-    seconds, timed = counts.pace.seconds.copy(), counts.pace.timed.copy()
-    for trial in counts.unfinished:
+    seconds, timed = pace.seconds.copy(), pace.timed.copy()
+    for trial in unfinished:
         for place, took in enumerate(epoch_seconds(trial)):
             seconds[place] += took
             timed[place] += 1
@@ -122,9 +123,9 @@ def _weights(spec: Spec) -> list[float]:
     return [float(schedule.stage_of(stages, epoch).size) ** 2 for epoch in range(1, spec.train.epochs + 1)]
 
 
-def _shares(spec: Spec, counts: Counts) -> list[float]:
+def _shares(spec: Spec, pace: Pace, unfinished: Sequence[TrialRecord]) -> list[float]:
     """The share of trials to come that train each epoch; 1 for the first."""
-    passes = {epoch: _passes(spec, counts, level) for epoch, level in _rungs(spec)}
+    passes = {epoch: _passes(spec, pace, unfinished, level) for epoch, level in _rungs(spec)}
     shares = [1.0]
     for epoch in range(1, spec.train.epochs):
         shares.append(shares[-1] * passes.get(epoch, 1.0))
@@ -132,11 +133,11 @@ def _shares(spec: Spec, counts: Counts) -> list[float]:
     return [controls + (1 - controls) * share for share in shares]
 
 
-def _passes(spec: Spec, counts: Counts, level: float) -> float:
+def _passes(spec: Spec, pace: Pace, unfinished: Sequence[TrialRecord], level: float) -> float:
     """The share of trials to come that pass a rung."""
-    judged = [decision for trial in counts.unfinished for decision in trial.rungs if decision.rung == level]
-    arrivals = counts.pace.arrivals[level] + len(judged)
-    kept = counts.pace.kept[level] + sum(decision.keep for decision in judged)
+    judged = [decision for trial in unfinished for decision in trial.rungs if decision.rung == level]
+    arrivals = pace.arrivals[level] + len(judged)
+    kept = pace.kept[level] + sum(decision.keep for decision in judged)
     foreseen = sum(_passes_as(place, spec) for place in range(1, arrivals + 1))
     next_ones = range(arrivals + 1, arrivals + 1 + max(1, round(spec.asha.reduction_factor)))
     by_rule = sum(_passes_as(place, spec) for place in next_ones) / len(next_ones)
