@@ -43,6 +43,12 @@ def trainings(ctx: typer.Context) -> list[str]:
     return [*studies(ctx), *search_spaces.recipes(), *_files()]
 
 
+def documented(ctx: typer.Context) -> list[str]:
+    """The commands whose output has a JSON Schema."""
+    commands: Mapping[str, Any] = getattr(ctx.find_root().command, "commands", {})
+    return [name for name, command in commands.items() if any("--json" in word.opts for word in command.params)]
+
+
 def overrides() -> list[Offer]:
     """Dotted keys of a specification, and the values of settings that have a list of values."""
     return _offers("schema.json")

@@ -43,7 +43,8 @@ def examine(home: Home, name: str | None, figures: Figures | None = None, *, as_
             _print(finding)
     failed = any(finding.state == "failed" for finding in findings)
     if as_json:
-        documents.show("checks", {"failed": failed, "findings": [_json(finding) for finding in findings]})
+        place = {"study": name, "home": str(home.path.resolve())}
+        documents.show("checks", {**place, "failed": failed, "findings": [_json(finding) for finding in findings]})
     return int(failed)
 
 

@@ -120,15 +120,15 @@ def rm(
     if as_json and not yes:
         raise UsageError("a removal asks first, which --json cannot; add --yes")
     with removal(name, Home.at(home), keep_mlflow=keep_mlflow, say=_say) as remains:
-        lines = list(remains.lines())
+        content = remains.to_json()
         if not as_json:
-            print("\n".join(lines))
+            print("\n".join(content["removed"]))
         if not yes and not typer.confirm(f"Remove all of this of {name}?", err=True):
             print("nothing was removed")
             return
         remains.remove()
     if as_json:
-        documents.show("removal", {"study": name, "removed": lines})
+        documents.show("removal", content)
     else:
         print(f"{name} is removed")
 

@@ -136,6 +136,7 @@ def confirm(
     from hpo.home import Home
     from hpo.results.confirmation import confirmation
     from hpo.results.confirmation_text import confirmation_json, verdict
+    from hpo.results.winner import winner_json
 
     place = Home.at(home)
     if dry_run:
@@ -145,7 +146,8 @@ def confirm(
         study = confirm_study(name, place, top=top, seeds=seeds, view=view, say=_say, verbose=verbose)
     confirmed = confirmation(study)
     if as_json:
-        documents.show("confirmation", confirmation_json(confirmed) or {})
+        files = {"study": name, "best_file": str(place.incumbent(name).resolve())}
+        documents.show("confirmation", files | winner_json(study) | (confirmation_json(confirmed) or {}))
         return
     Console(highlight=False, markup=False, emoji=False).print(verdict(confirmed), soft_wrap=True)
     print(f"Written: {place.incumbent(name)}")

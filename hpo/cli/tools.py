@@ -83,12 +83,29 @@ def _send_test(spec: Spec) -> None:
 
 
 def schema(
+    command: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="COMMAND",
+            help="Name of a command, for example status: print the JSON Schema of its output with --json instead.",
+            autocompletion=completion.documented,
+        ),
+    ] = None,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a reference in Markdown, for people.")] = False,
 ) -> None:
-    """Print the JSON Schema of specifications, for editors."""
+    """Print the JSON Schema of specifications, for editors; or of what a command prints with --json, for programs."""
+    from hpo.cli.programs.described.commands import COMMANDS, output_schema
+    from hpo.errors import UsageError
+    from hpo.text import show
     from hpo.validation.schema import json_schema, markdown
 
-    if as_markdown:
+    if command is not None:
+        if as_markdown:
+            raise UsageError("--markdown is for specifications; leave it out, or leave the name of a command out")
+        if command not in COMMANDS:
+            raise UsageError(f"no command {show(command)} prints JSON; commands: {', '.join(COMMANDS)}")
+        print(json.dumps(output_schema(command), indent=2))
+    elif as_markdown:
         print(markdown(), end="")
     else:
         print(json.dumps(json_schema(), indent=2))

@@ -77,6 +77,7 @@ class Exported:
     """A file or folder that was written."""
 
     file: Path
+    study: str
     trial: int
     details: dict[str, Any]
     """For programs: the training, or the result of the parity check."""
@@ -85,7 +86,8 @@ class Exported:
 
     def to_json(self, form: Format) -> dict[str, Any]:
         """The entry for `--json`."""
-        return {"file": str(self.file), "format": form.value, "trial": self.trial, **self.details}
+        file = str(self.file.absolute())
+        return {"study": self.study, "file": file, "format": form.value, "trial": self.trial, **self.details}
 
 
 def export(home: Home, request: Request) -> list[Exported]:
@@ -146,7 +148,7 @@ def _configuration(home: Home, request: Request, study: StudyRecord, trial: Tria
     if request.output is not None:
         path = request.output / path.name if request.top is not None else request.output
     write_atomically(path, configuration_text(chosen, request.form))
-    return Exported(path, trial.number, {"training": chosen.model_dump(mode="json")})
+    return Exported(path, study.name, trial.number, {"training": chosen.model_dump(mode="json")})
 
 
 def _model(home: Home, request: Request, study: StudyRecord, trial: TrialRecord, rank: int) -> Exported:
@@ -173,7 +175,7 @@ def _model(home: Home, request: Request, study: StudyRecord, trial: TrialRecord,
         f"parity with {source}: logits of {parity.images} random images differ by at most {parity.difference:.2g} "
         f"({parity.relative:.2g} of the largest), same class for {parity.same_class}"
     )
-    return Exported(parity.path, trial.number, {"model": str(source), "parity": check}, remark)
+    return Exported(parity.path, study.name, trial.number, {"model": str(source), "parity": check}, remark)
 
 
 def retrained(home: Home, study: StudyRecord, trial: TrialRecord) -> Path:

@@ -107,13 +107,17 @@ class Retraining:
         if self.output.exists() and not self.output.is_dir():
             raise UsageError(f"--output {self.output} is a file; name a folder")
         device = resolve_device(device)
-        folders = {seed: self.output / f"seed-{seed}" if len(seeds) > 1 else self.output for seed in seeds}
+        folders = self._folders(seeds)
         accuracies = [self._train(seed, folder, device, on_epoch) for seed, folder in folders.items()]
         repeats = Repeats(tuple(seeds), tuple(value for value in accuracies if value is not None))
         summary = self.summary(repeats)
         write_atomically(self.output / "summary.json", json.dumps(summary, indent=2) + "\n")
-        self._log.retrained(summary | {"output": str(self.output.absolute())})
+        self._log.retrained(summary)
         return repeats
+
+    def _folders(self, seeds: Sequence[int]) -> dict[int, Path]:
+        """Where the weights of each seed lie."""
+        return {seed: self.output / f"seed-{seed}" if len(seeds) > 1 else self.output for seed in seeds}
 
     def _train(self, seed: int, folder: Path, device: str, on_epoch: OnEpoch) -> float | None:
         """Train with one seed; returns the test accuracy. The ledger records the evaluation before it begins.
@@ -145,13 +149,16 @@ class Retraining:
         """The results of a retraining, for `summary.json` and `--json`."""
         provenance = self.training.provenance
         return {
+            "study": provenance.study if provenance else None,
+            "trial": provenance.trial if provenance else None,
             "test_accuracy": repeats.mean,
             "test_accuracy_std": repeats.deviation,
             "seeds": list(repeats.seeds),
             "test_accuracies": list(repeats.accuracies),
             "val_accuracy_of_the_trial": provenance.val_accuracy if provenance else None,
             "changes": self._log.changes,
-            "output": str(self.output),
+            "output": str(self.output.absolute()),
+            "folders": [str(folder.absolute()) for folder in self._folders(repeats.seeds).values()],
             "versions": versions(),
             "git_commit": git_commit(),
         }

@@ -195,7 +195,7 @@ def confirmation_json(confirmation: Confirmation | None) -> dict[str, Any] | Non
         "done": confirmation.done,
         "planned": confirmation.planned,
         "chosen": confirmation.chosen.trial if confirmation.chosen else None,
-        "gain": dataclasses.asdict(confirmation.gain) if confirmation.gain else None,
+        "gain": _gain_json(confirmation.gain) if confirmation.gain else None,
         "gain_mean": confirmation.gain_mean,
         "probability_best": confirmation.chosen.chance if confirmation.chosen else None,
         "certainty": certainty(confirmation) or None,
@@ -218,6 +218,12 @@ def confirmation_json(confirmation: Confirmation | None) -> dict[str, Any] | Non
             for entry in confirmation.ranking
         ],
     }
+
+
+def _gain_json(gain: Interval) -> dict[str, Any]:
+    """As `hpo.results.winner.winner_json` has it, and the interval's own keys, which it always had here."""
+    interval = dataclasses.asdict(gain)
+    return {**interval, "value": gain.mean, "interval": interval, "within_noise": not gain.significant}
 
 
 def _versus_json(entry: Confirmed, goal: Objective) -> dict[str, Any] | None:

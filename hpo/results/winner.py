@@ -167,6 +167,12 @@ def retrainings(study: StudyRecord, trial: int | None = None) -> list[Mapping[st
     ]
 
 
+def _test_accuracy(study: StudyRecord, trial: int) -> float | None:
+    """The mean over the seeds of a trial's newest retraining, 0 to 1; None before the first one."""
+    entries = retrainings(study, trial)
+    return entries[-1].get("test_accuracy") if entries else None
+
+
 def winner_json(study: StudyRecord) -> dict[str, Any]:
     """The winner as JSON, for programs. `best_val_accuracy` is always the accuracy of the trial in the search, and
     `best_value` the same of whatever objective the study has."""
@@ -180,7 +186,9 @@ def winner_json(study: StudyRecord) -> dict[str, Any]:
         "best_ground": best.ground if best else None,
         "confirmed_val_accuracy": best.accuracy if best and best.confirmation and goal.is_accuracy else None,
         "confirmed_value": goal.score(best.accuracy) if best and best.confirmation else None,
+        "best_parameters": dict(best.trial.values) if best else None,
         "search_best": study.best.number if study.best else None,
+        "test_accuracy": _test_accuracy(study, best.trial.number) if best else None,
         "gain": gain
         and {
             "value": gain.value,

@@ -85,7 +85,8 @@ def init(
             print()
         raise
     if as_json:
-        documents.show("file", {"file": str(target), "next": Home.at().command(f"run {shlex.quote(str(target))}")})
+        step = Home.at().command(f"run {shlex.quote(str(target))}")
+        documents.show("file", {"file": str(target.absolute()), "next": step})
     else:
         _say_next(target, spec)
 

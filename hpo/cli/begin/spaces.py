@@ -83,7 +83,7 @@ def copy(
     verb = "run" if name in search_spaces.studies() else "retrain"
     step = Home.at().command(f"{verb} {shlex.quote(str(target))}")
     if as_json:
-        documents.show("file", {"file": str(target), "next": step})
+        documents.show("file", {"file": str(target.absolute()), "next": step})
     else:
         print(f"{target}\nNext: {step}")
 

@@ -26,7 +26,7 @@ def show_audit(home: Home, name: str, as_json: bool) -> None:
     study = read_study(home, name)
     pruning = audit(study)
     if as_json:
-        documents.show("audit", {**dataclasses.asdict(pruning), "remarks": remarks(study, pruning)})
+        documents.show("audit", {"study": name, **dataclasses.asdict(pruning), "remarks": remarks(study, pruning)})
         return
     console = Console(highlight=False)
     for line in remarks(study, pruning):

@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from hpo.cli.display.studies import known_json
 from hpo.cli.display.tables import aligned, show
 from hpo.cli.programs import documents
 from hpo.files import folder_bytes
@@ -35,8 +36,9 @@ from hpo.results.pareto import table as front_table
 from hpo.results.progress import failures, glance, next_steps, undecided
 from hpo.results.pruning.cost import remark
 from hpo.results.summary import best_line, configuration, counts, stopped, untracked
+from hpo.results.tables.trials import worker_seconds
 from hpo.results.warm_start_effect import effect
-from hpo.results.winner import winner, winner_json
+from hpo.results.winner import winner
 from hpo.spec.objectives import VAL_ACCURACY, Objective, objectives, values
 from hpo.text import duration, first_line, iso, short_names, size
 
@@ -191,19 +193,18 @@ def _failures(study: StudyRecord) -> list[str]:
 
 
 def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
-    """A study as JSON, for programs."""
+    """A study as JSON, for programs: all that `hpo ls` says of it, and more."""
+    best_file = home.incumbent(study.name)
     return {
-        "study": study.name,
-        "state": glance(study).state,
-        "created": iso(study.info.get("created")),
-        "task": study.spec.task,
+        **known_json(study, home),
+        "best_file": str(best_file.resolve()) if best_file.is_file() else None,
+        "checkpoints": redact(home.checkpoints(study.name, study.spec.storage.checkpoints)),
         "seconds": study.seconds,
-        **winner_json(study),
         "gpu_hours": gpu_hours(study),
         "confirmation_gpu_hours": confirmation_gpu_hours(study),
         "confirmation_worker_seconds": confirmation_worker_seconds(study),
         "ended": study.ended,
-        "requests": [{"asks": request.asks, **request.to_json()} for request in study.requests],
+        "requests": [request.told() for request in study.requests],
         "mlflow_behind": untracked(study),
         "left_nodes": [dataclasses.asdict(node) for node in study.left_nodes],
         "pruning_cost": remark(study) or None,
@@ -243,18 +244,25 @@ def _warm_start(study: StudyRecord) -> dict[str, Any] | None:
 
 
 def trial_json(trial: TrialRecord, goal: Objective = VAL_ACCURACY) -> dict[str, Any]:
-    """A trial as JSON, for programs."""
+    """A trial as JSON, for programs. `number`, `status` and `values` are the earlier names of `trial`, `state` and
+    `parameters`, which every document has."""
     return {
+        "trial": trial.number,
         "number": trial.number,
+        "state": trial.status,
         "status": trial.status,
-        "reason": trial.outcome.reason if trial.outcome else None,
+        "reason": redact(trial.outcome.reason) if trial.outcome else None,
         "origin": dataclasses.asdict(trial.origin) if trial.origin else None,
+        "parameters": dict(trial.values),
         "values": dict(trial.values),
+        "epochs": len(trial.epochs),
         "value": goal.score(trial.value) if trial.value is not None else None,
         "val_accuracy": trial.last.val_accuracy if trial.last else None,
         "history": [goal.score(epoch.value) for epoch in trial.epochs],
         "attempts": len(trial.attempts),
-        "seconds": trial.seconds,
+        "seconds": worker_seconds(trial),
+        "started": iso(trial.attempts[0].started) if trial.attempts else None,
+        "ended": iso(trial.finished),
         "mlflow_run_id": trial.mlflow_run_id,
     }
 

@@ -51,7 +51,7 @@ def show_studies(home: Home, as_json: bool) -> None:
     """Print all studies."""
     studies = [study for _, study in _of_all_studies(home, load_study)]
     if as_json:
-        documents.show_list("summary", map(summary_json, studies))
+        documents.show_list("summary", [summary_json(study, home) for study in studies])
     elif studies:
         hidden = ("data", "created", "model")
         narrower = [_table(studies, *hidden[:count], short=True) for count in (1, 2, 3) if sys.stdout.isatty()]
@@ -60,17 +60,23 @@ def show_studies(home: Home, as_json: bool) -> None:
         print(f"no study in {home.path}")
 
 
-def summary_json(study: StudyRecord) -> dict[str, Any]:
+def summary_json(study: StudyRecord, home: Home) -> dict[str, Any]:
     """A study in a list, for programs."""
+    return {**known_json(study, home), "trials": len(study.trials)}
+
+
+def known_json(study: StudyRecord, home: Home) -> dict[str, Any]:
+    """What lists and views say of a study, for programs."""
     now = glance(study)
     return {
         "study": study.name,
+        "home": str(home.path.resolve()),
+        "folder": str(home.study(study.name).resolve()),
         "state": now.state,
         "last_sign_of_life": iso(last_sign(study)),
         "progress": {"ended": now.ended, "trials": now.trials},
         "created": iso(study.info.get("created")),
         "task": study.spec.task,
-        "trials": len(study.trials),
         **winner_json(study),
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hpo.home import Home
 from hpo.ledger.records import StudyRecord
+from hpo.results.winner import winner_json
 from reports.analysis.answer import answer
 from reports.page.finding import finding
 
@@ -31,6 +32,7 @@ def finding_json(study: StudyRecord, home: Home) -> dict[str, Any]:
     said = finding(result, home.option)
     return {
         "study": study.name,
+        **winner_json(study),
         "found": said.found,
         "configuration": dict(result.best.values) if result.best else None,
         "verdict": said.verdict,

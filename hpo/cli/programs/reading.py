@@ -34,7 +34,7 @@ class Reading:
         limit: at most so many studies, up to 100. offset: how many to skip; next_offset of the last answer continues.
         """
         shown, rest = page(studies(home=self._home.path), limit, offset)
-        return bounded({"studies": [summary_json(study.record) for study in shown], **rest}, MOST_ROWS)
+        return bounded({"studies": [summary_json(study.record, self._home) for study in shown], **rest}, MOST_ROWS)
 
     def get_status(self, study: str | None = None) -> dict[str, Any]:
         """Tell how a study goes: state, best trial, gain over the baseline, confirmation, cost, and what to do next.

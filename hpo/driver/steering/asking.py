@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,16 +34,7 @@ class Asked:
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints."""
-        answer = self.answer
-        return {
-            "study": self.study,
-            "request": self.request.id,
-            "asks": self.request.asks,
-            "by": self.request.by,
-            "state": answer.state if answer else "kept",
-            "text": answer.text if answer else None,
-            "trial": answer.trial if answer else None,
-        }
+        return {"study": self.study, **dataclasses.replace(self.request, answer=self.answer).told()}
 
 
 def ask(home: Home, name: str, kind: Kind, *, wait: float = WAIT_S, **content: Any) -> Asked:

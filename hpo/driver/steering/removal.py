@@ -59,6 +59,17 @@ class Remains:
         if self.named_by:
             yield f"warm_start of {', '.join(self.named_by)} names it; what they took over stays theirs"
 
+    def to_json(self) -> dict[str, Any]:
+        """What goes, in numbers, for programs."""
+        files = sum(runs.bytes for runs in self.runs)
+        return {
+            "study": self.name,
+            "trials": sum(len(study.trials) for study in self.studies),
+            "mlflow_runs": sum(map(len, self.runs)),
+            "bytes": files + folder_bytes(self.home.study(self.name)),
+            "removed": list(self.lines()),
+        }
+
     def remove(self) -> None:
         """Remove all of it."""
         for runs in self.runs:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from hpo.spec.parameters import Choice
+from hpo.text import iso
 
 REQUEST_PREFIX = "hpo:request/"
 """Start of the names of requests among a study's attributes. Each has one of its own, so none overwrites another."""
@@ -76,6 +77,20 @@ class Request:
     def to_json(self) -> dict[str, Any]:
         """The content of its attribute."""
         return dataclasses.asdict(self)
+
+    def told(self) -> dict[str, Any]:
+        """What programs read of it. `kept`: the next driver will do it. `waiting`: a driver was asked."""
+        answer = self.answer
+        return {
+            "request": self.id,
+            "asks": self.asks,
+            "by": self.by,
+            "at": iso(self.at),
+            "state": answer.state if answer else "waiting" if self.driver else "kept",
+            "answered": iso(answer.at) if answer else None,
+            "text": answer.text if answer else None,
+            "trial": answer.trial if answer else self.trial,
+        }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Request:

@@ -88,7 +88,7 @@ def _trial(study: StudyRecord, trial: TrialRecord, names: Sequence[str]) -> tupl
         last.stage if last else None,
         None if trial.value is None else study.spec.objective.score(trial.value),
         *(trial.values.get(name) for name in names),
-        trial.seconds if any(one.seconds is not None for one in trial.metrics) else None,
+        worker_seconds(trial),
         begun[0].started if begun else None,
         trial.finished,
         len(begun),
@@ -96,6 +96,11 @@ def _trial(study: StudyRecord, trial: TrialRecord, names: Sequence[str]) -> tupl
         first_line(redact(trial.outcome.reason)) if trial.outcome else None,
         trial.mlflow_run_id,
     )
+
+
+def worker_seconds(trial: TrialRecord) -> float | None:
+    """Seconds that its worker spent on the recorded epochs; None where the trainer reports none."""
+    return trial.seconds if any(one.seconds is not None for one in trial.metrics) else None
 
 
 def _epochs(study: StudyRecord, own: Sequence[str]) -> Iterator[tuple[Any, ...]]:

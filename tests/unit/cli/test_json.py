@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import typing
@@ -16,9 +17,13 @@ from typer.testing import CliRunner
 
 from hpo.cli.app import app
 from hpo.cli.programs import documents
+from hpo.cli.programs.described import base, results, study, tools
+from hpo.cli.programs.described.commands import COMMANDS, output_schema, output_schemas
+from hpo.errors import UsageError
 from hpo.home import Home
 from tests.conftest import REPOSITORY, synthetic_spec
 from tests.support.instant_study import train
+from tests.support.output_schema import check
 from trainers.api import EpochMetrics
 
 NAN = float("nan")
@@ -54,8 +59,13 @@ def test_commands_print_json_by_one_function() -> None:
         for path in folder.rglob("*.py")
         if own.search(path.read_text(encoding="utf-8"))
     }
-    # the JSON Schema, the one function, and values in YAML
-    assert found == {"tools.py", "programs/documents.py", "programs/steering.py"}
+    # the JSON Schemas, the one function, and values in YAML
+    assert found == {
+        "tools.py",
+        "programs/described/commands.py",
+        "programs/documents.py",
+        "programs/steering.py",
+    }
 
 
 def test_numbers_that_json_lacks_are_null() -> None:
@@ -71,7 +81,7 @@ def test_a_trial_that_diverged_is_in_every_document_without_a_nan(home: Home) ->
     for words in ("status synthetic", "ls", "trials synthetic", "trials synthetic --epochs", "audit synthetic"):
         done = CliRunner().invoke(app, [*words.split(), "--json", "--home", str(home.path)])
         assert done.exit_code == 0, (words, done.output, done.exception)
-        assert strict(done.stdout)
+        check(command(words), strict(done.stdout))
 
 
 @pytest.mark.parametrize(
@@ -96,9 +106,9 @@ def test_an_error_is_a_document_too(words: list[str], code: int, error: str, sai
 
 
 def test_the_broken_rules_of_a_specification_are_listed_without_values_that_may_be_secret(tmp_path: Path) -> None:
-    study = tmp_path / "my.yaml"
-    study.write_text("study: my\nnotify: {url: ftp://me:s3cret@host}\nbudget: {trials: 0}\n")
-    found = strict(hpo("validate", str(study), "--json").stdout)
+    mine = tmp_path / "my.yaml"
+    mine.write_text("study: my\nnotify: {url: ftp://me:s3cret@host}\nbudget: {trials: 0}\n")
+    found = strict(hpo("validate", str(mine), "--json").stdout)
     assert ("budget.trials", 3, "must be >= 1") in [
         (one["path"], one["line"], one["rule"]) for one in found["problems"]
     ]
@@ -112,7 +122,7 @@ def test_without_the_option_an_error_leaves_standard_output_empty(tmp_path: Path
 
 PAGE = REPOSITORY / "reports" / "docs" / "json.md"
 EXAMPLES = re.findall(
-    r"```sh\nhpo (.+? --json)\n```\n\n```json\n(.+?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    r"```sh\nhpo ([^\n]+? --json)\n```\n\n```json\n(.+?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL
 )
 
 
@@ -132,13 +142,44 @@ def test_the_examples_of_the_page_have_the_keys_of_the_output(
     words: str, example: str, documented: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "budget.trials=0" in words:  # an error becomes text in a process of its own
-        assert keys(strict(hpo(*words.split()).stdout)) == keys(strict(example))
-        return
-    monkeypatch.setenv("HPO_HOME", str(documented.path))
-    monkeypatch.chdir(tmp_path)
+        said = strict(hpo(*words.split()).stdout)
+    else:
+        said = printed(words, documented, tmp_path, monkeypatch)
+    assert keys(said) == keys(strict(example))
+    check(command(words), said)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "trials cifar10 --epochs",
+        "export cifar10 --top 2 -o top",
+        "spaces quickstart",
+        "init mine.yaml --data shapes --device cpu",
+        "--version -v",
+        "doctor cifar10",
+        "rm cifar10 --yes",
+    ],
+)
+def test_every_output_is_what_its_schema_says(
+    words: str, documented: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home.at(shutil.copytree(documented.path, tmp_path / "home"))
+    check(command(words), printed(f"{words} --json", home, tmp_path, monkeypatch))
+
+
+def printed(words: str, home: Home, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The document that a command prints."""
+    monkeypatch.setenv("HPO_HOME", str(home.path))
+    monkeypatch.chdir(folder)
     done = CliRunner().invoke(app, words.split())
     assert done.exit_code == 0, (done.output, done.exception)
-    assert keys(strict(done.stdout)) == keys(strict(example))
+    return strict(done.stdout)
+
+
+def command(words: str) -> str:
+    """The name under which `hpo schema` has the output of a command."""
+    return words.split()[0].removeprefix("--")
 
 
 def keys(value: Any) -> Any:
@@ -146,6 +187,38 @@ def keys(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: keys(item) for key, item in value.items()}
     return [keys(item) for item in value[:1] if isinstance(item, dict)] if isinstance(value, list) else None
+
+
+SCHEMA = REPOSITORY / "reports" / "docs" / "json.schema.json"
+
+
+def test_the_schema_file_is_current_and_describes_every_key() -> None:
+    text = json.dumps(output_schemas(), indent=1) + "\n"
+    again = "python -m hpo.cli.programs.described.commands > reports/docs/json.schema.json"
+    assert SCHEMA.read_text(encoding="utf-8") == text, f"write it anew: {again}"
+    found = json.loads(text)["$defs"]
+    ours = {one.__name__ for module in (base, study, results, tools) for one in vars(module).values() if is_part(one)}
+    for name in ours & set(found):
+        for key, said in found[name]["properties"].items():
+            assert "description" in said or "const" in said, (name, key)
+
+
+def is_part(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, base.Part)
+
+
+def test_every_command_with_the_option_has_a_schema() -> None:
+    commands: Any = getattr(typer.main.get_command(app), "commands")  # noqa: B009 - a group has them
+    assert set(COMMANDS) == {*commands, "version"} - NOT_A_RESULT
+    done = CliRunner().invoke(app, ["schema", "status"])
+    assert (done.exit_code, strict(done.stdout)) == (0, output_schema("status"))
+    refused = CliRunner().invoke(app, ["schema", "ui"])
+    assert isinstance(refused.exception, UsageError)
+    assert "no command 'ui' prints JSON; commands: init," in str(refused.exception)
+
+
+def test_a_reader_of_the_schema_may_meet_new_keys() -> None:
+    assert 'additionalProperties": false' not in SCHEMA.read_text(encoding="utf-8")
 
 
 def test_the_page_has_an_example_of_every_kind_or_names_it() -> None:

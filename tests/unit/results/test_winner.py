@@ -65,7 +65,7 @@ def test_every_output_names_the_trial_that_a_confirmation_chose(confirmed: Study
     best = winner(confirmed)
     assert best is not None
     assert (best.trial.number, best.ground, best.accuracy) == (2, "confirmed", pytest.approx(0.805))
-    for shown in (study_json(confirmed, Home.at(tmp_path)), summary_json(confirmed)):
+    for shown in (study_json(confirmed, Home.at(tmp_path)), summary_json(confirmed, Home.at(tmp_path))):
         assert json.loads(json.dumps(shown))["best"] == 2
         assert shown["best_val_accuracy"] == 0.8
         assert shown["confirmed_val_accuracy"] == pytest.approx(0.805)

@@ -33,12 +33,19 @@ COSTLY = ("model.name", "train.batch_size", "train.accumulate", "train.progressi
 
 @dataclass(frozen=True)
 class Estimate:
-    """Lines for people."""
+    """Lines for people, and the same as numbers; None where nothing was measured."""
 
     summary: tuple[str, ...]
     """What a person wants to know before anything else: time, GPU-hours, memory, disk."""
     details: tuple[str, ...]
     """What was measured, and the time of other plans."""
+    seconds: float | None = None
+    """Wall-clock time without start-up."""
+    gpu_hours: float | None = None
+    memory_bytes: float | None = None
+    """Of one trial."""
+    disk_bytes: float | None = None
+    """Of checkpoints, at most."""
 
 
 def estimate(
@@ -55,13 +62,19 @@ def estimate(
     costs = {config.model.name: _measure(config, slots, home, scratch) for config in heaviest(spec)}
     seconds = _epoch_means(spec, [configure(spec.base(), trial.values) for trial in trials], costs)
     largest = max(costs.values(), key=lambda cost: cost.memory_bytes)
+    checkpoint = max(cost.checkpoint_bytes for cost in costs.values())
+    wall, hours = _times(seconds, expected, slots)
     return Estimate(
         (
-            *_time(spec, seconds, expected, slots),
+            *_time(spec, wall, hours, expected, slots),
             _memory(largest, slots),
-            _disk(max(cost.checkpoint_bytes for cost in costs.values()), spec, slots, home),
+            _disk(checkpoint, spec, slots, home),
         ),
         (*(_measured(name, cost) for name, cost in costs.items()), _other_times(seconds, expected, slots)),
+        wall,
+        hours,
+        largest.memory_bytes,
+        checkpoint * _kept(spec, slots),
     )
 
 
@@ -142,9 +155,7 @@ def _memory(cost: Cost, slots: Slots) -> str:
 
 
 def _disk(checkpoint_bytes: float, spec: Spec, slots: Slots, home: Home) -> str:
-    # A trial that ends keeps one checkpoint at most. A running trial has two, and a third while it writes.
-    ended = slots.concurrency if spec.storage.keep == "unfinished" else spec.budget.trials
-    kept = ended + 2 * slots.concurrency
+    kept = _kept(spec, slots)
     needed = kept * checkpoint_bytes
     text = f"disk: checkpoints of {size(checkpoint_bytes)}, at most {kept} at a time: {size(needed)}"
     place = Path(spec.storage.checkpoints or home.path)
@@ -155,6 +166,13 @@ def _disk(checkpoint_bytes: float, spec: Spec, slots: Slots, home: Home) -> str:
     return f"{text}; {size(free)} free" + ("" if needed < free else f" at {folder}, which is NOT enough")
 
 
+def _kept(spec: Spec, slots: Slots) -> int:
+    """How many checkpoints there are at most. A trial that ends keeps one. A running trial has two, and a third while
+    it writes."""
+    ended = slots.concurrency if spec.storage.keep == "unfinished" else spec.budget.trials
+    return ended + 2 * slots.concurrency
+
+
 def _epoch_means(spec: Spec, configs: Sequence[TrialConfig], costs: Mapping[str, Cost]) -> list[float]:
     """Seconds of each epoch: the mean of the configurations, each with its pixels times the measured time per pixel."""
     return [
@@ -163,17 +181,21 @@ def _epoch_means(spec: Spec, configs: Sequence[TrialConfig], costs: Mapping[str,
     ]
 
 
-def _time(spec: Spec, seconds: Sequence[float], expected: AshaPlan, slots: Slots) -> Iterator[str]:
-    """The wall-clock time and the GPU-hours of the whole study, `seconds` being those of each epoch."""
+def _times(seconds: Sequence[float], expected: AshaPlan, slots: Slots) -> tuple[float, float]:
+    """The wall-clock seconds and the GPU-hours of the whole study, `seconds` being those of each epoch."""
     counts = trials_by_epoch(expected, len(seconds))
     worker = sum(second * count for second, count in zip(seconds, counts, strict=True))
-    wall = max(worker / slots.concurrency, sum(seconds))
+    return max(worker / slots.concurrency, sum(seconds)), worker * slots.gpus / 3600
+
+
+def _time(spec: Spec, wall: float, gpu_hours: float, expected: AshaPlan, slots: Slots) -> Iterator[str]:
+    """The wall-clock time and the GPU-hours of the whole study."""
     yield f"time: about {duration(wall)} for {expected.trials} trials, {slots.concurrency} at once, without start-up"
     hours = spec.budget.hours
     if hours is not None and wall > hours * 3600:
         share = 100 * 3600 * hours / wall
         yield f"The budget of {hours:g} hours stops the study earlier, after about {share:.0f} % of the trials."
-    yield f"GPU-hours: about {worker * slots.gpus / 3600:.2f}" if slots.gpus else "GPU-hours: none, trials use the CPU"
+    yield f"GPU-hours: about {gpu_hours:.2f}" if slots.gpus else "GPU-hours: none, trials use the CPU"
 
 
 def _other_times(seconds: Sequence[float], expected: AshaPlan, slots: Slots) -> str:
