@@ -200,7 +200,7 @@ class Ranked(Part):
     """Number of its trial in the search."""
     baseline: bool
     """Whether it is the baseline."""
-    accuracies: dict[str, float]
+    accuracies: dict[str, float | None]
     """Value of the objective by new seed, counted from 0."""
     interval: Interval | None
     """Of `mean`; null with too few seeds."""
@@ -241,8 +241,8 @@ class Confirmation(Part):
     """Of the chosen one, 0 to 1."""
     certainty: str | None
     """The same in words."""
-    margin: float
-    """Difference of the objective below which configurations count as equal."""
+    margin: float | None
+    """Difference of the objective below which configurations count as equal; null with too few seeds."""
     ranking: list[Ranked]
     """The best configuration first."""
 
