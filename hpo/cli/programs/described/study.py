@@ -297,6 +297,8 @@ class ConfirmationDocument(Document, Confirmation, Winner):
     """The study that was confirmed."""
     best_file: Path
     """The configuration that was chosen, for `hpo retrain`."""
+    gain: ConfirmationGain | None
+    """Over the baseline; null with too few seeds, or if the baseline was chosen."""
 
 
 class Row(Part):
