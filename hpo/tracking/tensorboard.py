@@ -8,6 +8,7 @@ needs it anyway, and unlike the writers of torch and of tensorboard it loads not
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import struct
 import threading
@@ -24,6 +25,7 @@ from hpo.spec.objectives import objectives
 from hpo.spec.study import Spec
 from hpo.text import first_line
 from hpo.tracking.runs import numbers, run_name
+from trainers.api import EpochMetrics
 
 if TYPE_CHECKING:
     from tensorboardX.record_writer import RecordWriter
@@ -34,6 +36,9 @@ CLOSE_LIMIT_S = 60.0
 PLUGIN = "hparams"
 START, END = "_hparams_/session_start_info", "_hparams_/session_end_info"
 """The records with the settings of a trial, and with its end."""
+RESULTS = ("val_accuracy", "val_accuracy_raw", "val_accuracy_ema", "val_loss", "train_loss")
+"""What an epoch is judged by. TensorBoard sorts its charts by name, so the other fields are in a group behind it."""
+_WORK = frozenset(field.name for field in dataclasses.fields(EpochMetrics)) - set(RESULTS)
 _FRAME = struct.Struct("<QI")
 _CHECKSUM_BYTES = 4
 
@@ -141,10 +146,16 @@ class _Run:
         if not self._begun:
             yield _event(trial.attempts[0].started, 0, begin)
         for epoch in trial.epochs[self._epochs :]:
-            values = [Summary.Value(tag=name, simple_value=value) for name, value in numbers(epoch.metrics).items()]
+            metrics = numbers(epoch.metrics)
+            values = [Summary.Value(tag=tag(name), simple_value=value) for name, value in metrics.items()]
             yield _event(epoch.recorded, epoch.metrics.epoch, Summary(value=values))
         if _final(trial) and not self._ended:
             yield _event(trial.finished or self._clock.now(), len(trial.epochs), end)
+
+
+def tag(metric: str) -> str:
+    """The name of the chart of a metric: `work/seconds`, but `val_loss` and a trainer's own metrics as they are."""
+    return f"work/{metric}" if metric in _WORK else metric
 
 
 def _final(trial: TrialRecord) -> bool:
@@ -157,7 +168,7 @@ def _settings(spec: Spec, values: Mapping[str, Any], *, failed: bool = False) ->
     from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
     from tensorboardX.summary import hparams
 
-    study, begin, end = hparams(dict(values), {one.field: 0.0 for one in objectives(spec.objectives)})
+    study, begin, end = hparams(dict(values), {tag(one.field): 0.0 for one in objectives(spec.objectives)})
     if failed:
         told = HParamsPluginData.FromString(end.value[0].metadata.plugin_data.content)
         told.session_end_info.status = Status.Value("STATUS_FAILURE")

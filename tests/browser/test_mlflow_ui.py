@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpo.home import Home
 from hpo.ledger.records import StudyRecord
 from hpo.tracking.mirror import Mirror
-from reports.page.render import plots
 from tests.browser import mlflow_pages as pages
 from tests.browser.chromium import mlflow_ui, text
-from tests.browser.simulation import simulated_study
+from tests.browser.watched import Watched
 
 
 @pytest.fixture(scope="module")
-def study() -> StudyRecord:
-    return simulated_study("watched", trials=12, epochs=8)
+def study(watched: Watched) -> StudyRecord:
+    return watched.study
 
 
 @pytest.fixture(scope="module")
-def shown(browser: Any, study: StudyRecord, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Mirror]]:
+def shown(browser: Any, watched: Watched) -> Iterator[tuple[str, Mirror]]:
     """The address that `hpo ui` prints, and the mirror that wrote the study."""
-    home = Home.at(Path(tmp_path_factory.mktemp("ui")) / "home").create()
-    mirror = Mirror(study, home)
-    mirror.begin()
-    for trial in study.trials:
-        mirror.sync(trial)
-    mirror.finish(study)
-    mirror.study_run.draw(study, plots(study))
     browser.set_window_size(1600, 1200)
-    with mlflow_ui(home, study.name) as address:
-        yield address, mirror
+    with mlflow_ui(watched.home, watched.study.name) as address:
+        yield address, watched.mirror
         browser.get("about:blank")
     browser.set_window_size(1280, 900)
 

@@ -43,8 +43,8 @@ ROWS = (
     Row("`Ledger.open`", "gp", "Ledger.open", "3 s"),
     Row("memory of the process", "gp", "memory", "300 MB"),
 )
-COLOURS = [*(f"C{number}" for number in range(10)), "black", "navy", "olive"]
-"""Of the rows in the plot."""
+DRAWN = [row for row in ROWS if row.call not in ("memory", "epoch that ends the trial")]
+"""The rows that the plot has a panel for."""
 TRIPS = {"new trial": ("next_trial", 8), "epoch": ("epoch", 3), "epoch and end": ("epoch that ends the trial", 8)}
 """By kind of event: the call, and how many round trips to a server are wanted."""
 COMMITS_WANTED = 2
@@ -229,29 +229,30 @@ def machines(record: Record) -> str:
 
 
 def plot(record: Record, path: Path) -> None:
-    """Draw the cost per call against the number of trials, both logarithmic; the first column is dashed.
-
-    Without costs there is no plot.
+    """Draw the cost per call against the number of trials, both logarithmic: one panel for each call, with a line for
+    each column. Without costs there is no plot.
     """
     from matplotlib.figure import Figure
 
     if not sizes(record):
         return
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    for column, style in zip(record, ("--", "-", ":"), strict=False):
-        for row, colour in zip(ROWS, COLOURS, strict=True):
-            if row.call in ("memory", "epoch that ends the trial"):
-                continue
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    panels = figure.subplots(3, 4, sharex=True, sharey=True).flat
+    for row, axes in zip(DRAWN, panels, strict=False):
+        for column, style in zip(record, ("C7o--", "C0o-", "C1o:"), strict=False):
             points = [
                 (trials, 1e3 * seconds)
                 for trials in sizes(record)
                 if (seconds := median(cell(record, column, "sqlite", row.policy, trials), row.call, "cpu_s"))
             ]
-            label = row.title.replace("`", "") if style == "--" or len(record) == 1 else None
-            axes.plot(*zip(*points, strict=True) if points else ([], []), style, color=colour, marker=".", label=label)
-    axes.set(xscale="log", yscale="log", xlabel="ended trials", ylabel="processor time per call, ms")
-    axes.set_title(", ".join(f"{line}: {column}" for column, line in zip(record, ("dashed", "solid"), strict=False)))
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.savefig(path, dpi=120)
+            axes.plot(*zip(*points, strict=True) if points else ([], []), style, markersize=3, label=column)
+        axes.set(xscale="log", yscale="log")
+        axes.set_title(row.title.replace("`", "").replace(" with ", "\nwith "), fontsize=9)
+        axes.grid(alpha=0.3)
+    free = panels[len(DRAWN)]
+    free.axis("off")
+    free.legend(*panels[0].get_legend_handles_labels(), loc="center")
+    panels[len(DRAWN) - 4].tick_params(labelbottom=True)
+    figure.supxlabel("ended trials")
+    figure.supylabel("processor time per call, ms")
+    figure.savefig(path, dpi=110)
