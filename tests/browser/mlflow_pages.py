@@ -11,6 +11,8 @@ from tests.browser.chromium import text, wait
 EXPANDER = "[data-component-id*='runnamecellrenderer'] svg"
 ROW_NAMES = "[col-id='attributes.`Run Name`'] a"
 EXPAND = "[aria-label='Expand description']"
+MODEL_TRAINING = "?workflowType=machine_learning"
+"""Without it MLflow opens its pages for language models."""
 DRAWN_LINES = ".js-plotly-plot .scatterlayer .trace path.js-line"
 
 
@@ -35,7 +37,12 @@ def experiment(address: str) -> str:
 
 def run(address: str, identifier: str) -> str:
     """The address of a run of that experiment."""
-    return f"{experiment(address)}/runs/{identifier}"
+    return f"{experiment(address)}/runs/{identifier}{MODEL_TRAINING}"
+
+
+def _tab(address: str, name: str) -> str:
+    """The address of a tab of the page of a run."""
+    return f"{address.removesuffix(MODEL_TRAINING)}/{name}{MODEL_TRAINING}"
 
 
 def overview(window: Any, address: str) -> str:
@@ -49,7 +56,7 @@ def overview(window: Any, address: str) -> str:
 
 def artifact(window: Any, address: str, name: str) -> None:
     """Open one of the run's images."""
-    _visit(window, f"{address}/artifacts/{name}")
+    _visit(window, _tab(address, f"artifacts/{name}"))
     image = "return [...document.querySelectorAll('img')].some(one => one.naturalWidth > 600)"
     wait(window, lambda page: page.execute_script(image), name)
 
@@ -101,7 +108,7 @@ def all_charts(window: Any, address: str, metric: str, least: int) -> int:
 
 def charts(window: Any, address: str, metric: str) -> int:
     """The number of lines in the charts of a run's metrics, once the chart of `metric` is shown."""
-    return _charts(window, f"{address}/model-metrics", metric)
+    return _charts(window, _tab(address, "model-metrics"), metric)
 
 
 def _charts(window: Any, address: str, metric: str, least: int = 1) -> int:
@@ -115,7 +122,9 @@ def _charts(window: Any, address: str, metric: str, least: int = 1) -> int:
 def comparison(window: Any, address: str, runs: Sequence[str]) -> list[str]:
     """The names of the axes when runs are compared in parallel coordinates."""
     root, number = experiment(address).split("#/experiments/")
-    _visit(window, f"{root}#/compare-runs?runs={json.dumps(list(runs))}&experiments={json.dumps([number])}")
+    _visit(
+        window, f"{root}#/compare-runs{MODEL_TRAINING}&runs={json.dumps(list(runs))}&experiments={json.dumps([number])}"
+    )
     axes = "return [...document.querySelectorAll('.parcoords .axis-title')].map(one => one.textContent)"
     found: list[str] = wait(window, lambda page: page.execute_script(axes), "parallel coordinates")
     return found

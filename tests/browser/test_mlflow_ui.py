@@ -63,6 +63,9 @@ def test_the_printed_address_opens_all_trials_with_their_accuracy_and_the_best_f
 def test_trials_are_drawn_together_in_one_chart(browser: Any, shown: tuple[str, Mirror]) -> None:
     most = 10  # runs that MLflow draws until it is asked for more
     assert pages.all_charts(browser, shown[0], "val_accuracy", least=most) >= most
+    lines = text(browser).splitlines()
+    order = [line for line in lines if line in ("val_accuracy", "Parallel Coordinates") or line.endswith("_loss")]
+    assert order[:2] == ["val_accuracy", "Parallel Coordinates"], "the objective comes first"
 
 
 def test_trials_are_listed_in_order_below_their_study(browser: Any, shown: tuple[str, Mirror]) -> None:

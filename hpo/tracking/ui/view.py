@@ -21,7 +21,7 @@ _FIRST = ["attributes.`Run Name`", "runDateAndNestInfo"]
 MOST_COLUMNS, MOST_LETTERS = 16, 600
 """Searched parameters in the table, and letters of their names. MLflow shows more on demand, and a tag has room for
 these."""
-MOST_AXES = 6
+MOST_AXES = 4
 """Searched parameters in the parallel coordinates."""
 _MODEL_TRAINING = {"workflowType": "machine_learning"}
 """Without it MLflow 3.17 opens its pages for language models."""
