@@ -80,8 +80,9 @@ def _rehearse(spec: Spec, home: Home, command: str, full: bool) -> None:
     from hpo.cli.display.dry_run.study import rehearse
 
     console = Console(highlight=False, markup=False, emoji=False)
-    for part in rehearse(spec, home, command, full=full):
-        console.print(part, soft_wrap=isinstance(part, str))
+    with console.status("measuring a training step", refresh_per_second=2):  # only on a terminal
+        for part in rehearse(spec, home, command, full=full):
+            console.print(part, soft_wrap=isinstance(part, str))
 
 
 def resume(

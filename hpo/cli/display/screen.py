@@ -204,7 +204,7 @@ def _wrapped(words: Sequence[str], width: int) -> Iterator[str]:
 
 
 def _rungs(rungs: Sequence[Survival], study: StudyRecord) -> list[RenderableType]:
-    if not rungs:
+    if not any(rung.reached for rung in rungs):
         return []
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     unit = "epoch" if rung_resource(study.spec) == "epochs" else "compute"

@@ -87,3 +87,7 @@ def test_samples_are_those_the_study_will_draw(tmp_path) -> None:
     assert [trial.values for trial in first] == [trial.values for trial in again]
     assert [trial.enqueued for trial in first] == [True] + [False] * 5
     assert len({trial.values["extra.quality"] for trial in first}) == 6
+
+
+def test_no_more_configurations_are_shown_than_the_budget_has_trials(tmp_path) -> None:
+    assert [trial.enqueued for trial in sample(spec(trials=3), str(tmp_path))] == [True, False, False]

@@ -133,6 +133,7 @@ def terminal(here: Path) -> Iterator[Tmux]:
 
 
 def test_a_terminal_is_asked_until_each_answer_is_right(terminal: Tmux, here: Path) -> None:
+    (here / "there.yaml").touch()
     for answer, question in [
         ("shape", "did you mean shapes?"),
         ("shapes", "Train on: gpu, cpu"),
@@ -141,8 +142,10 @@ def test_a_terminal_is_asked_until_each_answer_is_right(terminal: Tmux, here: Pa
         ("none", "give a whole number"),
         ("4", "Longest duration in hours, 0 for no limit [0]:"),
         ("0.5", "Name of the study [my_shapes]:"),
+        ("a b", "use 1 to 64 letters"),
         ("mine", "File to write [mine.yaml]:"),
         (".", "is a folder"),
+        ("there.yaml", "there.yaml exists already"),
         ("", "status=0"),
     ]:
         terminal.keys(answer, "Enter")
@@ -151,7 +154,10 @@ def test_a_terminal_is_asked_until_each_answer_is_right(terminal: Tmux, here: Pa
     assert (spec.study, spec.budget.trials, spec.budget.hours) == ("mine", 4, 0.5)
 
 
-@pytest.mark.parametrize(("key", "said", "status"), [("C-c", "", 130), ("C-d", "nothing was written", 1)])
+@pytest.mark.parametrize(
+    ("key", "said", "status"),
+    [("C-c", "", 130), ("C-d", "\nerror: the input ended before", 1)],
+)
 def test_a_person_can_leave_a_question(terminal: Tmux, here: Path, key: str, said: str, status: int) -> None:
     terminal.keys(key)
     shown = terminal.until(lambda text: "status=" in text, "the end")

@@ -206,6 +206,7 @@ def test_the_first_minute_says_what_it_waits_for() -> None:
     for phase, words in phases.items():
         shown = lines(dataclasses.replace(study(at_work(0, phase), at_work(1, "training")), driver="open"), 80, 24)
         assert f"state    {words}" in shown
+        assert not any(line.startswith("rung at") for line in shown), "no trial has come so far"
     shown = lines(dataclasses.replace(study(trial(0, 0)), driver="open"), 80, 24)
     assert "state    training the first epochs" in shown, "an older record has the device alone"
     assert not any(line.startswith("state") for line in lines(busy(2), 80, 24))

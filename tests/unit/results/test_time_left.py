@@ -6,11 +6,18 @@ import dataclasses
 import functools
 import statistics
 
+import pytest
+
 from hpo.cli.display.terminal.steady import Steady
+from hpo.ledger.outcome import Ending
 from hpo.ledger.records import Pause
 from hpo.results.progress import progress
+from hpo.results.sums.parts import Counts, summed
+from hpo.results.sums.time_left import _costs
 from hpo.spec.study import Spec
+from tests.support.sample_records import trial
 from tests.support.simulated_study import simulate, specification
+from trainers import schedule
 
 STUDIES = {
     "pruned": specification(),
@@ -75,6 +82,14 @@ def test_at_half_time_the_estimate_is_near_the_truth() -> None:
     assert len(factors) > 35
     assert max(factors.values()) < HALF_TIME_FACTOR, factors
     assert statistics.median(factors.values()) < TYPICAL_FACTOR, factors
+
+
+def test_an_epoch_that_no_trial_has_reached_costs_as_many_times_more_as_its_images_have_pixels() -> None:
+    spec = STUDIES["stages, whole"]
+    first, *_, last = schedule.stages(spec.base().train.progressive, spec.train.epochs)
+    costs = _costs(spec, summed(Counts(), [trial(0, 4, ending=Ending.PRUNED)]))
+    assert costs[:4] == [30.0] * 4
+    assert costs[-1] == pytest.approx(30.0 * (last.size / first.size) ** 2)
 
 
 def test_there_is_no_estimate_before_a_trial_has_ended_nor_while_the_study_is_paused() -> None:
