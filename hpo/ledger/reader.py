@@ -79,12 +79,14 @@ def load_study(storage: BaseStorage, name: str) -> StudyRecord:
 class Follower:
     """Reads the record of one study again and again. Each look reads the trials that have not ended, and new ones.
 
-    Nothing changes a trial after its end, but that its run in MLflow may be linked; a new follower sees that.
+    Nothing changes a trial after its end, but that its run in MLflow may be linked. A study that was removed and made
+    anew is another one, and is read from its beginning.
     """
 
     def __init__(self, storage: BaseStorage, name: str) -> None:
         self._storage = storage
         self._name = name
+        self._created: float | None = None
         self._frozen: Sequence[FrozenTrial] = ()
         self._records: dict[int, tuple[FrozenTrial, str | None, TrialRecord]] = {}
         """Of each trial: what was read, its run in MLflow that was linked late, and the record of both."""
@@ -96,6 +98,9 @@ class Follower:
             As `load_study`.
         """
         stored = checked_attributes(self._storage, self._name)
+        created = attributes.info_of(stored).get("created")
+        if created != self._created:
+            self._created, self._frozen, self._records = created, (), {}
         first = not self._frozen
         with _all_stay():
             study = _study(self._storage, self._name, stored, self._trials(stored))

@@ -193,7 +193,12 @@ def _failures(study: StudyRecord) -> list[str]:
 
 
 def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
-    """A study as JSON, for programs: all that `hpo ls` says of it, and more."""
+    """A study as JSON, for programs."""
+    return {**overview_json(study, home), "trials": [trial_json(trial, study.spec.objective) for trial in study.trials]}
+
+
+def overview_json(study: StudyRecord, home: Home) -> dict[str, Any]:
+    """The same without its trials: all that `hpo ls` says of it, and more."""
     best_file = home.incumbent(study.name)
     return {
         **known_json(study, home),
@@ -217,7 +222,6 @@ def study_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         ],
         "warm_start": _warm_start(study),
         "next": [dataclasses.asdict(step) for step in next_steps(study, home.option)],
-        "trials": [trial_json(trial, study.spec.objective) for trial in study.trials],
     }
 
 

@@ -38,7 +38,7 @@ def newest(home: Home) -> str:
     Raises:
         UsageError: the home folder has no study, or a newer one is starting.
     """
-    created = dict(_of_all_studies(home, creation_time))
+    created = dict(of_all_studies(home, creation_time))
     for name in _folders(home) - set(created):
         if driver_of(home.study(name)) and (start := unrecorded(home, name)):
             raise UsageError(start)
@@ -49,7 +49,7 @@ def newest(home: Home) -> str:
 
 def show_studies(home: Home, as_json: bool) -> None:
     """Print all studies."""
-    studies = [study for _, study in _of_all_studies(home, load_study)]
+    studies = [study for _, study in of_all_studies(home, load_study)]
     if as_json:
         documents.show_list("summary", [summary_json(study, home) for study in studies])
     elif studies:
@@ -148,7 +148,7 @@ def _table(studies: list[StudyRecord], *without: str, short: bool = False) -> Ta
     return table
 
 
-def _of_all_studies(home: Home, read: Callable[..., R]) -> Iterator[tuple[str, R]]:
+def of_all_studies(home: Home, read: Callable[..., R]) -> Iterator[tuple[str, R]]:
     """What `read` says of each study, by name: those of the home's own ledger, then those that have one elsewhere.
 
     Args:

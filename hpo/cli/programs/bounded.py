@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, TypeVar
 
-from hpo.cli.programs.documents import finite
+from hpo.cli.programs.documents import finite, text
 from hpo.text import shorten
 
 MOST_ITEMS = 20
@@ -14,6 +15,8 @@ MOST_CHARACTERS = 1_000
 """Characters of a text inside an answer."""
 MOST_ROWS = 100
 """Rows of a page of trials or studies."""
+MOST_SIZE = 20_000
+"""Characters of a page of trials or studies, but for its first row."""
 T = TypeVar("T")
 
 
@@ -34,10 +37,14 @@ def _short(value: Any, path: str, most: int, left_out: dict[str, int]) -> Any:
     return shorten(value, MOST_CHARACTERS) if isinstance(value, str) else value
 
 
-def page(items: Sequence[T], limit: int, offset: int) -> tuple[Sequence[T], dict[str, Any]]:
-    """At most `limit` items from `offset` on, and what is said of the rest."""
+def page(
+    items: Sequence[T], limit: int, offset: int, told: Callable[[Sequence[T]], Sequence[Any]] = lambda items: items
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """At most `limit` items from `offset` on as `told` has them, as far as they fit, and what is said of the rest."""
     first = max(0, offset)
-    shown = items[first : first + min(max(1, limit), MOST_ROWS)]
+    rows = told(items[first : first + min(max(1, limit), MOST_ROWS)])
+    sizes = accumulate(len(text(row)) for row in rows)
+    shown = rows[: max(1, sum(size <= MOST_SIZE for size in sizes))]
     end = first + len(shown)
     rest = max(0, len(items) - end)
     return shown, {"total": len(items), "rest": rest, "next_offset": end if rest else None}

@@ -8,9 +8,10 @@ from typing import Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import ToolAnnotations
+from mcp.types import CallToolResult, TextContent, ToolAnnotations
 
 from hpo.cli.begin.version import as_json as version_json
+from hpo.cli.programs.documents import text
 from hpo.cli.programs.reading import Reading
 from hpo.cli.programs.steering import Steering
 from hpo.errors import HpoError
@@ -31,7 +32,7 @@ def serve(home: Home, allow_steering: bool) -> None:
 def server(home: Home, allow_steering: bool) -> MCPServer:
     """The server with its tools; those that change a study only if they are allowed."""
     version = str(version_json(verbose=False)["version"] or "")
-    made = MCPServer("hpo", instructions=INSTRUCTIONS, version=version, log_level="WARNING")
+    made = _Server("hpo", instructions=INSTRUCTIONS, version=version, log_level="WARNING")
     for tool in tools(Reading(home)):
         made.add_tool(_told(tool), annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))
     for tool in tools(Steering(home)) if allow_steering else ():
@@ -39,18 +40,47 @@ def server(home: Home, allow_steering: bool) -> MCPServer:
     return made
 
 
-def tools(owner: Reading | Steering) -> list[Callable[..., dict[str, Any]]]:
+class _Server(MCPServer):
+    """A server whose errors are sentences, also about what an agent gets wrong in its call."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        """Call a tool.
+
+        Raises:
+            ToolError: the call or the tool failed.
+        """
+        known = {tool.name: tool for tool in await self.list_tools()}
+        if name not in known:
+            steers = any(tool.__name__ == name for tool in tools(Steering))
+            hint = "; this server only reads: start it with --allow-steering" if steers else ""
+            raise ToolError(f"there is no tool {name!r}{hint}; tools: {', '.join(known)}")
+        taken = list(known[name].input_schema["properties"])
+        if unknown := [word for word in arguments if word not in taken]:
+            raise ToolError(f"{name} takes no {', '.join(unknown)}; it takes: {', '.join(taken)}")
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            wrong = getattr(error.__cause__, "errors", None)  # of pydantic
+            if wrong is None:
+                raise
+            lines = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong())
+            raise ToolError(f"{name}: {'; '.join(lines)}") from error
+
+
+def tools(owner: Reading | Steering | type[Steering]) -> list[Callable[..., dict[str, Any]]]:
     """Its public methods, in the order of the class."""
-    return [getattr(owner, name) for name in vars(type(owner)) if not name.startswith("_")]
+    names = vars(owner if isinstance(owner, type) else type(owner))
+    return [getattr(owner, name) for name in names if not name.startswith("_")]
 
 
-def _told(tool: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """The tool with errors that an agent can act on."""
+def _told(tool: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
+    """The tool with answers in short JSON, and errors that an agent can act on."""
 
     @functools.wraps(tool)
-    def told(*arguments: Any, **named: Any) -> dict[str, Any]:
+    def told(*arguments: Any, **named: Any) -> CallToolResult:
         try:
-            return tool(*arguments, **named)
+            answer = tool(*arguments, **named)
+            return CallToolResult(content=[TextContent(type="text", text=text(answer))], structured_content=answer)
         except HpoError as error:
             raise ToolError(redact("\n".join(filter(None, (str(error), error.advice))))) from error
 

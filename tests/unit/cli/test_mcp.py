@@ -14,9 +14,17 @@ import pytest
 from typer.testing import CliRunner
 
 from hpo.cli.app import app
-from hpo.cli.programs.bounded import MOST_CHARACTERS, bounded, page
+from hpo.cli.programs.bounded import MOST_CHARACTERS, MOST_SIZE, bounded, page
+from hpo.cli.programs.documents import text
+from hpo.cli.programs.reading import Reading
+from hpo.driver.steering.removal import removal
 from hpo.errors import UsageError
 from hpo.home import Home
+from hpo.ledger import attributes
+from hpo.ledger.attributes import trial_from_frozen
+from hpo.ledger.storage import open_storage
+from hpo.ledger.writer import Ledger
+from hpo.search.samplers import study_sampler
 from tests.conftest import REPOSITORY, synthetic_spec
 from tests.support.instant_study import train
 from tests.support.markdown import blocks
@@ -76,6 +84,10 @@ def test_an_agent_reads_studies_trials_and_the_report_in_answers_of_a_bounded_si
             "report": await call(client, "get_report", study="synthetic"),
             "unknown": await call(client, "get_status", study="../../etc/passwd"),
             "no trial": await call(client, "get_trial", study="synthetic", trial=999),
+            "no state": await call(client, "list_trials", study="synthetic", state="faild"),
+            "no order": await call(client, "list_trials", study="synthetic", order="worst"),
+            "no argument": await call(client, "list_trials", study="synthetic", sort="value"),
+            "no permission": await call(client, "stop_study", study="synthetic"),
         }
 
     said = talk(recorded, ask=ask)
@@ -92,6 +104,10 @@ def test_an_agent_reads_studies_trials_and_the_report_in_answers_of_a_bounded_si
     assert (said["report"]["verdict"], said["report"]["page"]) == ("not confirmed", None)
     assert "passwd" in said["unknown"]
     assert "synthetic has no trial 999; trials: 0 to 39" in said["no trial"]
+    assert "there is no state 'faild'; states: complete, pruned," in said["no state"]
+    assert said["no order"] == "list_trials: order: Input should be 'number', 'newest' or 'best'"
+    assert said["no argument"] == "list_trials takes no sort; it takes: study, order, state, limit, offset"
+    assert "this server only reads: start it with --allow-steering" in said["no permission"]
 
 
 def test_an_agent_steers_only_where_that_is_allowed(recorded: Home) -> None:
@@ -120,6 +136,42 @@ def test_pages_follow_one_another_to_the_end() -> None:
     assert page(range(250), 1000, 200) == (range(200, 250), {"total": 250, "rest": 0, "next_offset": None})
     assert page(range(5), -3, -1)[0] == range(0, 1)
     assert page([], 20, 7)[1] == {"total": 0, "rest": 0, "next_offset": None}
+
+
+def test_a_page_has_only_rows_that_fit_and_at_least_one() -> None:
+    rows = [{"reason": "x" * 3_000} for _ in range(50)]
+    first, rest = page(rows, 50, 0)
+    assert sum(len(text(row)) for row in first) <= MOST_SIZE < sum(len(text(row)) for row in rows)
+    assert (len(first), rest["next_offset"], rest["rest"]) == (6, 6, 44)
+    assert page([{"reason": "x" * MOST_SIZE}] * 2, 50, 1)[1]["next_offset"] is None
+
+
+def test_an_agent_that_asks_again_reads_only_what_is_new(recorded: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = list[int]()
+
+    def counting(trial: Any, late: Any) -> Any:
+        read.append(trial.number)
+        return trial_from_frozen(trial, late)
+
+    monkeypatch.setattr(attributes, "trial_from_frozen", counting)
+    reading = Reading(recorded)
+    assert reading.get_status("synthetic")["trials"]["total"] == TRIALS
+    assert len(read) == TRIALS
+    reading.list_studies()
+    reading.list_trials("synthetic", order="newest")
+    assert reading.get_trial("synthetic", 0)["trial"] == 0
+    assert len(read) == TRIALS
+
+
+def test_a_study_that_was_removed_and_made_anew_is_read_anew(home: Home) -> None:
+    reading, storage = Reading(home), open_storage(home.ledger_url)
+    for trials in (5, 3):
+        spec = synthetic_spec(budget={"trials": trials})
+        Ledger.create(storage, spec, {"created": float(trials)}, study_sampler(spec)).close()
+        train(spec, home, lambda *_: EpochMetrics(epoch=1, val_accuracy=0.1))
+        assert reading.get_status("synthetic")["trials"]["total"] == trials
+        with removal("synthetic", home) as remains:
+            remains.remove()
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
