@@ -54,7 +54,7 @@ class Best:
         interval = best.interval.in_units_of(best.objective) if best.interval else None
         return cls(
             best.trial.number,
-            dict(best.trial.values),
+            dict(best.trial.assigned),
             score(best.accuracy),
             (interval.low, interval.high) if interval else None,
             best.gain.value if best.gain else None,

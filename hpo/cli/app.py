@@ -81,12 +81,17 @@ GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
             "hpo export cifar10 --top 5 -o top",
             "hpo export cifar10 --format onnx -o model",
         ),
-        retrain: ("hpo retrain best.yaml --seeds 3", "hpo retrain cifar10 train.epochs=60 -o final"),
+        retrain: (
+            "hpo retrain best.yaml --seeds 3",
+            "hpo retrain cifar10 --epochs 103",
+            "hpo retrain cifar10 train.ema.decay=0 -o final",
+        ),
     },
     "Tools": {
         validate: (
             "hpo validate study.yaml",
             "hpo validate cifar10 budget.trials=200",
+            "hpo validate google_cifar10ft",
             "hpo validate study.yaml --notify",
         ),
         schema: ("hpo schema > schema.json",),

@@ -195,6 +195,14 @@ def retrain(
             autocompletion=completion.training_overrides,
         ),
     ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train for so many epochs, with an average of the weights as much longer. This is a configuration of "
+            "its own.",
+        ),
+    ] = None,
     seeds: Annotated[
         int,
         typer.Option(
@@ -220,8 +228,8 @@ def retrain(
     from hpo.tracking.models import publish
 
     place = Home.at(home)
-    retraining = prepare(file, overrides or [], place, output, search_best=search_best)
-    epochs = retraining.training.train.epochs
+    retraining = prepare(file, overrides or [], place, output, search_best=search_best, epochs=epochs)
+    last = retraining.training.train.epochs
     for remark in retraining.remarks:
         print(f"warning: {remark}", file=sys.stderr)
     _warn_of_earlier(retraining)
@@ -229,7 +237,7 @@ def retrain(
         range(seed, seed + seeds),
         device,
         on_epoch=lambda which, metrics: print(
-            f"seed {which} epoch {metrics.epoch}/{epochs}  train loss {metrics.train_loss:.4f}", file=sys.stderr
+            f"seed {which} epoch {metrics.epoch}/{last}  train loss {metrics.train_loss:.4f}", file=sys.stderr
         ),
     )
     _warn_of_earlier(retraining)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from hpo.cli.programs import documents
 
 if TYPE_CHECKING:
     from hpo.spec.study import Spec
+    from hpo.spec.training import Training
 
 
 def ui(
@@ -45,12 +46,19 @@ def validate(
     notify: Annotated[bool, typer.Option("--notify", help="Also send a test message to the receivers.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a specification and print every error in it. A folder of images is read to its end."""
+    """Check a specification, a recipe or an exported configuration, and print every error in it. A folder of images is
+    read to its end."""
+    from hpo.errors import UsageError
     from hpo.home import Home
     from hpo.search.forecast import advice
-    from hpo.validation.loader import load_spec
+    from hpo.validation.loader import is_training, load_spec, load_training
     from hpo.validation.machine_checks import check_images, weights_warnings
 
+    if is_training(spec):
+        if notify:
+            raise UsageError(f"--notify: {spec} is a single training, which notifies nobody; leave --notify out")
+        _show_training(spec, load_training(spec, overrides or []), as_json=as_json)
+        return
     loaded = load_spec(spec, overrides or [])
     check_images(loaded, str(Home.at().cache))
     warnings = [*advice(loaded), *weights_warnings(loaded)]
@@ -62,10 +70,27 @@ def validate(
     if notify:
         _send_test(loaded)
     if as_json:
-        content = {"specification": spec, "valid": True, "study": loaded.study, "parameters": parameters}
+        content = {"specification": spec, "valid": True, "what": "study", "study": loaded.study}
+        content |= {"parameters": parameters}
         documents.show("validation", {**content, "trials": trials, "warnings": warnings, "notified": notify})
     elif notify:
         print("The test message was taken.")
+
+
+def _show_training(source: str, training: Training, *, as_json: bool) -> None:
+    """What a valid recipe or exported configuration is."""
+    import search_spaces
+
+    recipe, origin, epochs = source in search_spaces.recipes(), training.provenance, training.train.epochs
+    what = "Recipe" if recipe else "Exported configuration" if origin else "Single training"
+    if as_json:
+        content: dict[str, Any] = {"specification": source, "valid": True, "what": what.lower()}
+        content |= {"study": origin.study if origin else None, "parameters": 0, "trials": 1}
+        documents.show("validation", {**content, "warnings": [], "notified": False})
+        return
+    described = f" ({training.description})" if training.description else ""
+    task = f"{training.model.name} on {training.data.name}, {epochs} epochs"
+    print(f"{source}: valid. {what}{described}: {task}. It has no space to search: hpo retrain takes it.")
 
 
 def _send_test(spec: Spec) -> None:

@@ -109,7 +109,7 @@ class Conductor:
             trial = self._admit() if admits else None
             if trial is not None:
                 self._attempts.begin(trial.number)
-                assignment = Assignment(trial.number, trial.seed or 0, configure(self._base, trial.values))
+                assignment = Assignment(trial.number, trial.seed or 0, configure(self._base, trial.assigned))
         return assignment
 
     def _admit(self) -> TrialRecord | None:

@@ -21,6 +21,7 @@ from hpo.ledger.storage import open_storage
 from hpo.ledger.transfer import Past, Source, Transfer, thinned
 from hpo.spec.configure import configure
 from hpo.spec.corners import describe
+from hpo.spec.enqueued import parts
 from hpo.spec.parameters import CategoricalParameter, Choice, FloatParameter, Parameter, close_to, same
 from hpo.spec.paths import names_a_file
 from hpo.spec.study import Spec
@@ -82,7 +83,8 @@ def _first(offers: Sequence[Sequence[_Offer]], spec: Spec) -> list[Past]:
     """The best configurations, taken from each source in turn; no two are equal, and none is enqueued by the user."""
     ranked = [sorted(_longest(source), key=lambda offer: offer.rank) for source in offers]
     chosen: list[Past] = []
-    enqueued: list[Mapping[str, Choice]] = list(spec.enqueue)
+    own = [parts(configuration, spec.space) for configuration in spec.enqueue]
+    enqueued: list[Mapping[str, Choice]] = [given.values for given in own if not given.settings]
     for place in range(max(map(len, ranked), default=0)):
         for source in ranked:
             if place < len(source) and len(chosen) < spec.search.transferred:
@@ -213,6 +215,8 @@ def _other_choices(there: Spec, here: Spec) -> dict[str, Choice]:
 
 
 def _same_choices(trial: TrialRecord, fixed: Mapping[str, Choice]) -> None:
+    if trial.settings:
+        raise _Misfit("it has settings outside the space there")
     for name, value in trial.values.items():
         if name in fixed and not same(value, fixed[name]):
             raise _Misfit(f"{name} was {value} there and is fixed at {fixed[name]} here")

@@ -204,4 +204,4 @@ def _is_of(file: Path, study: StudyRecord, trial: TrialRecord) -> bool:
     source = found.provenance if found else None
     if found is None or source is None or (source.study, source.trial) != (study.name, trial.number):
         return False
-    return not changes(found.config(), configure(study.spec.base(), trial.values))
+    return not changes(found.config(), configure(study.spec.base(), trial.assigned))

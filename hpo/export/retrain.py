@@ -23,7 +23,7 @@ from hpo.spec.study import SHIPPED_TRAINER
 from hpo.spec.training import Training
 from hpo.text import close
 from hpo.validation.loader import load_training, parse_training
-from trainers.api import CheckpointError, Context, EpochMetrics
+from trainers.api import CheckpointError, Context, EpochMetrics, TrainConfig
 
 NO_TEST = "no test accuracy: the data set has no test images, and the model was trained on all the others"
 OnEpoch = Callable[[int, EpochMetrics], None]
@@ -165,16 +165,40 @@ class Retraining:
 
 
 def prepare(
-    source: str, overrides: Sequence[str], home: Home, output: Path | None, *, search_best: bool = False
+    source: str,
+    overrides: Sequence[str],
+    home: Home,
+    output: Path | None,
+    *,
+    search_best: bool = False,
+    epochs: int | None = None,
 ) -> Retraining:
     """The retraining of what `source` names, by default into a folder `retrained/NAME` of the home folder.
+
+    Args:
+        epochs: another length than that of the configuration; see `lengthened`. `overrides` come on top of it.
 
     Raises:
         As `find`.
     """
+    if epochs is not None:
+        whole, _ = find(source, [], home, search_best=search_best)
+        overrides = [*lengthened(whole.train, epochs), *overrides]
     training, name = find(source, overrides, home, search_best=search_best)
     home.create()
     return Retraining(training_with_absolute_paths(training), home, output or home.path / "retrained" / name)
+
+
+def lengthened(train: TrainConfig, epochs: int) -> list[str]:
+    """The overrides that let a configuration train for so many epochs.
+
+    The average of the weights covers the same share of the training: its length in steps, 1 / (1 - decay), grows with
+    the epochs. All other settings stay, so the schedules are stretched over the longer training.
+    """
+    if epochs == train.epochs:
+        return []
+    overrides, decay = [f"train.epochs={epochs}"], 1 - (1 - train.ema.decay) * train.epochs / epochs
+    return [*overrides, f"train.ema.decay={max(0.0, decay):.6g}"] if train.ema.decay else overrides
 
 
 def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool = False) -> tuple[Training, str]:

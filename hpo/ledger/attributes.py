@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import datetime
 from operator import itemgetter
 from types import MappingProxyType
@@ -19,9 +19,12 @@ from hpo.ledger.tables.names import (
     PROGRESS_KEY,
     REPEAT_KEY,
     RUN_KEY,
+    SETTINGS_KEY,
     START_KEY,
+    TITLE_KEY,
 )
 from hpo.ledger.transfer import Past
+from hpo.spec.enqueued import parts
 from hpo.spec.parameters import Choice
 from trainers.api import EpochMetrics
 
@@ -59,13 +62,21 @@ def info_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def chosen(configuration: Mapping[str, Choice], space: Container[str]) -> tuple[dict[str, Choice], dict[str, Any]]:
+    """The values and the attributes of a trial whose configuration a person gave; see `hpo.spec.enqueued`."""
+    given = parts(configuration, space)
+    stored = {SETTINGS_KEY: given.settings, TITLE_KEY: given.label}
+    return given.values, {key: value for key, value in stored.items() if value}
+
+
 def enqueued(
-    configurations: Iterable[Mapping[str, Choice]], transferred: Iterable[Past]
+    configurations: Iterable[Mapping[str, Choice]], space: Container[str], transferred: Iterable[Past]
 ) -> Iterator[tuple[dict[str, Choice], dict[str, Any]]]:
     """The values and attributes of a new study's first trials: the baseline, other enqueued ones, transferred ones."""
-    for number, values in enumerate(configurations):
+    for number, configuration in enumerate(configurations):
         origin = Origin("enqueued" if number else "baseline")
-        yield dict(values), {ENQUEUED_KEY: True, ORIGIN_KEY: dataclasses.asdict(origin)}
+        values, stored = chosen(configuration, space)
+        yield values, stored | {ENQUEUED_KEY: True, ORIGIN_KEY: dataclasses.asdict(origin)}
     for past in transferred:
         origin = Origin("transferred", past.source, past.trial)
         yield dict(past.values), {ORIGIN_KEY: dataclasses.asdict(origin)}
@@ -182,6 +193,8 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
     return TrialRecord(
         number=trial.number,
         values=dict(trial.params) or dict(fixed),
+        settings=attributes.get(SETTINGS_KEY, {}),
+        title=attributes.get(TITLE_KEY),
         seed=start.get("seed"),
         enqueued=bool(attributes.get(ENQUEUED_KEY, False)),
         origin=Origin(**origin) if (origin := attributes.get(ORIGIN_KEY) or start.get("origin")) else None,

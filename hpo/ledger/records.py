@@ -121,6 +121,11 @@ class TrialRecord:
 
     number: int
     values: Mapping[str, Choice] = field(default_factory=dict)
+    settings: Mapping[str, Choice] = field(default_factory=dict)
+    """Settings outside the space that a person gave it, by dotted path. A trial that has any is a reference, from which
+    nothing is learned about the space; see `hpo.spec.enqueued`."""
+    title: str | None = None
+    """What a person called the configuration; None for others."""
     seed: int | None = None
     enqueued: bool = False
     """Whether a person chose the configuration, not the sampler."""
@@ -140,6 +145,11 @@ class TrialRecord:
     """When it ended for good, in seconds since the epoch; None before that."""
     repeat: Repeat | None = None
     """What it repeats, for a trial of a confirmation; None for a trial of a search."""
+
+    @property
+    def assigned(self) -> Mapping[str, Choice]:
+        """All settings in which it differs from `Spec.base`, by dotted path: what `configure` takes."""
+        return {**self.values, **self.settings} if self.settings else self.values
 
     @property
     def label(self) -> str:

@@ -54,7 +54,8 @@ class TestSetLog:
         if trial is None or trial.seed != source.seed:
             return  # another study of the same name
         self._trial = source.trial
-        own = Training.of(configure(study.spec.base(), trial.values))  # earlier versions kept relative paths of weights
+        own = Training.of(configure(study.spec.base(), trial.assigned))
+        # Earlier versions kept relative paths of weights.
         self.changes = changes(training.config(), training_with_absolute_paths(own).config())
         tested = [entry for entry in study.info["retrainings"] if entry["test_accuracy"] is not None]
         entries = [*study.info["test_set_evaluations"], *tested]

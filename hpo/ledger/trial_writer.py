@@ -142,7 +142,7 @@ class TrialWriter:
             dataclasses.replace(
                 trial,
                 seed=trial.repeat.seed if trial.repeat else seed(trial.number),
-                control=baseline or is_control(self.spec.seed, trial.number, self.spec.asha.controls),
+                control=baseline or bool(trial.settings) or self._is_drawn_control(trial.number),
                 origin=trial.origin or Origin(kind),
             )
         )
@@ -150,18 +150,22 @@ class TrialWriter:
         self._asking = False
         return begun
 
+    def _is_drawn_control(self, number: int) -> bool:
+        return is_control(self.spec.seed, number, self.spec.asha.controls)
+
     def enqueue(self, values: Mapping[str, Choice], by: str, request: str) -> int:
         """Let `ask` begin this configuration next; returns the number of its trial. A repeated call adds no other.
 
         Args:
-            values: of all active parameters, by dotted path.
+            values: of all active parameters, by dotted path, and other settings and a label as in `Spec.enqueue`.
             by: who asks for it.
             request: unique to what is asked for.
         """
         origin = dataclasses.asdict(Origin("enqueued", by))
-        stored = {names.ORIGIN_KEY: origin, names.REQUESTED_KEY: request}
+        searched, stored = attributes.chosen(values, self.spec.space)
+        stored |= {names.ORIGIN_KEY: origin, names.REQUESTED_KEY: request}
         if request not in self._requested:
-            frozen = self._enqueue(dict(values), stored)
+            frozen = self._enqueue(searched, stored)
             self._requested[request] = frozen.number
             self._keep(attributes.trial_from_frozen(frozen))
         return self._requested[request]

@@ -192,15 +192,18 @@ class Ledger(TrialWriter):
 
     @repeated
     def plan(self, repeats: Sequence[tuple[Repeat, Mapping[str, Choice]]]) -> None:
-        """Enqueue trainings of a confirmation. A pair (trial, seed) that is enqueued already and has not failed is
-        left out, so a repeated call changes nothing."""
+        """Enqueue trainings of a confirmation, each with a configuration as in `Spec.enqueue`.
+
+        A pair (trial, seed) that is enqueued already and has not failed is left out, so a repeated call changes
+        nothing."""
         self._reload()
         valid = [trial.repeat for trial in self.trials if trial.repeat and trial.status != "failed"]
         planned = {(repeat.trial, repeat.index) for repeat in valid}
         for repeat, values in repeats:
             if (repeat.trial, repeat.index) not in planned:
-                stored = {names.REPEAT_KEY: dataclasses.asdict(repeat)}
-                self._study.enqueue_trial(dict(values), user_attrs=stored)
+                searched, stored = attributes.chosen(values, self.spec.space)
+                stored |= {names.REPEAT_KEY: dataclasses.asdict(repeat)}
+                self._study.enqueue_trial(searched, user_attrs=stored)
         self._reload()
 
     @repeated

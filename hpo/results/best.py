@@ -30,7 +30,7 @@ def training(
     mean = confirmed.mean if confirmed else None
     result = trial.value if mean is None else mean
     interval = confirmed.interval if confirmed and goal.is_accuracy else None
-    config = configure(study.spec.base(), trial.values)
+    config = configure(study.spec.base(), trial.assigned)
     versions = dict(study.info.get("versions", {}))
     if commit := study.info.get("git_commit"):
         versions["git_commit"] = commit
@@ -60,6 +60,7 @@ def training(
 
 def _description(study: StudyRecord, trial: TrialRecord, confirmed: Confirmed | None) -> str:
     text, goal = f"Trial {trial.number} of study {study.name}", study.spec.objective
+    text += f" ({trial.title})" if trial.title else ""
     if confirmed:
         return f"{text}, mean {goal.label} over new seeds {goal.show_score(confirmed.mean)}"
     progress = "" if trial.complete else f" after {len(trial.epochs)} of {study.spec.train.epochs} epochs"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from hpo.home import confirmed_study
 from hpo.ledger.records import StudyRecord, TrialRecord
@@ -15,6 +15,7 @@ from hpo.results.pruning.cost import remark
 from hpo.results.winner import Winner, winner
 from hpo.search.rungs import rung_resource
 from hpo.spec.corners import describe
+from hpo.spec.parameters import Choice
 from hpo.spec.study import Spec
 
 STATUSES = ("complete", "pruned", "stopped", "failed", "interrupted", "running", "waiting")
@@ -41,11 +42,17 @@ def untracked(study: StudyRecord) -> int:
 
 
 def configuration(trial: TrialRecord, digits: int = 4) -> dict[str, str]:
-    """A trial's searched parameters by dotted path; numbers have so many significant digits."""
+    """A trial's searched parameters and other settings of its own by dotted path; numbers have so many significant
+    digits."""
     return {
         path: f"{value:.{digits}g}" if isinstance(value, float) else str(value)
-        for path, value in sorted(trial.values.items())
+        for path, value in sorted(trial.assigned.items())
     }
+
+
+def assigned_text(settings: Mapping[str, Choice]) -> str:
+    """`train.momentum=0.9, train.optimizer=rmsprop`."""
+    return ", ".join(f"{path}={value}" for path, value in sorted(settings.items()))
 
 
 def description(study: StudyRecord, best_run: str | None = None) -> str:
@@ -119,13 +126,17 @@ def _best(best: Winner | None, run: str | None) -> Iterator[str]:
 
 
 def _parameters(study: StudyRecord, trials: dict[str, TrialRecord | None]) -> Iterator[str]:
-    """A table of the search space, with the values of the trials that there are, by the titles of their columns."""
+    """A table of the search space, with the values of the trials that there are, by the titles of their columns. Other
+    settings of these trials follow."""
     columns = {title: configuration(trial) for title, trial in trials.items() if trial}
     yield _row(["parameter", "searched", *columns])
     yield "|---" * (2 + len(columns)) + "|"
     for path, parameter in study.spec.space.items():
         values = describe(parameter) + (", logarithmic" if getattr(parameter, "log", False) else "")
         yield _row([path, values, *(column.get(path, "–") for column in columns.values())])
+    outside = sorted({path for trial in trials.values() if trial for path in trial.settings})
+    for path in outside:
+        yield _row([path, "not searched", *(column.get(path, "as the study") for column in columns.values())])
 
 
 def front_markdown(study: StudyRecord) -> list[str]:

@@ -35,7 +35,7 @@ def training_compute(spec: Spec, configurations: Sequence[Sequence[TrialRecord]]
 
 def _pixels(spec: Spec, trial: TrialRecord) -> tuple[float, int]:
     """Epochs x px^2, and the image size of the evaluation, for which multiply-accumulates are reported."""
-    train = configure(spec.base(), trial.values).train
+    train = configure(spec.base(), trial.assigned).train
     stages = schedule.stages(train.progressive, train.epochs)
     cost = sum((stage.last_epoch - stage.first_epoch + 1) * stage.size**2 for stage in stages)
     return float(cost), train.eval_size or stages[-1].size

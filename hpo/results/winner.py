@@ -186,7 +186,7 @@ def winner_json(study: StudyRecord) -> dict[str, Any]:
         "best_ground": best.ground if best else None,
         "confirmed_val_accuracy": best.accuracy if best and best.confirmation and goal.is_accuracy else None,
         "confirmed_value": goal.score(best.accuracy) if best and best.confirmation else None,
-        "best_parameters": dict(best.trial.values) if best else None,
+        "best_parameters": dict(best.trial.assigned) if best else None,
         "search_best": study.best.number if study.best else None,
         "test_accuracy": _test_accuracy(study, best.trial.number) if best else None,
         "gain": gain

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from hpo.search.asha import AshaPruner
 from hpo.search.pruning_audit import ENOUGH_CONTROLS, LEAST_CONTROLS
 from hpo.search.rungs import DECIDE_SIZES, training_rungs
-from hpo.spec.configure import configure
+from hpo.spec.configure import assign, configure
 from hpo.spec.corners import corners, subspace
+from hpo.spec.enqueued import parts
 from hpo.spec.parameters import CategoricalParameter, IntParameter
 from hpo.spec.seeds import is_control
 from hpo.spec.study import Spec
+from trainers import schedule
 from trainers.api import TrainConfig
 from trainers.schedule import rising_epochs
 
@@ -27,6 +29,10 @@ LARGEST_SIMULATION = 1_000
 """Most trials of one simulated study; a larger study has the same shares."""
 
 STAGES = "train.progressive.stages"
+CLIFF = 5
+"""Magnitude below which the published form of RandAugment changes images as much as at it."""
+START, END = "train.progressive.randaugment.start", "train.progressive.randaugment.end"
+MAGNITUDES = (START, END, STAGES, "train.progressive.form", "train.augment.randaugment_")
 SCHEDULING = (*sorted(DECIDE_SIZES), "train.schedule", "train.warmup_epochs")
 """Parameters that decide when a trial is judged, and how fast it learns until then."""
 
@@ -74,7 +80,7 @@ def plan(spec: Spec) -> AshaPlan:
     controls = frozenset(
         number
         for number in range(min(trials, LARGEST_SIMULATION))
-        if (number == 0 and spec.enqueue) or is_control(spec.seed, number, spec.asha.controls)
+        if _is_reference(spec, number) or is_control(spec.seed, number, spec.asha.controls)
     )
     reached = _arrivals(tuple(decided.values()), float(spec.asha.reduction_factor), trials, controls)
     ends = [*decided, horizon]
@@ -85,6 +91,12 @@ def plan(spec: Spec) -> AshaPlan:
         for (epoch, level), count in zip(decided.items(), reached, strict=False)
     )
     return AshaPlan(rungs, trials, reached[-1], spent, spent / (trials * horizon))
+
+
+def _is_reference(spec: Spec, number: int) -> bool:
+    """Whether a trial is never stopped: the baseline, or a configuration with settings outside the space."""
+    enqueued = number < len(spec.enqueue)
+    return enqueued and (number == 0 or bool(parts(spec.enqueue[number], spec.space).settings))
 
 
 def _spans(spec: Spec) -> dict[float, tuple[int, int]]:
@@ -136,8 +148,30 @@ def _arrivals(
 
 
 def advice(spec: Spec) -> list[str]:
-    """Warnings about the settings of ASHA, one sentence each; usually none."""
-    return [*_early_rungs(spec), *_few_controls(spec)]
+    """Warnings about the settings of ASHA and of RandAugment, one sentence each; usually none."""
+    return [*_early_rungs(spec), *_few_controls(spec), *_weak_randaugment(spec)]
+
+
+def _weak_randaugment(spec: Spec) -> Iterator[str]:
+    """Google's operations change images as much just above magnitude 0 as at 5; see reports/docs/search_spaces.md."""
+    base, parameters = {"train": spec.base().train}, subspace(spec.space, MAGNITUDES)
+    # Not `configure`: without the other parameters a corner may break rules, for example of image sizes.
+    trains = [assign(base, corner)["train"] for corner in corners(parameters).combinations]
+    ranges = [parameters[name] for name in (START, END) if name in parameters]
+    searched = any(not isinstance(one, CategoricalParameter) and one.low < CLIFF for one in ranges)
+    published = [train for train in trains if train.augment.randaugment_form == "published"]
+    if spec.shipped and any(_begins_weak(train, searched) for train in published):
+        yield (
+            f"RandAugment begins below magnitude {CLIFF}, where its published form already changes images as much as "
+            f"at {CLIFF}; begin at {CLIFF}, or set train.augment.randaugment_form: increasing"
+        )
+
+
+def _begins_weak(train: TrainConfig, searched: bool) -> bool:
+    """Whether RandAugment is on, and a stage or the search lies below the cliff; being off throughout is no ramp."""
+    magnitudes = [stage.randaugment for stage in schedule.stages(train.progressive, train.epochs)]
+    on = train.augment.randaugment_layers > 0 and max(magnitudes) > 0
+    return on and (searched or min(magnitudes) < CLIFF)
 
 
 def _early_rungs(spec: Spec) -> Iterator[str]:

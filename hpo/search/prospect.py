@@ -34,7 +34,7 @@ class Prospect(NamedTuple):
 
 def prospect(space: UnitCube, seed: int, complete: Sequence[TrialRecord]) -> Prospect | None:
     """The prospect of a study after these complete trials; None for fewer than `LEAST_COMPLETE`, or for a space without
-    parameters.
+    parameters. Trials with settings outside the space do not count: the model knows nothing of those.
 
     The bound is the greatest upper confidence bound of all configurations minus the greatest lower one of the trials:
     Makarova et al., "Automatic termination for hyperparameter optimization" (AutoML 2022), equation 4.
@@ -43,6 +43,7 @@ def prospect(space: UnitCube, seed: int, complete: Sequence[TrialRecord]) -> Pro
         seed: of the random points at which the model is asked.
         complete: in any order; larger values are better.
     """
+    complete = [trial for trial in complete if not trial.settings]
     if len(complete) < LEAST_COMPLETE or not len(space):
         return None
     best = sorted(complete, key=lambda trial: -(trial.value or 0.0))[:MOST_TRIALS]

@@ -142,7 +142,7 @@ class _Control:
 def _controls(study: StudyRecord, trials: Iterable[TrialRecord]) -> list[_Control]:
     base = study.spec.base()
     by_compute = rung_resource(study.spec) == "compute"
-    return [_control(configure(base, trial.values).train, trial, by_compute) for trial in trials]
+    return [_control(configure(base, trial.assigned).train, trial, by_compute) for trial in trials]
 
 
 def _control(train: TrainConfig, trial: TrialRecord, by_compute: bool) -> _Control:

@@ -131,7 +131,7 @@ def deepest_rungs(spec: Spec) -> Callable[[TrialRecord], float | None]:
 
     def passed(trial: TrialRecord, last: EpochMetrics) -> Iterator[float]:
         if spec.asha.align == "stages":
-            decided = training_rungs(spec, configure(base, trial.values).train)
+            decided = training_rungs(spec, configure(base, trial.assigned).train)
             return (level for epoch, level in decided.items() if epoch <= last.epoch)
         used = (last.compute if in_compute else last.epoch) or 0.0
         return (level for level in levels if reached(level, used))
@@ -171,6 +171,6 @@ class RungJudge:
     def _resource(self, trial: TrialRecord, metrics: EpochMetrics) -> float | None:
         """What the trial has used, in units of the rungs; None if its stages move the decision to another epoch."""
         if self._spec.asha.align == "stages":
-            train = configure(self._base, trial.values).train
+            train = configure(self._base, trial.assigned).train
             return training_rungs(self._spec, train).get(metrics.epoch)
         return metrics.compute if self.counts_compute else float(metrics.epoch)

@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 from hpo.ledger.attributes import of_trial, stored_epochs, stored_rungs
 from hpo.ledger.outcome import Cause, Ending, optuna_state
 from hpo.ledger.records import TrialRecord
-from hpo.ledger.tables.names import OUTCOME_KEY, START_KEY
+from hpo.ledger.tables.names import OUTCOME_KEY, SETTINGS_KEY, START_KEY
 from hpo.search.policies.seen import Seen
 from hpo.spec.objectives import Objective
 
@@ -39,6 +39,7 @@ def of_frozen(trial: FrozenTrial, objectives: Sequence[Objective] = ()) -> Seen:
         final=trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None,
         rungs={decision["rung"]: decision["value"] for decision in stored_rungs(attributes)},
         beside=tuple(_beside(epochs, objective) for objective in objectives[1:]),
+        reference=bool(attributes.get(SETTINGS_KEY)),
         accident=_is_accident(trial),
     )
 
@@ -56,6 +57,7 @@ def of_record(trial: TrialRecord, objectives: Sequence[Objective] = ()) -> Seen:
         final=trial.value if trial.complete else None,
         rungs={decision.rung: decision.value for decision in trial.rungs},
         beside=tuple(np.nan if value is None else objective.score(value) for objective, value in others),
+        reference=bool(trial.settings),
         accident=not _teaches(trial),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from hpo.spec.parameters import CategoricalParameter, Choice, Parameter, is_number
@@ -50,15 +50,20 @@ def _leaves(part: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from _leaves(value, f"{path}.{name}" if path else name)
 
 
-def with_shared_sizes(train: TrainConfig, space: Mapping[str, Parameter]) -> TrainConfig:
+def with_shared_sizes(
+    train: TrainConfig, space: Mapping[str, Parameter], enqueued: Iterable[Container[str]] = ()
+) -> TrainConfig:
     """`train` with the sizes that all trials of a study share.
 
     If the last image size is searched, all trials are evaluated at the largest one and count compute in epochs of it,
-    unless `eval_size` or `compute_size` is given.
+    unless `eval_size` or `compute_size` is given. If only a configuration of `enqueued` has another one, it is
+    evaluated at its own, as all others are, and counts compute in the same unit as the others.
     """
     parameter = space.get(LAST_SIZE)
     if parameter is None:
-        return train
+        own = max(train.progressive.sizes or (train.progressive.size.end,))
+        unit = own if any(LAST_SIZE in configuration for configuration in enqueued) else None
+        return dataclasses.replace(train, compute_size=train.compute_size or unit)
     ends = parameter.choices if isinstance(parameter, CategoricalParameter) else (parameter.high,)
     largest = max(train.progressive.size.end, *(int(end) for end in ends if is_number(end)))
     return dataclasses.replace(train, eval_size=train.eval_size or largest, compute_size=train.compute_size or largest)

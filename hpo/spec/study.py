@@ -11,6 +11,7 @@ from pydantic import Field
 from hpo.home import NAME
 from hpo.spec.configure import assign, configure, with_shared_sizes
 from hpo.spec.corners import corners, subspace
+from hpo.spec.enqueued import parts
 from hpo.spec.notify import Notify
 from hpo.spec.objectives import Choice as ObjectiveChoice
 from hpo.spec.objectives import Objective, objective
@@ -47,8 +48,8 @@ class Baseline(Section):
     """How the baseline is named. The baseline is the first trial; all other trials are compared with it."""
 
     label: Annotated[str, Field(pattern=LABEL)] | None = None
-    """What the baseline's configuration is, e.g. `AdamW, four stages`: one line, at most 60 characters. Texts and
-    figures then show `baseline (AdamW, four stages)`; null: `baseline` alone."""
+    """What it is, e.g. `AdamW, four stages`: one line, at most 60 characters. Texts and figures then show
+    `baseline (AdamW, four stages)`; null: the `label` of the first enqueued configuration."""
 
 
 class Asha(Section):
@@ -186,7 +187,8 @@ class Spec(Section):
     trainer may have any one objective instead, for example `{metric: val_loss, direction: minimize}`."""
     enqueue: tuple[dict[str, Choice], ...] = ()
     """Configurations that are tried first, in this order. The first is the baseline, with which all others are
-    compared."""
+    compared. Each may have a `label`, one line that says what it is, and other settings that could be searched. With
+    such settings it is a reference: it is never stopped, and no sampler learns from it."""
     baseline: Baseline = Baseline()
     """How the baseline is named."""
     warm_start: tuple[Annotated[str, Field(min_length=1)], ...] = ()
@@ -221,7 +223,7 @@ class Spec(Section):
     @property
     def baseline_name(self) -> str:
         """What people read: `baseline` or `baseline (LABEL)`."""
-        label = self.baseline.label
+        label = self.baseline.label or (parts(self.enqueue[0], self.space).label if self.enqueue else None)
         return f"baseline ({label})" if label else "baseline"
 
     @property
@@ -260,7 +262,7 @@ class Spec(Section):
 
     def baseline_values(self) -> dict[str, Choice]:
         """The baseline's searched settings: the first enqueued configuration, or the lowest corner of the space."""
-        return dict(self.enqueue[0]) if self.enqueue else first_values(self.space)
+        return parts(self.enqueue[0], self.space).values if self.enqueue else first_values(self.space)
 
     def base(self) -> TrialConfig:
         """The training that `hpo.spec.configure.configure` varies: the fixed settings with the baseline's values.
@@ -270,12 +272,14 @@ class Spec(Section):
         """
         parts = {"data": self.data, "model": self.model, "train": self.train, "extra": self.extra}
         varied = assign(parts, self.baseline_values())
-        return TrialConfig(**{**varied, "train": with_shared_sizes(varied["train"], self.space)})
+        return TrialConfig(**{**varied, "train": with_shared_sizes(varied["train"], self.space, self.enqueue)})
 
     def models(self) -> dict[ModelConfig, dict[str, Choice]]:
         """The models that trials can have, as far as their weights depend on it, each with searched values of it."""
-        base, parameters = self.base(), subspace(self.space, ("model.name", "model.pretrained"))
-        return {configure(base, corner).model: corner for corner in corners(parameters).combinations}
+        base, paths = self.base(), ("model.name", "model.pretrained")
+        enqueued = [{path: entry[path] for path in paths if path in entry} for entry in self.enqueue]
+        every = (*enqueued, *corners(subspace(self.space, paths)).combinations)
+        return {configure(base, values).model: values for values in every}
 
     def to_yaml(self) -> str:
         """The specification with all defaults written out; `parse_spec` makes an equal `Spec` of it.

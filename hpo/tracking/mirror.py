@@ -101,9 +101,11 @@ class Mirror:
         }
         if trial.origin:
             tags["hpo.origin"] = storable(str(trial.origin))
+        if trial.title:
+            tags["hpo.label"] = storable(trial.title)
         if trial.outcome:
             tags[REASON_TAG] = storable(trial.outcome.reason)
-        searched = [] if trial.number in self._synced else [Param(*item) for item in parameters(trial.values).items()]
+        searched = [] if trial.number in self._synced else [Param(*item) for item in parameters(trial.assigned).items()]
         while len(searched) > PARAMETERS_PER_CALL:
             self.store.client.log_batch(run_id, params=searched[:PARAMETERS_PER_CALL])
             del searched[:PARAMETERS_PER_CALL]
@@ -177,7 +179,7 @@ class Mirror:
             yield "has a run that the ledger does not know"
         if run.info.status != _status(trial):
             yield f"is {run.info.status}, not {_status(trial)}"
-        for key, text in parameters(trial.values).items():
+        for key, text in parameters(trial.assigned).items():
             if run.data.params.get(key) != text:
                 yield f"has {key} = {run.data.params.get(key)}, not {text}"
         missing, wrong = self.store.metric_differences(run, _by_metric(trial))
@@ -231,11 +233,11 @@ class Mirror:
 
     def _is_wrong(self, trial: TrialRecord, run: Run) -> bool:
         return self.store.metric_differences(run, _by_metric(trial))[1] > 0 or any(
-            run.data.params.get(key, text) != text for key, text in parameters(trial.values).items()
+            run.data.params.get(key, text) != text for key, text in parameters(trial.assigned).items()
         )
 
     def _lacks_values(self, trial: TrialRecord, run: Run) -> bool:
-        return not parameters(trial.values).items() <= run.data.params.items() or bool(
+        return not parameters(trial.assigned).items() <= run.data.params.items() or bool(
             self.store.metric_differences(run, _by_metric(trial))[0]
         )
 

@@ -82,7 +82,7 @@ class Models:
             for seed, value in zip(entry["seeds"], entry["test_accuracies"], strict=False)  # none without test images
         ]
         trial = next(trial for trial in study.trials if trial.number == entry["trial"])
-        values = {**trial.values, **entry.get("changes", {})}
+        values = {**trial.assigned, **entry.get("changes", {})}
         searched = [Param(key, text) for key, text in parameters(values).items()]
         self._store.client.log_batch(run.info.run_id, metrics, searched)
 

@@ -260,7 +260,9 @@ def storable(text: str, longest: int = LONGEST_TAG) -> str:
 
 
 def parameters(values: Mapping[str, object]) -> dict[str, str]:
-    """The searched parameters. The seed is a tag: in MLflow's plots of parameters it would only distract."""
+    """The searched parameters, and other settings that a person gave a trial.
+
+    The seed is a tag: in MLflow's plots of parameters it would only distract."""
     return {_key(key): storable(str(value), LONGEST_PARAMETER) for key, value in values.items()}
 
 

@@ -142,7 +142,7 @@ class _Run:
     def _missing(self, trial: TrialRecord) -> Iterator[bytes]:
         from tensorboardX.proto.summary_pb2 import Summary
 
-        _, begin, end = _settings(self._spec, trial.values, failed=trial.status == Ending.FAILED.value)
+        _, begin, end = _settings(self._spec, trial.assigned, failed=trial.status == Ending.FAILED.value)
         if not self._begun:
             yield _event(trial.attempts[0].started, 0, begin)
         for epoch in trial.epochs[self._epochs :]:

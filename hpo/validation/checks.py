@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
-from hpo.spec.configure import assign
+from hpo.spec.configure import LAST_SIZE, assign
 from hpo.spec.corners import corners, describe, subspace
+from hpo.spec.enqueued import LABEL_KEY, parts
 from hpo.spec.parameters import Choice, Parameter, first_values
-from hpo.spec.study import SHIPPED_TRAINER, Spec
+from hpo.spec.study import LABEL, SHIPPED_TRAINER, Spec
 from hpo.spec.training import Training
 from hpo.text import close
+from hpo.validation.messages import PATTERNS, setting_rule
 from hpo.validation.partial import PartialModel
 from hpo.validation.problems import Problem
+from hpo.validation.settings import EXTRA, settings, why_fixed
 from hpo.validation.space_checks import parameter_problems
 from hpo.validation.yaml_reader import Document, Path
 from trainers.api import TrialConfig, cross_checks
@@ -51,6 +55,7 @@ def study_problems(partial: PartialModel[Spec], spec: Spec) -> list[Problem]:
     if len(valid) == len(spec.space) and partial.is_valid("train", "space"):
         baseline = spec.baseline_values() if not enqueued else first_values(spec.space)
         problems += _combination_problems(partial, spec, baseline)
+        problems += _reference_problems(partial, spec, baseline) if not enqueued else ()
     return [
         *problems,
         *_objective_problems(partial, spec),
@@ -90,20 +95,55 @@ def corner_problem(partial: PartialModel[Spec], corner: Mapping[str, Choice], pa
     return partial.problem(where, rule, f"this happens at {values}" if corner else None)
 
 
+def _setting_problems(
+    partial: PartialModel[Spec], spec: Spec, path: Path, others: Mapping[str, Choice]
+) -> Iterator[Problem]:
+    """Rules of what an enqueued configuration says beside searched parameters: its label, and other settings."""
+    for name, value in others.items():
+        if name == LABEL_KEY:
+            if not isinstance(value, str) or not re.fullmatch(LABEL, value):
+                yield partial.problem((*path, name), f"must be {PATTERNS[LABEL]}")
+        elif name in settings() or name.startswith(EXTRA):
+            if reason := why_fixed(name):
+                yield partial.problem((*path, name), f"cannot be set here: {reason}")
+            elif rule := setting_rule(name, value):
+                yield partial.problem((*path, name), f"must be {rule}")
+        elif partial.is_valid_parameter(name):
+            rule = "is not a parameter of the space, nor another setting that a trial may change"
+            yield partial.problem((*path, name), rule, close(name, [*spec.space, *settings()]))
+
+
+def _reference_problems(partial: PartialModel[Spec], spec: Spec, baseline: Mapping[str, Choice]) -> Iterator[Problem]:
+    """Rules between the settings of enqueued configurations that have some outside the space."""
+    fixed = {"train": spec.train, "extra": spec.extra, "data": spec.data, "model": spec.model}
+    base = assign(fixed, baseline)
+    for index, entry in enumerate(spec.enqueue):
+        given = parts(entry, spec.space)
+        if given.settings:
+            config = cast(TrialConfig, SimpleNamespace(**assign(base, given.values | given.settings)))
+            for path, rule in cross_checks(config):
+                yield partial.problem(("enqueue", index), f"{path} {rule}")
+
+
 def configuration_problems(spec: Spec, values: Mapping[str, Any]) -> Iterator[Problem]:
     """Why a valid study cannot enqueue this configuration."""
     document = Document({"enqueue": [dict(values)]}, overridden={("enqueue",)})
     whole = spec.model_copy(update={"enqueue": (dict(values),)})
-    for problem in _enqueue_problems(PartialModel(document, whole), whole, whole.space):
+    partial = PartialModel(document, whole)
+    if LAST_SIZE in values and LAST_SIZE not in spec.space and spec.base().train.compute_size is None:
+        rule = "cannot be added, because the study counts compute in epochs of its own last image size"
+        yield Problem(None, LAST_SIZE, values[LAST_SIZE], rule, "enqueue it in the specification of a new study")
+        return
+    found = list(_enqueue_problems(partial, whole, whole.space))
+    for problem in found or _reference_problems(partial, whole, spec.baseline_values()):
         yield dataclasses.replace(problem, path=problem.path.removeprefix("enqueue[0]").removeprefix("."))
 
 
 def _enqueue_problems(partial: PartialModel[Spec], spec: Spec, valid: Mapping[str, Parameter]) -> Iterator[Problem]:
     for index, entry in enumerate(spec.enqueue):
         path = ("enqueue", index)
-        for name in entry:
-            if name not in spec.space and partial.is_valid_parameter(name):
-                yield partial.problem((*path, name), "is not a parameter of the space", close(name, spec.space))
+        others = {name: value for name, value in entry.items() if name not in spec.space}
+        yield from _setting_problems(partial, spec, path, others)
         values: dict[str, Choice] = {}
         unclear: set[str] = set()
         for name, parameter in valid.items():

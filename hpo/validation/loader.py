@@ -64,6 +64,15 @@ def parse_training(text: str, source: str, overrides: Sequence[str] = ()) -> Tra
     return _parse(text, source, overrides, Training, {}, checks, last)
 
 
+def is_training(source: str) -> bool:
+    """Whether a file, or the shipped one of that name, has a single training: a recipe, or what `hpo export` wrote.
+
+    It has nothing that only a study has. Raises SpecificationError if there is no such file.
+    """
+    data = read(_text(source, search_spaces.shipped())).data
+    return isinstance(data, dict) and bool(data) and data.keys() <= Training.model_fields.keys()
+
+
 def _parse(
     text: str,
     source: str,

@@ -9,6 +9,7 @@ from typing import Any
 from hpo.processes import usable_cpus
 from hpo.spec.configure import configure
 from hpo.spec.corners import corners, subspace
+from hpo.spec.enqueued import parts
 from hpo.spec.parameters import CategoricalParameter, IntParameter, Parameter
 from hpo.spec.study import SHIPPED_TRAINER, Spec
 from hpo.spec.training import Training
@@ -44,6 +45,9 @@ def study_machine_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[
         if isinstance(searched, CategoricalParameter) and partial.is_valid_parameter("model.name"):
             for index, choice in enumerate(searched.choices):
                 yield from _name_problems(partial, ("space", "model.name", "choices", index), str(choice))
+        for index, entry in enumerate(spec.enqueue if partial.is_valid("enqueue") else ()):
+            if "model.name" in entry and "model.name" not in spec.space:
+                yield from _name_problems(partial, ("enqueue", index, "model.name"), str(entry["model.name"]))
     if here and partial.is_valid("resources", "ray"):
         yield from _resource_problems(partial, spec)
 
@@ -136,6 +140,12 @@ def study_network_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[
             if (config.model.name, path) not in reported:
                 reported.add((config.model.name, path))
                 yield corner_problem(partial, corner, path, rule)
+    for index, entry in enumerate(spec.enqueue):
+        given = parts(entry, spec.space)
+        if given.settings:
+            config = configure(base, given.values | given.settings)
+            for path, rule in network_problems(config.model, config.train, config.data.train_limit):
+                yield partial.problem(("enqueue", index), f"{path} {rule}")
 
 
 def training_network_problems(partial: PartialModel[Training], training: Training) -> Iterator[Problem]:

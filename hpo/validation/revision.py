@@ -97,7 +97,7 @@ def added(spec: Spec, values: Mapping[str, Choice]) -> dict[str, Choice]:
     """A configuration that a person adds to a study, checked like one of `enqueue`.
 
     Args:
-        values: by dotted path. Those of parameters that are not active here are left out.
+        values: as in `Spec.enqueue`. Those of parameters that are not active here are left out.
 
     Raises:
         SpecificationError: it lies outside the space.
@@ -109,7 +109,7 @@ def added(spec: Spec, values: Mapping[str, Choice]) -> dict[str, Choice]:
     for name, parameter in spec.space.items():
         if parameter.is_active(active):
             active[name] = values[name]
-    return active
+    return active | {name: value for name, value in values.items() if name not in spec.space}
 
 
 def assignments(spec: Spec, given: Sequence[str], others: Mapping[str, Choice]) -> dict[str, Choice]:
@@ -126,8 +126,9 @@ def assignments(spec: Spec, given: Sequence[str], others: Mapping[str, Choice]) 
             hint = f"write PARAMETER=VALUE; parameters: {', '.join(spec.space)}"
             raise SpecificationError([Problem(None, text, None, "is not a value of a parameter", hint)], "override")
         values[name.strip()] = document.data
-    combined: dict[str, Choice] = {}
+    combined: dict[str, Choice] = {name: value for name, value in others.items() if name not in spec.space}
+    searched: dict[str, Choice] = {}
     for name, parameter in spec.space.items():  # what `others` have of parameters that are not active now is left out
-        if name in values or (name in others and parameter.is_active(combined)):
-            combined[name] = values.get(name, others.get(name))
-    return added(spec, combined | values)
+        if name in values or (name in others and parameter.is_active(searched)):
+            searched[name] = values.get(name, others.get(name))
+    return added(spec, combined | searched | values)

@@ -65,8 +65,8 @@ def value_after(trial: TrialRecord, epoch: int) -> float | None:
 
 
 def reached(study: StudyRecord, epoch: int) -> list[TrialRecord]:
-    """The trials that trained for at least that many epochs."""
-    return [trial for trial in study.trials if len(trial.epochs) >= epoch]
+    """The trials that trained for at least that many epochs, without those that have settings outside the space."""
+    return [trial for trial in study.trials if len(trial.epochs) >= epoch and not trial.settings]
 
 
 FEW_TRIALS, ENOUGH_TRIALS = 8, 20

@@ -67,7 +67,9 @@ def _slice(
     placed = [
         (at, trial)
         for trial in trials
-        if scale.name in trial.values and (at := scale.position(trial.values[scale.name])) is not None
+        if not trial.settings  # of a reference the axis would tell only a part
+        and scale.name in trial.values
+        and (at := scale.position(trial.values[scale.name])) is not None
     ]
     if not placed:
         return []

@@ -19,9 +19,14 @@ NO_REPORT = "No trial has reported an epoch yet."
 def hover(study: StudyRecord, trial: TrialRecord, compared: bool) -> str:
     """The text that appears when the pointer rests on a trial."""
     name = f"{study.name}, trial {trial.number}" if compared else f"trial {trial.number}"
-    role = f", {study.spec.baseline_name}" if trial.enqueued and trial is study.baseline else ""
+    role = f", {title}" if (title := called(study, trial)) else ""
     reached = f"{len(trial.epochs)} of {study.spec.train.epochs} epochs, {study.spec.objective.show_score(trial.value)}"
-    return f"{name}{role}: {trial.status}\n{reached}\n{values_text(trial.values)}"
+    return f"{name}{role}: {trial.status}\n{reached}\n{values_text(trial.assigned)}"
+
+
+def called(study: StudyRecord, trial: TrialRecord) -> str | None:
+    """`baseline (LABEL)`, or what a person called another configuration; None if nobody did."""
+    return study.spec.baseline_name if trial.enqueued and trial is study.baseline else trial.title
 
 
 def best_trial(study: StudyRecord) -> TrialRecord | None:

@@ -9,7 +9,7 @@ from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
 from hpo.results.intervals import difference
 from hpo.results.summary import counts, stopped
-from hpo.text import first_line
+from hpo.text import first_line, percent
 from reports.analysis.answer import Answer
 
 CONFIRMED = (
@@ -101,6 +101,20 @@ def selection(answers: Sequence[Answer]) -> str:
     confirmed = [answer.confirmed is not None for answer in answers if answer.best]
     text = CONFIRMED if all(confirmed) else MIXED if any(confirmed) else SELECTION
     return f"{text} {TEST_SET}" if any(answer.study.spec.shipped for answer in answers) else text
+
+
+def retrained_otherwise(studies: Sequence[StudyRecord]) -> str:
+    """The newest retraining of each study that changed the configuration, a sentence each; empty without one."""
+    texts = []
+    for study in studies:
+        changed = [entry for entry in study.info.get("retrainings", ()) if entry.get("changes")]
+        for entry in changed[-1:]:
+            settings = ", ".join(f"{path}={value}" for path, value in entry["changes"].items())
+            texts.append(
+                f"Trial {entry['trial']} of {study.name} was also retrained as another configuration than the one that "
+                f"the study measured ({redact(settings)}): test accuracy {percent(entry['test_accuracy'])}."
+            )
+    return " ".join(texts)
 
 
 def verdict(answers: Sequence[Answer]) -> str:

@@ -73,6 +73,10 @@ def configurations(answers: Sequence[Answer]) -> tuple[list[str], list[Parameter
         ParameterRow(name, (_value(answer.best, name), _value(answer.baseline, name), axes[name].describe()))
         for name in names
     ]
+    shown = (answer.best, answer.baseline)
+    for name in sorted({name for trial in shown if trial for name in trial.settings}):
+        own = [word(trial.settings[name]) if trial and name in trial.settings else "as the study" for trial in shown]
+        rows.append(ParameterRow(name, (*own, "not searched")))
     return ["best", answer.study.spec.baseline_name, "searched"], rows
 
 
@@ -159,6 +163,8 @@ def _marks(study: StudyRecord) -> dict[int, list[str]]:
 
 def _note(trial: TrialRecord, marks: Sequence[str]) -> str:
     parts = [*marks]
+    if trial.title and not any(trial.title in mark for mark in marks):
+        parts.append(trial.title)
     if len(trial.attempts) > 1:
         parts.append(f"{len(trial.attempts)} attempts")
     if trial.outcome is not None and not trial.complete:

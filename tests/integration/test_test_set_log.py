@@ -20,6 +20,7 @@ from hpo.results.best import training
 from hpo.spec.training import Training
 from hpo.validation.loader import parse_training
 from reports.analysis.answer import answer
+from reports.page.sentences import retrained_otherwise
 from tests.conftest import synthetic_spec
 from trainers import data
 from trainers.api import EpochMetrics
@@ -127,6 +128,10 @@ def test_a_retraining_with_changed_settings_is_not_the_trials(home: Home, chosen
     (entry,) = study.info["retrainings"]
     assert entry["changes"] == {"train.epochs": "2", "data.train_limit": "60"}
     assert answer(study).test is None, "the report shows no test accuracy of the trial"
+    assert retrained_otherwise([study]) == (
+        "Trial 0 of evaluated was also retrained as another configuration than the one that the study measured "
+        "(data.train_limit=60, train.epochs=2): test accuracy 90.00 %."
+    )
     (said,) = Retraining(changed, home, home.path).remarks
     assert said.startswith("data.train_limit=60, train.epochs=2 is not what trial 0 has")
 

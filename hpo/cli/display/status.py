@@ -35,7 +35,7 @@ from hpo.results.pareto import front
 from hpo.results.pareto import table as front_table
 from hpo.results.progress import failures, glance, next_steps, undecided
 from hpo.results.pruning.cost import remark
-from hpo.results.summary import best_line, configuration, counts, stopped, untracked
+from hpo.results.summary import assigned_text, best_line, configuration, counts, stopped, untracked
 from hpo.results.tables.trials import worker_seconds
 from hpo.results.warm_start_effect import effect
 from hpo.results.winner import winner
@@ -97,7 +97,7 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
     show(*(_trials(study, shown, *hidden[:count]) for count in range(3)), hidden=hidden)
     if len(shown) < len(study.trials):
         console.print(escape(_left_out(study, shown, home)), highlight=False, soft_wrap=True)
-    for line in _failures(study):
+    for line in (*_named(study), *_failures(study)):
         console.print(escape(line), highlight=False)
 
 
@@ -176,6 +176,17 @@ def _origin(trial: TrialRecord) -> str:
     if origin.kind != "transferred":
         return origin.kind
     return f"{Path(origin.source or '').name[:12]}" + ("" if origin.trial is None else f" #{origin.trial}")
+
+
+def _named(study: StudyRecord) -> list[str]:
+    """A line for each configuration that a person named, or gave settings outside the space."""
+    return [
+        f"trial {trial.number} is {called}"
+        + (f", with {assigned_text(trial.settings)}: not searched, so no sampler learns from it" * bool(trial.settings))
+        for trial in study.trials
+        for called in [study.spec.baseline_name if trial is study.baseline else trial.title or "a configuration"]
+        if trial.title or trial.settings
+    ]
 
 
 def _failures(study: StudyRecord) -> list[str]:
@@ -257,8 +268,10 @@ def trial_json(trial: TrialRecord, goal: Objective = VAL_ACCURACY) -> dict[str, 
         "status": trial.status,
         "reason": redact(trial.outcome.reason) if trial.outcome else None,
         "origin": dataclasses.asdict(trial.origin) if trial.origin else None,
-        "parameters": dict(trial.values),
-        "values": dict(trial.values),
+        "label": trial.title,
+        "parameters": dict(trial.assigned),
+        "values": dict(trial.assigned),
+        "settings": dict(trial.settings),
         "epochs": len(trial.epochs),
         "value": goal.score(trial.value) if trial.value is not None else None,
         "val_accuracy": trial.last.val_accuracy if trial.last else None,

@@ -38,8 +38,8 @@ def candidates(study: StudyRecord, top: int) -> list[TrialRecord]:
     """
     baseline, different = study.baseline, list[TrialRecord]()
     for trial in leaders(study, len(study.trials)):
-        candidate = baseline if baseline is not None and trial.values == baseline.values else trial
-        if all(candidate.values != other.values for other in different):
+        candidate = baseline if baseline is not None and trial.assigned == baseline.assigned else trial
+        if all(candidate.assigned != other.assigned for other in different):
             different.append(candidate)
     best = different[:top]
     return best if baseline is None or baseline in best else [*best, baseline]
@@ -56,7 +56,7 @@ def repeats(study: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> li
     baseline = study.baseline.number if study.baseline else None
     values = [derive_seed(study.spec.seed, f"confirmation/{index}") for index in range(max([seeds, *used]))]
     return [
-        (Repeat(trial.number, index, seed, trial.number == baseline, len(values)), trial.values)
+        (Repeat(trial.number, index, seed, trial.number == baseline, len(values)), trial.assigned)
         for index, seed in enumerate(values)
         for trial in trials
     ]

@@ -51,7 +51,7 @@ def _best(best: Winner) -> dict[str, Any]:
         "shown": best.shown,
         "confirmed": best.confirmation is not None,
         "is_baseline": best.is_baseline,
-        "parameters": dict(best.trial.values),
+        "parameters": dict(best.trial.assigned),
     }
 
 

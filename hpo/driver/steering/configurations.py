@@ -27,7 +27,7 @@ def configuration(home: Home, name: str, given: Sequence[str], like: int | None 
         trial = next((trial for trial in study.trials if trial.number == like), None)
         if trial is None:
             raise UsageError(f"--like {like}: {name} has no trial {like}; trials: 0 to {len(study.trials) - 1}")
-        others = dict(trial.values)
+        others = dict(trial.assigned)
     if not given and like is None:
         raise UsageError(f"nothing is given to try; write PARAMETER=VALUE; parameters: {', '.join(study.spec.space)}")
     return assignments(study.spec, given, others)

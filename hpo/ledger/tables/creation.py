@@ -34,7 +34,7 @@ def create_study(
     )
     _name_values(study, spec)
     study.set_user_attr(attributes.SCHEMA_KEY, attributes.SCHEMA)
-    for values, stored in attributes.enqueued(spec.enqueue if enqueue else (), transfer.first):
+    for values, stored in attributes.enqueued(spec.enqueue if enqueue else (), spec.space, transfer.first):
         study.enqueue_trial(values, user_attrs=stored)
     if transfer != NOTHING:
         study.set_user_attr(TRANSFER_KEY, transfer.to_json())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 START_KEY, PROGRESS_KEY, OUTCOME_KEY, RUN_KEY = "start", "progress", "outcome", "mlflow_run_id"
 ENQUEUED_KEY, ORIGIN_KEY, REPEAT_KEY, REQUESTED_KEY = "enqueued", "origin", "repeat", "requested"
+SETTINGS_KEY, TITLE_KEY = "settings", "label"
 EPOCH_PREFIX = "epoch/"
 """Start of the names of a trial's epochs. Each has an attribute of its own, so that none is written twice."""
 

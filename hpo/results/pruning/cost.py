@@ -72,7 +72,7 @@ def _controls(study: StudyRecord) -> list[tuple[dict[float, float], float]]:
     base, found = study.spec.base(), []
     for trial in study.trials:
         if trial.control and trial.complete:
-            rungs = training_rungs(study.spec, configure(base, trial.values).train)
+            rungs = training_rungs(study.spec, configure(base, trial.assigned).train)
             values = [epoch.value for epoch in trial.epochs]
             found.append(({level: values[at - 1] for at, level in rungs.items()}, values[-1]))
     return found

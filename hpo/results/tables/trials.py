@@ -27,10 +27,12 @@ BEFORE = (
     Column("epochs", "int"),
     Column("stage", "int"),
     Column("value", "float"),
+    Column("label", "text"),
 )
 """The columns of a trial before its parameters: its number; its state (complete, pruned, failed, interrupted, running
-or waiting); who chose the configuration; the epochs that it trained; the stage of progressive learning that it reached,
-from 0; the value of the primary objective after the last epoch, by default the validation accuracy, 0 to 1."""
+or waiting); who chose the configuration; the epochs that it trained; the stage of progressive
+learning that it reached, from 0; the value of the primary objective after the last epoch, by default the validation
+accuracy, 0 to 1; what a person called the configuration."""
 AFTER = (
     Column("seconds", "float"),
     Column("started", "time"),
@@ -49,16 +51,17 @@ METRICS = tuple(
 
 
 def trial_table(studies: Sequence[StudyRecord]) -> Table:
-    """One row per trial. The parameters have columns with their dotted names, and no value where a trial has none."""
+    """One row per trial. The parameters have columns with their dotted names, and no value where a trial has none.
+    Settings outside the space that a person gave a trial follow them."""
     space: dict[str, Parameter] = {}
     for study in studies:
         space = {**study.spec.space, **space}
-    parameters = [Column(name, _kind(studies, name)) for name in space]
+    outside = {name for study in studies for trial in study.trials for name in trial.settings}
+    names = [*space, *sorted(outside.difference(space))]
+    parameters = [Column(name, _kind(studies, name) if name in space else "choice") for name in names]
     first = [STUDY] if len(studies) > 1 else []
     rows = (
-        (*([study.name] if first else []), *_trial(study, trial, list(space)))
-        for study in studies
-        for trial in study.trials
+        (*([study.name] if first else []), *_trial(study, trial, names)) for study in studies for trial in study.trials
     )
     return Table((*first, *BEFORE, *parameters, *AFTER), tuple(rows))
 
@@ -87,7 +90,8 @@ def _trial(study: StudyRecord, trial: TrialRecord, names: Sequence[str]) -> tupl
         len(trial.epochs),
         last.stage if last else None,
         None if trial.value is None else study.spec.objective.score(trial.value),
-        *(trial.values.get(name) for name in names),
+        redact(trial.title) if trial.title else None,
+        *(trial.assigned.get(name) for name in names),
         worker_seconds(trial),
         begun[0].started if begun else None,
         trial.finished,

@@ -42,7 +42,7 @@ class View:
 
 
 class History:
-    """The trials of one study, except those that have no parameters yet."""
+    """The trials of one study, except those that have no parameters yet, and references."""
 
     def __init__(self, space: UnitCube, *, horizon: int, sign: float = 1.0, objectives: int = 1) -> None:
         """
@@ -73,8 +73,8 @@ class History:
         return number in self._trials and number not in self._open
 
     def take_in(self, trials: Iterable[Seen]) -> None:
-        """Take in trials as they are now; nothing is done for those that had ended already."""
-        new = [trial for trial in trials if not self.has_ended(trial.number)]
+        """Take in trials as they are now; nothing is done for those that had ended already, and for references."""
+        new = [trial for trial in trials if not trial.reference and not self.has_ended(trial.number)]
         unknown = [trial for trial in new if not self._is_encoded(trial)]
         for trial in unknown:
             self.forget(trial.number)

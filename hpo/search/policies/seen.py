@@ -24,6 +24,8 @@ class Seen:
     """The value at each rung that was decided."""
     beside: tuple[float, ...] = ()
     """The values of the other objectives, larger is better; NaN where one is not known."""
+    reference: bool = False
+    """Whether it has settings outside the space, so that its result says nothing about the space."""
     accident: bool = False
     """Whether it failed for a reason that no configuration causes, or a person stopped it before its first rung."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import yaml
 
 from hpo.errors import UsageError
 from hpo.export.files import Format, configuration_text
+from hpo.export.retrain import lengthened, prepare
 from hpo.export.timm import ARGUMENTS, differences, header, randaugment, timm_settings, timm_yaml
+from hpo.home import Home
 from hpo.ledger.outcome import Ending
 from hpo.results.best import leaders, pick, training
 from hpo.spec.training import Provenance, Training
@@ -163,3 +166,19 @@ def test_a_configuration_of_another_trainer_is_not_written_for_timm() -> None:
     with pytest.raises(UsageError, match="--format timm: this configuration was trained by mine:train"):
         configuration_text(training, Format.TIMM)
     assert 'trainer: "mine:train"' in configuration_text(training, Format.HPO)
+
+
+def test_a_longer_retraining_has_an_average_that_is_as_much_longer() -> None:
+    train = TrainConfig(epochs=32, ema=Ema(decay=0.99))
+    assert lengthened(train, 128) == ["train.epochs=128", "train.ema.decay=0.9975"]
+    assert lengthened(train, 32) == []
+    assert lengthened(train, 16) == ["train.epochs=16", "train.ema.decay=0.98"]
+    assert lengthened(TrainConfig(epochs=32), 64) == ["train.epochs=64"], "without an average none begins"
+
+
+def test_a_longer_retraining_is_a_configuration_of_its_own(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "best.yaml"
+    file.write_text(Training(description="Trial 3", train=TrainConfig(epochs=4, ema=Ema(decay=0.9))).to_yaml())
+    longer = prepare(str(file), ["model.pretrained=false", "train.ema.decay=0.5"], home, None, epochs=8).training
+    assert (longer.train.epochs, longer.train.ema.decay) == (8, 0.5), "what is written out counts"
+    assert longer.description.startswith("Trial 3 (changed: train.epochs=8, ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -13,12 +14,15 @@ import search_spaces
 from hpo.search.distributions import suggest
 from hpo.spec.configure import configure
 from hpo.spec.corners import corners
+from hpo.spec.enqueued import parts
 from hpo.spec.yaml_writer import dump
 from hpo.validation.loader import load_spec, load_training, parse_spec, parse_training
 from hpo.validation.problems import SpecificationError
 from hpo.validation.schema import json_schema, markdown, training_schema
 from hpo.validation.settings import settings
 from tests.conftest import REPOSITORY
+from trainers import schedule
+from trainers.api import MagnitudeRamp, RateRamp
 from trainers.network.catalogue import close_models, known_model
 
 STUDIES = sorted(search_spaces.studies())
@@ -41,13 +45,9 @@ def test_study_loads_and_survives_yaml_and_json(name: str) -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_labelled_baseline_comes_first_and_all_configurations_are_valid(name: str) -> None:
     spec = load_spec(name)
-    assert spec.baseline_name.startswith("baseline (AdamW, ")
-    assert spec.train.optimizer == "adamw"
-    first = spec.enqueue[0]
+    assert spec.baseline.label or all("label" in entry for entry in spec.enqueue)
+    first = spec.baseline_values()
     assert first["train.lr"] == 1e-3
-    assert first["train.progressive.dropout.end"] == 0.3
-    assert first["train.progressive.randaugment.end"] == 15
-    assert first["train.progressive.stages"] == (2 if name == "quickstart" else 4)
     assert configure(spec.base(), first) == spec.base()
     for corner in corners(spec.space).combinations:
         configure(spec.base(), corner)
@@ -56,6 +56,37 @@ def test_the_labelled_baseline_comes_first_and_all_configurations_are_valid(name
         values = suggest(study.ask(), spec.space)
         stages = configure(spec.base(), values).train.progressive.stages
         assert ("train.progressive.size.start" in values) == (stages >= 2)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_the_baseline_of_the_gpu_studies_has_the_published_settings_at_the_studys_length(name: str) -> None:
+    spec, recipe = load_spec(name), load_training("google_cifar10ft")
+    first, second = (parts(entry, spec.space) for entry in spec.enqueue)
+    assert first.label == f"Google's Cifar{name.removeprefix('cifar')}Ft, 32 epochs"
+    assert configure(spec.base(), first.values | first.settings).train == dataclasses.replace(
+        recipe.train,
+        epochs=32,
+        score="auto",  # with an average it is the same
+        min_lr_ratio=0.01,  # of no effect at a constant rate
+        compute_size=300,  # the study's unit of compute
+        progressive=dataclasses.replace(
+            recipe.train.progressive, dropout=RateRamp(start=0.1, end=0), randaugment=MagnitudeRamp(start=5, end=15)
+        ),
+    )
+    config = configure(spec.base(), second.values)
+    stages = schedule.stages(config.train.progressive, config.train.epochs)
+    assert (second.label, second.settings) == ("AdamW, ramps of the paper's table 6", {})
+    assert [(stage.size, stage.randaugment) for stage in (stages[0], stages[-1])] == [(128, 5), (300, 15)]
+    assert [stage.dropout for stage in (stages[0], stages[-1])] == pytest.approx([0.1, 0.3])
+    assert len(stages) == 4
+
+
+def test_cifar100_searches_what_few_images_of_a_class_need() -> None:
+    spaces = {name: load_spec(name).space for name in ("cifar10", "cifar100")}
+    assert spaces["cifar100"].keys() - spaces["cifar10"].keys() == {
+        "train.progressive.mixup.end",
+        "train.augment.cutmix",
+    }
 
 
 @pytest.mark.parametrize("path", [*search_spaces.studies().values(), *search_spaces.recipes().values()], ids=str)

@@ -95,6 +95,11 @@ ENQUEUE_BROKEN = [
     ("{train.lr: 0.001, train.momentum: 0.3}", "enqueue[0].train.momentum", "not active"),
     ("{train.lr: 0.005}", "enqueue[0]", "must also give train.momentum"),
     ("3", "enqueue[0]", "must be a mapping"),
+    ("{train.lr: 0.001, train.optimizer: adam}", "enqueue[0].train.optimizer", "must be adamw, sgd, rmsprop, lamb"),
+    ("{train.lr: 0.001, train.epochs: 3}", "enqueue[0].train.epochs", "cannot be set here: all trials have the same"),
+    ("{train.lr: 0.001, data.name: shapes}", "enqueue[0].data.name", "cannot be set here: all trials need the same"),
+    ("{train.lr: 0.001, label: 3}", "enqueue[0].label", "must be one line of 1 to 60 characters"),
+    ("{train.lr: 0.001, train.score: ema}", "enqueue[0]", "train.score ema needs averaged weights"),
 ]
 
 
@@ -105,6 +110,23 @@ def test_enqueued_configurations_must_lie_in_the_space(entry: str, path: str, ru
     assert problem.path == path
     assert rule in problem.rule
     assert problem.line == 7
+
+
+def test_an_enqueued_configuration_may_have_a_label_and_settings_that_are_not_searched() -> None:
+    entry = '{label: "SGD, no clipping", train.lr: 0.001, train.optimizer: sgd, train.clip_grad: 0, extra.x: 1}'
+    spec = parse_spec(f"{GOOD}enqueue:\n  - {entry}\n", "study.yaml")
+    assert spec.baseline_name == "baseline (SGD, no clipping)"
+    assert spec.baseline_values() == {"train.lr": 0.001}
+    assert spec.base().train.optimizer == "adamw", "other trials do not have the settings of the baseline alone"
+    assert parse_spec(spec.to_yaml(), "again") == spec
+    named = parse_spec(f"{GOOD}enqueue:\n  - {entry}\nbaseline: {{label: plain}}\n", "study.yaml")
+    assert named.baseline_name == "baseline (plain)"
+
+
+def test_a_model_that_only_the_baseline_has_must_exist() -> None:
+    text = GOOD.replace(f"{TRAINER}\n", "") + "enqueue: [{train.lr: 0.001, model.name: tf_efficientnetv2_x}]\n"
+    problem = only(text)
+    assert (problem.path, problem.rule) == ("enqueue[0].model.name", "is not a timm model")
 
 
 def test_a_condition_may_refer_only_to_an_earlier_parameter() -> None:

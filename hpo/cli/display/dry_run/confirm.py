@@ -143,7 +143,7 @@ def to_json(found: Forecast) -> dict[str, Any]:
                 "trial": trial.number,
                 "baseline": trial is found.study.baseline,
                 "value": None if trial.value is None else goal.score(trial.value),
-                "parameters": dict(trial.values),
+                "parameters": dict(trial.assigned),
                 "trainings": _count(found, trial),
                 "seconds": found.took.get(trial.number),
             }

@@ -60,7 +60,7 @@ def estimate(
         TrainerError: the data is missing, or a training step does not fit in memory.
     """
     costs = {config.model.name: _measure(config, slots, home, scratch) for config in heaviest(spec)}
-    seconds = _epoch_means(spec, [configure(spec.base(), trial.values) for trial in trials], costs)
+    seconds = _epoch_means(spec, [configure(spec.base(), trial.assigned) for trial in trials], costs)
     largest = max(costs.values(), key=lambda cost: cost.memory_bytes)
     checkpoint = max(cost.checkpoint_bytes for cost in costs.values())
     wall, hours = _times(seconds, expected, slots)

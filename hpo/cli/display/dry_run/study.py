@@ -114,8 +114,12 @@ def plan_json(spec: Spec, home: Home) -> dict[str, Any]:
         "cost": list(cost.summary),
         "measured": list(cost.details),
         "warnings": [*advice(spec), *weights_warnings(spec)],
-        "configurations": [{"trial": trial.number, "parameters": dict(trial.values)} for trial in trials],
+        "configurations": [_configuration(trial) for trial in trials],
     }
+
+
+def _configuration(trial: TrialRecord) -> dict[str, Any]:
+    return {"trial": trial.number, "label": trial.title, "parameters": dict(trial.assigned)}
 
 
 def _plan(spec: Spec, expected: AshaPlan, slots: Slots) -> Iterator[Text]:

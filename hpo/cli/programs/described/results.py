@@ -24,6 +24,8 @@ class Planned(Part):
 
     trial: int
     """Its number."""
+    label: str | None
+    """What a person called it."""
     parameters: Parameters
     """By dotted path."""
 

@@ -121,10 +121,14 @@ class Trial(Part):
     """Why it ended."""
     origin: Origin | None
     """Who chose the configuration."""
+    label: str | None
+    """What a person called the configuration."""
     parameters: Parameters
-    """Its searched parameters, by dotted path."""
+    """Its searched parameters and its `settings`, by dotted path."""
     values: Parameters = Field(deprecated=True)
     """The earlier name of `parameters`."""
+    settings: Parameters
+    """Those of `parameters` that the study does not search; a person gave them."""
     epochs: int
     """How many it has trained."""
     value: float | None
@@ -318,6 +322,8 @@ class Row(Part):
     """Of progressive learning, from 0."""
     value: float | None
     """Of the objective after its last epoch."""
+    label: str | None
+    """What a person called the configuration."""
     seconds: float | None
     """What its worker spent on the epochs; null where the trainer reports no time."""
     started: Time | None

@@ -15,12 +15,14 @@ class Validation(Document):
     """The file, or the name of a shipped study."""
     valid: Literal[True]
     """Broken rules are an error, with `problems`."""
-    study: str
-    """Its name."""
+    what: Literal["study", "recipe", "exported configuration", "single training"]
+    """What it is; only a study has a space to search."""
+    study: str | None
+    """Its name; of an exported configuration the study that it comes from, null for other single trainings."""
     parameters: int
     """How many are searched."""
     trials: int
-    """The budget."""
+    """The budget; 1 for a single training."""
     warnings: list[str]
     """What may be wrong all the same."""
     notified: bool
