@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from hpo.driver.decisions.rounds import candidates, due, failures, refuse_counts, repeats, unfinished
+from hpo.driver.decisions.rounds import candidates, due, failures, refuse_counts, repeats, too_few, unfinished
 from hpo.driver.events import View
 from hpo.driver.notify.notifier import Notifier
 from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
@@ -53,9 +53,9 @@ def confirm(
     """
     refuse_counts(top, seeds)
     folder = home.study(name)
-    complete = sum(trial.complete for trial in candidates(read_study(home, name), top))
-    if complete < top:
-        say(f"{name} has {complete} different complete configurations, not {top}: hpo trains all of them again")
+    recorded = read_study(home, name)
+    if few := too_few(recorded, candidates(recorded, top), top):
+        say(few)
     home.create()
     lease = Lease.here(str(folder))
     farewell = continue_with(f"confirm {name} --top {top} --seeds {seeds}", home)

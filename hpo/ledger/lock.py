@@ -121,8 +121,8 @@ def _read(file: FileIO) -> Holder | None:
 
 
 def _refusal(folder: Path | str, name: str, driver: str) -> str:
-    watch = Home.of(folder).command(f"status {confirmed_study(name) or name}")
-    return f"the study {name!r} is being run by {driver}; watch it with `{watch}`, or end that process first"
+    watch, stop = (Home.of(folder).command(f"{verb} {confirmed_study(name) or name}") for verb in ("status", "stop"))
+    return f"the study {name!r} is being run by {driver}; watch it with `{watch}`, or stop it first with `{stop}`"
 
 
 @dataclass(frozen=True)

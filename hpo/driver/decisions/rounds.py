@@ -45,6 +45,16 @@ def candidates(study: StudyRecord, top: int) -> list[TrialRecord]:
     return best if baseline is None or baseline in best else [*best, baseline]
 
 
+def too_few(study: StudyRecord, trials: Sequence[TrialRecord], top: int) -> str | None:
+    """What a person must know if fewer configurations than `top` are complete; `trials` are the `candidates`."""
+    complete = sum(trial.complete for trial in trials)
+    if complete >= top:
+        return None
+    if complete == 1:
+        return f"{study.name} has 1 complete configuration, not {top}: it alone is trained again"
+    return f"{study.name} has {complete} different complete configurations, not {top}: all of them are trained again"
+
+
 def repeats(study: StudyRecord, trials: Sequence[TrialRecord], seeds: int) -> list[Planned]:
     """All trainings that may be needed, seed by seed, so that an interrupted confirmation has the same seeds for all.
 

@@ -124,6 +124,20 @@ def test_the_command_prints_the_plan_and_writes_nothing(place: Home) -> None:
     assert not place.path.exists()
 
 
+def test_a_person_hears_that_fewer_configurations_are_complete_than_were_asked_for(
+    place: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = [str(line) for line in rehearse(forecast(place, "any", top=5, seeds=2), place, "confirm any", None)]
+    assert "cifar10_b0 has 3 different complete configurations, not 5: all of them are trained again" in shown
+    show(monkeypatch, study(trial(0, 16, ending=Ending.COMPLETE, enqueued=True)))
+    shown = [str(line) for line in rehearse(forecast(place, "any", top=5, seeds=3), place, "confirm any", None)]
+    assert shown[:2] == [
+        "Confirmation of cifar10_b0: 1 configuration",
+        "cifar10_b0 has 1 complete configuration, not 5: it alone is trained again",
+    ]
+    assert "           2 first; the race may save the last one" in shown
+
+
 @pytest.mark.parametrize(("top", "seeds"), [(0, 3), (2, 1)])
 def test_counts_that_make_no_confirmation_are_refused_as_without_the_option(place: Home, top: int, seeds: int) -> None:
     with pytest.raises(UsageError, match="at least"):

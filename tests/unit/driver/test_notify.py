@@ -136,7 +136,13 @@ def test_a_webhook_gets_the_new_best_and_the_end_as_documented(
 
 @pytest.mark.parametrize(
     ("how", "said"),
-    [("500", "HTTP 500"), ("redirect", "HTTP 302"), ("hang", "not everything was taken"), ("gone", "refused")],
+    [
+        ("500", "HTTP 500"),
+        ("redirect", "HTTP 302"),
+        ("hang", "not everything was taken"),
+        ("gone", "refused"),
+        ("port", "InvalidURL"),  # an error that names the address
+    ],
 )
 def test_a_receiver_that_fails_delays_nothing_and_is_named_once_without_its_address(
     receiver: Receiver, limits: None, monkeypatch: pytest.MonkeyPatch, how: str, said: str
@@ -144,7 +150,7 @@ def test_a_receiver_that_fails_delays_nothing_and_is_named_once_without_its_addr
     if how == "gone":
         receiver.shutdown()
         receiver.server_close()
-    telling = sender(monkeypatch, receiver.url(how))
+    telling = sender(monkeypatch, receiver.url(how) if how != "port" else f"http://127.0.0.1:{SECRET}/")
     for _ in range(1_000):
         telling.tell("best", DONE)  # returns at once: the receiver is not even asked yet
     telling.end(DONE, None)

@@ -22,8 +22,9 @@ from tests.support.views import RecordingView
 def test_a_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
     """The command that watches it works on the home folder that holds the study."""
     home = Home.at(tmp_path / "my home").create()
-    folder, watch = home.study("leased"), re.escape(f"`hpo status leased --home '{home.path}'`")
-    refused = pytest.raises(UsageError, match=rf"is being run by process \d+ on \S+ since .*; watch it with {watch}")
+    folder, place = home.study("leased"), f"leased --home '{home.path}'`"
+    steps = re.escape(f"watch it with `hpo status {place}, or stop it first with `hpo stop {place}")
+    refused = pytest.raises(UsageError, match=rf"is being run by process \d+ on \S+ since .*; {steps}")
     with study_lock(folder), refused, study_lock(folder):
         pass
     with study_lock(folder):

@@ -13,7 +13,7 @@ from typing import Any
 from rich.text import Text
 
 from hpo.cli.display.tables import aligned
-from hpo.driver.decisions.rounds import Planned, candidates, due, missing, refuse_counts, repeats
+from hpo.driver.decisions.rounds import Planned, candidates, due, missing, refuse_counts, repeats, too_few
 from hpo.driver.ray_backend.slots import Slots, survey
 from hpo.home import Home
 from hpo.ledger.reader import read_study
@@ -38,6 +38,8 @@ class Forecast:
     slots: Slots
     checkpoint_bytes: int | None
     """Size of the last checkpoint of a trial; None if none is left on this machine."""
+    remark: str | None = None
+    """What a person must know of the choice."""
 
     @property
     def epochs(self) -> int:
@@ -94,6 +96,7 @@ def forecast(home: Home, name: str, top: int, seeds: int) -> Forecast:
         durations(study, trials),
         survey(study.spec),
         _checkpoint_bytes(home, study, trials),
+        too_few(study, trials, top),
     )
 
 
@@ -160,7 +163,10 @@ def rehearse(found: Forecast, home: Home, command: str, width: int | None) -> It
         width: columns of the terminal; None where there is none.
     """
     study, count, first = found.study, len(found.left), len(found.first)
-    yield Text(f"Confirmation of {study.name}: {len(found.trials)} configurations", style="bold")
+    configurations = "1 configuration" if len(found.trials) == 1 else f"{len(found.trials)} configurations"
+    yield Text(f"Confirmation of {study.name}: {configurations}", style="bold")
+    if found.remark:
+        yield found.remark
     yield from _table(found, width)
     yield ""
     if not found.left:
@@ -168,7 +174,8 @@ def rehearse(found: Forecast, home: Home, command: str, width: int | None) -> It
         return
     yield f"trainings  {count} at most, {study.spec.train.epochs} epochs each: {found.epochs} epochs"
     if count > first:
-        yield f"           {first} first; the race may save some of the other {count - first}"
+        rest = "the last one" if count - first == 1 else f"some of the other {count - first}"
+        yield f"           {first} first; the race may save {rest}"
     yield from _costs(found, home)
     yield f"\nNothing was written. Begin with: {home.command(command)}"
 
