@@ -12,8 +12,8 @@ from hpo.cli.display import studies as module
 from hpo.cli.display.studies import show_studies
 from hpo.home import Home
 from hpo.ledger.outcome import Ending
-from hpo.ledger.records import StudyRecord
-from tests.support.sample_records import study, trial
+from hpo.ledger.records import Pause, StudyRecord
+from tests.support.sample_records import busy, study, trial
 
 ALL = ["study", "state", "progress", "best", "confirmed", "created", "data", "model"]
 SHORT = ["study", "state", "done", "best", "age", "data", "model"]
@@ -78,3 +78,23 @@ def test_a_pipe_hides_no_column_however_long_the_names_are(
 def test_the_age_of_a_study_is_whole_minutes_hours_or_days(seconds: float, shown: str) -> None:
     record = StudyRecord("a", study().spec, {"created": time.time() - seconds - 1})
     assert module._created(record, short=True) == shown
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "no sign of life since ", "interrupted", "finished", "failed"])
+def test_the_list_says_what_a_study_is_doing(
+    state: str, home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    open_now = dataclasses.replace(busy(2), driver="open", sessions=((now - 60, now),))
+    fruitless = study(*(trial(number, 0, ending=Ending.FAILED) for number in range(3)))
+    records = {
+        "running": open_now,
+        "paused": dataclasses.replace(open_now, paused=Pause("somebody@here", now)),
+        "no sign of life since ": dataclasses.replace(busy(2), driver="open"),
+        "interrupted": dataclasses.replace(busy(0), driver="none"),
+        "finished": dataclasses.replace(busy(0), ended="budget.hours: reached the budget of 1 hour"),
+        "failed": dataclasses.replace(fruitless, ended="budget.hours: reached the budget of 1 hour"),
+    }
+    _, row = listed(200, records[state], capsys, monkeypatch, home)
+    assert row.startswith(f"cifar10_b0  {state}")
+    assert f"  {3 if state == 'failed' else 15}/100  " in row

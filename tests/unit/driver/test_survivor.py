@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from hpo.cli.display import status
 from hpo.cli.display.status import study_json
-from hpo.cli.programs import documents
 from hpo.driver.notify.last_words import KILLED
 from hpo.driver.notify.survivor import Survivor
 from hpo.home import Home
@@ -49,12 +49,11 @@ def test_a_driver_that_is_killed_is_told_by_a_process_that_outlives_it(home: Hom
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, start_new_session=True) as driver:
         assert driver.stdout is not None
         survivor = int(driver.stdout.readline())
-        assert b"MARKED" not in Path(f"/proc/{survivor}/environ").read_bytes(), (
-            "what clears up after the driver kills it"
-        )
+        environment = Path(f"/proc/{survivor}/environ").read_bytes()
         _until_it_ignores(survivor, signal.SIGTERM)
         os.kill(survivor, signal.SIGTERM)  # as a batch system signals every process
         os.killpg(driver.pid, signal.SIGKILL)
+    assert b"MARKED" not in environment, "what clears up after the driver would kill it"
     body = _body(tmp_path / "body")
     assert (body["event"], body["study"], body["state"], body["reason"]) == ("failure", "told", "interrupted", KILLED)
 
@@ -101,7 +100,7 @@ def test_nobody_survives_a_driver_that_has_nobody_to_tell(home: Home, notify: No
 STATES = [
     (dataclasses.replace(busy(2), driver="open", sessions=((BEGAN, time.time() + 60),)), "running", False),
     (dataclasses.replace(busy(2), driver="open"), "silent", True),
-    (busy(0), "interrupted", True),
+    (dataclasses.replace(busy(0), driver="none"), "interrupted", True),
     (dataclasses.replace(busy(0), ended="budget.trials: reached the budget of 15 trials"), "finished", False),
     (None, None, True),
 ]
@@ -112,12 +111,20 @@ STATES = [
     ("record", "state", "mailed"), STATES, ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_the_line_for_cron_sends_a_mail_of_a_study_that_needs_somebody(
-    home: Home, tmp_path: Path, record: StudyRecord | None, state: str | None, mailed: bool
+    home: Home,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    record: StudyRecord | None,
+    state: str | None,
+    mailed: bool,
 ) -> None:
     (line,) = blocks(REPOSITORY / "reports" / "docs" / "notifications.md", "sh")
-    document = study_json(record, home) if record else None
-    assert state == (document and document["state"])
-    (tmp_path / "status").write_text(documents.text(documents.document("status", document)) if document else "")
+    if record is not None:
+        assert study_json(record, home)["state"] == state
+        monkeypatch.setattr(status, "read_study", lambda home, name: record)
+        status.show_study(home, record.name, as_json=False)
+    (tmp_path / "status").write_text(capsys.readouterr().out)
     stubs = {"hpo": f"cat {tmp_path}/status; test -s {tmp_path}/status", "mail": f"touch {tmp_path}/mailed"}
     for name, text in stubs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
