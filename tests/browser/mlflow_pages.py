@@ -122,9 +122,8 @@ def _charts(window: Any, address: str, metric: str, least: int = 1) -> int:
 def comparison(window: Any, address: str, runs: Sequence[str]) -> list[str]:
     """The names of the axes when runs are compared in parallel coordinates."""
     root, number = experiment(address).split("#/experiments/")
-    _visit(
-        window, f"{root}#/compare-runs{MODEL_TRAINING}&runs={json.dumps(list(runs))}&experiments={json.dumps([number])}"
-    )
+    chosen = f"?runs={json.dumps(list(runs))}&experiments={json.dumps([number])}"  # MLflow takes `runs` as the first
+    _visit(window, f"{root}#/compare-runs{chosen}&{MODEL_TRAINING[1:]}")
     axes = "return [...document.querySelectorAll('.parcoords .axis-title')].map(one => one.textContent)"
     found: list[str] = wait(window, lambda page: page.execute_script(axes), "parallel coordinates")
     return found
