@@ -41,25 +41,35 @@ def owner(url: str) -> Owner | None:
     """Whose tables the database holds; None if it has none or is a file that does not exist.
 
     Raises:
+        As `tables`.
+    """
+    return tables(url)[0]
+
+
+def tables(url: str) -> tuple[Owner | None, str | None]:
+    """The same, and the version of the tables, which Alembic records; None if it has none.
+
+    Raises:
         SQLAlchemyError, ImportError: the database cannot be reached.
     """
     import sqlalchemy
 
     if (file := _file(sqlalchemy.make_url(url))) is not None and not file.exists():
-        return None
+        return None, None
     engine = _engine(url)
     with engine.connect() as connection:
-        tables = sqlalchemy.inspect(connection)
-        versions: set[str] = set()
-        if tables.has_table("alembic_version"):
-            versions.update(connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).scalars())
-        if any(re.match(r"v\d+\.\d+\.", version) for version in versions) or (
-            not versions and tables.has_table("studies") and tables.has_table("trials")
+        there = sqlalchemy.inspect(connection)
+        versions: list[str] = []
+        if there.has_table("alembic_version"):
+            versions += connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).scalars()
+        version = versions[0] if len(versions) == 1 else None
+        if any(re.match(r"v\d+\.\d+\.", one) for one in versions) or (
+            not versions and there.has_table("studies") and there.has_table("trials")
         ):
-            return Owner.OPTUNA
+            return Owner.OPTUNA, version
         if not versions:
-            return None
-        return Owner.MLFLOW if tables.has_table("experiments") and tables.has_table("runs") else Owner.OTHER
+            return None, None
+        return (Owner.MLFLOW if there.has_table("experiments") and there.has_table("runs") else Owner.OTHER), version
 
 
 def same_database(first: str, second: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from datetime import datetime
 from operator import itemgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpo.ledger.outcome import Cause, Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, LeftNode, Origin, Pause, Repeat, RungDecision, TrialRecord
@@ -30,6 +30,8 @@ from trainers.api import EpochMetrics
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+R = TypeVar("R", EpochMetrics, RungDecision, Attempt)
 
 SCHEMA = 4
 """Version of the attributes below. A ledger of a later version is refused with advice. Version 3 hid no attribute of a
@@ -174,10 +176,32 @@ def _searched_rung(rung: Mapping[str, Any]) -> dict[str, Any]:
     return {"rung": rung["rung"], "value": rung["value"], "order": rung["order"]}
 
 
+def _reader(kind: type[R]) -> Callable[[Mapping[str, Any]], R]:
+    """Makes records of a frozen class with slots from what is stored of their fields; other names are ignored.
+
+    The slots are filled directly. The class's own constructor looks up for each field how it is set, which takes most
+    of the time in which the records of a large study are made.
+    """
+    fields = [(field.name, getattr(kind, field.name).__set__, field.default) for field in dataclasses.fields(kind)]
+    needed = [(name, fill) for name, fill, default in fields if default is dataclasses.MISSING]
+    others = [(name, fill, default) for name, fill, default in fields if default is not dataclasses.MISSING]
+
+    def read(stored: Mapping[str, Any]) -> R:
+        record = object.__new__(kind)
+        for name, fill in needed:
+            fill(record, stored[name])
+        for name, fill, default in others:
+            fill(record, stored.get(name, default))
+        return record
+
+    return read
+
+
+_metrics, _rung, _attempt = _reader(EpochMetrics), _reader(RungDecision), _reader(Attempt)
+
+
 def _epoch(stored: Mapping[str, Any]) -> EpochRecord:
-    metrics = dict(stored)
-    recorded, score, _ = metrics.pop("recorded"), metrics.pop("score", None), metrics.pop("rung", None)
-    return EpochRecord(EpochMetrics(**metrics), recorded, score)
+    return EpochRecord(_metrics(stored), stored["recorded"], stored.get("score"))
 
 
 def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = MappingProxyType({})) -> TrialRecord:
@@ -199,9 +223,9 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
         enqueued=bool(attributes.get(ENQUEUED_KEY, False)),
         origin=Origin(**origin) if (origin := attributes.get(ORIGIN_KEY) or start.get("origin")) else None,
         control=bool(start.get("control", False)),
-        attempts=tuple(Attempt(**attempt) for attempt in start.get("attempts", ())),
+        attempts=tuple(map(_attempt, start.get("attempts", ()))),
         epochs=tuple(map(_epoch, stored_epochs(attributes))),
-        rungs=tuple(RungDecision(**rung) for rung in stored_rungs(attributes)),
+        rungs=tuple(map(_rung, stored_rungs(attributes))),
         outcome=outcome_from_json(stored) if stored else None,
         mlflow_run_id=late_runs.get(str(trial.number)) or attributes.get(RUN_KEY),
         finished=(stored or {}).get("finished") or _timestamp(trial.datetime_complete),

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hpo.databases import Owner, owner
+from hpo.databases import Owner, tables
 from hpo.errors import InfrastructureError, UsageError
 from hpo.ledger.sqlite import FileGuard, engine_arguments
+from hpo.ledger.tables.current import CurrentTables, is_current
 from hpo.redact import encoding_hint, redact
 from hpo.sqlite_urls import sqlite_file
 from hpo.text import first_line
@@ -39,10 +40,14 @@ def open_storage(url: str) -> RDBStorage:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        _refuse_foreign(url)
+        holder, version = tables(url)
+        _refuse_foreign(url, holder)
         guard = FileGuard(sqlite_file(url))
         arguments = engine_arguments(url, guard) if url.startswith("sqlite") else {}
-        storage = optuna.storages.RDBStorage(_literal(url), engine_kwargs=arguments)
+        if version is not None and is_current(version):
+            storage: RDBStorage = CurrentTables(url, arguments, version)
+        else:
+            storage = optuna.storages.RDBStorage(_literal(url), engine_kwargs=arguments)
         guard.watch(storage)
         if _has_server(storage):
             _ping_before_use(storage.engine)
@@ -68,9 +73,8 @@ def open_storage(url: str) -> RDBStorage:
         ) from error
 
 
-def _refuse_foreign(url: str) -> None:
+def _refuse_foreign(url: str, holder: Owner | None) -> None:
     """Raises UsageError if another program keeps its tables there; Optuna would write its own among them."""
-    holder = owner(url)
     if holder not in (None, Owner.OPTUNA):
         raise UsageError(
             f"storage.ledger: {redact(url)} holds the tables of {holder.value}, but the ledger needs a database of its "

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+import pydantic_core
 import sqlalchemy
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages._rdb import models
@@ -43,7 +44,9 @@ def read_trials(
     with storage.engine.connect() as connection:
         # The trials first: of a trial that is seen, everything that was written with it is seen, too.
         found = connection.execute(rows.order_by(trials.c.number)).all()
-        parameters = _children(connection, wanted, models.TrialParamModel, "param_name", _parameter())
+        # The order of parameters is kept; what order the rest comes in says nothing, and sorting takes a while.
+        written = models.TrialParamModel.__table__.c.param_id
+        parameters = _children(connection, wanted, models.TrialParamModel, "param_name", _parameter(), written)
         attributes = _children(connection, wanted, models.TrialUserAttributeModel, "key", str)
         system = _children(connection, wanted, models.TrialSystemAttributeModel, "key", str)
         steps, values = defaultdict[int, dict[int, float]](dict), defaultdict[int, dict[int, float]](dict)
@@ -90,15 +93,15 @@ _CONTENT = {
 
 
 def _children(
-    connection: Connection, wanted: Any, model: Any, key: str, read: Callable[..., Any]
+    connection: Connection, wanted: Any, model: Any, key: str, read: Callable[..., Any], order: Any = None
 ) -> defaultdict[int, dict[Any, Any]]:
-    """What the rows of a table say, by id of the trial and by key, in the order in which they were written."""
+    """What the rows of a table say, by id of the trial and by key; in the order of the column `order`, or in any."""
     table, trials = model.__table__, models.TrialModel.__table__
     rows = (
         sqlalchemy.select(table.c.trial_id, table.c[key], *(table.c[name] for name in _CONTENT[model]))
         .join(trials, trials.c.trial_id == table.c.trial_id)
         .where(wanted)
-        .order_by(*table.primary_key)
+        .order_by(order)
     )
     found: defaultdict[int, dict[Any, Any]] = defaultdict(dict)
     for part in connection.execute(rows).partitions(ROWS):
@@ -111,7 +114,14 @@ def _children(
 
 def _decoded(texts: Mapping[str, str]) -> dict[str, Any]:
     """The values of JSON texts by name. One list of all is decoded faster than each text alone."""
-    return dict(zip(texts, json.loads(f"[{','.join(texts.values())}]"), strict=True)) if texts else {}
+    if not texts:
+        return {}
+    joined = f"[{','.join(texts.values())}]"
+    try:
+        values = pydantic_core.from_json(joined)  # three times as fast as Python's own
+    except ValueError:  # which alone reads, for example, half of a surrogate pair
+        values = json.loads(joined)
+    return dict(zip(texts, values, strict=True))
 
 
 def _parameter() -> Callable[[float, str], tuple[Any, BaseDistribution]]:
@@ -136,4 +146,4 @@ def _value(value: float | None, kind: Any) -> float:
 
 def _local(moment: datetime | None) -> datetime | None:
     """A time as Optuna returns it: without a zone, in local time."""
-    return None if moment is None else moment.replace(tzinfo=timezone.utc).astimezone().replace(tzinfo=None)
+    return None if moment is None else datetime.fromtimestamp(moment.replace(tzinfo=timezone.utc).timestamp())
