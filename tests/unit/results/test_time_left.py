@@ -12,7 +12,8 @@ from hpo.cli.display.terminal.steady import Steady
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import Pause
 from hpo.results.progress import progress
-from hpo.results.sums.parts import Counts, summed
+from hpo.results.sums.pace import Pace
+from hpo.results.sums.parts import summed
 from hpo.results.sums.time_left import _costs
 from hpo.spec.study import Spec
 from tests.support.sample_records import trial
@@ -87,7 +88,7 @@ def test_at_half_time_the_estimate_is_near_the_truth() -> None:
 def test_an_epoch_that_no_trial_has_reached_costs_as_many_times_more_as_its_images_have_pixels() -> None:
     spec = STUDIES["stages, whole"]
     first, *_, last = schedule.stages(spec.base().train.progressive, spec.train.epochs)
-    costs = _costs(spec, summed(Counts(), [trial(0, 4, ending=Ending.PRUNED)]))
+    costs = _costs(spec, summed(Pace(), [trial(0, 4, ending=Ending.PRUNED)]), [])
     assert costs[:4] == [30.0] * 4
     assert costs[-1] == pytest.approx(30.0 * (last.size / first.size) ** 2)
 
