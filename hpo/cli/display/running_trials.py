@@ -60,7 +60,7 @@ def _cells(study: StudyRecord, trial: TrialRecord, now: float, *, several_hosts:
     stages = trial.values.get("train.progressive.stages", study.spec.train.progressive.stages)
     best, goal = max((epoch.value for epoch in trial.epochs), default=None), study.spec.objective
     return [
-        str(trial.number),
+        trial.label.removeprefix("trial "),
         "–" if last is None or last.stage is None else f"{last.stage + 1}/{stages}",
         "–" if last is None or last.image_size is None else str(last.image_size),
         f"{len(trial.epochs)}/{study.spec.train.epochs}",

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hpo.cli.display.running_trials import running_trials
 from hpo.cli.display.terminal.steady import Steady
-from hpo.home import Home
+from hpo.home import Home, confirmed_study
 from hpo.ledger.records import StudyRecord
 from hpo.results.best import incumbent
 from hpo.results.progress import Progress, progress
@@ -113,7 +113,8 @@ def _header(study: StudyRecord) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(study.name, "bold")
     pruning = f", ASHA factor {spec.asha.reduction_factor:g}" if spec.asha.enabled else ""
-    text.append(f"  {spec.task}, {spec.train.epochs} epochs; search {spec.search.policy}{pruning}", "dim")
+    how = f"search {spec.search.policy}{pruning}" if confirmed_study(study.name) is None else "new seeds, no pruning"
+    text.append(f"  {spec.task}, {spec.train.epochs} epochs; {how}", "dim")
     return text
 
 
@@ -170,7 +171,7 @@ def _best(study: StudyRecord, sums: Sums, options: ConsoleOptions) -> Iterator[R
     if trial is None:
         yield _line("best", "no result yet")
         return
-    where = f"  trial {trial.number}, epoch {len(trial.epochs)}/{study.spec.train.epochs}"
+    where = f"  {trial.label}, epoch {len(trial.epochs)}/{study.spec.train.epochs}"
     if best is None:
         yield _line(
             "leading", (study.spec.objective.show_score(trial.value), "bold"), where, "; no trial is complete yet"
@@ -178,7 +179,7 @@ def _best(study: StudyRecord, sums: Sums, options: ConsoleOptions) -> Iterator[R
     else:
         if best.baseline and not best.is_baseline and options.max_height > SMALL:
             value = study.spec.objective.show_score(best.baseline.value)
-            yield _line("baseline", value, f"  trial {best.baseline.number}")
+            yield _line("baseline", value, f"  {best.baseline.label}")
         mean = " (mean over new seeds)" if best.confirmation else ""
         yield _line("best", (best.shown, "bold green"), mean, where, best.compared)
     values = configuration(trial)

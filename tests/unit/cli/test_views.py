@@ -23,7 +23,7 @@ from hpo.cli.display.watch import Reading, _print, events
 from hpo.driver.events import Event
 from hpo.home import Home
 from hpo.ledger.outcome import Ending
-from hpo.ledger.records import Attempt, Pause, Phase, StudyRecord, TrialRecord
+from hpo.ledger.records import Attempt, Pause, Phase, Repeat, StudyRecord, TrialRecord
 from hpo.results.progress import progress
 from tests.support.sample_records import BEGAN, SPEC, busy, study, trial
 
@@ -132,6 +132,14 @@ def test_the_last_title_counts_the_parameters_that_are_hidden(width: int) -> Non
     shown = sum(name in title for name in ("lr", "dropout.end", "randaugment.end", "stages"))
     assert shown < 4
     assert title.split("  ")[-1] == f"+{4 - shown} more"
+
+
+def test_a_confirmation_names_the_trials_of_its_study_and_their_seeds() -> None:
+    again = [trial(at, 3 + at, repeat=Repeat(7, at, seed=at, baseline=False)) for at in range(2)]
+    shown = lines(dataclasses.replace(study(*again), name="cifar10_b0.confirmation", driver="open"), 120, 30)
+    assert shown[0].endswith("16 epochs; new seeds, no pruning")
+    assert any("  trial 7 seed 1, epoch 4/16; no trial is complete yet" in line for line in shown)
+    assert [line.split("  ")[0] for line in shown if line.startswith("7 seed")] == ["7 seed 0", "7 seed 1"]
 
 
 def test_a_terminal_that_is_not_small_shows_the_value_of_the_baseline() -> None:
