@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +15,7 @@ from hpo.validation.settings import all_paths
 
 FREE = ("space", "extra")
 """Sections whose keys are no settings of their own."""
+_ALLOWED = "give numbers, texts, true and false, None, lists and dicts of them"
 
 
 def as_overrides(settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -45,18 +48,37 @@ def as_yaml(value: Any, where: str) -> str:
     """
     try:
         return json.dumps(value, default=_plain, allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"{where}: {error}; give numbers, texts, true and false, None, lists and dicts of them"
-        ) from error
+    except TypeError as error:
+        raise UsageError(f"{where}: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}; {_ALLOWED}") from error
+
+
+def _importable(function: Any) -> str:
+    """`module:function`, as a specification names a trainer.
+
+    Raises:
+        TypeError: no other process can import it.
+    """
+    module, name = function.__module__, function.__qualname__
+    if module != "__main__" and getattr(sys.modules.get(module), name, None) is function:
+        return f"{module}:{name}"
+    raise TypeError(
+        f"the function {name} cannot be imported by the processes that train, now or in a later resume, because it is "
+        f"defined in {'this notebook or script' if module == '__main__' else 'another function or class'}. Save it "
+        f"with its imports in a file, in a notebook by %%writefile my_trainer.py as the first line of its cell, and "
+        f"give trainer='my_trainer:{function.__name__ if function.__name__.isidentifier() else 'train'}'"
+    )
 
 
 def _plain(value: Any) -> Any:
-    """A path as its text, a number or array of NumPy as Python's."""
+    """A path as its text, a number or array of NumPy as Python's, a function as the text that imports it."""
+    if inspect.isfunction(value):
+        return _importable(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{value!r} is a {type(value).__name__}, which a specification cannot hold")
+    raise TypeError(f"{value!r} is a {type(value).__name__}, which a specification cannot hold; {_ALLOWED}")

@@ -23,6 +23,7 @@ from hpo.ledger.storage import open_storage
 from hpo.spec.study import Spec
 from hpo.validation.loader import parse_spec
 from hpo.validation.settings import known_keys
+from tests import synthetic
 from tests.conftest import synthetic_spec
 from tests.support import statements
 from tests.support.instant_study import train
@@ -92,6 +93,24 @@ def test_values_of_python_and_of_numpy_keep_their_types() -> None:
 def test_a_value_that_yaml_cannot_hold_is_refused_by_name(value: object) -> None:
     with pytest.raises(hpo.UsageError, match=r"^train\.lr: "):
         as_overrides({"train": {"lr": value}})
+
+
+def test_a_trainer_may_be_a_function_that_other_processes_can_import() -> None:
+    assert as_overrides({"trainer": synthetic.train}) == ('trainer="tests.synthetic:train"',)
+    assert as_yaml({"trainer": synthetic.train}, "x") == '{"trainer": "tests.synthetic:train"}'
+
+
+def test_a_trainer_of_a_notebook_is_refused_with_the_way_into_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train() -> None: ...
+
+    for module, name in (("__main__", "train"), (__name__, train.__qualname__)):
+        monkeypatch.setattr(train, "__module__", module)
+        monkeypatch.setattr(train, "__qualname__", name)
+        with pytest.raises(hpo.UsageError) as refused:
+            as_yaml({"trainer": train}, "the specification")
+        assert "cannot be imported by the processes that train" in str(refused.value)
+        assert "%%writefile my_trainer.py as the first line of its cell" in str(refused.value)
+        assert str(refused.value).endswith("give trainer='my_trainer:train'")
 
 
 # ------------------------------------------------------------------------------------------ studies
