@@ -62,7 +62,7 @@ def test_the_labelled_baseline_comes_first_and_all_configurations_are_valid(name
 def test_the_baseline_of_the_gpu_studies_has_the_published_settings_at_the_studys_length(name: str) -> None:
     spec, recipe = load_spec(name), load_training("google_cifar10ft")
     first, second = (parts(entry, spec.space) for entry in spec.enqueue)
-    assert first.label == f"Google's Cifar{name.removeprefix('cifar')}Ft, 32 epochs"
+    assert first.label == f"Google's Cifar{name.removeprefix('cifar')}Ft at this study's length"
     assert configure(spec.base(), first.values | first.settings).train == dataclasses.replace(
         recipe.train,
         epochs=32,
