@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,6 +174,36 @@ class Home:
             rule = "use 1 to 64 letters, digits, '-' and '_', and begin with a letter or digit"
             raise UsageError(f"{name!r} is not a study name: {rule}")
         return self.path / "studies" / name
+
+    def renames(self) -> list[tuple[str, str]]:
+        """(old name, new name) of the studies that are being renamed, or whose renaming was cut off."""
+        try:
+            found = sorted(os.listdir(self._renaming))
+        except FileNotFoundError:
+            return []
+        return [(old, new) for old, _, new in (name.partition(".") for name in found)]
+
+    @property
+    def _renaming(self) -> Path:
+        return self.path / "renaming"
+
+    def note_rename(self, old: str, new: str) -> None:
+        """Note that a study is being renamed, until `forget_rename`."""
+        self._renaming.mkdir(exist_ok=True)
+        (self._renaming / f"{old}.{new}").touch()
+
+    def forget_rename(self, old: str, new: str) -> None:
+        """A study was renamed in this folder and in the ledger."""
+        (self._renaming / f"{old}.{new}").unlink()
+        with suppress(OSError):  # another study is being renamed
+            self._renaming.rmdir()
+
+    def refuse_half_renamed(self, name: str) -> None:
+        """Raises UsageError if a study that has this name, or is to get it, is not renamed everywhere."""
+        for old, new in self.renames():
+            if (confirmed_study(name) or name) in (old, new):
+                again = self.command(f"rename {old} {new}")
+                raise UsageError(f"{old} is being renamed to {new}, or that was cut off; complete it with: {again}")
 
     def pointer(self, name: str) -> Path:
         """File with the URL of a study's ledger; missing for the default ledger."""

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hpo.errors import UsageError
+from hpo.driver.steering.renaming import rename
+from hpo.errors import InfrastructureError, UsageError
 from hpo.export.files import Format, Request, export
 from hpo.home import NAME, Home
 from hpo.ledger.reader import load_study as read_from
@@ -151,6 +152,18 @@ class Study:
         path = Path(output) if output is not None else None
         (written,) = export(self._home, Request(self.name, Format(format), trial=trial, output=path))
         return written.file
+
+    def rename(self, name: str) -> None:
+        """Rename the study in the ledger, in the home folder and in MLflow. Reads it again.
+
+        Raises:
+            UsageError: a driver runs it, or there is something of that name already.
+            InfrastructureError: the ledger or MLflow cannot be reached.
+        """
+        trouble = rename(self.name, name, self._home).trouble
+        self.record = read_study(self._home, name)
+        if trouble:
+            raise InfrastructureError(trouble)
 
     def __repr__(self) -> str:
         """`<Study cifar10, 20 trials: 8 complete, 12 pruned, best 93.40 %>`."""

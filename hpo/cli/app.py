@@ -16,7 +16,7 @@ from hpo.cli.begin.spaces import copy, spaces
 from hpo.cli.programs import documents, refusals
 from hpo.cli.programs.command import mcp
 from hpo.cli.results import audit, export, ls, report, retrain, status
-from hpo.cli.steering import add, pause, rm, set_, stop
+from hpo.cli.steering import add, pause, rename, rm, set_, stop
 from hpo.cli.study import confirm, resume, run
 from hpo.cli.tools import doctor, schema, ui, validate
 from hpo.cli.trials import trials
@@ -96,6 +96,7 @@ GROUPS: dict[str, dict[Callable[..., None], tuple[str, ...]]] = {
         ),
         schema: ("hpo schema > schema.json",),
         doctor: ("hpo doctor", "hpo doctor cifar10"),
+        rename: ("hpo rename cifar10 cifar10_wide",),
         rm: ("hpo rm cifar10", "hpo rm cifar10 --keep-mlflow --yes"),
         mcp: ("hpo mcp --home runs",),
     },

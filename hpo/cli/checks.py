@@ -110,6 +110,12 @@ def home_folder(home: Home) -> Finding:
     return Finding("failed", "home", f"{home.path} is not writable; choose another home folder with --home")
 
 
+def half_renamed(home: Home, old: str, new: str) -> Finding:
+    """A study that is being renamed, or whose renaming was cut off."""
+    again = home.command(f"rename {old} {new}")
+    return Finding("warning", "rename", f"{old} is not renamed to {new} everywhere; complete it with: {again}")
+
+
 def disk(home: Home) -> Finding:
     """Free space for checkpoints."""
     folder = next(parent for parent in (home.path, *home.path.parents) if parent.exists())

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hpo.cli import checks
@@ -63,6 +64,7 @@ def _findings(home: Home, name: str | None, figures: Figures | None) -> Iterator
         lambda: checks.tracking(home),
         lambda: checks.artifacts(home),
     ]
+    machine += [partial(checks.half_renamed, home, *names) for names in home.renames()]
     if name is None:  # these are slow and do not depend on a study
         machine += [
             lambda: checks.data_set("cifar10"),
@@ -110,11 +112,17 @@ def compare(home: Home, name: str, figures: Figures | None = None) -> Iterator[F
     Raises:
         HpoError: there is no such study, another driver runs it, or MLflow does not answer.
     """
+    from hpo.driver.steering.renaming import rename
     from hpo.ledger.lock import Lease, study_lock
     from hpo.ledger.reader import load_study, open_existing
     from hpo.ledger.writer import Ledger
     from hpo.tracking.preflight import check_tracking
 
+    for old, new in home.renames():
+        if name in (old, new):
+            yield Finding("differs", "rename", f"{old} was to be renamed to {new}, which was cut off")
+            done, name = rename(old, new, home, say=_say), new
+            yield Finding("ok", "rename", "; ".join(["completed", *done.changes]))
     storage = open_existing(home, name)
     spec = load_study(storage, name).spec
     if not spec.tracking.enabled:
@@ -136,6 +144,8 @@ def _repaired(ledger: Ledger, home: Home, figures: Figures | None) -> Iterator[F
     from hpo.tracking.mirror import Mirror
 
     plots, mirror = figures is not None, Mirror(ledger.study, home)
+    if followed := mirror.store.followed:
+        yield Finding("differs", "MLflow", f"{followed} runs had a former name of the study, and have its name now")
     records = mirror.record_differences(ledger.study)
     files = mirror.file_differences(ledger.study, plots=plots)
     yield from (Finding("differs", "MLflow", line) for line in records)

@@ -133,6 +133,41 @@ def rm(
         print(f"{name} is removed")
 
 
+def rename(
+    name: Annotated[str, typer.Argument(metavar="OLD", help="Name of the study.", autocompletion=completion.studies)],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name that it gets.")],
+    keep_mlflow: Annotated[
+        bool,
+        typer.Option(
+            "--keep-mlflow", help="Ask MLflow nothing. Its runs get the new name with the next resume or hpo doctor."
+        ),
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rename a study: in the ledger, its folder, its files and its runs in MLflow.
+
+    A study that a driver runs is refused. A renaming that was cut off is completed by a second one. The log of
+    evaluations on the test set stays with the study.
+    """
+    from hpo.driver.steering.renaming import rename as renamed
+    from hpo.errors import InfrastructureError
+    from hpo.home import Home
+
+    place = Home.at(home)
+    done = renamed(name, new, place, keep_mlflow=keep_mlflow, say=_say)
+    if done.trouble:
+        for line in done.changes:
+            _say(line)
+        raise InfrastructureError(done.trouble)
+    if as_json:
+        documents.show("renaming", {"study": new, "former": name, "changed": done.changes})
+        return
+    print("\n".join([*done.changes, f"{name} is renamed to {new}" if done.changes else "nothing was left to do"]))
+    if (place.study(new) / "report").is_dir():
+        print(f"The report still shows the old name. Write it again with: {place.command(f'report {new}')}")
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 

@@ -30,7 +30,8 @@ def new_study_folder(home: Home, name: str, lease: Lease) -> Iterator[NewFolder]
     A folder that had other files than a lock before is never removed.
 
     Raises:
-        UsageError: the home folder cannot be used, or another live driver holds the study.
+        UsageError: the home folder cannot be used, another live driver holds the study, or a study is being renamed
+            that has or gets this name.
         InfrastructureError: the folder cannot be written to.
     """
     path = home.study(name)
@@ -39,6 +40,7 @@ def new_study_folder(home: Home, name: str, lease: Lease) -> Iterator[NewFolder]
     with alone(path, lease):
         folder = NewFolder(kept=any(file.name != LOCK for file in path.iterdir()))
         try:
+            home.refuse_half_renamed(name)
             yield folder
         finally:
             if not folder.kept:

@@ -18,6 +18,7 @@ from hpo.home import Home
 from hpo.ledger.reader import load_study, study_names
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
+from hpo.ledger.tables.renaming import called_before
 from hpo.ledger.transfer import Past, Source, Transfer, thinned
 from hpo.spec.configure import configure
 from hpo.spec.corners import describe
@@ -146,8 +147,8 @@ def _study(name: str, spec: Spec, home: Home) -> StudyRecord | None:
             continue  # opening would create it
         ledger = open_storage(url)
         studies += study_names(ledger)
-        if name in studies:
-            return load_study(ledger, name)
+        for now in [name] if name in studies else called_before(ledger, name):
+            return load_study(ledger, now)
     if name in search_spaces.recipes():
         return None
     raise UsageError(

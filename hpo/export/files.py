@@ -202,6 +202,8 @@ def _is_of(file: Path, study: StudyRecord, trial: TrialRecord) -> bool:
     """Whether a training is that of the trial, with the trial's own settings."""
     found = partial_model(read(file.read_text(encoding="utf-8")), Training, {}).model
     source = found.provenance if found else None
-    if found is None or source is None or (source.study, source.trial) != (study.name, trial.number):
+    if found is None or source is None or source.trial != trial.number:
+        return False
+    if source.study not in (study.name, *study.former_names):
         return False
     return not changes(found.config(), configure(study.spec.base(), trial.assigned))

@@ -14,6 +14,7 @@ from hpo.ledger.lock import LOCK, driver_of, gone
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.steering.requests import requests_in
 from hpo.ledger.storage import open_storage
+from hpo.ledger.tables.renaming import called_before
 from hpo.ledger.tables.trials import read_trials
 from hpo.ledger.transfer import TRANSFER_KEY, Transfer
 from hpo.spec.study import Spec
@@ -30,9 +31,11 @@ def open_existing(home: Home, name: str | None = None) -> RDBStorage:
     """Open the ledger that holds a study, or the home's own ledger without a name. Never creates a ledger.
 
     Raises:
-        UsageError: this home folder holds no study, or the study is not recorded yet.
+        UsageError: this home folder holds no study, or the study is not recorded yet or is half renamed.
         InfrastructureError: the study's ledger is missing; or as `open_storage`.
     """
+    if name:
+        home.refuse_half_renamed(name)
     url = home.ledger_of(name) if name else home.ledger_url
     file = sqlite_file(url)
     storage = None if file is not None and not file.is_file() else open_storage(url)
@@ -161,8 +164,7 @@ def checked_attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
     """
     stored = _attributes(storage, name)
     if stored is None:
-        names = ", ".join(study_names(storage)) or "none yet"
-        raise UsageError(f"there is no study named {name!r} here; studies: {names}")
+        raise unknown_study(storage, name)
     if attributes.SPEC_KEY not in stored:
         raise UsageError(
             f"the study {name!r} was not created by this tool, or its creation was cut off before the first trial. "
@@ -171,6 +173,14 @@ def checked_attributes(storage: BaseStorage, name: str) -> dict[str, Any]:
     _check_schema(name, stored)
     _specification(name, stored)
     return stored
+
+
+def unknown_study(storage: BaseStorage, name: str) -> UsageError:
+    """The error for a name that no study of the storage has."""
+    if now := called_before(storage, name):
+        return UsageError(f"there is no study named {name!r} here; it was renamed to {' and '.join(now)}")
+    names = ", ".join(study_names(storage)) or "none yet"
+    return UsageError(f"there is no study named {name!r} here; studies: {names}")
 
 
 def creation_time(storage: BaseStorage, name: str) -> float:

@@ -20,6 +20,9 @@ from hpo.spec.parameters import Choice
 from hpo.spec.study import Spec
 from trainers.api import EpochMetrics
 
+FORMER_NAMES = "former_names"
+"""Key of the names that a study had before, in `StudyRecord.info`."""
+
 
 @dataclass(frozen=True)
 class Repeat:
@@ -243,9 +246,9 @@ class StudyRecord:
     name: str
     spec: Spec
     info: Mapping[str, Any]
-    """Provenance: `versions`, `git_commit`, `host`, `created`, `data` (split hash, counts), `identity`; and
-    `retrainings`, one entry per `hpo retrain` that evaluated a configuration of the study on the test set; and
-    `test_set_evaluations`, one entry per evaluation, also of retrainings that were cut off."""
+    """Provenance: `versions`, `git_commit`, `host`, `created`, `data` (split hash, counts), `identity`,
+    `former_names`; `retrainings`, one entry per `hpo retrain` that evaluated a configuration of the study on the test
+    set; and `test_set_evaluations`, one entry per evaluation, also of retrainings that were cut off."""
     trials: tuple[TrialRecord, ...] = ()
     sessions: tuple[tuple[float, float], ...] = ()
     """(start, last sign of life) of every driver that worked on the study, in seconds since the epoch. Both come from
@@ -273,6 +276,11 @@ class StudyRecord:
         """The complete trial with the highest final score; of equal ones, the first."""
         complete = [trial for trial in self.trials if trial.complete]
         return max(complete, key=lambda trial: (trial.rank, -trial.number), default=None)
+
+    @property
+    def former_names(self) -> tuple[str, ...]:
+        """The names that it had before it was renamed, the oldest first; of a confirmation, those of its study."""
+        return tuple(self.info.get(FORMER_NAMES, ()))
 
     @functools.cached_property
     def baseline(self) -> TrialRecord | None:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.home import Home
+from hpo.home import NAME, Home
 from hpo.ledger.attributes import RETRAININGS_KEY, TEST_SET_PREFIX
 from hpo.ledger.reader import ledger_with, load_study
-from hpo.ledger.storage import patiently
+from hpo.ledger.records import StudyRecord
+from hpo.ledger.storage import open_storage, patiently
+from hpo.ledger.tables.renaming import called_before
 from hpo.spec.configure import changes, configure
 from hpo.spec.paths import training_with_absolute_paths
-from hpo.spec.training import Training
+from hpo.spec.training import Provenance, Training
+from hpo.sqlite_urls import sqlite_file
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -37,6 +40,9 @@ class TestSetLog:
         self._command = uuid.uuid4().hex
         self._entries: dict[int, dict[str, Any]] = {}
         self._trial: int | None = None
+        self._storage: Any = None
+        self._id: int | None = None
+        """Of the study in the ledger: it may be renamed while the training goes on."""
         self.before: int | None = None
         """How many earlier commands evaluated this configuration on the test set; None if the study is not here."""
         self.variants = 0
@@ -44,19 +50,13 @@ class TestSetLog:
         self.changes: dict[str, str] = {}
         """The settings that differ from those of the trial: see `hpo.spec.configure.changes`."""
         source = training.provenance
-        self.study = source.study if source else None
-        self._storage: Any = ledger_with(home, self.study) if self.study else None
-        if source is None or self.study is None or source.trial is None or self._storage is None:
+        self._named = source.study if source else None
+        found = _origin(training, source, home) if source else None
+        if source is None or found is None:
             return
-
-        study = load_study(self._storage, self.study)
-        trial = next((trial for trial in study.trials if trial.number == source.trial), None)
-        if trial is None or trial.seed != source.seed:
-            return  # another study of the same name
+        self._storage, study, self.changes = found
+        self._id = self._storage.get_study_id_from_name(study.name)
         self._trial = source.trial
-        own = Training.of(configure(study.spec.base(), trial.assigned))
-        # Earlier versions kept relative paths of weights.
-        self.changes = changes(training.config(), training_with_absolute_paths(own).config())
         tested = [entry for entry in study.info["retrainings"] if entry["test_accuracy"] is not None]
         entries = [*study.info["test_set_evaluations"], *tested]
         # Earlier versions of this tool logged a whole retraining only, without its command, and no changes.
@@ -67,6 +67,11 @@ class TestSetLog:
         }
         self.before = sum(earlier.values())
         self.variants = len(earlier) - self.before
+
+    @property
+    def study(self) -> str | None:
+        """The name of the study now; if it is not here, the name that the configuration has."""
+        return self._named if self._id is None else str(self._storage.get_study_name_from_id(self._id))
 
     def begin(self, seed: int, folder: Path) -> None:
         """Log that the model of this seed is about to be evaluated. Call it right before the test set is read."""
@@ -94,6 +99,41 @@ class TestSetLog:
 
     def _entry(self) -> dict[str, Any]:
         return {"command": self._command, "trial": self._trial, "changes": self.changes}
+
+
+def _origin(training: Training, source: Provenance, home: Home) -> tuple[Any, StudyRecord, dict[str, str]] | None:
+    """The study that a configuration comes from: its ledger, its record, and the settings that were changed since.
+
+    Studies that had one name one after the other may have given their trials the same seeds: the one is meant in which
+    the trial has these settings.
+    """
+    first = None
+    for storage, name in _studies_called(home, source.study) if source.study else ():
+        study = load_study(storage, name)
+        trial = next((trial for trial in study.trials if trial.number == source.trial), None)
+        if trial is not None and trial.seed == source.seed:
+            own = Training.of(configure(study.spec.base(), trial.assigned))  # earlier versions kept relative paths
+            found = storage, study, changes(training.config(), training_with_absolute_paths(own).config())
+            if not found[2]:
+                return found
+            first = first or found
+    return first
+
+
+def _studies_called(home: Home, name: str) -> Iterator[tuple[Any, str]]:
+    """Every study of a home folder that has this name or had it before: its ledger, and its name now.
+
+    Raises:
+        InfrastructureError: a ledger cannot be opened.
+    """
+    if (storage := ledger_with(home, name)) is not None:
+        yield storage, name
+    folders = [path.name for path in (home.path / "studies").glob("*") if NAME.fullmatch(path.name)]
+    for url in dict.fromkeys([home.ledger_url, *map(home.ledger_of, folders)]):
+        file = sqlite_file(url)
+        if file is None or file.is_file():
+            storage = open_storage(url)
+            yield from ((storage, now) for now in called_before(storage, name))
 
 
 def record_evaluation(storage: BaseStorage, name: str, key: str, entry: Mapping[str, Any]) -> None:

@@ -17,8 +17,9 @@ from hpo.redact import as_reason
 from hpo.text import first_line
 from hpo.tracking.models import Models
 from hpo.tracking.preflight import check_tracking
-from hpo.tracking.runs import OUTCOME_TAG, TRIAL_TAG, Store, ms_after, numbers, parameters, run_name, storable
+from hpo.tracking.runs import OUTCOME_TAG, Store, ms_after, numbers, parameters, run_name, storable
 from hpo.tracking.study_run import StudyRun
+from hpo.tracking.upkeep.naming import TRIAL_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -18,7 +18,8 @@ from hpo.redact import as_reason
 from hpo.results.winner import winner
 from hpo.text import first_line
 from hpo.tracking.preflight import check_tracking
-from hpo.tracking.runs import RETRAINING_TAG, Store, ms, parameters
+from hpo.tracking.runs import Store, ms, parameters
+from hpo.tracking.upkeep.naming import RETRAINING_TAG, model_description
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -98,7 +99,7 @@ class Models:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            client.create_registered_model(study.name, description=f"Retrained configurations of study {study.name}")
+            client.create_registered_model(study.name, description=model_description(study.name))
         tags = {"hpo.trial": entry["trial"], "hpo.seed": entry["seeds"][0]}
         if entry["test_accuracy"] is not None:  # else the data set has no test images
             tags["test_accuracy"] = entry["test_accuracy"]

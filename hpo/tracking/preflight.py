@@ -20,7 +20,8 @@ from hpo.redact import encoding_hint, redact
 from hpo.spec.study import Spec
 from hpo.sqlite_urls import sqlite_file
 from hpo.text import first_line, shorten
-from hpo.tracking.runs import find_experiment, tracking_uri
+from hpo.tracking.runs import tracking_uri
+from hpo.tracking.upkeep.naming import find_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,20 +14,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpo.errors import InfrastructureError
 from hpo.home import NAME, Home, confirmed_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.spec.study import Spec
 from hpo.sqlite_urls import sqlite_url
 from hpo.text import shorten
 from hpo.tracking.places import RunFiles, follow
+from hpo.tracking.upkeep.naming import (
+    RETRAINING_TAG,
+    STUDY_TAG,
+    TRIAL_TAG,
+    experiment_of,
+    find_experiment,
+    identifying_tags,
+    query,
+)
+from hpo.tracking.upkeep.naming import follow as follow_name
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import Run
 
-STUDY_TAG, IDENTITY_TAG = "hpo.study", "hpo.identity"
-TRIAL_TAG, RETRAINING_TAG, OUTCOME_TAG = "hpo.trial", "hpo.retraining", "hpo.outcome"
+OUTCOME_TAG = "hpo.outcome"
 PARENT_TAG = "mlflow.parentRunId"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Makes the UI show training runs with their descriptions and charts, not the traces of a language model."""
@@ -51,22 +58,6 @@ def tracking_server(spec: Spec | None = None) -> str | None:
 def tracking_uri(home: Home, spec: Spec | None = None) -> str:
     """The URI of the MLflow that a study is tracked in; without `spec`, that of a study which sets none itself."""
     return tracking_server(spec) or home.mlflow_url
-
-
-def find_experiment(client: MlflowClient, name: str) -> Experiment | None:
-    """The experiment of this name; None if there is none.
-
-    Raises:
-        InfrastructureError: it is deleted. MLflow keeps its name but takes no runs.
-    """
-    experiment = client.get_experiment_by_name(name)
-    if experiment is not None and experiment.lifecycle_stage == "deleted":
-        raise InfrastructureError(
-            f"MLflow's experiment {name!r} is deleted, and MLflow takes no runs for it. Restore it with: mlflow "
-            f"experiments restore --experiment-id {experiment.experiment_id} (with MLFLOW_TRACKING_URI set to its "
-            "store), or set tracking.experiment=NAME to another one"
-        )
-    return experiment
 
 
 def make_store(home: Home) -> None:
@@ -119,6 +110,8 @@ class Store:
             make_store(home)
             follow(home)
         self.client = MlflowClient(tracking_uri=self.uri)
+        self.followed = follow_name(self.client, study)
+        """Number of runs that had a former name of the study."""
         self.files = RunFiles()
         self._study = study
         self._home = home
@@ -129,7 +122,7 @@ class Store:
     def experiment(self) -> str:
         """The experiment's id. Creates the experiment on first use."""
         if self._experiment is None:
-            name = self._study.spec.tracking.experiment or self._study.name
+            name = experiment_of(self._study)
             experiment = find_experiment(self.client, name)
             self._experiment = experiment.experiment_id if experiment else self._create_experiment(name)
         return self._experiment
@@ -144,7 +137,7 @@ class Store:
     @property
     def tags(self) -> dict[str, str]:
         """The tags that identify every run of the study."""
-        return {STUDY_TAG: self._study.name, IDENTITY_TAG: str(self._study.info.get("identity", ""))}
+        return identifying_tags(self._study)
 
     @property
     def runs(self) -> Runs:
@@ -157,7 +150,7 @@ class Store:
         runs = Runs()
         token: str | None = None
         while True:
-            page = self.client.search_runs([self.experiment], _query(self.tags), max_results=1000, page_token=token)
+            page = self.client.search_runs([self.experiment], query(self.tags), max_results=1000, page_token=token)
             for run in page:
                 _file(runs, run)
             token = page.token
@@ -187,8 +180,8 @@ class Store:
 
     def _parent_of(self, study: str) -> dict[str, str]:
         """The tag that puts a confirmation below the run of the confirmed `study`; {} if that has no run."""
-        query = _query(self.tags | {STUDY_TAG: study})
-        runs = self.client.search_runs([self.experiment], query, order_by=["attributes.start_time"], max_results=1)
+        confirmed = query(self.tags | {STUDY_TAG: study})
+        runs = self.client.search_runs([self.experiment], confirmed, order_by=["attributes.start_time"], max_results=1)
         if not runs or TRIAL_TAG in runs[0].data.tags:
             return {}
         return {PARENT_TAG: str(runs[0].info.run_id)}
@@ -236,11 +229,6 @@ class Store:
                 wrong += point.step not in points or not same(points.pop(point.step), point.value)
             missing += len(points)
         return missing, wrong
-
-
-def _query(tags: Mapping[str, str]) -> str:
-    """MLflow's search filter for runs with these tags."""
-    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
 
 
 def _file(runs: Runs, run: Run) -> None:

@@ -16,7 +16,8 @@ from hpo.results.winner import Winner, winner
 from hpo.spec.study import Spec
 from hpo.tracking.runs import PARENT_TAG, Store, ms_after, same, storable
 from hpo.tracking.study_content import Point, course, course_by_metric, dataset, drawn, files, final, study_status
-from hpo.tracking.ui.view import run_address, view, view_tag
+from hpo.tracking.ui.view import run_address, view
+from hpo.tracking.upkeep.naming import view_tag
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

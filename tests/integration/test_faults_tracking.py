@@ -24,7 +24,8 @@ from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.preflight import CONNECT_TIMEOUT_S, check_store
-from hpo.tracking.runs import TRIAL_TAG, make_store
+from hpo.tracking.runs import make_store
+from hpo.tracking.upkeep.naming import TRIAL_TAG
 from tests.conftest import synthetic_spec
 from tests.integration.conftest import free_port
 from tests.support.drivers import Driver, cluster

@@ -13,7 +13,7 @@ from hpo.home import Home
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
-from hpo.tracking.runs import TRIAL_TAG
+from hpo.tracking.upkeep.naming import TRIAL_TAG
 from tests.conftest import synthetic_spec
 from tests.support.views import RecordingView
 

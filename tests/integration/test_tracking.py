@@ -16,10 +16,10 @@ from hpo.home import Home
 from hpo.ledger.records import Repeat, StudyRecord
 from hpo.results.best import leaders, training
 from hpo.tracking.mirror import Mirror, refresh
-from hpo.tracking.runs import TRIAL_TAG
 from hpo.tracking.study_content import course
 from hpo.tracking.system_metrics import SystemMonitor
 from hpo.tracking.tracker import Tracker
+from hpo.tracking.upkeep.naming import TRIAL_TAG
 from reports.page.render import plots
 from tests.browser.simulation import simulated_study
 from tests.support.mlflow_runs import points, runs

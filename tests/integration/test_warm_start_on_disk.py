@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from hpo.driver import run as launch
 from hpo.home import Home
 from hpo.results.pareto import front
-from hpo.tracking.runs import TRIAL_TAG
+from hpo.tracking.upkeep.naming import TRIAL_TAG
 from tests.conftest import synthetic_spec
 from tests.support.views import RecordingView
 

@@ -23,6 +23,7 @@ Kind: TypeAlias = Literal[
     "file",
     "plan",
     "removal",
+    "renaming",
     "report",
     "request",
     "retraining",

@@ -9,23 +9,19 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
-from hpo.clock import Clock
-from hpo.driver.preflight import alone
+from hpo.driver.steering.holding import held
 from hpo.errors import HpoError, InfrastructureError, UsageError
 from hpo.files import folder_bytes
-from hpo.home import Home, confirmation_of, confirmed_study
-from hpo.ledger.attributes import HOLDER_KEY, SPEC_KEY
-from hpo.ledger.lock import Lease
-from hpo.ledger.reader import checked_attributes, last_holder, load_study, open_existing, study_names
-from hpo.ledger.records import StudyRecord
+from hpo.home import Home, confirmed_study
+from hpo.ledger.attributes import SPEC_KEY, info_of
+from hpo.ledger.reader import checked_attributes, load_study, open_existing, study_names, unknown_study
+from hpo.ledger.records import FORMER_NAMES, StudyRecord
 from hpo.ledger.storage import open_if_there
-from hpo.ledger.tables.claim import Claim
 from hpo.ledger.tables.removal import remove_study
 from hpo.redact import as_reason, redact
 from hpo.spec.study import Spec
@@ -53,6 +49,7 @@ class Remains:
             yield f"{study.name}: {len(study.trials)} trials"
         if count := sum(map(len, self.runs)):
             yield f"MLflow: {count} runs, {size(sum(runs.bytes for runs in self.runs))} of files"
+        yield from (runs.model for runs in self.runs if runs.model)
         yield f"{self.home.study(self.name)}: {size(folder_bytes(self.home.study(self.name)))}"
         for place in self._checkpoints_elsewhere():
             yield f"checkpoints in {redact(place)}"
@@ -100,52 +97,26 @@ def removal(
     """
     if (confirmed := confirmed_study(name)) is not None:
         raise UsageError(f"{name} belongs to {confirmed}; remove both with `{home.command(f'rm {confirmed}')}`")
+    home.refuse_half_renamed(name)
     folder = home.study(name)
     storage: Any = open_if_there(home.ledger_of(name))
     recorded = storage is not None and name in study_names(storage)
     if not recorded and not folder.is_dir():
-        open_existing(home)  # says that the home folder holds no study at all
-        known = ", ".join(study_names(storage)) if storage is not None else ""
-        raise UsageError(f"there is no study named {name!r} here; studies: {known or 'none yet'}")
-    lease = Lease.here(str(folder))
-    with alone(folder, lease):
+        raise unknown_study(open_existing(home) if storage is None else storage, name)
+    with held(storage if recorded else None, name, folder, say) as names:
         remains = Remains(name, home, storage)
-        names = [study for study in (confirmation_of(name), name) if recorded and _is_there(storage, study)]
-        for study in names:
-            _claim(storage, study, lease, say)
-        try:
-            remains.studies = tuple(load_study(storage, study) for study in names)
-            remains.named_by = _named_by(storage, name) if recorded else ()
-            if not keep_mlflow:
-                remains.runs = [_runs(study, home) for study in remains.studies if study.spec.tracking.enabled]
-            yield remains
-        finally:
-            for study in names:
-                if _is_there(storage, study):  # it stays: nobody holds it
-                    Claim(storage, storage.get_study_id_from_name(study), HOLDER_KEY).replace(
-                        last_holder(storage, study), None
-                    )
-
-
-def _claim(storage: Any, study: str, lease: Lease, say: Callable[[str], None]) -> None:
-    """Take a study that no living driver holds, so that none begins with it meanwhile."""
-    holder = lease.outwait(study, partial(last_holder, storage, study), say)
-    claim = Claim(storage, storage.get_study_id_from_name(study), HOLDER_KEY)
-    if not claim.replace(holder, lease.stored(Clock().now())):
-        raise UsageError(f"a driver has just begun with {study}; stop it first")
-
-
-def _is_there(storage: Any, study: str) -> bool:
-    try:
-        storage.get_study_id_from_name(study)
-    except KeyError:
-        return False
-    return True
+        remains.studies = tuple(load_study(storage, study) for study in names)
+        remains.named_by = _named_by(storage, name) if recorded else ()
+        if not keep_mlflow:
+            remains.runs = [_runs(study, home) for study in remains.studies if study.spec.tracking.enabled]
+        yield remains
 
 
 def _named_by(storage: Any, name: str) -> tuple[str, ...]:
+    """The other studies whose `warm_start` names it, also by a name that it had before."""
+    names = {name, *info_of(checked_attributes(storage, name)).get(FORMER_NAMES, ())}
     others = [study for study in study_names(storage) if study != name]
-    return tuple(other for other in others if name in _warm_start(checked_attributes(storage, other)))
+    return tuple(other for other in others if names & set(_warm_start(checked_attributes(storage, other))))
 
 
 def _warm_start(attributes: Any) -> tuple[str, ...]:

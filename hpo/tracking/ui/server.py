@@ -16,8 +16,8 @@ from typing import IO
 from hpo.errors import InfrastructureError, UsageError
 from hpo.home import Home, confirmed_study
 from hpo.tracking.places import follow
-from hpo.tracking.runs import STUDY_TAG
-from hpo.tracking.ui.view import address, view_tag
+from hpo.tracking.ui.view import address
+from hpo.tracking.upkeep.naming import STUDY_TAG, view_tag
 
 START_TIMEOUT_S = 120
 END_TIMEOUT_S = 10

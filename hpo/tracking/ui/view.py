@@ -14,7 +14,8 @@ from urllib.parse import quote, urlencode
 
 from hpo.spec.objectives import objectives
 from hpo.spec.study import Spec
-from hpo.tracking.runs import OUTCOME_TAG, STUDY_TAG
+from hpo.tracking.runs import OUTCOME_TAG
+from hpo.tracking.upkeep.naming import STUDY_TAG, view_key
 
 _FIRST = ["attributes.`Run Name`", "runDateAndNestInfo"]
 """The columns that MLflow shows first: name, and time with status."""
@@ -25,15 +26,6 @@ MOST_AXES = 4
 """Searched parameters in the parallel coordinates."""
 _MODEL_TRAINING = {"workflowType": "machine_learning"}
 """Without it MLflow 3.17 opens its pages for language models."""
-
-
-def view_tag(study: str) -> str:
-    """The name of the experiment's tag that holds the view of a study."""
-    return f"mlflow.sharedViewState.{_key(study)}"
-
-
-def _key(study: str) -> str:
-    return f"hpo-{study}"
 
 
 def view(study: str, spec: Spec) -> str:
@@ -132,7 +124,7 @@ def address(experiment: str, study: str, *, has_view: bool) -> str:
         has_view: whether the experiment has the tag `view_tag`. Without it the columns are MLflow's own.
     """
     if has_view:
-        query = {"viewStateShareKey": _key(study)}
+        query = {"viewStateShareKey": view_key(study)}
     else:
         order = _order(study, "val_accuracy", ascending=False)
         query = {key: json.dumps(value) if isinstance(value, bool) else str(value) for key, value in order.items()}

@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 from hpo.files import folder_bytes
 from hpo.home import Home
 from hpo.ledger.records import StudyRecord
-from hpo.tracking.runs import Store, find_experiment
+from hpo.tracking.runs import Store
+from hpo.tracking.upkeep.naming import experiment_of, find_experiment
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -30,10 +31,14 @@ class StudyRuns:
         self._home = home
         self._name = study.name
         own = study.spec.tracking.experiment is None
-        self._experiment = find_experiment(self._store.client, study.spec.tracking.experiment or study.name)
+        self._experiment = find_experiment(self._store.client, experiment_of(study))
         self._removes_experiment = own and self._experiment is not None
         runs = self._store.runs if self._experiment is not None else None
         of_trials = [] if runs is None else [*runs.trials.values(), *runs.retrainings.values()]
+        self._versions = self._store.client.search_model_versions(f"name = '{study.name}'") if of_trials else []
+        self._owns_model = {version.run_id for version in self._versions} <= {
+            run.info.run_id for each in of_trials for run in each
+        }
         self._runs = [] if runs is None else [*runs.parents, *(run for each in of_trials for run in each)]
 
     def __len__(self) -> int:
@@ -43,6 +48,15 @@ class StudyRuns:
     def bytes(self) -> int:
         """Size of their files in the home folder."""
         return sum(folder_bytes(self._files(run)) for run in self._runs)
+
+    @property
+    def model(self) -> str | None:
+        """What becomes of the registered model, in words; None if there is none."""
+        if not self._versions:
+            return None
+        count = f"{len(self._versions)} version{'s' if len(self._versions) > 1 else ''}"
+        said = f"MLflow: the registered model {self._name} with {count}"
+        return said if self._owns_model else f"{said} stays, because it has versions of other studies"
 
     def remove(self) -> None:
         """Delete the runs, the study's own last, and then what held only them. MLflow can restore the records."""
@@ -62,11 +76,8 @@ class StudyRuns:
 
     def _remove_model(self) -> None:
         """Remove the registered model, unless another study's run has a version of it."""
-        client, mine = self._store.client, {run.info.run_id for run in self._runs}
-        for model in client.search_registered_models(f"name = '{self._name}'"):
-            versions = client.search_model_versions(f"name = '{self._name}'")
-            if versions and all(version.run_id in mine for version in versions):
-                client.delete_registered_model(model.name)
+        if self._versions and self._owns_model:
+            self._store.client.delete_registered_model(self._name)
 
     def _remove_experiment(self) -> None:
         """Delete the experiment of that name if no run is left in it. MLflow keeps the names of deleted experiments, so

@@ -19,8 +19,9 @@ from hpo.ledger.writer import Ledger
 from hpo.tracking import mirror as module
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.places import RunFiles
-from hpo.tracking.runs import STUDY_TAG, make_store
+from hpo.tracking.runs import make_store
 from hpo.tracking.tracker import Tracker
+from hpo.tracking.upkeep.naming import STUDY_TAG
 from tests.conftest import synthetic_spec
 from trainers.api import EpochMetrics
 

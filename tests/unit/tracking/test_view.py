@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from hpo.tracking.ui.view import MOST_COLUMNS, MOST_LETTERS, address, view, view_tag
+from hpo.tracking.ui.view import MOST_COLUMNS, MOST_LETTERS, address, view
+from hpo.tracking.upkeep.naming import view_tag
 from tests.browser.simulation import study_spec
 from tests.conftest import synthetic_spec
 

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, Any] = {
     "retrain": results.Retraining,
     "validate": tools.Validation,
     "doctor": tools.Checks,
+    "rename": tools.Renaming,
     "rm": tools.Removal,
     "version": tools.Version,
 }

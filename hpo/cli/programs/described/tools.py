@@ -87,6 +87,18 @@ class Removal(Document):
     """For people."""
 
 
+class Renaming(Document):
+    """`hpo rename`."""
+
+    kind: Literal["renaming"]
+    study: str
+    """Its name now."""
+    former: str
+    """The name that it had before."""
+    changed: list[str]
+    """What was changed, for people; empty if nothing was left to do."""
+
+
 class Check(Part):
     """The result of one check."""
 
