@@ -21,7 +21,7 @@ from hpo.ledger.records import Repeat
 from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.tracking.mirror import Mirror
-from hpo.tracking.runs import STUDY_TAG
+from hpo.tracking.upkeep.naming import STUDY_TAG
 from tests.conftest import synthetic_spec
 from tests.support.mlflow_runs import points, runs
 from trainers.api import EpochMetrics
