@@ -1,8 +1,8 @@
 """The built-in data set "generated shapes": 32x32 images of ten kinds of shapes and textures, always the same.
 
-The images are difficult enough that a small network has to learn. Each has its own colours (unrelated to the class),
-position, scale, rotation, shading, clutter and noise. Nothing is downloaded. Each image is a function of its split and
-index; only the last bit of sines may differ between machines.
+A network of 0.1 million parameters learns them in half a minute with good settings, and does not with bad ones. Each
+image has its own colours (unrelated to the class), position, scale, rotation, shading, clutter and noise. Nothing is
+downloaded. Each image is a function of its split and index; only the last bit of sines may differ between machines.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trainers.api import DataConfig
 from trainers.data.source import Allocate, Labels
 
-VERSION = 1
+VERSION = 2
 """Increase this with every change of the images: cached copies are named after it."""
 SIZE = 32
 COUNTS = {"train": 10_000, "test": 2_000}
@@ -84,7 +84,7 @@ def _draw(labels: NDArray[np.int64], random: np.random.RandomState) -> NDArray[n
     mask = mask[:, None]
     ink = foreground[:, :, None, None] + 0.5 * _shading(count, random)
     canvas = _occlude(canvas * (1 - mask) + ink * mask, second, random)
-    canvas = canvas + random.normal(0, 1, canvas.shape).astype(np.float32) * _uniform(random, (count, 1, 1, 1), 4, 26)
+    canvas = canvas + random.normal(0, 1, canvas.shape).astype(np.float32) * _uniform(random, (count, 1, 1, 1), 2, 12)
     return canvas.clip(0, 255).astype(np.uint8)
 
 
@@ -120,9 +120,9 @@ def _pose(count: int, random: np.random.RandomState) -> tuple[Floats, Floats]:
     x, y = _grid()
     shape = (count, 1, 1)
     angle = _uniform(random, shape, 0, 2 * np.pi)
-    radius = _uniform(random, shape, 6, 13)
-    x = x - _uniform(random, shape, -5, 5)
-    y = y - _uniform(random, shape, -5, 5)
+    radius = _uniform(random, shape, 9, 14)
+    x = x - _uniform(random, shape, -3, 3)
+    y = y - _uniform(random, shape, -3, 3)
     squeeze = _uniform(random, shape, 0.75, 1.0)
     u = (np.cos(angle) * x + np.sin(angle) * y) / radius
     v = (np.cos(angle) * y - np.sin(angle) * x) / (radius * squeeze)
@@ -141,7 +141,7 @@ def _clutter(canvas: Floats, random: np.random.RandomState) -> Floats:
         across = np.cos(angle) * dy - np.sin(angle) * dx
         length, width = ((4, 4), (8, 0.8))[number % 2]
         spot = np.exp(-((along / length) ** 2 + (across / width) ** 2))[:, None]
-        canvas = canvas + spot * _uniform(random, (count, 3, 1, 1), -55, 55)
+        canvas = canvas + spot * _uniform(random, (count, 3, 1, 1), -30, 30)
     return canvas.astype(np.float32)
 
 

@@ -56,7 +56,7 @@ def test_the_list_is_there_as_json() -> None:
     entries = {each["name"]: each for each in json.loads(shown("spaces", "--json"))}
     assert sorted(entries) == NAMES
     quickstart = entries["quickstart"]
-    assert (quickstart["kind"], quickstart["data"], quickstart["trials"]) == ("study", "shapes", 6)
+    assert (quickstart["kind"], quickstart["data"], quickstart["trials"]) == ("study", "shapes", 12)
     assert Path(quickstart["file"]).is_file()
     assert json.loads(shown("spaces", "quickstart", "--json"))["text"] == Path(quickstart["file"]).read_text()
 
