@@ -132,7 +132,8 @@ class EpochMetrics:
     checkpoint: str | None = None
     """SHA-256 of the checkpoint that was saved after this epoch, or None."""
     own: Mapping[str, float] | None = None
-    """Other metrics of your own trainer, by name. Each is logged under its name and may be the study's objective."""
+    """Other metrics, by name. Each is logged under its name and may be the study's objective. The shipped trainer
+    reports `val_balanced_accuracy` and `val_macro_f1` here, each from 0 to 1."""
 
 
 # -------------------------------------------------------------------------------------- what it is given

@@ -20,21 +20,29 @@ class DataConfig:
 
     __pydantic_config__ = FORBID_EXTRA
 
-    name: Literal["shapes", "cifar10", "cifar100", "folder"] = "cifar10"
+    name: Literal["shapes", "cifar10", "cifar100", "folder", "hf"] = "cifar10"
     """`shapes`: a built-in data set of generated shapes: no download, computed on first use; `folder`: your own images,
     as `ROOT/train/CLASS/NAME.jpg` with `val` and `test` likewise if there are such images, or as `ROOT/CLASS/NAME.jpg`.
-    Without `val`, validation images are drawn from the others."""
+    Without `val`, validation images are drawn from the others; `hf`: a data set of the library `datasets`. See
+    reports/docs/your_images.md."""
     root: str = "data"
-    """Folder that contains `cifar-10-batches-py` or `cifar-100-python`, or the images of `folder`; `~` is expanded."""
+    """Folder that contains `cifar-10-batches-py` or `cifar-100-python`, or the images of `folder`, or what
+    `save_to_disk` has written for `hf`; `~` is expanded."""
+    hub: str | None = None
+    """For `hf`: name of a data set of the Hugging Face Hub, e.g. `uoft-cs/cifar10`, instead of `root`. It is downloaded
+    to the cache of the library `datasets`."""
     cache_size: Annotated[int, Range(ge=8, le=1024)] = 256
-    """Side in pixels at which images of `folder` are kept: each is decoded once, its shorter side resized to this and
-    its centre cut out. About the largest image size of the training; an image takes 3 x size^2 bytes."""
+    """Side in pixels at which images of `folder` and `hf` are kept: each is decoded once, its shorter side resized to
+    this and its centre cut out. About the largest image size of the training; an image takes 3 x size^2 bytes."""
     download: bool = False
     """Download missing CIFAR files through torchvision, which checks their MD5."""
     validation_fraction: Annotated[float, Range(gt=0, lt=1)] = 0.1
     """Share of the training set that is held out for validation, the same share of every class."""
     split_seed: Annotated[int, Range(ge=0)] = 0
     """Seed of the split. All trials of a study use the same split."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """How much an image counts in the training loss. `none`: all the same; `balanced`: images of rare classes more, by
+    N / (classes x images of the class), so that every class counts the same and the mean weight is 1."""
     train_limit: Annotated[int, Range(ge=1)] | None = None
     """Largest number of training images, balanced over the classes; null: all. For small machines."""
     validation_limit: Annotated[int, Range(ge=1)] | None = None

@@ -165,4 +165,5 @@ def describe(
         params=model_size.parameters(engine.model),
         macs=model_size.macs(engine.model, engine.eval_size),
         compute=compute(engine.plan, trained.epoch, engine.config.train.compute_size),
+        own=scored.by_class,
     )

@@ -78,7 +78,8 @@ def preflight(spec: Spec, home: Home, mlflow: Child, say: Callable[[str], None] 
         mlflow.answer()
     if spec.trainer != SHIPPED_TRAINER:
         return {}
-    say(f"checking the data set {spec.data.name} and the weights")
+    place = f" in {spec.data.root}" if spec.data.name == "folder" else ""
+    say(f"checking the data set {spec.data.name}{place} and the weights")
     info = data.prepare(spec.data, str(home.cache))
     for model in spec.models():
         weights.check(model)

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from hpo.export.timm_data import class_count, data_differences, data_settings
 from hpo.spec.training import Training
 from hpo.spec.yaml_writer import dump
 from trainers import schedule
-from trainers.api import Augment, DataConfig, TrainConfig
-from trainers.data.folder import Folder
+from trainers.api import Augment, TrainConfig
 from trainers.schedule import Stage
 
 SOURCE = (
@@ -38,7 +38,6 @@ _EXPONENT = re.compile(r"(?m)(?<=[ ])(-?\d+)(e[-+]\d+)$")
 POINT = r"\1.0\2"
 """PyYAML, with which the script reads the file, takes `1e-05` for text and `1.0e-05` for a number."""
 
-CLASSES = {"cifar10": 10, "cifar100": 100, "shapes": 10}
 AUTO_BATCH_SIZE = 128
 """Written for the batch size `auto`."""
 AMP = {"auto": "bfloat16", "bf16": "bfloat16", "fp16": "float16"}
@@ -56,30 +55,13 @@ def timm_yaml(training: Training) -> str:
 
 def timm_settings(training: Training) -> dict[str, Any]:
     """Values by key of `ARGUMENTS`. Settings that change over the stages have the value of the last stage."""
-    return _data(training) | _model(training) | _optimizer(training) | _schedule(training) | _augmentation(training)
-
-
-def _data(training: Training) -> dict[str, Any]:
-    if training.data.name == "shapes":
-        return {}
-    if training.data.name == "folder":
-        return {"data_dir": training.data.root, "train_split": "train", "val_split": "validation"}
-    return {
-        "dataset": f"torch/{training.data.name}",
-        "data_dir": training.data.root,
-        "dataset_download": training.data.download,
-        "train_split": "train",
-        "val_split": "validation",
-    }
-
-
-def _class_count(data: DataConfig) -> int:
-    """The number of classes; of a folder, it is counted there.
-
-    Raises:
-        DataError: the folder is not there.
-    """
-    return CLASSES[data.name] if data.name in CLASSES else len(Folder(data).classes())
+    return (
+        data_settings(training.data)
+        | _model(training)
+        | _optimizer(training)
+        | _schedule(training)
+        | _augmentation(training)
+    )
 
 
 def _model(training: Training) -> dict[str, Any]:
@@ -90,7 +72,7 @@ def _model(training: Training) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "model": model.name,
         "pretrained": model.pretrained is not False,
-        "num_classes": _class_count(training.data),
+        "num_classes": class_count(training.data),
         "input_size": [3, size, size],
         "crop_pct": 1.0,
         "interpolation": "bilinear",
@@ -235,30 +217,11 @@ def _stage_table(training: Training) -> Iterator[str]:
 
 def differences(training: Training) -> Iterator[str]:
     """The settings that the file cannot reproduce exactly, a sentence each."""
-    yield from _data_differences(training)
+    yield from data_differences(training.data)
     yield from _schedule_differences(training.train)
     yield from _augmentation_differences(training)
     yield from _weight_differences(training.train)
     yield from _evaluation_differences(training)
-
-
-def _data_differences(training: Training) -> Iterator[str]:
-    data = training.data
-    if data.name == "shapes":
-        yield "the data set shapes is built into hpo: give timm a data set of yours with --data-dir"
-    elif data.name == "folder":
-        yield (
-            "timm takes the folders train and validation (or val), and reads the files again in each epoch; "
-            f"hpo decoded them once, at {data.cache_size} px"
-        )
-    else:
-        yield (
-            f"timm evaluates the test split after every epoch; hpo evaluated {data.validation_fraction:g} of the "
-            f"training images, which it did not train on (split seed {data.split_seed})"
-        )
-    for name in ("train_limit", "validation_limit"):
-        if getattr(data, name) is not None:
-            yield f"timm uses all images; data.{name} was {getattr(data, name)}"
 
 
 def _schedule_differences(train: TrainConfig) -> Iterator[str]:

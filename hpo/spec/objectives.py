@@ -17,7 +17,11 @@ from pydantic import Discriminator, Field, Tag
 from hpo.spec.parameters import Section
 from trainers.api import EpochMetrics
 
-Name: TypeAlias = Literal["val_accuracy", "seconds_per_epoch", "images_per_s", "params", "macs"]
+Name: TypeAlias = Literal[
+    "val_accuracy", "val_balanced_accuracy", "val_macro_f1", "seconds_per_epoch", "images_per_s", "params", "macs"
+]
+QUALITIES = ("val_accuracy", "val_balanced_accuracy", "val_macro_f1")
+"""Objectives that measure what the model can do, from 0 to 1. One of them is the first objective."""
 
 
 class OwnObjective(Section):
@@ -113,13 +117,16 @@ class Objective:
             return "–"
         if self.name == "val_accuracy":
             return f"{100 * value:.2f} %"
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{3 if self.name in OBJECTIVES else 4}g}"
+        cost = self.name in OBJECTIVES and self.name not in QUALITIES
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{3 if cost else 4}g}"
 
 
 OBJECTIVES: Mapping[str, Objective] = {
     objective.name: objective
     for objective in (
         Objective("val_accuracy", "val_accuracy", True, False, "validation accuracy"),
+        Objective("val_balanced_accuracy", "val_balanced_accuracy", True, False, "validation balanced accuracy"),
+        Objective("val_macro_f1", "val_macro_f1", True, False, "validation macro-F1"),
         Objective("seconds_per_epoch", "seconds", False, True, "seconds per epoch"),
         Objective("images_per_s", "images_per_second", True, True, "images per second"),
         Objective("params", "params", False, False, "parameters"),

@@ -181,10 +181,11 @@ class Spec(Section):
     space: Space
     """The searched parameters, by the dotted path of the setting, e.g. `train.lr`. They are drawn in this order."""
     objectives: tuple[ObjectiveChoice, ...] = ("val_accuracy",)
-    """What is optimised. The first is what ASHA and the choice of the best trial use: `val_accuracy`. With several
-    objectives the sampler searches the whole Pareto front. `val_accuracy` and `images_per_s` (of training) are
-    maximised; `seconds_per_epoch`, `params` and `macs` (of one image at the evaluation size) are minimised. Your own
-    trainer may have any one objective instead, for example `{metric: val_loss, direction: minimize}`."""
+    """What is optimised. The first is what ASHA and the choice of the best trial use: `val_accuracy`, or, for rare
+    classes, a mean over the classes: `val_balanced_accuracy` or `val_macro_f1`. With several objectives the sampler
+    searches the whole Pareto front. These three and `images_per_s` (of training) are maximised; `seconds_per_epoch`,
+    `params` and `macs` (of one image at the evaluation size) are minimised. Your own trainer may have any one
+    objective instead, for example `{metric: val_loss, direction: minimize}`."""
     enqueue: tuple[dict[str, Choice], ...] = ()
     """Configurations that are tried first, in this order. The first is the baseline, with which all others are
     compared. Each may have a `label`, one line that says what it is, and other settings that could be searched. With

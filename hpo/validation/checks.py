@@ -11,6 +11,7 @@ from typing import Any, cast
 from hpo.spec.configure import LAST_SIZE, assign
 from hpo.spec.corners import corners, describe, subspace
 from hpo.spec.enqueued import LABEL_KEY, parts
+from hpo.spec.objectives import OBJECTIVES, QUALITIES
 from hpo.spec.parameters import Choice, Parameter, first_values
 from hpo.spec.study import LABEL, SHIPPED_TRAINER, Spec
 from hpo.spec.training import Training
@@ -170,7 +171,7 @@ def _objective_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Pro
     if own and spec.trainer == SHIPPED_TRAINER and partial.is_valid("trainer"):
         yield partial.problem(
             ("objectives",),
-            "must be val_accuracy, seconds_per_epoch, images_per_s, params and macs for the shipped trainer",
+            f"must be {', '.join(OBJECTIVES)} for the shipped trainer",
             "your own trainer may report others",
         )
     elif any(entry.metric in NO_OBJECTIVES for entry in own):
@@ -181,8 +182,16 @@ def _objective_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Pro
         )
     elif own and len(names) > 1:
         yield partial.problem(("objectives",), "must be a single one if it is an objective of your own trainer")
-    elif not own and names[:1] != ("val_accuracy",):
-        yield partial.problem(("objectives",), "must start with val_accuracy, because ASHA compares trials by it")
+    elif not own and (not names or names[0] not in QUALITIES):
+        yield partial.problem(
+            ("objectives",), f"must start with {' or '.join(QUALITIES)}, because ASHA compares trials by the first"
+        )
+    elif names[0] in QUALITIES[1:] and spec.trainer != SHIPPED_TRAINER and partial.is_valid("trainer"):
+        yield partial.problem(
+            ("objectives",),
+            f"must not be {names[0]} for your own trainer",
+            f"write: objectives: [{{metric: {names[0]}, direction: maximize}}]",
+        )
     if len(set(names)) < len(names):
         yield partial.problem(("objectives",), "must not contain an objective twice")
     target = spec.budget.target

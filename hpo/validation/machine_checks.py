@@ -76,7 +76,7 @@ def check_images(spec: Spec, cache: str) -> None:
     Raises:
         DataError: the folder or some of its files cannot be used. The text lists them.
     """
-    if not spec.shipped or spec.data.name != "folder" or spec.ray.cluster() is not None:
+    if not spec.shipped or spec.data.name not in ("folder", "hf") or spec.ray.cluster() is not None:
         return
     from trainers import data
 

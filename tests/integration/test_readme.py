@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY
 from tests.support.drivers import Driver
+from tests.support.image_folders import write_images
 from tests.support.markdown import blocks, inline
 from tests.support.training import tiny_study
+from trainers.data import shapes
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 DOCS = REPOSITORY / "reports" / "docs"
+IMAGES = DOCS / "your_images.md"
 README, FIRST_STUDY, TRAINER = REPOSITORY / "README.md", DOCS / "first_study.md", DOCS / "trainer.md"
 
 STANDS_FOR = {
@@ -103,3 +111,36 @@ def follow(command: str, folder: Path) -> None:
         driver.signal(signal.SIGINT)
     assert driver.wait() == 0, f"{command}\n{driver.text}"
     assert "Traceback" not in driver.text, f"{command}\n{driver.text}"
+
+
+@pytest.mark.parametrize("source", ["shapes", "cifar10"])
+def test_every_command_of_the_page_on_images_runs(source: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """On a folder of generated shapes, and on one of CIFAR-10's test images. What `hpo init` writes is too large."""
+    images, labels, classes = shapes_or_cifar(source, request)
+    for part, chosen in (("train", slice(0, 120)), ("val", slice(120, 180)), ("test", slice(180, 240))):
+        write_images(tmp_path / "flowers" / part, images[chosen], labels[chosen], classes)
+    for command in typed(IMAGES):
+        follow(command, tmp_path)
+        if command.startswith("hpo init"):
+            (tmp_path / "flowers.yaml").write_text(
+                tiny_study("flowers").replace("{name: shapes, ", "{name: folder, root: flowers, cache_size: 32, ")
+            )
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["label_names"] == sorted(classes)
+    metrics = json.loads((tmp_path / "final" / "metrics.json").read_text())
+    assert (metrics["train_images"], metrics["test_images"]) == (104, 60)
+    (program,) = blocks(IMAGES, "python")
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("10 [")
+
+
+def shapes_or_cifar(source: str, request: pytest.FixtureRequest) -> tuple[Any, Any, tuple[str, ...]]:
+    """240 images, uint8 (N, 3, 32, 32), their labels and the names of the ten classes."""
+    if source == "shapes":
+        return shapes.draw("test")[0][:240], shapes.draw("test")[1][:240], shapes.CLASSES
+    from torchvision.datasets import CIFAR10
+
+    test = CIFAR10(str(request.getfixturevalue("cifar_root")), train=False)
+    targets = np.array(test.targets)
+    first = np.concatenate([np.flatnonzero(targets == label)[:24] for label in range(10)]).reshape(10, 24).T.ravel()
+    return test.data[first].transpose(0, 3, 1, 2), targets[first], tuple(test.classes)

@@ -21,6 +21,7 @@ from trainers.api import DataConfig, DataError
 from trainers.data import arrays
 from trainers.data.cifar import Cifar
 from trainers.data.folder import Folder
+from trainers.data.hub import Hub
 from trainers.data.shapes import Shapes
 from trainers.data.source import Indices, Labels, Source
 from trainers.data.split import Split, limited, stratified
@@ -33,6 +34,7 @@ SOURCES: Mapping[str, Callable[[DataConfig], Source]] = {
     "cifar10": Cifar,
     "cifar100": Cifar,
     "folder": Folder,
+    "hf": Hub,
 }
 """What each `data.name` means."""
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainers.api import DataConfig, DataError
-from trainers.data.decode import VERSION, listed, square, squares
+from trainers.data.counts import refuse_few
+from trainers.data.decode import VERSION, square, squares
 from trainers.data.source import Allocate, Labels
 
 EXTENSIONS = frozenset(
@@ -124,9 +125,14 @@ def listing(root: str) -> Listing:
         found = Listing(parts["train"], parts.get("validation", {}), parts.get("test", {}))
     else:
         found = Listing(_classes(root, ""), {}, {})
-    if problems := list(_problems(found, places)):
-        raise DataError(listed(f"data.root: the classes in {root} cannot be learnt", problems, _REMEDY))
+    others = {"validation": found.validation, "test": found.test}
+    counts = {f"{places[part]}/": _counts(classes) for part, classes in others.items() if classes}
+    refuse_few(root, _counts(found.train), counts, drawn=not found.validation, remedy=_REMEDY)
     return found
+
+
+def _counts(classes: Classes) -> dict[str, int]:
+    return {name: len(files) for name, files in classes.items()}
 
 
 _NAMES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
@@ -219,35 +225,3 @@ def _file(entry: os.DirEntry[str], path: str) -> File:
     except OSError:
         return File(path, 0, 0)
     return File(path, status.st_size, status.st_mtime_ns)
-
-
-def _problems(found: Listing, places: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with the classes, a line each."""
-    if len(found.train) < 2:
-        yield f"there is a single class, {next(iter(found.train))}; a classifier needs two"
-    for name, files in found.train.items():
-        if not _is_text(name):
-            yield f"{name!r} is not UTF-8, so it cannot be the name of a class"
-        if not files:
-            yield f"{name} has no images; their names end in {', '.join(sorted(EXTENSIONS))}"
-        elif len(files) == 1 and not found.validation:
-            yield f"{name} has a single image, but training and validation need one each"
-    for part, classes in (("validation", found.validation), ("test", found.test)):
-        if classes:
-            yield from _differences(found.train, classes, f"{places['train']}/", f"{places[part]}/")
-
-
-def _differences(train: Classes, other: Classes, one: str, two: str) -> Iterator[str]:
-    for name in sorted(train.keys() | other.keys()):
-        if not other.get(name) and train.get(name):
-            yield f"{name} has images in {one}, but none in {two}"
-        elif name not in train:
-            yield f"{name} is in {two}, but not in {one}"
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -52,6 +52,16 @@ class TrainedEpoch:
     """Wall-clock seconds."""
 
 
+def class_weights(images: Images) -> Tensor:
+    """The weight of each class in the loss, float32 (classes,): N / (classes x images of the class); 0 without images.
+
+    The mean over the images is 1, so learning rates keep their meaning. The formula is scikit-learn's `balanced`.
+    """
+    counts = torch.bincount(images.labels[images.indices], minlength=len(images.classes))
+    present = counts > 0
+    return torch.where(present, len(images) / (present.sum() * counts.clamp(min=1)), 0.0)
+
+
 class Engine:
     """One training: model, optimiser, averaged weights and schedules. It advances by whole epochs."""
 
@@ -75,6 +85,7 @@ class Engine:
         self.scaler = torch.amp.GradScaler(torch.device(context.device).type, enabled=numerics.scaled)
         self.average = WeightAverage(train.ema, self.model.net) if train.ema.decay else None
         self.batches = batches_of(images, self.model, train, context)
+        self.class_weights = class_weights(images) if config.data.class_weights == "balanced" else None
         self.forward: Callable[[Tensor], Tensor] = self.model.net
         if train.compile:
             self.forward = compiling.compiled(self.model, context.cache_dir)
@@ -197,7 +208,7 @@ class Engine:
         """Add the gradient of `share` times the mean loss; return that loss."""
         with self.numerics.autocast():
             logits = self.forward(pixels.contiguous(memory_format=self.numerics.memory_format))
-        loss = F.cross_entropy(logits.float(), targets) * share
+        loss = F.cross_entropy(logits.float(), targets, weight=self.class_weights) * share
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 

@@ -47,7 +47,8 @@ class Answers:
 
 def template(data: str, device: str) -> dict[str, Any]:
     """The settings of the shipped study for such data and such a machine, and its defaults for the questions."""
-    name = "quickstart" if data == "shapes" else data if device == "gpu" else "cifar10_cpu"
+    large = "cifar10" if data == "folder" else data
+    name = "quickstart" if data == "shapes" else large if device == "gpu" else "cifar10_cpu"
     settings: dict[str, Any] = read(search_spaces.studies()[name].read_text(encoding="utf-8")).data
     return settings
 
@@ -85,8 +86,7 @@ def _settings(answers: Answers, changes: list[Change]) -> dict[str, Any]:
     pretrained = answers.data != "shapes" if answers.pretrained is None else answers.pretrained
     settings["study"] = answers.name
     settings["description"] = f"{answers.model} on {answers.data}"
-    place = {} if answers.root is None else {"root": answers.root, "download": True}
-    settings["data"] = {"name": answers.data, **place, **without(settings["data"], "name")}
+    settings["data"] = {"name": answers.data, **_place(answers, settings)}
     settings["model"] |= {"name": answers.model, "pretrained": pretrained and "random weights" not in changes}
     settings["resources"] = {"device": "auto"} if answers.device == "gpu" else settings["resources"]
     settings["budget"] |= {"trials": answers.trials, "hours": answers.hours}
@@ -95,6 +95,14 @@ def _settings(answers: Answers, changes: list[Change]) -> dict[str, Any]:
     if "one size" in changes:
         _keep_one_size(settings, answers.model)
     return settings
+
+
+def _place(answers: Answers, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the images are, and how many are used: of a folder of one's own, all."""
+    if answers.data == "folder":
+        return {"root": answers.root, "cache_size": settings["train"]["progressive"]["size"]["end"]}
+    place = {} if answers.root is None else {"root": answers.root, "download": True}
+    return place | without(settings["data"], "name")
 
 
 def without(settings: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from hpo.errors import HpoError, UsageError
 if TYPE_CHECKING:
     from hpo.spec.study import Spec
 
-DATA = ("shapes", "cifar10", "cifar100")
+DATA = ("shapes", "cifar10", "cifar100", "folder")
 DEVICES = ("gpu", "cpu")
 T = TypeVar("T")
 
@@ -30,14 +30,14 @@ def init(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Images: cifar10, cifar100, or shapes, which are generated.",
+            help="Images: cifar10, cifar100, a folder of yours, or shapes, which are generated.",
             autocompletion=lambda: list(DATA),
             show_default="asked",
         ),
     ] = None,
     root: Annotated[
         str | None,
-        typer.Option(help="Folder of the CIFAR images. What is missing there is downloaded.", show_default="data"),
+        typer.Option(help="Folder of the images. Missing CIFAR images are downloaded to it.", show_default="data"),
     ] = None,
     device: Annotated[
         str | None,
@@ -56,7 +56,7 @@ def init(
         typer.Option(
             "--pretrained/--random",
             help="Begin with timm's pretrained weights, or with random weights.",
-            show_default="pretrained for CIFAR, if timm has weights",
+            show_default="pretrained for photographs, if timm has weights",
         ),
     ] = None,
     trials: Annotated[str | None, typer.Option(metavar="N", help="Number of trials.", show_default="by device")] = None,
@@ -161,6 +161,8 @@ def _init(
         if root is not None:
             raise UsageError("--root is for CIFAR; the images of --data shapes are generated, so leave one of them out")
         folder = None
+    elif images == "folder":
+        folder = ask.answer("--root", root, "Folder of your images", "images", _image_folder, required=True)
     else:
         folder = ask.answer("--root", root, "Folder of the images, which are downloaded if missing", "data", _text)
     place = ask.answer("--device", device, f"Train on: {', '.join(DEVICES)}", _default_device(), _one_of(DEVICES))
@@ -227,6 +229,17 @@ def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
 def _text(text: str) -> str:
     if not text:
         raise UsageError("give a folder")
+    return text
+
+
+def _image_folder(text: str) -> str:
+    from trainers.api import DataConfig, DataError
+    from trainers.data.folder import Folder
+
+    try:
+        Folder(DataConfig(name="folder", root=_text(text))).verify()
+    except DataError as error:
+        raise UsageError(str(error).removeprefix("data.root: ")) from error
     return text
 
 

@@ -16,6 +16,7 @@ from hpo.errors import UsageError
 from hpo.spec.commented import commented, meaning
 from hpo.spec.study import Spec
 from hpo.validation.loader import load_spec
+from tests.support.image_folders import write_classes
 from tests.support.terminal import Tmux
 
 MODELS: dict[str, set[str]] = {
@@ -92,12 +93,29 @@ def test_a_file_names_its_study(here: Path) -> None:
     assert (load_spec("mine.yaml").study, load_spec("mine.yaml").budget.trials) == ("mine", 7)
 
 
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_a_file_for_a_folder_of_ones_own_uses_all_of_its_images(device: str, here: Path) -> None:
+    write_classes(here / "my images", {"a": 2, "b": 2})
+    options = ["--data", "folder", "--root", "my images", "--device", device, "--random"]
+    done = CliRunner().invoke(app, ["init", "mine.yaml", *options])
+    assert done.exit_code == 0, done.exception
+    spec = load_spec("mine.yaml")
+    assert (spec.data.name, spec.data.root, spec.data.train_limit) == ("folder", "my images", None)
+    assert spec.data.cache_size == spec.train.progressive.size.end
+    assert not spec.data.download
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ([], "--data is missing, and without a terminal nobody can be asked"),
-        (["--data", "cifr10"], "--data cifr10: choose one of shapes, cifar10, cifar100; did you mean cifar10?"),
+        (["--data", "cifr10"], "--data cifr10: choose one of shapes, cifar10, cifar100, folder; did you mean cifar10?"),
         (["--data", "shapes", "--root", "x"], "--root is for CIFAR"),
+        (["--data", "folder"], "--root is missing, and without a terminal nobody can be asked: Folder of your images"),
+        (
+            ["--data", "folder", "--root", "no"],
+            "--root no: no does not exist; name the folder that contains the",
+        ),
         (["--data", "shapes", "--device", "tpu"], "--device tpu: choose one of gpu, cpu"),
         (["--data", "shapes", "--model", "tf_efficentnetv2_b0"], "did you mean tf_efficientnetv2_b0 or"),
         (["--data", "shapes", "--trials", "0"], "--trials 0: give a whole number from 1"),
@@ -127,7 +145,7 @@ def test_a_wrong_answer_is_refused_and_nothing_is_written(options: list[str], sa
 def terminal(here: Path) -> Iterator[Tmux]:
     script = 'cd "$PLACE" && exec "$PYTHON" -m hpo init'
     opened = Tmux(80, 24, ["bash", "-c", script], PLACE=str(here), PYTHON=sys.executable)
-    opened.until(lambda text: "Images: shapes, cifar10, cifar100 [cifar10]:" in text, "the first question")
+    opened.until(lambda text: "Images: shapes, cifar10, cifar100, folder [cifar10]:" in text, "the first question")
     yield opened
     opened.close()
 

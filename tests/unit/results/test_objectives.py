@@ -173,7 +173,8 @@ def test_a_trainer_that_does_not_report_an_objective_fails_with_the_reason(home:
         ("[params, val_accuracy]", "must start with val_accuracy"),
         ("[]", "must start with val_accuracy"),
         ("[val_accuracy, params, params]", "must not contain an objective twice"),
-        ("[val_accuracy, latency]", "must be val_accuracy, seconds_per_epoch, images_per_s, params or macs"),
+        ("[val_loss]", "must be val_accuracy, val_balanced_accuracy, val_macro_f1, seconds_per_epoch"),
+        ("[val_accuracy, latency]", "must be val_accuracy, val_balanced_accuracy, val_macro_f1, "),
     ],
 )
 def test_wrong_objectives_are_refused_with_the_rule(given: str, rule: str) -> None:

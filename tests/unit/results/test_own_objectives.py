@@ -14,6 +14,7 @@ import pytest
 from hpo.cli.display.plain import closing
 from hpo.cli.display.status import study_json
 from hpo.driver.conductor import Conductor
+from hpo.driver.ray_backend.trainer_report import checked
 from hpo.driver.warm_start import gather
 from hpo.errors import UsageError
 from hpo.home import Home
@@ -28,6 +29,7 @@ from hpo.results.summary import best_line, description
 from hpo.results.winner import winner
 from hpo.search.samplers import study_sampler
 from hpo.spec.study import Spec
+from hpo.validation.loader import parse_spec
 from reports.drawing.plot import Plot, Surface
 from reports.figures.contours import contours
 from reports.figures.scales import scales
@@ -210,6 +212,29 @@ def test_a_field_of_the_report_may_be_the_objective(home: Home) -> None:
     assert best.metrics[-1].val_loss == 0.5
 
 
+def test_means_over_the_classes_may_be_the_objective_of_the_shipped_trainer(home: Home) -> None:
+    text = """
+study: rare
+data: {name: shapes}
+model: {name: test_efficientnet, pretrained: false}
+train: {epochs: 4, progressive: {stages: 1, size: {end: 32}}}
+space: {train.lr: {type: float, low: 0.001, high: 0.01}}
+objectives: [val_macro_f1, params]
+budget: {trials: 3}
+"""
+    one = parse_spec(text, "rare.yaml")
+    conductor = Conductor(Ledger.create(open_storage(home.ledger_url), one, {}, study_sampler(one)))
+    for f1 in (0.7, 0.9, 0.6):
+        assignment = conductor.next_trial()
+        assert assignment is not None
+        for epoch in range(1, 5):
+            report = EpochMetrics(epoch=epoch, val_accuracy=1 - f1, params=5, own={"val_macro_f1": f1})
+            conductor.on_epoch(assignment.number, checked(report, objective=one.objective.field))
+    best = conductor.ledger.study.best
+    assert best is not None
+    assert one.objective.show_score(best.value) == "0.9"
+
+
 def test_an_objective_that_is_not_finite_fails_its_trial_and_teaches(home: Home) -> None:
     one = spec("diverges", budget={"trials": 1})
     conductor = Conductor(Ledger.create(open_storage(home.ledger_url), one, {}, study_sampler(one)))
@@ -250,6 +275,7 @@ def test_studies_with_another_objective_are_no_warm_start(study: StudyRecord, ho
         (GOOD + "objectives: [{metric: val_accuracy, direction: minimize}]", "must not be val_accuracy"),
         (GOOD + "objectives: [params]", "must start with val_accuracy"),
         (GOOD + "objectives: []", "must start with val_accuracy"),
+        (GOOD + "objectives: [val_macro_f1]", "must not be val_macro_f1 for your own trainer"),
         (GOOD + "budget: {target: 2}", "must be > 0 and <= 1"),
     ],
 )

@@ -188,7 +188,7 @@ def test_a_single_class_is_refused(tmp_path: Path) -> None:
 def test_classes_without_enough_images_are_listed(tmp_path: Path) -> None:
     root = write_classes(tmp_path / "root", {"a": 3, "empty": 0} | {f"rare{index:02d}": 1 for index in range(11)})
     text = problem(root, tmp_path)
-    assert "empty has no images" in text
+    assert "empty has no images to train on" in text
     assert "rare08 has a single image, but training and validation need one each" in text
     assert "and 2 more" in text
     assert "Remedy: give each class at least two images" in text
@@ -205,8 +205,8 @@ def test_classes_that_differ_between_the_parts_are_listed(part: str, tmp_path: P
     write_classes(tmp_path / "root" / "train", {"a": 2, "b": 2, "c": 2})
     write_classes(tmp_path / "root" / part, {"a": 2, "b": 2, "cc": 2})
     text = problem(tmp_path / "root", tmp_path)
-    assert f"c has images in train/, but none in {part}/" in text
-    assert f"cc is in {part}/, but not in train/" in text
+    assert f"c has images to train on, but none in {part}/" in text
+    assert f"cc is in {part}/, but not among the images to train on" in text
 
 
 def test_a_root_that_holds_no_classes_is_refused_with_the_layout(tmp_path: Path) -> None:

@@ -6,17 +6,21 @@ import math
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.support.training import TINY, context
 from trainers.api import Context, Ema, OutOfMemory, TrainConfig
 from trainers.augment import prepare
 from trainers.data import Images
 from trainers.loop import auto_batch, optimizers
+from trainers.loop.engine import Engine, class_weights
 from trainers.loop.evaluate import evaluate
 from trainers.network import batchnorm
 from trainers.network.ema import WeightAverage
@@ -217,6 +221,46 @@ def test_evaluation_counts_every_image_once_in_batches_of_one_shape(batch_size: 
         logits = net(prepare(images[part.indices], size=12, mean=model.mean, std=model.std))
     assert score.accuracy == pytest.approx((logits.argmax(1) == labels[part.indices]).float().mean().item())
     assert score.loss == pytest.approx(F.cross_entropy(logits, labels[part.indices]).item(), rel=1e-5)
+
+
+def test_means_over_the_classes_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import balanced_accuracy_score, f1_score
+
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    labels = (torch.rand(40, generator=generator) ** 3 * 3).long()  # many of the first class, none of the last
+    part = Images(images, labels, torch.arange(40), ("a", "b", "c", "d"))
+    net = Linear()
+    model = Model(net=net, mean=(0.5,) * 3, std=(0.25,) * 3, dropout=Dropout(torch.device("cpu")))
+    score = evaluate(model, part, size=8, batch_size=16, numerics=numerics_of(TrainConfig(), "cpu"))
+    with torch.inference_mode():
+        guesses = net(prepare(images, size=8, mean=model.mean, std=model.std)).argmax(1)
+    assert score.by_class is not None
+    assert score.by_class["val_balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, guesses))
+    assert score.by_class["val_macro_f1"] == pytest.approx(f1_score(labels, guesses, average="macro"))
+
+
+def test_balanced_weights_of_classes_are_those_of_scikit_learn() -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    labels = torch.tensor([0] * 12 + [1] * 3 + [2] * 5)
+    images = Images(torch.empty(20, 3, 8, 8, dtype=torch.uint8), labels, torch.arange(20), ("a", "b", "c", "never"))
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
+    assert class_weights(images).tolist() == pytest.approx([*expected, 0.0])
+    assert class_weights(images)[labels].mean().item() == pytest.approx(1)
+
+
+def test_the_loss_weighs_the_classes_as_asked(tmp_path: Path) -> None:
+    losses = {}
+    labels = torch.tensor([0] * 30 + [1] * 2)
+    images = Images(torch.randint(0, 256, (32, 3, 16, 16), dtype=torch.uint8), labels, torch.arange(32), ("a", "b"))
+    for weights in ("none", "balanced"):
+        config = replace(TINY, data=replace(TINY.data, class_weights=weights))
+        engine = Engine(config, context(str(tmp_path), tmp_path), numerics_of(config.train, "cpu"), images)
+        pixels, targets = torch.zeros(2, 3, 16, 16), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        engine.model.net.eval()
+        losses[weights] = [engine._forward_backward(pixels[:1], target[None], 1.0).item() for target in targets]
+    assert losses["balanced"] == pytest.approx([losses["none"][0] * 32 / 60, losses["none"][1] * 8])
 
 
 # ------------------------------------------------------------------------------------------------ runtime
