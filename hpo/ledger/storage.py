@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 120.0
 """How long a write waits for a database server that is restarting."""
+TRIES, PAUSE_S = 10, 0.2
+"""How often, and how many seconds apart, tables are looked for that another process is making."""
 _repeated: ContextVar[bool] = ContextVar("hpo_repeated", default=False)
 """Whether what this thread asks of a database is asked again if the connection turns out to be dead."""
 R = TypeVar("R")
@@ -47,7 +49,7 @@ def open_storage(url: str) -> RDBStorage:
         if version is not None and is_current(version):
             storage: RDBStorage = CurrentTables(url, arguments, version)
         else:
-            storage = optuna.storages.RDBStorage(_literal(url), engine_kwargs=arguments)
+            storage = _with_tables(url, arguments)
         guard.watch(storage)
         if _has_server(storage):
             _ping_before_use(storage.engine)
@@ -71,6 +73,24 @@ def open_storage(url: str) -> RDBStorage:
             f"the ledger {redact(url)} has the schema of {'a newer' if newer else 'an older'} Optuna: "
             f"{str(error).partition('. ')[0]}. Back it up, then: {remedy}"
         ) from error
+
+
+def _with_tables(url: str, arguments: dict[str, Any]) -> RDBStorage:
+    """The storage of a database whose tables may be missing.
+
+    A driver that starts and a person who looks at it both make them; the one that comes second to a table looks again.
+    """
+    import optuna
+    import sqlalchemy.exc
+
+    for left in reversed(range(TRIES)):
+        try:
+            return optuna.storages.RDBStorage(_literal(url), engine_kwargs=arguments)
+        except sqlalchemy.exc.DBAPIError as error:
+            if not left or "already exists" not in str(error):
+                raise
+            time.sleep(PAUSE_S)
+    raise AssertionError
 
 
 def _refuse_foreign(url: str, holder: Owner | None) -> None:

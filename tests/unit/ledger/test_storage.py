@@ -9,11 +9,13 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from hpo.cli.display.studies import newest, show_studies
 from hpo.driver.conductor import Conductor
@@ -298,3 +300,21 @@ def test_a_name_that_leads_out_of_the_home_folder_is_refused(home: Home, name: s
     with pytest.raises(UsageError, match="is not a study name"):
         home.study(name)
     assert os.listdir(home.path) == []
+
+
+def test_tables_that_another_process_is_making_are_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, collisions = optuna.storages.RDBStorage, 2
+
+    def storage(*arguments: Any, **named: Any) -> Any:
+        nonlocal collisions
+        if collisions:
+            collisions -= 1
+            raise OperationalError("CREATE TABLE trials", {}, Exception("table trials already exists"))
+        return made(*arguments, **named)
+
+    monkeypatch.setattr(optuna.storages, "RDBStorage", storage)
+    monkeypatch.setattr("hpo.ledger.storage.PAUSE_S", 0.0)
+    assert open_storage(sqlite_url(tmp_path / "optuna.db")).get_all_studies() == []
+    assert collisions == 0
