@@ -69,7 +69,7 @@ def rename(
     begun = not is_there(storage, old)
     if not begun:
         _refuse_taken(storage, new, home)
-    here = home.study(old) if home.study(old).is_dir() else home.study(new)
+    here = home.study(new) if begun and not home.study(old).is_dir() else home.study(old)
     with held(storage, new if begun else old, here, say):
         changes = list(_changes(storage, old, new, home, begun=begun, keep_mlflow=keep_mlflow))
         found, trouble = _mlflow(storage, new, home) if not keep_mlflow else ([], None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,13 @@ def test_a_renaming_that_cannot_be_is_refused_and_changes_nothing(home: Home, ol
         rename(old, new, home)
     assert names(home) == before
     assert home.renames() == []
+
+
+def test_a_study_whose_folder_is_gone_is_renamed_all_the_same(home: Home) -> None:
+    make(home, "old")
+    shutil.rmtree(home.study("old"))
+    rename("old", "new", home)
+    assert names(home) == ["new"]
 
 
 def test_a_study_that_a_driver_runs_is_not_renamed(home: Home) -> None:
