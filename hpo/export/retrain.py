@@ -211,7 +211,8 @@ def find(source: str, overrides: Sequence[str], home: Home, *, search_best: bool
         SpecificationError: the file or an override is invalid.
         UsageError: `source` names nothing, the study has no complete trial, or `search_best` is given without a study.
     """
-    is_file, is_recipe = Path(source).exists(), source in search_spaces.recipes()
+    # A folder of images may have the name of the study that was trained on it.
+    is_file, is_recipe = Path(source).exists() and not Path(source).is_dir(), source in search_spaces.recipes()
     storage = None if is_file or is_recipe else ledger_with(home, source)
     if storage is None:
         if search_best:

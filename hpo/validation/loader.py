@@ -100,7 +100,8 @@ def _parse(
 def _text(source: str, shipped: Mapping[str, Path]) -> str:
     """The text of the file `source`, else of the shipped file of that name."""
     try:
-        path = Path(source) if os.path.exists(source) else shipped.get(source, Path(source))
+        hidden = os.path.isdir(source) and source in shipped  # a folder of images may have the name of a shipped study
+        path = Path(source) if os.path.exists(source) and not hidden else shipped.get(source, Path(source))
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
             hint = close(source, shipped) or f"shipped with hpo: {', '.join(shipped)}"

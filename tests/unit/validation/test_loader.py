@@ -141,3 +141,11 @@ def test_a_description_that_came_with_a_file_names_what_was_changed() -> None:
     assert load_spec("cifar10", ["train.epochs=9", "description=''"]).description == ""
     trained = parse_training("description: Trial 3 of s\n", "best.yaml", ["train.epochs=20"])
     assert trained.description == "Trial 3 of s (changed: train.epochs=20)"
+
+
+def test_a_folder_of_the_name_of_a_shipped_study_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    assert load_spec("quickstart").study == "quickstart"
