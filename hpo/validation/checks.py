@@ -104,14 +104,15 @@ def _setting_problems(
         if name == LABEL_KEY:
             if not isinstance(value, str) or not re.fullmatch(LABEL, value):
                 yield partial.problem((*path, name), f"must be {PATTERNS[LABEL]}")
-        elif name in settings() or name.startswith(EXTRA):
+        elif name in settings() or name.removeprefix(EXTRA) in spec.extra:
             if reason := why_fixed(name):
                 yield partial.problem((*path, name), f"cannot be set here: {reason}")
             elif rule := setting_rule(name, value):
                 yield partial.problem((*path, name), f"must be {rule}")
         elif partial.is_valid_parameter(name):
             rule = "is not a parameter of the space, nor another setting that a trial may change"
-            yield partial.problem((*path, name), rule, close(name, [*spec.space, *settings()]))
+            known = [*spec.space, *settings(), *(EXTRA + key for key in spec.extra)]
+            yield partial.problem((*path, name), rule, close(name, known))
 
 
 def _reference_problems(partial: PartialModel[Spec], spec: Spec, baseline: Mapping[str, Choice]) -> Iterator[Problem]:

@@ -26,7 +26,7 @@ def listed(
     monkeypatch.setenv("COLUMNS", str(width or 80))
     monkeypatch.setenv("FORCE_COLOR", "1" if width else "")
     monkeypatch.setattr("sys.stdout.isatty", lambda: width > 0)
-    monkeypatch.setattr(module, "_of_all_studies", lambda home, read: iter([(record.name, record)]))
+    monkeypatch.setattr(module, "of_all_studies", lambda home, read: iter([(record.name, record)]))
     show_studies(home, as_json=False)
     return [line.rstrip() for line in Text.from_ansi(capsys.readouterr().out).plain.splitlines()]
 

@@ -114,13 +114,16 @@ def test_enqueued_configurations_must_lie_in_the_space(entry: str, path: str, ru
 
 def test_an_enqueued_configuration_may_have_a_label_and_settings_that_are_not_searched() -> None:
     entry = '{label: "SGD, no clipping", train.lr: 0.001, train.optimizer: sgd, train.clip_grad: 0, extra.x: 1}'
-    spec = parse_spec(f"{GOOD}enqueue:\n  - {entry}\n", "study.yaml")
+    good = f"{GOOD}extra: {{x: 0}}\n"
+    spec = parse_spec(f"{good}enqueue:\n  - {entry}\n", "study.yaml")
     assert spec.baseline_name == "baseline (SGD, no clipping)"
     assert spec.baseline_values() == {"train.lr": 0.001}
     assert spec.base().train.optimizer == "adamw", "other trials do not have the settings of the baseline alone"
     assert parse_spec(spec.to_yaml(), "again") == spec
-    named = parse_spec(f"{GOOD}enqueue:\n  - {entry}\nbaseline: {{label: plain}}\n", "study.yaml")
+    named = parse_spec(f"{good}enqueue:\n  - {entry}\nbaseline: {{label: plain}}\n", "study.yaml")
     assert named.baseline_name == "baseline (plain)"
+    problem = only(f"{GOOD}enqueue:\n  - {entry}\n")
+    assert (problem.path, "nor another setting" in problem.rule) == ("enqueue[0].extra.x", True), "it is a slip"
 
 
 def test_a_model_that_only_the_baseline_has_must_exist() -> None:
