@@ -174,23 +174,27 @@ def _say(text: str) -> None:
 
 def _ask(name: str, kind: Kind, home: Path | None, as_json: bool, **content: Any) -> None:
     from hpo.driver.steering.asking import ask
-    from hpo.home import Home
+    from hpo.home import Home, confirmed_study
 
     place = Home.at(home)
     asked = ask(place, name, kind, **content)
     if as_json:
         documents.show("request", asked.to_json())
+        return
+    if (confirmed := confirmed_study(asked.study)) is None:
+        again = place.command(f"resume {asked.study}")
     else:
-        print(_said(asked, place.command(f"resume {name}")))
+        again = f"{place.command(f'confirm {confirmed}')}, and the same --top and --seeds"
+    print(_said(asked, again, place.command(f"pause {name} --off")))
 
 
-def _said(asked: Asked, resume: str) -> str:
-    """What a person reads after a request."""
+def _said(asked: Asked, resume: str, unpause: str) -> str:
+    """What a person reads after a request: the answer, and what continues a stopped or a paused study."""
     if asked.answer is None:
         return f"{asked.study}: kept; no driver runs the study, and the next one does it: {resume}"
     lines = [f"{asked.study}: {asked.answer.text}"]
     if asked.request.kind in ("stop", "stop_now"):
         lines.append(f"Continue with: {resume}")
     if asked.request.kind == "pause":
-        lines.append(f"Continue with: {resume.replace('hpo resume', 'hpo pause', 1)} --off")
+        lines.append(f"Continue with: {unpause}")
     return "\n".join(lines)

@@ -129,14 +129,13 @@ def confirm(
 
     Trainings that are already done are not repeated, so a second call continues or extends the confirmation.
     """
-    from rich.console import Console
-
+    from hpo.cli.display.confirmation import show_confirmation
     from hpo.cli.display.live import console_view
     from hpo.cli.display.plain import what_next
     from hpo.driver.confirm import confirm as confirm_study
     from hpo.home import Home
     from hpo.results.confirmation import confirmation
-    from hpo.results.confirmation_text import confirmation_json, verdict
+    from hpo.results.confirmation_text import confirmation_json
     from hpo.results.winner import winner_json
 
     place = Home.at(home)
@@ -150,7 +149,7 @@ def confirm(
         files = {"study": name, "best_file": str(place.incumbent(name).resolve())}
         documents.show("confirmation", files | winner_json(study) | (confirmation_json(confirmed) or {}))
         return
-    Console(highlight=False, markup=False, emoji=False).print(verdict(confirmed), soft_wrap=True)
+    show_confirmation(confirmed)
     print(f"Written: {place.incumbent(name)}")
     print("\n".join(what_next(study, place.option)))
 

@@ -11,7 +11,7 @@ from hpo.results.inference.max_t import FEWEST
 from hpo.results.intervals import Interval
 from hpo.spec.objectives import VAL_ACCURACY, Objective
 
-UNKNOWN = f"noise unknown: an interval needs {FEWEST} seeds"
+NO_INTERVAL = f"an interval needs {FEWEST} seeds"
 COLUMNS = ("trial", "mean", "95 % interval", "vs. best other", "is best", "seeds", "compute", "verdict")
 
 
@@ -43,7 +43,8 @@ def gain(confirmation: Confirmation) -> str:
     if confirmation.gain_mean is None:
         return f"Gain over the {name} (trial {baseline.trial}): unknown, because the baseline failed with a seed"
     if confirmation.gain is None:
-        return f"Gain over the {name} (trial {baseline.trial}): {goal.show_gain(confirmation.gain_mean)} ({UNKNOWN})"
+        mean = goal.show_gain(confirmation.gain_mean)
+        return f"Gain over the {name} (trial {baseline.trial}): {mean} ({NO_INTERVAL})"
     return f"Gain over the {name} (trial {baseline.trial}): {points(confirmation.gain, goal)}"
 
 
@@ -166,16 +167,6 @@ def _verdict(confirmation: Confirmation, entry: Confirmed) -> str:
     if entry.waiting:
         return f"{entry.waiting} trainings to do"
     return "may be the best" if entry.tied else "worse"
-
-
-def verdict(confirmation: Confirmation | None) -> str:
-    """Sentences and table as plain text."""
-    if confirmation is None:
-        return "Nothing has been confirmed."
-    table = [COLUMNS, *rows(confirmation)]
-    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
-    aligned = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
-    return "\n".join([*lines(confirmation), *aligned])
 
 
 def markdown(confirmation: Confirmation) -> list[str]:

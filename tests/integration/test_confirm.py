@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,8 @@ def test_a_killed_confirmation_goes_on_and_its_choice_is_exported(home: Home, tm
 
         first = hpo("confirm", "search", "--top", TOP, "--seeds", SEEDS)
         first.until("complete: trained", count=1)
-        first.signal(signal.SIGINT)
+        said = done(hpo("stop", "search"))
+        assert said.strip().splitlines()[-1] == "Continue with: hpo confirm search, and the same --top and --seeds"
         assert done(first, 130).strip().splitlines()[-1] == "Continue with: hpo confirm search --top 2 --seeds 3"
         second = hpo("confirm", "search", "--top", TOP, "--seeds", SEEDS)
         second.until("complete: trained", count=1)

@@ -9,10 +9,15 @@ import pytest
 from scipy import stats
 
 from hpo.ledger.records import TrialRecord
-from hpo.results.confirmation import evaluate
-from hpo.results.confirmation_text import confirmation_json, verdict
+from hpo.results.confirmation import Confirmation, evaluate
+from hpo.results.confirmation_text import confirmation_json, lines, rows
 from hpo.spec.study import Spec
 from tests.support.repeats import SIZES, again, judged
+
+
+def verdict(confirmation: Confirmation) -> str:
+    """The sentences and the cells of the table."""
+    return "\n".join([*lines(confirmation), *("  ".join(row) for row in rows(confirmation))])
 
 
 def test_a_noisy_baseline_does_not_tie_other_configurations() -> None:
@@ -144,7 +149,7 @@ def test_two_seeds_give_no_interval_and_no_cheaper_choice() -> None:
     assert found.gain_mean == pytest.approx(0.1015)
     text = verdict(found)
     assert "Confirmed: trial 7, mean validation accuracy 16.90 % over 2 new seeds" in text
-    assert "Gain over the baseline (trial 0): +10.15 points (noise unknown: an interval needs 3 seeds)" in text
+    assert "Gain over the baseline (trial 0): +10.15 points (an interval needs 3 seeds)" in text
     assert "(95 % interval" not in text
 
 

@@ -25,7 +25,7 @@ TITLE = """\
 
 A first study from its beginning to the file with its best configuration, as two terminals of 80 columns showed it on
 two CPU cores. `python -m tests.support.recorded_session reports/examples/session.md` types the commands and writes this
-page. The study is so small that its accuracies are of no use.
+page.
 """
 
 
@@ -46,8 +46,8 @@ class Step:
 STEPS = (
     Step(
         1,
-        "`hpo init` asks, and Enter takes the answer in brackets. Here four answers are typed.",
-        ("hpo init", "shapes", "", "test_efficientnet", "4", "", "first", ""),
+        "`hpo init` asks, and Enter takes the answer in brackets. Here three answers are typed.",
+        ("hpo init", "shapes", "", "", "6", "", "first", ""),
     ),
     Step(
         1,
@@ -60,7 +60,7 @@ STEPS = (
         ("hpo run first.yaml",),
         r"importing \d|reading \d|training \d",
     ),
-    Step(1, "The view is painted in place. Some epochs later:", (), r" [2-5]/6 +\d+\.\d\d %"),
+    Step(1, "The view is painted in place. Some epochs later:", (), r" [2-6]/8 +\d+\.\d\d %"),
     Step(2, "In a second terminal: the studies of this folder, and the end of this one.", ("hpo ls",)),
     Step(2, "", ("hpo stop first",)),
     Step(1, "The first terminal then shows:"),
@@ -69,9 +69,9 @@ STEPS = (
     Step(
         1,
         "Was it luck? First what a confirmation would train, then the confirmation.",
-        ("hpo confirm first --top 1 --seeds 2 --dry-run",),
+        ("hpo confirm first --top 1 --seeds 3 --dry-run",),
     ),
-    Step(1, "", ("hpo confirm first --top 1 --seeds 2",)),
+    Step(1, "", ("hpo confirm first --top 1 --seeds 3",)),
     Step(1, "The result as a file, and what the list of studies says now.", ("hpo export first -o best.yaml",)),
     Step(1, "", ("hpo ls",)),
 )
