@@ -90,7 +90,7 @@ def _show_training(source: str, training: Training, *, as_json: bool) -> None:
         return
     described = f" ({training.description})" if training.description else ""
     task = f"{training.model.name} on {training.data.name}, {epochs} epochs"
-    print(f"{source}: valid. {what}{described}: {task}. It has no space to search: hpo retrain takes it.")
+    print(f"{source}: valid. {what}{described}: {task}. It has no space to search; it is for `hpo retrain`.")
 
 
 def _send_test(spec: Spec) -> None:

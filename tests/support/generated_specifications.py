@@ -33,6 +33,7 @@ SIZES = (16, 24, 32, 32, 33, 40, 48)
 QUICK: dict[str, tuple[Any, ...]] = {
     "data.name": ("shapes",),
     "data.root": ("data",),
+    "data.hub": (None,),
     "data.train_limit": (1, 2, 3, 9, 16, 17, 24),
     "data.validation_limit": (1, 5, 12),
     "model.name": MODELS,

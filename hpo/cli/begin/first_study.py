@@ -25,6 +25,7 @@ REMEDIES: Mapping[str, Change] = {
 }
 """What a model may refuse, and how the study then differs from the shipped one."""
 SIZE = "train.progressive.size.start"
+LAST_SIZE = "train.progressive.size.end"
 STAGES = "train.progressive.stages"
 
 
@@ -116,9 +117,9 @@ def _keep_one_size(settings: dict[str, Any], model: str) -> None:
 
     settings["train"]["progressive"] |= {"stages": 1, "size": {"end": own_size(model)}}
     for values in (settings["space"], *settings["enqueue"]):
-        values.pop(SIZE, None)
-        values.pop(STAGES, None)
-    del settings["baseline"]
+        for name in (SIZE, LAST_SIZE, STAGES):
+            values.pop(name, None)
+    settings.pop("baseline", None)
 
 
 def _header(file: Path) -> str:

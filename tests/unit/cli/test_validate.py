@@ -46,8 +46,8 @@ def test_a_recipe_is_called_a_recipe() -> None:
     name = "google_cifar10ft"
     small = ("model.name=test_efficientnet", "model.pretrained=false")  # the network itself takes seconds to check
     assert said(name, *small) == (
-        f"{name}: valid. Recipe: test_efficientnet on cifar10, 103 epochs. It has no space to search: "
-        "hpo retrain takes it.\n"
+        f"{name}: valid. Recipe: test_efficientnet on cifar10, 103 epochs. It has no space to search; "
+        "it is for `hpo retrain`.\n"
     )
 
 

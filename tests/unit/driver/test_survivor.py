@@ -98,7 +98,7 @@ def test_nobody_survives_a_driver_that_has_nobody_to_tell(home: Home, notify: No
 
 
 STATES = [
-    (dataclasses.replace(busy(2), driver="open", sessions=((BEGAN, time.time() + 60),)), "running", False),
+    (dataclasses.replace(busy(2), driver="open", sessions=((BEGAN, time.time() + 7_200),)), "running", False),
     (dataclasses.replace(busy(2), driver="open"), "silent", True),
     (dataclasses.replace(busy(0), driver="none"), "interrupted", True),
     (dataclasses.replace(busy(0), ended="budget.trials: reached the budget of 15 trials"), "finished", False),

@@ -63,7 +63,7 @@ def test_every_call_of_the_scheduling_thread_is_measured(grown: Path) -> None:
     assert {len(cell.costs[name].cpu_s) for name in ("epoch", "tick", "next_trial", "epoch that ends the trial")} == {2}
     assert cell.costs["epoch"].median("statements"), "an epoch is written"
     assert cell.costs["next_trial"].median("commits"), "a new trial is committed"
-    assert cell.costs["tick"].statements == [0, 0]
+    assert min(cell.costs["tick"].statements) == 0, "nothing is written, unless the sign of life is due"
     assert cell.costs["epoch"].round_trips == [], "SQLite has no server"
     assert cell.memory_mb >= cell.base_memory_mb > 0
 
