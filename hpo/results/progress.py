@@ -156,7 +156,7 @@ def progress(
     now = max([counts.newest, *(end for _, end in study.sessions)]) + silent
     return Progress(
         ended=counts.ended,
-        trials=study.spec.budget.trials,
+        trials=max(study.spec.budget.trials, counts.ended),  # a confirmation grows from round to round
         counts=tuple((status, counts.statuses[status]) for status in STATUSES if counts.statuses[status]),
         elapsed=elapsed,
         allowed=allowed,
