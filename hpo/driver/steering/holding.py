@@ -11,11 +11,21 @@ from typing import Any
 from hpo.clock import Clock
 from hpo.driver.preflight import alone
 from hpo.errors import InfrastructureError, UsageError
-from hpo.home import confirmation_of
+from hpo.home import Home, confirmation_of
 from hpo.ledger.attributes import HOLDER_KEY
 from hpo.ledger.lock import Lease
-from hpo.ledger.reader import last_holder
+from hpo.ledger.reader import last_holder, open_existing
+from hpo.ledger.storage import open_if_there
 from hpo.ledger.tables.claim import Claim
+
+
+def ledger_if_there(home: Home, name: str) -> Any:
+    """The ledger that has, or would have, a study; None if it does not exist.
+
+    Raises:
+        UsageError: there is no home folder either.
+    """
+    return open_if_there(home.ledger_of(name)) if home.path.is_dir() else open_existing(home)
 
 
 @contextmanager

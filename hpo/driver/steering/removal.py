@@ -14,14 +14,13 @@ from typing import Any
 
 import fsspec
 
-from hpo.driver.steering.holding import held
+from hpo.driver.steering.holding import held, ledger_if_there
 from hpo.errors import HpoError, InfrastructureError, UsageError
 from hpo.files import folder_bytes
 from hpo.home import Home, confirmed_study
 from hpo.ledger.attributes import SPEC_KEY, info_of
 from hpo.ledger.reader import checked_attributes, load_study, open_existing, study_names, unknown_study
 from hpo.ledger.records import FORMER_NAMES, StudyRecord
-from hpo.ledger.storage import open_if_there
 from hpo.ledger.tables.removal import remove_study
 from hpo.redact import as_reason, redact
 from hpo.spec.study import Spec
@@ -99,7 +98,7 @@ def removal(
         raise UsageError(f"{name} belongs to {confirmed}; remove both with `{home.command(f'rm {confirmed}')}`")
     home.refuse_half_renamed(name)
     folder = home.study(name)
-    storage: Any = open_if_there(home.ledger_of(name))
+    storage: Any = ledger_if_there(home, name)
     recorded = storage is not None and name in study_names(storage)
     if not recorded and not folder.is_dir():
         raise unknown_study(open_existing(home) if storage is None else storage, name)

@@ -18,7 +18,7 @@ from typing import Any
 
 import fsspec
 
-from hpo.driver.steering.holding import held, is_there
+from hpo.driver.steering.holding import held, is_there, ledger_if_there
 from hpo.errors import HpoError, InfrastructureError, UsageError
 from hpo.export.naming import rename_in_files
 from hpo.home import Home, confirmation_of, confirmed_study
@@ -26,7 +26,6 @@ from hpo.ledger.attributes import INFO_KEY, SPEC_KEY
 from hpo.ledger.lock import LOCK, driver_of
 from hpo.ledger.reader import checked_attributes, load_study, open_existing, unknown_study
 from hpo.ledger.records import FORMER_NAMES, StudyRecord
-from hpo.ledger.storage import open_if_there
 from hpo.ledger.tables.renaming import NewName, called_before, rename_studies
 from hpo.redact import as_reason, redact
 from hpo.spec.study import Spec
@@ -91,7 +90,7 @@ def _refuse_names(old: str, new: str, home: Home) -> None:
 def _ledger(old: str, new: str, home: Home) -> Any:
     """The ledger that holds the study under its old name or, if a renaming came so far, under its new one."""
     place = old if home.study(old).is_dir() else new
-    storage: Any = open_if_there(home.ledger_of(place)) or open_existing(home)
+    storage: Any = ledger_if_there(home, place) or open_existing(home)
     if is_there(storage, old):
         checked_attributes(storage, old)
     elif new not in called_before(storage, old):
@@ -102,7 +101,7 @@ def _ledger(old: str, new: str, home: Home) -> Any:
 def _refuse_taken(storage: Any, new: str, home: Home) -> None:
     remedy = "choose another name, or rename that one first"
     for name in (new, confirmation_of(new)):
-        if is_there(storage, name) or is_there(open_if_there(home.ledger_of(new)), name):
+        if is_there(storage, name) or is_there(ledger_if_there(home, new), name):
             raise UsageError(f"there is a study named {name!r} already; {remedy}")
     folder = home.study(new)
     if driver := driver_of(folder):

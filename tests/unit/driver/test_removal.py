@@ -10,6 +10,7 @@ import pytest
 
 from hpo.driver.steering import removal as module
 from hpo.driver.steering.removal import removal
+from hpo.driver.steering.renaming import rename
 from hpo.errors import UsageError
 from hpo.home import Home, confirmation_of
 from hpo.ledger.lock import Lease, study_lock
@@ -137,3 +138,12 @@ def test_studies_that_started_from_a_removed_one_are_named(home: Home) -> None:
 def test_a_confirmation_is_removed_with_its_study_only(home: Home) -> None:
     with pytest.raises(UsageError, match="belongs to a; remove both with `hpo rm a"), removal("a.confirmation", home):
         pass
+
+
+def test_a_home_folder_that_does_not_exist_is_an_error_of_whoever_typed_it(tmp_path: Path) -> None:
+    nowhere = Home.at(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="no study was run in"), removal("nobody", nowhere):
+        pass
+    with pytest.raises(UsageError, match="no study was run in"):
+        rename("nobody", "somebody", nowhere)
+    assert not nowhere.path.exists()
