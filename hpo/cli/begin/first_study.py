@@ -49,7 +49,7 @@ class Answers:
 def template(data: str, device: str) -> dict[str, Any]:
     """The settings of the shipped study for such data and such a machine, and its defaults for the questions."""
     large = "cifar10" if data == "folder" else data
-    name = "quickstart" if data == "shapes" else large if device == "gpu" else "cifar10_cpu"
+    name = "quickstart" if data == "shapes" else large if device == "gpu" else f"{large}_cpu"
     settings: dict[str, Any] = read(search_spaces.studies()[name].read_text(encoding="utf-8")).data
     return settings
 

@@ -26,7 +26,7 @@ import torch
 from reports.benchmarks.pruning.collect import Settings, collect
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    # as in search_spaces/cifar10_cpu.yaml
+    # for two CPU cores
     "cpu": {
         "train_images": 6000,
         "validation_images": 1500,

@@ -41,7 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_list_has_a_line_for_each_file_with_data_model_hardware_and_length() -> None:
     lines = {line.split()[0]: line for line in shown("spaces").splitlines() if line}
     assert set(NAMES) <= set(lines)
-    assert "cifar10   tf_efficientnetv2_b0  two CPU cores    25 to 30 minutes" in lines["cifar10_cpu"]
+    assert "cifar10   tf_efficientnetv2_b0  two CPU cores    half an hour" in lines["cifar10_cpu"]
     assert "cifar10  tf_efficientnetv2_l  CUDA GPU, 24 GB      20" in lines["hankyul2_l"]
 
 

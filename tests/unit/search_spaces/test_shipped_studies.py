@@ -15,6 +15,7 @@ from hpo.search.distributions import suggest
 from hpo.spec.configure import configure
 from hpo.spec.corners import corners
 from hpo.spec.enqueued import parts
+from hpo.spec.seeds import is_control
 from hpo.spec.yaml_writer import dump
 from hpo.validation.loader import load_spec, load_training, parse_spec, parse_training
 from hpo.validation.problems import SpecificationError
@@ -140,13 +141,21 @@ def test_the_reference_page_is_current() -> None:
     assert written == markdown(), "write it anew: hpo schema --markdown > reports/docs/specification.md"
 
 
-def test_quickstart_and_cpu_study_need_no_gpu_and_no_weights() -> None:
-    for name in ("quickstart", "cifar10_cpu"):
-        spec = load_spec(name)
-        assert spec.resources.device == "cpu"
-        assert spec.model.pretrained is False
-    assert load_spec("quickstart").data.name == "shapes"
-    assert load_spec("cifar10_cpu").budget.trials >= 12
+def test_quickstart_needs_no_gpu_no_data_and_no_weights() -> None:
+    spec = load_spec("quickstart")
+    assert spec.resources.device == "cpu"
+    assert spec.data.name == "shapes"
+    assert spec.model.pretrained is False
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_a_study_for_the_cpu_fine_tunes_and_can_be_audited(data: str) -> None:
+    spec = load_spec(f"{data}_cpu")
+    assert spec.resources.device == "cpu"
+    assert (spec.data.name, spec.model.pretrained) == (data, True)
+    assert spec.budget.trials is not None
+    controls = [is_control(spec.seed, trial, spec.asha.controls) for trial in range(spec.budget.trials)]
+    assert sum(controls) >= 8, "hpo audit gives no advice below"
 
 
 def test_model_names_are_cached_and_a_bad_cache_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
