@@ -9,7 +9,7 @@ Never: gives the test split to a search. Only `trainers.retrain` may open it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 from trainers.api import DataConfig, DataError
 from trainers.data import arrays
 from trainers.data.cifar import Cifar
+from trainers.data.decode import DamagedImages
 from trainers.data.folder import Folder
 from trainers.data.hub import Hub
 from trainers.data.shapes import Shapes
@@ -81,11 +82,23 @@ def prepare(config: DataConfig, cache_dir: str) -> DataInfo:
     """
     source = _source(config)
     source.verify()
-    for part in source.unproven():
-        _folder(config, cache_dir, train=part)
+    _decode_unproven(config, cache_dir, source.unproven())
     found = _labels(config, cache_dir, train=True)
     split = _split(config, found)
     return DataInfo(len(found.classes), found.classes, len(split.train), len(split.validation), split.hash)
+
+
+def _decode_unproven(config: DataConfig, cache_dir: str, parts: Iterable[bool]) -> None:
+    """Decode the parts, and report the damaged images of all of them in one error."""
+    damaged = []
+    for train in parts:
+        try:
+            _folder(config, cache_dir, train=train)
+        except DamagedImages as error:
+            damaged.append(error)
+    if damaged:
+        lines = [line for error in damaged for line in error.lines]
+        raise DamagedImages(lines, sum(error.count for error in damaged))
 
 
 def place_to_check(config: DataConfig, cache_dir: str, scratch: str) -> str:

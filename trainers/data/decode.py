@@ -31,6 +31,18 @@ class Unusable(Exception):
     """An image that cannot be decoded. The text says why, without its name."""
 
 
+class DamagedImages(DataError):
+    """Some images cannot be decoded. The text lists the first of them and the remedy."""
+
+    def __init__(self, lines: Sequence[str], count: int) -> None:
+        """`lines` name the images and say what is wrong with each; `count` images were to be decoded."""
+        super().__init__(lines, count)
+        self.lines, self.count = tuple(lines), count
+
+    def __str__(self) -> str:
+        return listed(f"{len(self.lines):,} of {self.count:,} images cannot be used", self.lines, _REMEDY)
+
+
 def square(file: str | IO[bytes] | Image.Image, side: int) -> Pixels:
     """Decode an image, resize its shorter side to `side` px and cut out the centre: uint8 (3, side, side), RGB.
 
@@ -81,7 +93,7 @@ def squares(items: Sequence[T], names: Callable[[int], str], decode: Callable[[T
     Pillow frees Python's lock while it decodes and resizes. The bar stands on standard error if that is a terminal.
 
     Raises:
-        DataError: some items are unusable. The text lists the first of them, with `names`, and the remedy.
+        DamagedImages: some items are unusable. The text calls them by `names`.
     """
     offenders: dict[int, str] = {}
 
@@ -96,15 +108,10 @@ def squares(items: Sequence[T], names: Callable[[int], str], decode: Callable[[T
 
     _each(decode_chunk, range(0, len(items), _CHUNK), len(items))
     if offenders:
-        lines = [f"{names(position)}: {offenders[position]}" for position in sorted(offenders)]
-        raise DataError(listed(f"{_count(len(lines), len(items))} cannot be used", lines, _REMEDY))
+        raise DamagedImages([f"{names(position)}: {offenders[position]}" for position in sorted(offenders)], len(items))
 
 
 _REMEDY = "repair these files or delete them, and start again"
-
-
-def _count(some: int, all_of: int) -> str:
-    return f"{some:,} of {all_of:,} images"
 
 
 def _each(work: Callable[[int], int], starts: Iterable[int], total: int) -> None:

@@ -171,6 +171,17 @@ def test_one_error_lists_ten_damaged_files_and_the_remedy(tmp_path: Path) -> Non
     assert "float.tif: its pixels are floating-point numbers" in text
 
 
+def test_damaged_images_of_all_parts_are_in_the_same_error(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        write_classes(tmp_path / "root" / part, {"a": 2, "b": 2})
+        (tmp_path / "root" / part / "b" / "0001.png").write_bytes(b"")
+    text = problem(tmp_path / "root", tmp_path)
+    assert text.startswith("3 of 12 images cannot be used:\n")
+    for part in ("train", "val", "test"):
+        assert f"{part}/b/0001.png: it is empty" in text
+    assert text.count("Remedy") == 1
+
+
 def test_a_damaged_test_image_is_found_before_any_trial(tmp_path: Path) -> None:
     for part in ("train", "test"):
         write_classes(tmp_path / "root" / part, {"a": 2, "b": 2})
