@@ -58,7 +58,8 @@ class ModelConfig:
     name: str = "tf_efficientnetv2_s.in21k_ft_in1k"
     """timm model name, with or without a pretrained tag."""
     pretrained: bool | str = True
-    """true: timm's pretrained weights; false: random weights; a path: a safetensors or state-dict file."""
+    """true: timm's pretrained weights; false: random weights; a path: a safetensors or state-dict file; a folder: one
+    such file per model, named after it: `NAME.safetensors`, `.pth`, `.pt` or `.bin`, with or without the tag."""
     drop_path: Annotated[float, Range(ge=0, lt=1)] = 0.0
     """Stochastic depth: the probability that the last block is skipped. Earlier blocks have smaller rates. 0: none,
     also where the model has a rate of its own."""

@@ -15,6 +15,7 @@ from hpo.spec.training import Training
 from hpo.spec.yaml_writer import dump
 from trainers import schedule
 from trainers.api import Augment, TrainConfig
+from trainers.network import weight_path
 from trainers.schedule import Stage
 
 SOURCE = (
@@ -82,7 +83,7 @@ def _model(training: Training) -> dict[str, Any]:
         "amp": train.precision in AMP,
     }
     if isinstance(model.pretrained, str):
-        settings["pretrained_path"] = model.pretrained
+        settings["pretrained_path"] = str(weight_path.in_folder(model.pretrained, model.name) or model.pretrained)
     if model.bn_momentum is not None:
         settings["bn_momentum"] = model.bn_momentum
     if train.precision in AMP:

@@ -24,7 +24,8 @@ def training_compute(spec: Spec, configurations: Sequence[Sequence[TrialRecord]]
     costs = [_pixels(spec, trials[0]) if shipped else (_reported(spec, trials), 1) for trials in configurations]
     ends = [next((trial.last for trial in trials if trial.complete), None) for trials in configurations]
     known = [end.macs is not None for end in ends if end]
-    networks_differ = not shipped or any(name.startswith("model.") for name in spec.space)
+    varied = {*spec.space, *(name for trials in configurations for name in trials[0].assigned)}
+    networks_differ = not shipped or any(name.startswith("model.") for name in varied)
     if not (networks_differ and known and all(known)):
         return [cost for cost, _ in costs]
     return [

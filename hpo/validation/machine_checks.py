@@ -88,7 +88,9 @@ def _model_problems(partial: PartialModel[Any], model: ModelConfig) -> Iterator[
     if partial.is_valid("model.name"):
         yield from _name_problems(partial, ("model", "name"), model.name)
     file = model.pretrained
-    if isinstance(file, str) and (rule := _refusal(lambda: weight_path.existing(file))):
+    if not isinstance(file, str) or weight_path.is_folder(file):  # what a folder lacks depends on the model
+        return
+    if rule := _refusal(lambda: weight_path.existing(file, model.name)):
         yield partial.problem(("model", "pretrained"), rule)
 
 

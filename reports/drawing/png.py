@@ -20,6 +20,8 @@ from reports.drawing.plot import Axis, Bars, Lines, Panel, Plot, Points, Rule, S
 WIDTH = 11.0
 """Width in inches: 1,210 pixels."""
 DPI = 110
+_LETTER, _SIGN = 0.066, 0.5
+"""Width in inches of a letter of the legend on average, and of the sign before a name with its margins."""
 COLORS = LinearSegmentedColormap.from_list("sequential", palette.SEQUENTIAL)
 MARKER = {"circle": "o", "x": "X", "triangle-up": "^", "diamond": "D", "star": "*", "square": "s"}
 DASH = {"solid": "-", "dash": "--", "dot": ":"}
@@ -65,7 +67,17 @@ def _legend(figure: Figure, axes: list[Axes]) -> None:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
-        figure.legend(entries.values(), entries.keys(), loc="outside upper left", ncols=6)
+        figure.legend(entries.values(), entries.keys(), loc="outside upper left", ncols=_columns(list(entries)))
+
+
+def _columns(names: list[str]) -> int:
+    """As many columns of a legend as fit the figure, at most six."""
+    for columns in range(6, 1, -1):
+        rows = -(-len(names) // columns)
+        widest = [max(map(len, names[start : start + rows])) for start in range(0, len(names), rows)]
+        if sum(_SIGN + _LETTER * width for width in widest) <= WIDTH:
+            return columns
+    return 1
 
 
 def _draw(ax: Axes, panel: Panel, plot: Plot) -> None:

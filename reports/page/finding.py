@@ -15,6 +15,7 @@ from hpo.text import short_names
 from reports.analysis.answer import Answer, answer
 from reports.figures.scales import word
 from reports.page import sentences
+from reports.page.models import models_section
 
 Verdict: TypeAlias = Literal["clear", "within noise", "not confirmed"]
 MOST_VALUES = 6
@@ -145,3 +146,5 @@ def brief(studies: Sequence[StudyRecord], home_option: str = "") -> Iterator[str
     for one in answers:
         name = f"{one.study.name}: " if len(answers) > 1 else ""
         yield from (f"{name}{line}" for line in finding(one, home_option).lines())
+        models = models_section(one.study)
+        yield from (f"{name}{line}" for line in (models.answers if models else ()))

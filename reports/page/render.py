@@ -27,6 +27,7 @@ from reports.figures.contours import contours
 from reports.figures.curves import curves
 from reports.figures.history import history
 from reports.figures.importances import importance_plot, ranked
+from reports.figures.models import model_plot
 from reports.figures.parallel import parallel
 from reports.figures.pareto import pareto
 from reports.figures.scales import scales
@@ -37,6 +38,7 @@ from reports.page import sentences
 from reports.page.audit import audit_section
 from reports.page.cards import cards
 from reports.page.finding import finding
+from reports.page.models import NOTE, models_section
 from reports.page.reproduce import reproduction
 from reports.page.tables import best_rows, configurations, failures, trial_table
 
@@ -83,6 +85,7 @@ def draw(studies: Sequence[StudyRecord]) -> list[Plot | Missing]:
     return [
         history(studies),
         *(plot for index, study in enumerate(studies, 1) if (plot := pareto(study, f"front-{index}"))),
+        *(plot for index, study in enumerate(studies, 1) if (plot := model_plot(study, f"models-{index}"))),
         curves(studies),
         survival_plot(studies),
         importance_plot(studies, by_study),
@@ -114,6 +117,8 @@ def _content(studies: Sequence[StudyRecord], figures: Sequence[Plot | Missing], 
         "selection": f"{sentences.selection(answers)} {sentences.retrained_otherwise(studies)}".strip(),
         "configurations": configurations(answers) if any(answer.best for answer in answers) else None,
         "fronts": [(study.name, *front_table(study)) for study in studies if len(study.spec.objectives) > 1],
+        "models": [section for study in studies if (section := models_section(study))],
+        "models_note": NOTE,
         "figures": [figure for figure in figures if isinstance(figure, Plot)],
         "missing": [figure for figure in figures if isinstance(figure, Missing)],
         "audits": [audit_section(study) for study in studies],

@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from trainers.files import replace_atomically
+from trainers.network import weight_path
 
 
 def known_model(name: str) -> bool:
@@ -40,7 +41,10 @@ def padding_warning(name: str, source: str) -> str | None:
     """Return a warning if the weights file `source` could also belong to another model than `name`, or None.
 
     The `tf_` models pad images as TensorFlow does. The model of the same name without `tf_` has the same tensors.
+    A folder's files are named after their models, so nothing is in doubt there.
     """
+    if weight_path.is_folder(source):
+        return None
     architecture = name.partition(".")[0]
     twin = architecture.removeprefix("tf_") if architecture.startswith("tf_") else f"tf_{architecture}"
     if not known_model(twin):

@@ -1,4 +1,7 @@
-"""The file that `model.pretrained` names, and what it is if it is no file of weights. Needs no torch."""
+"""The file that `model.pretrained` names, alone or in a folder, and what it is if it is no file of weights.
+
+Needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from trainers.api import WeightsError
 
 SAVE = "save the state dict alone, by torch.save(model.state_dict(), PATH) or as safetensors"
 AGAIN = "copy or download it again"
+_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 _SNIFFED = 512
 """Bytes at the beginning of a file that tell its kind."""
 _LARGEST_HEADER = 100_000_000
@@ -37,19 +41,46 @@ _OF_TORCH = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 """The number near the beginning of pickles that torch.save wrote."""
 
 
-def existing(text: str) -> Path:
+def existing(text: str, model: str) -> Path:
     """Return the absolute path of the file that the setting `model.pretrained` names; `~` is expanded.
 
+    A folder has one file per model. That of `model`, timm's name, is `in_folder`.
+
     Raises:
-        WeightsError: it is no regular file of this machine. The text says what it is instead, and the remedy.
+        WeightsError: it is no regular file of this machine, or a folder without a file for the model. The text says
+            what it is instead, and the remedy.
     """
-    path = Path(os.path.expanduser(text)).absolute()
-    if problem := _problem(text, path):
+    path = in_folder(text, model) or _path(text)
+    if problem := _problem(text, path, model):
         raise WeightsError(f"model.pretrained: {problem}")
     return path
 
 
-def _problem(text: str, path: Path) -> str | None:
+def in_folder(text: str, model: str) -> Path | None:
+    """Return the file of a model in a folder; None if `text` names no folder, or one without such a file.
+
+    The file is `NAME.safetensors`, `.pth`, `.pt` or `.bin`, where NAME is timm's name with or without the tag.
+    """
+    if not is_folder(text):
+        return None
+    names = dict.fromkeys((model, model.partition(".")[0]))
+    places = (_path(text) / f"{name}{ending}" for name in names for ending in _ENDINGS)
+    return next((place for place in places if place.exists() or place.is_symlink()), None)
+
+
+def is_folder(text: str) -> bool:
+    """Return whether the setting names a folder of this machine."""
+    try:
+        return _path(text).is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text)).absolute()
+
+
+def _problem(text: str, path: Path, model: str) -> str | None:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -61,7 +92,10 @@ def _problem(text: str, path: Path) -> str | None:
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         return f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
     if stat.S_ISDIR(mode):
-        return f"{path} is a folder; give the file of weights in it"
+        return (
+            f"{path} is a folder; give the file of weights in it, or, for a study of several models, name the file of "
+            f"each model after it: there is no {model}.safetensors or {model}.pth"
+        )
     if not stat.S_ISREG(mode):
         return f"{path} is a pipe, a socket or a device; copy the weights to a file"
     return None

@@ -75,7 +75,7 @@ def pretrained_state(config: ModelConfig, model: nn.Module, sizes: Collection[in
 
 
 def _file_state(config: ModelConfig, model: nn.Module) -> dict[str, Tensor]:
-    path = weight_path.existing(str(config.pretrained))
+    path = weight_path.existing(str(config.pretrained), config.name)
     state = _load_file(path, path.stat().st_mtime_ns)
     return weight_fit.fitted(state, model, str(path), weight_fit.timm_filter(config.name))
 

@@ -12,6 +12,7 @@ from hpo.ledger.records import StudyRecord
 from hpo.results.winner import winner_json
 from reports.analysis.answer import answer
 from reports.page.finding import finding
+from reports.page.models import models_section
 
 
 def report_json(studies: Sequence[StudyRecord], page: Path, home: Home) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def report_json(studies: Sequence[StudyRecord], page: Path, home: Home) -> dict[
 def finding_json(study: StudyRecord, home: Home) -> dict[str, Any]:
     """What was found, whether it is more than chance, why, and what to do next."""
     result = answer(study)
-    said = finding(result, home.option)
+    said, models = finding(result, home.option), models_section(study)
     return {
         "study": study.name,
         **winner_json(study),
@@ -38,4 +39,5 @@ def finding_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "verdict": said.verdict,
         "why": said.why or None,
         "next": dataclasses.asdict(said.step) if said.step else None,
+        "models": {"answers": models.answers, "cautions": models.cautions, "models": models.json} if models else None,
     }

@@ -12,11 +12,13 @@ import torch
 from safetensors.torch import save_file
 
 import search_spaces
+from hpo.export.timm import timm_settings
+from hpo.spec.training import Training
 from hpo.validation.loader import load_training, parse_spec
 from hpo.validation.problems import SpecificationError
 from tests.support.specifications import TRAINER, only
 from trainers.api import ModelConfig, WeightsError
-from trainers.network import weights
+from trainers.network import catalogue, weight_path, weights
 
 MODEL = "test_efficientnet"
 STUDY = """\
@@ -130,3 +132,48 @@ def test_weights_that_timm_does_not_have_are_a_problem_without_a_network() -> No
 
 def test_a_trainer_of_ones_own_reads_its_weights_itself(tmp_path: Path) -> None:
     parse_spec(study(TRAINER, "model: {name: test_efficientnet, pretrained: gone.pth}"), "study.yaml")
+
+
+def searched(folder: Path) -> str:
+    names = "  model.name: {type: categorical, choices: [test_efficientnet.r160_in1k, test_resnet]}"
+    return study(names, f"model: {{pretrained: {folder}}}")
+
+
+def test_a_folder_has_the_weights_of_each_model_under_its_name_with_or_without_the_tag(
+    state: State, tmp_path: Path
+) -> None:
+    save_file(state, tmp_path / "test_efficientnet.safetensors")
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "test_resnet.pth")
+    spec = parse_spec(searched(tmp_path), "study.yaml")
+    for model in spec.models():
+        loaded = weights.pretrained_state(model, timm.create_model(model.name, num_classes=3))
+        expected = state if "efficient" in model.name else torch.load(tmp_path / "test_resnet.pth")
+        assert loaded.keys() < expected.keys(), "without the classifier"
+        assert all(torch.equal(value, expected[name]) for name, value in loaded.items())
+
+
+def test_a_folder_that_lacks_a_model_is_a_problem_of_that_model_alone(state: State, tmp_path: Path) -> None:
+    save_file(state, tmp_path / "test_efficientnet.safetensors")
+    problem = only(searched(tmp_path))
+    assert (problem.path, problem.hint) == ("model.pretrained", "this happens at model.name = test_resnet")
+    assert problem.rule.endswith("there is no test_resnet.safetensors or test_resnet.pth")
+
+
+def test_a_file_with_the_whole_name_is_taken_before_one_without_the_tag(state: State, tmp_path: Path) -> None:
+    for name in ("test_efficientnet.bin", "test_efficientnet.r160_in1k.safetensors"):
+        (tmp_path / name).touch()
+    found = weight_path.existing(str(tmp_path), "test_efficientnet.r160_in1k")
+    assert found == tmp_path / "test_efficientnet.r160_in1k.safetensors"
+    assert weight_path.existing(str(tmp_path), "test_efficientnet") == tmp_path / "test_efficientnet.bin"
+
+
+def test_a_file_of_a_folder_belongs_to_its_model_so_nobody_is_warned_of_its_twin(tmp_path: Path) -> None:
+    assert catalogue.padding_warning("tf_efficientnet_lite0", str(tmp_path)) is None
+    assert catalogue.padding_warning("tf_efficientnet_lite0", str(tmp_path / "w.safetensors")) is not None
+
+
+def test_the_file_for_timms_own_script_names_the_file_in_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "test_resnet.pth").touch()
+    model = ModelConfig(name="test_resnet", pretrained=str(tmp_path))
+    settings = timm_settings(Training(model=model))
+    assert (settings["pretrained"], settings["pretrained_path"]) == (True, str(tmp_path / "test_resnet.pth"))

@@ -164,6 +164,44 @@ class ExportedModel(Exported):
     """Whether it computes the same."""
 
 
+class Model(Part):
+    """A model of a study that tried several: its best complete trial, and what it costs."""
+
+    model: str
+    """timm's name."""
+    best: int | None
+    """Number of the trial; null while none is complete."""
+    value: float | None
+    """Of the objective, in the search."""
+    confirmed_value: float | None
+    """The highest mean of its configurations over new seeds; null if none was confirmed."""
+    trials: int
+    """Those that have started."""
+    complete: int
+    """Those that trained for all their epochs."""
+    params: int | None
+    """Number of parameters."""
+    macs: int | None
+    """Multiply-accumulates of the forward pass of one image at the evaluation size."""
+    seconds_per_epoch: float | None
+    """Median over the epochs of all its trials."""
+    training_seconds: float | None
+    """Of the best trial."""
+    choice_by: list[Literal["macs", "seconds"]]
+    """The costs by which no cheaper model is as good."""
+
+
+class Models(Part):
+    """Which model for which budget."""
+
+    answers: list[str]
+    """By multiply-accumulates and by seconds of training, in words."""
+    cautions: list[str]
+    """How far these can be trusted, in words."""
+    models: list[Model]
+    """The best first."""
+
+
 class Finding(Winner):
     """What a report says first of a study."""
 
@@ -179,6 +217,8 @@ class Finding(Winner):
     """Why the verdict is so; null where that needs no words."""
     next: Step | None
     """What to do next."""
+    models: Models | None
+    """Null if all trials have one model."""
 
 
 class Report(Document):
