@@ -172,5 +172,5 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
 def _cell(column: str, value: Any) -> str:
     """A short form: the model without the tag of its weights, the first words of a comment."""
     if column == "model":
-        return str(value).partition(".")[0]
+        return "several" if value is None else str(value).partition(".")[0]
     return re.split(r"; | \(", str(value))[0] if column in ("hardware", "duration") else str(value)

@@ -42,6 +42,7 @@ def test_the_list_has_a_line_for_each_file_with_data_model_hardware_and_length()
     lines = {line.split()[0]: line for line in shown("spaces").splitlines() if line}
     assert set(NAMES) <= set(lines)
     assert "cifar10   tf_efficientnetv2_b0  two CPU cores    half an hour" in lines["cifar10_cpu"]
+    assert "cifar10   several               two CPU cores" in lines["models_cpu"]
     assert "cifar10  tf_efficientnetv2_l  CUDA GPU, 24 GB      20" in lines["hankyul2_l"]
 
 

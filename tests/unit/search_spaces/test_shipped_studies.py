@@ -31,7 +31,7 @@ RECIPES = sorted(search_spaces.recipes())
 
 
 def test_the_promised_studies_ship() -> None:
-    assert {"quickstart", "cifar10", "cifar100", "cifar10_cpu"} <= set(STUDIES)
+    assert {"quickstart", "cifar10", "cifar100", "cifar10_cpu", "models_cpu"} <= set(STUDIES)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -156,6 +156,18 @@ def test_a_study_for_the_cpu_fine_tunes_and_can_be_audited(data: str) -> None:
     assert spec.budget.trials is not None
     controls = [is_control(spec.seed, trial, spec.asha.controls) for trial in range(spec.budget.trials)]
     assert sum(controls) >= 8, "hpo audit gives no advice below"
+
+
+def test_the_study_of_several_models_trains_each_to_the_end_and_searches_their_costs() -> None:
+    spec = load_spec("models_cpu")
+    given = [parts(entry, spec.space) for entry in spec.enqueue]
+    assert sorted(str(one.values["model.name"]) for one in given) == sorted(spec.model_names)
+    assert len(spec.model_names) == 6
+    assert all(one.settings for one in given), "references, which ASHA never stops"
+    settled = [configure(spec.base(), one.values | one.settings) for one in given]
+    assert len({(config.train, config.model.drop_path, config.model.bn_momentum) for config in settled}) == 1
+    assert len({configure(spec.base(), corner).model.name for corner in corners(spec.space).combinations}) == 6
+    assert spec.objectives == ("val_accuracy", "macs")
 
 
 def test_model_names_are_cached_and_a_bad_cache_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class Space(Document):
     data: str | None
     """Name of the data set."""
     model: str | None
-    """Name of the model."""
+    """Name of the model; null if it is searched."""
     pretrained: bool | str | None
     """Whether it begins with published weights, or a file of weights."""
     epochs: int | None
