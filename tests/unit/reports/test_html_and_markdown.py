@@ -14,6 +14,7 @@ from hpo.ledger.records import StudyRecord
 from hpo.results.best import leaders
 from reports.page import render
 from tests.browser.simulation import simulated_study
+from tests.unit.reports.test_models_by_cost import THREE
 from tests.unit.reports.test_report_of_a_confirmation import baseline_of, confirmed, repeats
 
 ONLY_IN_A_PAGE = {"Study report", "Comparison of studies", "Filter Status"}
@@ -93,6 +94,10 @@ def of_a_confirmation() -> StudyRecord:
     return confirmed(study, own, repeats(baseline_of(study), (0.9, 0.901, 0.902), baseline=True))
 
 
+def of_three_models() -> StudyRecord:
+    return THREE
+
+
 def empty() -> StudyRecord:
     return dataclasses.replace(simulated_study(trials=2), trials=(), sessions=())
 
@@ -103,8 +108,9 @@ def empty() -> StudyRecord:
         (of_a_confirmation,),
         (empty,),
         (searched, of_a_confirmation),
+        (of_three_models,),
     ],
-    ids=["searched", "confirmed", "empty", "compared"],
+    ids=["searched", "confirmed", "empty", "compared", "models"],
 )
 def written(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Parts, str]:
     """The parts of the page, and the Markdown."""
