@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from hpo.driver.conductor import Conductor
@@ -60,7 +61,7 @@ def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbo
         return room.limit(fit)
 
     try:
-        with present(slots, bool(spec.ray.cluster())) as room:
+        with present(slots, bool(spec.ray.cluster())) as room, memory_kills_lose_workers():
             tuner = tune.Tuner(
                 tune.with_resources(Worker, request),
                 tune_config=tune.TuneConfig(
@@ -86,3 +87,26 @@ def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbo
         conductor.fail(InfrastructureError(f"Ray failed: {type(error).__name__}: {error}"))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def memory_kills_lose_workers() -> Iterator[None]:
+    """Let Ray Tune take a worker that Ray's memory monitor has killed as lost, while the block lasts.
+
+    Tune expects `RayActorError` from a lost worker. The monitor's kill is another error, on which Tune would end the
+    whole study. It comes when a machine's memory is almost full, often because of other programs.
+    """
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    inherited = RayActorManager._actor_task_failed
+
+    def failed(manager: Any, task: Any, error: Exception) -> None:
+        lost = RayActorError(error_msg=str(error)) if isinstance(error, OutOfMemoryError) else error
+        inherited(manager, task, lost)
+
+    RayActorManager._actor_task_failed = failed
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = inherited
