@@ -142,7 +142,7 @@ def cluster(cpus: int = 2, *, gpus: int = 0, **environment: str) -> Iterator[dic
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    head = ["--head", f"--port={port}", "--include-dashboard=false"]
+    head = ["--head", f"--port={port}", "--include-dashboard=false", "--no-monitor"]
     with _raylet(head, cpus, secret | environment, gpus):
         yield {**secret, "RAY_ADDRESS": f"127.0.0.1:{port}"}
 
@@ -162,6 +162,7 @@ def _raylet(
     # A folder of its own, so that nobody else's `ray.init()` finds it; short, because sockets lie below it.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--num-cpus={cpus}", *options]
+        command += ["--include-log-monitor=false"]
         command += [f"--num-gpus={gpus}"] if gpus else []
         output = Path(folder) / "output"
         with output.open("wb") as file:

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,11 @@ SHUTDOWN_S = 20.0
 PRESTARTS = ("RAY_enable_worker_prestart", "RAY_prestart_worker_first_driver")
 """Unless these variables are 0, Ray starts one process per CPU of the machine before anybody asks for one. Each takes
 half a second of processor time and 90 MB, and a study uses few of them."""
+SPARE = ("start_monitor", "start_api_server")
+"""Ray's own starts of its autoscaler and its dashboard's process. That one sends usage statistics where no dashboard is
+wanted. A study's own Ray has no use for either, and each takes more than a second of processor time."""
+FOR_OUTPUT = "start_log_monitor"
+"""Ray's own start of the program that sends what workers print to a driver that shows it."""
 MARK = "HPO_DRIVER"
 """Variable in the environment of every process of a driver's own Ray; its value is the token of the driver's lease."""
 
@@ -75,15 +80,16 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None, beside: str
         return
     try:
         _knock(address)
-        _start(
-            num_cpus=None if address else _cpus(),
-            address=address or LOCAL,  # without it Ray joins the cluster that was started here last
-            runtime_env=runtime_env(spec.trainer, beside, cluster=bool(address)),
-            include_dashboard=None if address else False,  # `hpo ui` and `hpo status` show the same
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-            configure_logging=True,
-        )
+        with _without(() if address else SPARE if verbose else (*SPARE, FOR_OUTPUT)):
+            _start(
+                num_cpus=None if address else _cpus(),
+                address=address or LOCAL,  # without it Ray joins the cluster that was started here last
+                runtime_env=runtime_env(spec.trainer, beside, cluster=bool(address)),
+                include_dashboard=None if address else False,  # `hpo ui` and `hpo status` show the same
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.ERROR,
+                configure_logging=True,
+            )
         if not verbose:
             be_quiet()
     except HpoError:  # a signal; the start cannot be cancelled, so its processes are killed
@@ -116,6 +122,24 @@ def _cpus() -> int | None:
     machine of which SLURM has given a job some."""
     usable = usable_cpus()
     return usable if usable < (os.cpu_count() or 1) else None
+
+
+@contextmanager
+def _without(starts: Sequence[str]) -> Iterator[None]:
+    """Let Ray leave out programs while it starts, by the names of its methods that start them.
+
+    `ray start` has options for that, `ray.init` has none. A Ray without such a method starts what it has.
+    """
+    from ray._private.node import Node
+
+    before = {name: getattr(Node, name) for name in starts if hasattr(Node, name)}
+    try:
+        for name in before:
+            setattr(Node, name, lambda *_, **__: None)
+        yield
+    finally:  # the program may start a Ray of its own later
+        for name, method in before.items():
+            setattr(Node, name, method)
 
 
 def _start(**options: Any) -> None:
