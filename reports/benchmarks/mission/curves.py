@@ -35,7 +35,7 @@ from reports.benchmarks.environment import environment
 from reports.benchmarks.mission.table import Row, Table, read, write
 from reports.benchmarks.pruning.collect import NoCheckpoints
 from trainers import data, finetune
-from trainers.api import Context, DataConfig, EpochMetrics, TrainerError, TrialConfig
+from trainers.api import Context, EpochMetrics, TrainerError, TrialConfig
 
 STUDIES = ("cifar10_cpu", "cifar100_cpu")
 SETTINGS = ("model.name=tf_efficientnet_lite0", "data.train_limit=2000", "data.validation_limit=1000")
@@ -80,17 +80,14 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def begin(options: argparse.Namespace) -> Table:
-    """A table without rows. It names the file of weights, but not where it lies."""
-    overrides = [*options.set, f"model.pretrained={options.weights}", f"data.root={options.data}"]
-    studies = [placeless(load_spec(source, overrides)) for source in options.studies]
+    """A table without rows. It names the file of weights, but no place of a file."""
+    studies = [with_weights(load_spec(source, options.set), options.weights) for source in options.studies]
     return Table(environment(), options.seed, {spec.study: spec for spec in studies})
 
 
-def placeless(spec: Spec) -> Spec:
-    """The study without the places of its files."""
-    model = dataclasses.replace(spec.model, pretrained=Path(str(spec.model.pretrained)).name)
-    root = DataConfig().root
-    return spec.model_copy(update={"model": model, "data": dataclasses.replace(spec.data, root=root)})
+def with_weights(spec: Spec, weights: str) -> Spec:
+    """The study with the weights of a file, by the file's name."""
+    return spec.model_copy(update={"model": dataclasses.replace(spec.model, pretrained=Path(weights).name)})
 
 
 def collect(table: Table, options: argparse.Namespace) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -130,11 +129,16 @@ def test_two_commands_cannot_make_one_table(tmp_path: Path) -> None:
         pass
 
 
-def test_a_table_names_no_place_of_its_files() -> None:
-    model = dataclasses.replace(SPEC.model, pretrained="/somewhere/w.safetensors")
-    spec = SPEC.model_copy(update={"model": model, "data": dataclasses.replace(SPEC.data, root="/somewhere")})
-    assert "somewhere" not in curves.placeless(spec).to_json()
-    assert curves.placeless(spec).model.pretrained == "w.safetensors"
+def test_a_new_table_names_no_place_of_its_files() -> None:
+    options = curves._parser().parse_args(
+        ["--data", "/somewhere", "--weights", "/somewhere/w.safetensors", "--out", "o"]
+    )
+    studies = curves.begin(options).studies
+    assert list(studies) == ["cifar10_cpu", "cifar100_cpu"]
+    for spec in studies.values():
+        assert "/somewhere" not in spec.to_json()
+        assert spec.model.pretrained == "w.safetensors"
+        assert (spec.model.name, spec.data.train_limit) == ("tf_efficientnet_lite0", 2000)
 
 
 def test_a_free_row_can_be_taken_once(rows: list[Row]) -> None:
