@@ -10,6 +10,9 @@ from hpo.search.pruning_audit import ENOUGH_CONTROLS, LEAST_CONTROLS, TOLERATED,
 from hpo.search.rungs import rung_resource
 from hpo.spec.objectives import Objective
 
+HARDLY = 0.01
+"""A smaller share of all epochs is not worth another setting."""
+
 
 def remarks(study: StudyRecord, audit: Audit) -> list[str]:
     """The findings in sentences, and how far to trust them."""
@@ -42,7 +45,15 @@ def _of_controls(study: StudyRecord, audit: Audit) -> Iterator[str]:
     else:
         if audit.present is not None:
             yield f"This study's setting, tried on the curves of the controls: {_setting(audit.present, goal)}."
-        yield f"Suggested setting: {_setting(audit.advised, goal)}."
+        if audit.present is not None and _as_good(audit.present, audit.advised):
+            yield "No setting that was tried is better."
+        else:
+            yield f"Suggested setting: {_setting(audit.advised, goal)}."
+
+
+def _as_good(present: Rehearsal, advised: Rehearsal) -> bool:
+    """Whether the study's own setting keeps the winner as surely as is asked, and trains hardly more."""
+    return present.lost <= TOLERATED and present.share - advised.share < HARDLY
 
 
 def _setting(rehearsal: Rehearsal, objective: Objective) -> str:

@@ -125,6 +125,20 @@ def test_the_cheapest_setting_is_suggested_if_early_values_rank_perfectly() -> N
     assert (found.advised.grace_period, found.advised.reduction_factor) == (1, 4)
     assert found.present is not None
     assert found.advised.share < found.present.share < 1
+    assert "Suggested setting: grace_period 1, reduction_factor 4" in " ".join(remarks(study, found))
+
+
+def test_no_setting_is_suggested_that_saves_nothing() -> None:
+    ends = [0.5 + 0.02 * place for place in range(12)]
+    study = played(lines([end / 2 for end in ends], ends))
+    found = audit(study)
+    assert found.present is not None
+    alike = dataclasses.replace(found, advised=dataclasses.replace(found.present, share=found.present.share - 0.005))
+    said = " ".join(remarks(study, alike))
+    assert "No setting that was tried is better." in said
+    assert "Suggested" not in said
+    unsafe = dataclasses.replace(alike, present=dataclasses.replace(found.present, lost=0.5))
+    assert "Suggested setting" in " ".join(remarks(study, unsafe)), "as cheap, but it keeps the winner"
 
 
 def test_a_rehearsal_applies_asha_to_the_recorded_curves() -> None:
