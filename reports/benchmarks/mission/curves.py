@@ -106,9 +106,13 @@ def collect(table: Table, options: argparse.Namespace) -> Table:
             config = _here(configure(table.studies[study].base(), values), options.data, options.weights)
             seed = derive_seed(table.seed, f"{study}/{number}")
             futures.append(pool.submit(train, study, number, seed, values, config, options.cache_dir))
-        for future in as_completed(futures):
-            table = dataclasses.replace(table, rows=(*table.rows, future.result()))
-            write(options.out, table)
+        try:
+            for future in as_completed(futures):
+                table = dataclasses.replace(table, rows=(*table.rows, future.result()))
+                write(options.out, table)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # else Ctrl-C waits for all rows
+            raise
     return table
 
 

@@ -88,7 +88,7 @@ def test_a_table_comes_back_from_its_file_with_one_row_a_line(rows: list[Row], t
 def test_an_interrupted_table_is_continued_without_making_a_row_twice(
     rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, made = tmp_path / "curves.json", []
+    path, made, cancelled = tmp_path / "curves.json", [], []
 
     class Pool:
         """In place of processes."""
@@ -102,13 +102,19 @@ def test_an_interrupted_table_is_continued_without_making_a_row_twice(
 
         def submit(self, function: Any, study: str, number: int, *arguments: Any) -> Row:
             made.append(number)
-            if number == 5:
-                raise KeyboardInterrupt
             return rows[number]
 
+        def shutdown(self, **named: Any) -> None:
+            cancelled.append(named)
+
     class Done:
-        def __init__(self, result: Row) -> None:
-            self.result = lambda: result
+        def __init__(self, row: Row) -> None:
+            self.row = row
+
+        def result(self) -> Row:
+            if self.row.number == 6:
+                raise KeyboardInterrupt
+            return self.row
 
     monkeypatch.setattr(curves, "ProcessPoolExecutor", Pool)
     monkeypatch.setattr(curves, "as_completed", lambda futures: map(Done, futures))
@@ -119,8 +125,9 @@ def test_an_interrupted_table_is_continued_without_making_a_row_twice(
     assert made == [3, 4]
     assert read(path) == table(rows[:5])
     with pytest.raises(KeyboardInterrupt):
-        curves.collect(read(path), argparse.Namespace(**{**vars(options), "rows": 6}))
-    assert read(path) == table(rows[:5]), "a killed command leaves what it had"
+        curves.collect(read(path), argparse.Namespace(**{**vars(options), "rows": 9}))
+    assert read(path) == table(rows[:6]), "a stopped command leaves what it had"
+    assert cancelled == [{"wait": False, "cancel_futures": True}], "and waits for no other row"
 
 
 def test_two_commands_cannot_make_one_table(tmp_path: Path) -> None:
