@@ -12,3 +12,4 @@ import hpo.driver.run
 import hpo.search.samplers
 import hpo.validation.loader
 import hpo.validation.revision  # noqa: F401
+import trainers.network.feasibility  # noqa: F401 - torch and timm, which every command on the shipped trainer loads
