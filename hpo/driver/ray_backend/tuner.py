@@ -99,14 +99,15 @@ def memory_kills_lose_workers() -> Iterator[None]:
     from ray.air.execution._internal.actor_manager import RayActorManager
     from ray.exceptions import OutOfMemoryError, RayActorError
 
-    inherited = RayActorManager._actor_task_failed
+    workers: Any = RayActorManager
+    inherited = workers._actor_task_failed
 
     def failed(manager: Any, task: Any, error: Exception) -> None:
         lost = RayActorError(error_msg=str(error)) if isinstance(error, OutOfMemoryError) else error
         inherited(manager, task, lost)
 
-    RayActorManager._actor_task_failed = failed
+    workers._actor_task_failed = failed
     try:
         yield
     finally:
-        RayActorManager._actor_task_failed = inherited
+        workers._actor_task_failed = inherited
