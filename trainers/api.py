@@ -42,6 +42,7 @@ __all__ = [
     "EpochMetrics",
     "MagnitudeRamp",
     "ModelConfig",
+    "Notice",
     "OutOfMemory",
     "Progressive",
     "RateRamp",
@@ -79,6 +80,10 @@ class OutOfMemory(TrainerError):
 
 class CheckpointError(TrainerError):
     """A checkpoint belongs to another configuration or seed."""
+
+
+class Notice(UserWarning):
+    """What a person should know of a training, which goes on all the same. The driver passes the text on."""
 
 
 # ------------------------------------------------------------------------------------------- the result

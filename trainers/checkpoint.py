@@ -24,6 +24,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from trainers.api import Notice
 from trainers.files import replace_atomically
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _FORMAT = 1
 _MANIFEST = re.compile(r"(\d{6})\.json")
 
 
-class CheckpointWarning(UserWarning):
+class CheckpointWarning(Notice):
     """A checkpoint is damaged and was skipped."""
 
 

@@ -35,7 +35,9 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
     """
     numerics = numerics_of(config.train, context.device)
     with session(context, numerics):
-        images, validation = data.train_and_validation(config.data, context.cache_dir, context.device)
+        images, validation = data.train_and_validation(
+            config.data, context.cache_dir, context.device, context.device_share
+        )
         engine = Engine(config, context, numerics, images)
     with closing(engine):
         with session(context, numerics):
@@ -55,7 +57,7 @@ def prove(config: TrialConfig, context: Context) -> None:
         DataError, WeightsError: it has not.
     """
     with session(context, numerics_of(config.train, context.device)):
-        data.train_and_validation(config.data, context.cache_dir, context.device)
+        data.train_and_validation(config.data, context.cache_dir, context.device, context.device_share)
     _prove_weights(config.model.name, config.model.pretrained)
 
 

@@ -74,10 +74,11 @@ def retrain(
     """
     context = dataclasses.replace(context, seed=seed)
     numerics = numerics_of(config.train, context.device)
+    where = context.cache_dir, context.device, context.device_share
     started = time.perf_counter()
     with session(context, numerics):
         tested = data.has_test_split(config.data)
-        images = data.all_training_images(config.data, context.cache_dir, context.device)
+        images = data.all_training_images(config.data, *where)
         engine = Engine(config, context, numerics, images)
     with closing(engine), session(context, numerics):
         history = _train(engine, context, on_epoch)
@@ -85,7 +86,7 @@ def retrain(
         with averaged:
             if before_test and tested:
                 before_test()
-            test = data.open_test_split(config.data, context.cache_dir, context.device) if tested else None
+            test = data.open_test_split(config.data, *where) if tested else None
             score = engine.score(test) if test else None
             result = RetrainResult(
                 test_accuracy=score.accuracy if score else None,

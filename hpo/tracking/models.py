@@ -120,14 +120,14 @@ class Models:
         import numpy as np
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
+        from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
         from trainers.formats import agree, example
 
         shown = example(folder, EXAMPLES)
-        inputs, outputs = (
-            Schema([TensorSpec(np.dtype(np.float32), (-1, *array.shape[1:]))]) for array in (shown.images, shown.logits)
-        )
+        inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, *shown.images.shape[1:]))])
+        # A tensor's axis has no names in a signature, but columns have: one for the logits of each class.
+        outputs = Schema([ColSpec(DataType.float, name) for name in shown.settings["label_names"]])
         client = self._store.client
         model = client.create_logged_model(self._store.experiment, NAME, run_id, model_type="classifier")
         described = Model(model.artifact_location, run_id, model_uuid=model.model_id, model_id=model.model_id)

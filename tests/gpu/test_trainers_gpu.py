@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,20 @@ def test_images_are_on_the_gpu_only_once(cache: str) -> None:
     assert images.images.is_cuda
     assert images.images.dtype is torch.uint8
     assert images.images.data_ptr() == other.images.data_ptr()
+
+
+def test_a_training_computes_the_same_if_its_images_are_sent_from_the_host(cache: str, tmp_path: Path) -> None:
+    config = changed(epochs=2, accumulate=2, compile=False)
+    train, validation = data.train_and_validation(config.data, cache, "cuda")
+    away = {"images": train.images.cpu(), "place": "host"}
+    results = []
+    for parts in ((train, validation), (replace(train, **away), replace(validation, **away))):
+        where = on_cuda(cache, tmp_path)
+        numerics = numerics_of(config.train, "cuda")
+        with session(where, numerics), closing(Engine(config, where, numerics, parts[0])) as engine:
+            losses = [engine.run_epoch(epoch).train_loss for epoch in (1, 2)]
+            results.append((losses, engine.score(parts[1])))
+    assert results[0] == results[1]
 
 
 def test_running_out_of_gpu_memory_ends_only_one_trial(small_memory: None, cache: str, tmp_path: Path) -> None:

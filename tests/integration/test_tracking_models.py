@@ -96,6 +96,7 @@ def test_a_retrained_model_is_registered_and_loads_back(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # that call has deleted it
     assert loaded.metadata.signature is not None
     assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 3, 32, 32)
+    assert loaded.metadata.signature.outputs.input_names() == loaded.metadata.metadata["label_names"]
     assert loaded.metadata.saved_input_example_info is not None
     assert loaded.metadata.metadata["label_names"][0] == "disc"
     images = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))

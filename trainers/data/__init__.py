@@ -1,16 +1,15 @@
-"""The data sets: verified, decoded once per machine into memory-mapped arrays, and kept on the device.
+"""The data sets: verified, decoded once per machine into memory-mapped arrays, and kept on the device if they fit.
 
 All trials of a machine map the same files, so the operating system keeps one copy in memory for all of them. On CUDA,
-each process keeps one uint8 tensor per data set on the device.
+each process keeps one uint8 tensor per data set on the device, unless it is too large (`trainers.data.images`).
 
 Never: gives the test split to a search. Only `trainers.retrain` may open it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +22,25 @@ from trainers.data.cifar import Cifar
 from trainers.data.decode import DamagedImages
 from trainers.data.folder import Folder
 from trainers.data.hub import Hub
+from trainers.data.images import Images, placed
 from trainers.data.shapes import Shapes
 from trainers.data.source import Indices, Labels, Source
 from trainers.data.split import Split, limited, stratified
 
 if TYPE_CHECKING:
     import torch
+
+__all__ = [
+    "SOURCES",
+    "DataInfo",
+    "Images",
+    "all_training_images",
+    "has_test_split",
+    "open_test_split",
+    "place_to_check",
+    "prepare",
+    "train_and_validation",
+]
 
 SOURCES: Mapping[str, Callable[[DataConfig], Source]] = {
     "shapes": Shapes,
@@ -53,23 +65,6 @@ class DataInfo:
     """Number of validation images."""
     split_hash: str
     """SHA-256 of the training and validation indices."""
-
-
-@dataclass(frozen=True)
-class Images:
-    """A part of a data set on the device. A batch is `images[indices[...]]`; nothing else is copied."""
-
-    images: torch.Tensor
-    """uint8 (M, 3, side, side): all images of the data set, or all of its test images."""
-    labels: torch.Tensor
-    """int64 (M,)."""
-    indices: torch.Tensor
-    """int64 (N,) on the same device: the positions of this part."""
-    classes: tuple[str, ...]
-    """Names of the classes."""
-
-    def __len__(self) -> int:
-        return len(self.indices)
 
 
 def prepare(config: DataConfig, cache_dir: str) -> DataInfo:
@@ -113,27 +108,28 @@ def place_to_check(config: DataConfig, cache_dir: str, scratch: str) -> str:
     return cache_dir if ready else scratch
 
 
-def train_and_validation(config: DataConfig, cache_dir: str, device: str) -> tuple[Images, Images]:
-    """Return the training and the validation images of a trial.
+def train_and_validation(config: DataConfig, cache_dir: str, device: str, share: float = 1.0) -> tuple[Images, Images]:
+    """Return the training and the validation images of a trial that has `share` (0 to 1) of the device.
+
+    A `Notice` says once per process if they stay on the host.
 
     Raises:
         DataError: the cache is empty on this machine, and a source file is missing or damaged.
     """
-    images, found, labels = _on_device(config, cache_dir, device, train=True)
+    whole, found = _whole(config, cache_dir, device, share, train=True)
     split = _split(config, found)
-    parts = (Images(images, labels, _to(part, device), found.classes) for part in (split.train, split.validation))
-    train, validation = parts
+    train, validation = (replace(whole, indices=_to(part, device)) for part in (split.train, split.validation))
     return train, validation
 
 
-def all_training_images(config: DataConfig, cache_dir: str, device: str) -> Images:
+def all_training_images(config: DataConfig, cache_dir: str, device: str, share: float = 1.0) -> Images:
     """Return training and validation images together, as a final training uses them. The limits apply."""
-    train, validation = train_and_validation(config, cache_dir, device)
+    train, validation = train_and_validation(config, cache_dir, device, share)
     import torch
 
     # Sorted, so that the order of an epoch does not depend on the split.
     both = torch.cat([train.indices, validation.indices]).sort().values
-    return dataclasses.replace(train, indices=both)
+    return replace(train, indices=both)
 
 
 def has_test_split(config: DataConfig) -> bool:
@@ -145,7 +141,7 @@ def has_test_split(config: DataConfig) -> bool:
     return _source(config).has_test()
 
 
-def open_test_split(config: DataConfig, cache_dir: str, device: str) -> Images:
+def open_test_split(config: DataConfig, cache_dir: str, device: str, share: float = 1.0) -> Images:
     """Return the official test split. Nothing else opens it, and only `trainers.retrain` may call this.
 
     Raises:
@@ -153,8 +149,7 @@ def open_test_split(config: DataConfig, cache_dir: str, device: str) -> Images:
     """
     if not has_test_split(config):
         raise DataError(f"the data set {config.name} in {config.root} has no test images")
-    images, found, labels = _on_device(config, cache_dir, device, train=False)
-    return Images(images, labels, _to(np.arange(len(labels)), device), found.classes)
+    return _whole(config, cache_dir, device, share, train=False)[0]
 
 
 def _source(config: DataConfig) -> Source:
@@ -179,19 +174,17 @@ def _labels(config: DataConfig, cache_dir: str, *, train: bool) -> Labels:
     return arrays.read(_folder(config, cache_dir, train=train))[1]
 
 
-def _on_device(
-    config: DataConfig, cache_dir: str, device: str, *, train: bool
-) -> tuple[torch.Tensor, Labels, torch.Tensor]:
-    return _tensors(str(_folder(config, cache_dir, train=train)), device)
+def _whole(config: DataConfig, cache_dir: str, device: str, share: float, *, train: bool) -> tuple[Images, Labels]:
+    return _kept(str(_folder(config, cache_dir, train=train)), device, share)
 
 
 @lru_cache(maxsize=4)
-def _tensors(folder: str, device: str) -> tuple[torch.Tensor, Labels, torch.Tensor]:
-    """Images, labels with names, and labels, once per process and device. On the CPU the images stay a mapped file."""
-    import torch
-
-    images, found = arrays.read(Path(folder))
-    return torch.from_numpy(images).to(device), found, torch.from_numpy(found.labels).to(device)
+def _kept(folder: str, device: str, share: float) -> tuple[Images, Labels]:
+    """All images of a folder of arrays, and their labels with names, once per process and device."""
+    pixels, found = arrays.read(Path(folder))
+    images, place = placed(pixels, device, share)
+    every = _to(np.arange(len(found.labels)), device)
+    return Images(images, _to(found.labels, device), every, found.classes, place), found
 
 
 def _folder(config: DataConfig, cache_dir: str, *, train: bool) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -70,11 +70,11 @@ class Batches:
         sizes = micro_batches(batch, self.accumulate)
         together = max(1, self.pixels_at_once // (sizes[0] * stage.size**2))
         sizes *= len(positions) // batch
-        while sizes:
-            group, sizes = sizes[:together], sizes[together:]
-            now, positions = positions[: sum(group)], positions[sum(group) :]
-            images, targets = self.augmented(now, stage, chance)
-            yield from zip(torch.split(images, group), torch.split(targets, group), strict=True)
+        groups = [sizes[start : start + together] for start in range(0, len(sizes), together)]
+        totals = [sum(group) for group in groups]
+        for group, (now, images) in zip(groups, self._groups(positions, totals), strict=True):
+            pixels, targets = self.augmented(now, images, stage, chance)
+            yield from zip(torch.split(pixels, group), torch.split(targets, group), strict=True)
 
     def for_statistics(self, epoch: int, stage: Stage, batch: int) -> Iterator[Tensor]:
         """Yield the pixels of a few micro-batches, to re-estimate batch-norm statistics at the start of `epoch`.
@@ -85,24 +85,31 @@ class Batches:
         part = micro_batches(batch, self.accumulate)[0]
         whole = min(batchnorm.BATCHES, len(self) // part)
         order = self._order("statistics", epoch)[: whole * part].to(self.device)
-        for positions in torch.split(self.images.indices[order], part):
-            yield self.augmented(positions, stage, chance)[0]
+        for now, images in self._groups(self.images.indices[order], [part] * whole):
+            yield self.augmented(now, images, stage, chance)[0]
 
     def sample(self, count: int, stage: Stage) -> tuple[Tensor, Tensor]:
         """Return `count` augmented images and their targets, always the same; images repeat if there are fewer."""
         positions = self.images.indices[torch.arange(count, device=self.device) % len(self.images)]
-        return self.augmented(positions, stage, generator(0, self.device))
+        ((now, images),) = self._groups(positions, [count])
+        return self.augmented(now, images, stage, generator(0, self.device))
 
-    def augmented(self, positions: Tensor, stage: Stage, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Augment the images at `positions`, int64 (B,), as `stage` says."""
+    def augmented(
+        self, positions: Tensor, images: Tensor, stage: Stage, chance: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Augment `images`, uint8 (B, 3, H, H), which are those at `positions`, int64 (B,), as `stage` says."""
         return self.augmenter(
-            self.images.images[positions],
+            images,
             self.images.labels[positions],
             size=stage.size,
             magnitude=stage.randaugment,
             mixup=stage.mixup,
             generator=chance,
         )
+
+    def _groups(self, positions: Tensor, sizes: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Positions and images of groups of these sizes. A group is used up before the next one is asked for."""
+        return zip(torch.split(positions, list(sizes)), self.images.groups(positions, sizes), strict=True)
 
     def _order(self, purpose: str, epoch: int) -> Tensor:
         """A random order of all images: int64 (N,) on the CPU."""

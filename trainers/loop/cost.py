@@ -61,7 +61,9 @@ def measure(config: TrialConfig, context: Context) -> Cost:
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, pretrained=False))
     numerics = numerics_of(config.train, context.device)
     with session(context, numerics):
-        images, validation = data.train_and_validation(config.data, context.cache_dir, context.device)
+        images, validation = data.train_and_validation(
+            config.data, context.cache_dir, context.device, context.device_share
+        )
         _reset_peak(context.device)
         engine = Engine(config, context, numerics, images)
     with closing(engine), session(context, numerics):

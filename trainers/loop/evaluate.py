@@ -54,11 +54,12 @@ def evaluate(
     correct, actual, assigned = torch.zeros(3, len(images.classes), dtype=torch.int64, device=device)
     loss = torch.zeros((), dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
     places = torch.arange(batches * width, device=device).view(batches, width)
-    for place in places:
+    positions = images.indices[places.clamp(max=count - 1)]
+    groups = images.groups(positions.flatten(), [width] * batches)
+    for place, chosen, group in zip(places, positions, groups, strict=True):
         counts = place < count
-        chosen = images.indices[place.clamp(max=count - 1)]
         labels = images.labels[chosen]
-        pixels = prepare(images.images[chosen], size=size, mean=model.mean, std=model.std)
+        pixels = prepare(group, size=size, mean=model.mean, std=model.std)
         with numerics.autocast():
             logits = forward(pixels.contiguous(memory_format=numerics.memory_format))
         guesses = logits.argmax(dim=1)

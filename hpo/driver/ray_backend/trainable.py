@@ -26,7 +26,7 @@ from hpo.ledger.outcome import Cause, cause_of
 from hpo.ledger.records import Phase
 from hpo.redact import LONGEST, shortened
 from trainers import devices
-from trainers.api import Context, EpochMetrics, Trainer, TrainerError, TrialConfig
+from trainers.api import Context, EpochMetrics, Notice, Trainer, TrainerError, TrialConfig
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 """Errors of a disk. No trial causes them, and the next trial would meet them too."""
@@ -78,12 +78,10 @@ class Worker(tune.Trainable):
             DeviceLost: the failure made the device unusable, so the next trial would fail here too.
             ProcessSpent: so would it for lack of file descriptors.
         """
-        from trainers.checkpoint import CheckpointWarning
-
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", CheckpointWarning)
+            warnings.simplefilter("always", Notice)
             report = self._step()
-        texts = [str(warning.message) for warning in caught if issubclass(warning.category, CheckpointWarning)]
+        texts = [str(warning.message) for warning in caught if issubclass(warning.category, Notice)]
         return report | {"warnings": texts} if texts else report
 
     def _step(self) -> dict[str, Any]:
