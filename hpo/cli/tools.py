@@ -44,10 +44,11 @@ def validate(
     spec: SpecArgument,
     overrides: OverridesArgument = None,
     notify: Annotated[bool, typer.Option("--notify", help="Also send a test message to the receivers.")] = False,
+    home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a specification, a recipe or an exported configuration, and print every error in it. A folder of images is
-    read to its end."""
+    read to its end, and kept decoded in the home folder for hpo run."""
     from hpo.errors import UsageError
     from hpo.home import Home
     from hpo.search.forecast import advice
@@ -60,7 +61,7 @@ def validate(
         _show_training(spec, load_training(spec, overrides or []), as_json=as_json)
         return
     loaded = load_spec(spec, overrides or [])
-    check_images(loaded, str(Home.at().cache))
+    check_images(loaded, Home.at(home))
     warnings = [*advice(loaded), *weights_warnings(loaded)]
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

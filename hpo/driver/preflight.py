@@ -81,6 +81,7 @@ def preflight(spec: Spec, home: Home, mlflow: Child, say: Callable[[str], None] 
     place = f" in {spec.data.root}" if spec.data.name == "folder" else ""
     say(f"checking the data set {spec.data.name}{place} and the weights")
     info = data.prepare(spec.data, str(home.cache))
+    data.remove_former(spec.data, str(home.cache))
     for model in spec.models():
         weights.check(model)
     return {"data": dataclasses.asdict(info)}

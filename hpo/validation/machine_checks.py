@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from hpo.home import Home
 from hpo.processes import usable_cpus
 from hpo.spec.configure import configure
 from hpo.spec.corners import corners, subspace
@@ -67,21 +67,20 @@ def weights_warnings(spec: Spec) -> list[str]:
     return [text for name, file in files if (text := catalogue.padding_warning(name, file))]
 
 
-def check_images(spec: Spec, cache: str) -> None:
-    """Read every image file of a study whose images are files of yours. Nothing is kept.
-
-    Args:
-        cache: the cache of the home folder. Images that it has are not read again.
+def check_images(spec: Spec, home: Home) -> None:
+    """Read every image file of a study whose images are files of yours. `hpo run` finds them decoded in `home`.
 
     Raises:
         DataError: the folder or some of its files cannot be used. The text lists them.
+        UsageError: the home folder cannot be written to.
     """
     if not spec.shipped or spec.data.name not in ("folder", "hf") or spec.ray.cluster() is not None:
         return
     from trainers import data
 
-    with tempfile.TemporaryDirectory(prefix="hpo-validate-") as scratch:
-        data.prepare(spec.data, data.place_to_check(spec.data, cache, scratch))
+    cache = str(home.create().cache)
+    data.prepare(spec.data, cache)
+    data.remove_former(spec.data, cache)
 
 
 def _model_problems(partial: PartialModel[Any], model: ModelConfig) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ Never: gives the test split to a search. Only `trainers.retrain` may open it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -39,6 +40,7 @@ __all__ = [
     "open_test_split",
     "place_to_check",
     "prepare",
+    "remove_former",
     "train_and_validation",
 ]
 
@@ -96,8 +98,20 @@ def _decode_unproven(config: DataConfig, cache_dir: str, parts: Iterable[bool]) 
         raise DamagedImages(lines, sum(error.count for error in damaged))
 
 
+def remove_former(config: DataConfig, cache_dir: str) -> None:
+    """After `prepare`: remove from the cache what the images of a folder were before it changed.
+
+    One copy stays for each folder and `data.cache_size`, and each copy that a process uses.
+    """
+    source = _source(config)
+    place = config.hub or os.path.realpath(os.path.expanduser(config.root))
+    for part in source.unproven():
+        folder = _place(config, source, cache_dir, train=part)
+        arrays.replace_former(folder, [config.name, place, config.cache_size, part])
+
+
 def place_to_check(config: DataConfig, cache_dir: str, scratch: str) -> str:
-    """Return where to `prepare` a data set that is only checked: `cache_dir` if it is ready there, else `scratch`.
+    """Return where to `prepare` a data set if nothing may be kept: `cache_dir` if it is ready there, else `scratch`.
 
     Raises:
         DataError: a folder of images cannot be read, or its classes cannot be learnt.

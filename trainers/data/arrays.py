@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from numpy.lib.format import open_memmap
 
 from trainers.api import DataError
 from trainers.data.source import Labels, Pixels, Source
-from trainers.files import sync
+from trainers.files import replace_atomically, sync
 
+ORIGIN = "origin.json"
+"""File beside the arrays that says of which images they are, whatever those contain now."""
 SPARE = 1.05
 """Free space to ask for before images are written, as a multiple of their size."""
 
@@ -32,20 +34,54 @@ def filled(folder: Path, source: Source, *, train: bool) -> Path:
     """
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder.parent):
+        with _alone(folder.parent) as alone:
             if not folder.is_dir():
+                if alone:
+                    _remove_abandoned(folder.parent)
                 _fill(folder, source, train=train)
     return folder
 
 
 def read(folder: Path) -> tuple[Pixels, Labels]:
     """The images, uint8 (N, 3, H, W), as a mapped file, and what belongs to them."""
-    # Mode "c" is a private mapping: torch needs a writable array, but a write never reaches the file.
-    images = np.load(folder / "images.npy", mmap_mode="c", allow_pickle=False)
+    images = _mapped(folder / "images.npy")
     labels = np.load(folder / "labels.npy", allow_pickle=False)
     classes = tuple(json.loads((folder / "classes.json").read_text(encoding="utf-8")))
     chosen = folder / "held_out.npy"
     return images, Labels(labels, classes, np.load(chosen, allow_pickle=False) if chosen.exists() else None)
+
+
+def _mapped(path: Path) -> Pixels:
+    """An array as a mapped file, with a shared lock on the file: it lasts as long as the array, which keeps it open."""
+    with open(path, "rb") as file:
+        with suppress(OSError):  # a file system without locks, on which nothing is removed
+            fcntl.flock(file, fcntl.LOCK_SH)
+        np.lib.format.read_magic(file)
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)
+        # Mode "c" is a private mapping: torch needs a writable array, but a write never reaches the file.
+        return np.memmap(file, kind, "c", file.tell(), shape)
+
+
+def replace_former(folder: Path, origin: Sequence[object]) -> None:
+    """Note that `folder` has what `origin` contains now, and remove what it contained before.
+
+    What a process has mapped stays, until the next call.
+    """
+    noted = json.dumps(origin)
+    if not (folder / ORIGIN).exists():
+        replace_atomically(folder / ORIGIN, lambda path: path.write_text(noted, encoding="utf-8"))
+    for file in folder.parent.glob(f"*/{ORIGIN}"):
+        if file.parent != folder and file.read_text(encoding="utf-8") == noted:
+            _remove_unused(file.parent)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove a folder of arrays, unless a process has them mapped or another one removes it."""
+    with suppress(OSError), open(folder / "images.npy", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        gone = folder.with_name(f".{folder.name}-gone")
+        folder.rename(gone)  # a name that nobody looks for: no reader finds a part of it
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _fill(folder: Path, source: Source, *, train: bool) -> None:
@@ -87,13 +123,26 @@ def _refuse_small_disk(folder: Path, count: int, side: int) -> None:
         )
 
 
+def _remove_abandoned(parent: Path) -> None:
+    """Remove what processes that were killed had begun to write. None writes now, because this one holds the lock."""
+    for folder in parent.iterdir():
+        if folder.name.startswith("."):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder. The operating system frees it when the process ends, however that happens."""
+def _alone(folder: Path) -> Iterator[bool]:
+    """Hold a lock on a folder. The operating system frees it when the process ends, however that happens.
+
+    Yields False on a file system without locks: two processes may then do the same work.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks: two processes may then do the same work
+        alone = True
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        except OSError:
+            alone = False
+        yield alone
     finally:
         os.close(handle)

@@ -9,9 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from hpo.cli.app import app
+from hpo.driver.preflight import preflight
 from hpo.errors import UsageError
+from hpo.home import Home
 from hpo.spec.training import Provenance, Training
+from hpo.tracking.process.child import Child
+from hpo.validation.loader import load_spec
 from hpo.validation.problems import SpecificationError
+from tests.support.image_folders import write_classes
 from tests.support.output_schema import check
 from trainers.api import DataConfig, ModelConfig
 
@@ -40,6 +45,22 @@ def exported(tmp_path: Path) -> Path:
     file = tmp_path / "best.yaml"
     file.write_text(training.to_yaml())
     return file
+
+
+def test_images_that_validate_has_decoded_are_not_decoded_again_by_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, home = write_classes(tmp_path / "images", {"a": 2, "b": 2}), Home(tmp_path / "home")
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        f"study: mine\ndata: {{name: folder, root: {images}, cache_size: 8}}\n"
+        "model: {name: test_efficientnet, pretrained: false}\ntracking: {enabled: false}\n"
+        "space:\n  train.lr: {type: float, low: 1e-4, high: 1e-2, log: true}\n"
+    )
+    said(str(file), "--home", str(home.path))
+    monkeypatch.setattr("trainers.data.folder.square", None)
+    found = preflight(load_spec(str(file)), home, Child())
+    assert found["data"]["num_classes"] == 2
 
 
 def test_a_recipe_is_called_a_recipe() -> None:

@@ -285,6 +285,47 @@ def test_images_are_decoded_once_and_again_after_a_change(tmp_path: Path, monkey
     assert isinstance(np.load(first / "images.npy", mmap_mode="r"), np.memmap)
 
 
+def copies(tmp_path: Path) -> set[str]:
+    return {entry.name for entry in (tmp_path / "cache" / "data").iterdir()}
+
+
+def prepared(config: DataConfig, tmp_path: Path) -> Path:
+    """The folder of arrays of a folder of images, after what `hpo run` does with it."""
+    data.prepare(config, str(tmp_path / "cache"))
+    data.remove_former(config, str(tmp_path / "cache"))
+    return data._folder(config, str(tmp_path / "cache"), train=True)
+
+
+def test_the_former_copy_of_a_folder_that_changed_is_removed_and_no_other(tmp_path: Path) -> None:
+    roots = [write_classes(tmp_path / name, {"a": 3, "b": 3}) for name in ("root", "other")]
+    former = prepared(settings(roots[0]), tmp_path)
+    kept = {prepared(settings(roots[1]), tmp_path), prepared(replace(settings(roots[0]), cache_size=9), tmp_path)}
+    noise(99).save(roots[0] / "a" / "0001.png")
+    now = prepared(settings(roots[0]), tmp_path)
+    assert now != former
+    assert copies(tmp_path) == {folder.name for folder in (now, *kept)}
+
+
+def test_a_copy_that_a_process_has_mapped_stays_until_it_is_free(tmp_path: Path) -> None:
+    """Locks belong to open files, so this process stands for another one."""
+    root = write_classes(tmp_path / "root", {"a": 3, "b": 3})
+    former = prepared(settings(root), tmp_path)
+    images, _ = arrays.read(former)
+    noise(99).save(root / "a" / "0001.png")
+    now = prepared(settings(root), tmp_path)
+    assert copies(tmp_path) == {former.name, now.name}
+    assert images.shape == (6, 3, SIDE, SIDE)
+    del images
+    prepared(settings(root), tmp_path)
+    assert copies(tmp_path) == {now.name}
+
+
+def test_what_a_killed_process_had_begun_to_decode_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "cache" / "data" / ".folder-train-0123-abcd").mkdir(parents=True)
+    now = prepared(settings(write_classes(tmp_path / "root", {"a": 3, "b": 3})), tmp_path)
+    assert copies(tmp_path) == {now.name}
+
+
 def test_only_one_of_several_processes_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks belong to open files, so threads stand for processes."""
     config, decoded = settings(write_classes(tmp_path / "root", {"a": 3, "b": 3})), []
