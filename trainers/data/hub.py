@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -140,16 +141,23 @@ def _opened(root: str, hub: str | None) -> dict[str, Any]:
     try:
         opened = datasets.load_dataset(hub) if hub else datasets.load_from_disk(root)
     except Exception as error:
-        what = f"data.hub: {hub} cannot be loaded" if hub else f"data.root: {root} is no data set on disk"
-        remedy = (
-            "check the name and the network, or save the data set with save_to_disk and set data.root"
-            if hub
-            else "name a folder that save_to_disk has written, or set data.hub to the name of a data set of the Hub"
-        )
-        raise DataError(
-            f"{what}: {str(error).splitlines()[0] if str(error) else type(error).__name__}; {remedy}"
-        ) from error
+        raise DataError(_unloadable(root, hub, error)) from error
     return dict(opened) if isinstance(opened, datasets.DatasetDict) else {"train": opened}
+
+
+def _unloadable(root: str, hub: str | None, error: Exception) -> str:
+    """What `datasets` says in its first two lines, of which the second lists what there is, and the remedy."""
+    said = shorten(" ".join(str(error).splitlines()[:2]) or type(error).__name__, 300, placeholder=" ...")
+    if hub:
+        return (
+            f"data.hub: {hub} cannot be loaded: {said}; check the name, the network, HF_TOKEN and HF_HUB_OFFLINE; or "
+            "load it with datasets.load_dataset, which also takes a configuration and a revision, save it with "
+            "save_to_disk, and set data.root instead of data.hub"
+        )
+    return (
+        f"data.root: {root} is no data set on disk: {said}; name a folder that save_to_disk has written, or set "
+        "data.hub to the name of a data set of the Hub"
+    )
 
 
 def _part(place: str, name: str, split: Any) -> Part:

@@ -83,6 +83,38 @@ def test_what_cannot_be_learnt_is_refused(tmp_path: Path) -> None:
     assert "has images without a label" in problem(tmp_path / "partly", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            ConnectionError("Couldn't reach 'us/pets' on the Hub (OfflineModeIsEnabled)"),
+            "(OfflineModeIsEnabled); check",
+        ),
+        (
+            ValueError("Config name is missing.\nPlease pick one among the available configs: ['a', 'b']\nExample:\n"),
+            "Config name is missing. Please pick one among the available configs: ['a', 'b']; check",
+        ),
+        (RuntimeError(), "RuntimeError; check"),
+    ],
+)
+def test_a_data_set_of_the_hub_that_cannot_be_loaded_is_one_sentence_with_the_remedy(
+    raised: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> None:
+        raise raised
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    hub.parts.cache_clear()
+    with pytest.raises(DataError) as caught:
+        data.prepare(DataConfig(name="hf", hub="us/pets", cache_size=SIDE), str(tmp_path))
+    text = str(caught.value)
+    assert text.startswith("data.hub: us/pets cannot be loaded: ")
+    assert said in text
+    assert "check the name, the network, HF_TOKEN and HF_HUB_OFFLINE" in text
+    assert "which also takes a configuration and a revision, save it with save_to_disk" in text
+    assert "\n" not in text
+
+
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
