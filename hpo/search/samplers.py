@@ -19,7 +19,7 @@ from hpo.search.policies.seeded import RandomSampler, SamplerOptions, SeededSamp
 from hpo.search.policies.tpe import PrunedTPESampler
 from hpo.search.unit_cube import Active, UnitCube
 from hpo.spec.objectives import objectives
-from hpo.spec.parameters import Choice, Parameter
+from hpo.spec.parameters import Choice, Parameter, Prior
 from hpo.spec.study import Spec
 
 
@@ -33,9 +33,11 @@ def make_sampler(policy: str, **options: Any) -> BaseSampler:
         options: the fields of `SamplerOptions`.
 
     Raises:
-        ValueError: there is no such policy, or a number is out of its range.
+        ValueError: there is no such policy, a number is out of its range, or another policy than `gp` gets priors.
     """
     given = SamplerOptions(**options)
+    if given.priors and policy != "gp":
+        raise ValueError(f"the policy {policy} knows no priors; only gp does")
     if policy == "random":
         return RandomSampler(replace(given, startup_trials=0, random_share=0.0, objectives=()))
     if policy == "tpe":
@@ -56,7 +58,15 @@ def study_sampler(spec: Spec) -> BaseSampler:
         distributions=distributions(spec.space),
         active=_active(spec),
         objectives=objectives(spec.objectives),
+        priors=priors(spec),
     )
+
+
+def priors(spec: Spec) -> dict[str, Prior]:
+    """Where good values are expected: a parameter's own prior or, if the specification wants it, the baseline's."""
+    baseline = spec.baseline_values() if spec.search.prior == "baseline" else {}
+    own = {name: parameter.prior for name, parameter in spec.space.items() if parameter.prior is not None}
+    return {name: Prior(center=value) for name, value in baseline.items()} | own
 
 
 def study_space(spec: Spec) -> UnitCube:

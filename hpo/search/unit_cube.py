@@ -82,6 +82,10 @@ class UnitCube:
         """Which parameter each feature belongs to."""
         return np.repeat(np.arange(len(self)), [len(axis.features(np.zeros(1))[0]) for _, axis in self._axes])
 
+    def cells(self, name: str) -> int:
+        """Cells of equal size that a parameter has, at whose centres its values are; 0 if it has none."""
+        return dict(self._axes)[name].cells
+
     def _columns(self, cube: Array) -> Iterator[tuple[tuple[str, _Axis], Array]]:
         return zip(self._axes, cube.T, strict=True)
 

@@ -94,7 +94,19 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+class Prior(Section):
+    """Where good values of a parameter are expected. It guides the first trials and fades as results come in."""
+
+    center: Choice
+    """The value that is expected to be best; one that a trial may take."""
+    confidence: Literal["low", "medium", "high"] = "medium"
+    """How sure that is. `low`, `medium`, `high`: the expectation has a standard deviation of 0.5, 0.25 or 0.125 of the
+    range (on a log scale with `log`), or makes a choice 2, 4 or 6 times as likely as another one."""
+
+
 class _Parameter(Section):
+    prior: Prior | None = None
+    """Where good values are expected, for `search.policy: gp`; null: nowhere in particular."""
     when: dict[str, Condition] = {}
     """Conditions by the dotted path of an earlier parameter. The parameter is active only if all of them hold. In a
     trial where it is not active, the setting has the baseline's value, or else its default."""

@@ -21,7 +21,8 @@ WEIGHTS = "model.pretrained"
 def with_absolute_paths(spec: Spec, home: Path | None = None) -> Spec:
     """`spec` with every local path absolute: data, weights, checkpoints, SQLite databases, files of the warm start.
 
-    Weights may also be searched, and then stand in choices, conditions and enqueued configurations.
+    Weights may also be searched, and then stand in choices, priors, conditions and enqueued
+    configurations.
 
     Args:
         home: the home folder. Checkpoints in it become relative to it, so that they are found after it was moved.
@@ -107,6 +108,8 @@ def _parameter(name: str, parameter: Parameter) -> Parameter:
     }
     if name == WEIGHTS and isinstance(parameter, CategoricalParameter):
         update["choices"] = tuple(dict.fromkeys(map(_choice, parameter.choices)))  # two ways to one file are one choice
+        if parameter.prior is not None:
+            update["prior"] = parameter.prior.model_copy(update={"center": _choice(parameter.prior.center)})
     return parameter.model_copy(update=update)
 
 

@@ -42,6 +42,10 @@ class Search(Section):
     transferred: int = Field(default=4, ge=0)
     """Number of configurations of `warm_start` that are tried first, over all sources; 0: only `gp` uses its
     results."""
+    prior: Literal["baseline"] | None = None
+    """`baseline`: each parameter that the baseline has, and that has no `prior` of its own, gets one of medium
+    confidence around the baseline's value. It needs `policy: gp` and an enqueued configuration. null: only the
+    parameters' own."""
 
 
 class Baseline(Section):

@@ -20,7 +20,7 @@ from hpo.validation.messages import PATTERNS, setting_rule
 from hpo.validation.partial import PartialModel
 from hpo.validation.problems import Problem
 from hpo.validation.settings import EXTRA, settings, why_fixed
-from hpo.validation.space_checks import parameter_problems
+from hpo.validation.space_checks import NEEDS_GP, parameter_problems
 from hpo.validation.yaml_reader import Document, Path
 from trainers.api import TrialConfig, cross_checks
 
@@ -63,6 +63,7 @@ def study_problems(partial: PartialModel[Spec], spec: Spec) -> list[Problem]:
         *_asha_problems(partial, spec),
         *_resource_problems(partial, spec),
         *_budget_problems(partial, spec),
+        *_search_problems(partial, spec),
     ]
 
 
@@ -244,3 +245,13 @@ def _budget_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Proble
             yield partial.problem(
                 ("budget", name), "must be null with several objectives, because it needs a single one"
             )
+
+
+def _search_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Problem]:
+    if spec.search.prior is None or not partial.is_valid("search"):
+        return
+    if spec.search.policy != "gp":
+        yield partial.problem(("search", "prior"), NEEDS_GP, "set search.policy: gp, or remove search.prior")
+    if not spec.enqueue and partial.is_valid("enqueue"):
+        rule = "needs a baseline, whose values are the centres of the priors"
+        yield partial.problem(("search", "prior"), rule, "enqueue a configuration, or remove search.prior")

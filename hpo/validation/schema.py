@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
-from hpo.spec.parameters import CategoricalParameter, Condition, FloatParameter, IntParameter
+from hpo.spec.parameters import CategoricalParameter, Condition, FloatParameter, IntParameter, Prior
 from hpo.spec.study import Spec
 from hpo.spec.training import Provenance, Training
 from hpo.validation.messages import PATTERNS
@@ -54,6 +54,7 @@ def markdown() -> str:
     for kind, model in _PARAMETERS.items():
         parts.append(_table(f"`space`: parameters of type `{kind}`", "", model.model_json_schema(), _defaults(model)))
     parts.append(_table("`space`: conditions under `when`", "", _conditions(), {}))
+    parts.append(_table("`space`: what is expected under `prior`", "", Prior.model_json_schema(), _defaults(Prior)))
     parts.append(_table("An exported configuration or recipe", "", _training(), _defaults(Training)))
     parts.append(_table("`provenance`", "", Provenance.model_json_schema(), _defaults(Provenance)))
     return "\n".join(parts)

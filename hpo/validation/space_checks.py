@@ -26,6 +26,7 @@ from hpo.validation.yaml_reader import Path
 LARGEST_WHOLE, LARGEST, RESOLUTION = 2**52, 1e100, 1e-9
 """Largest bounds of whole and of real numbers, and the least range as a share of the bounds. Samplers compute with
 64-bit floats: beyond these, half a step is lost, a product is infinite, or all values have the same logarithm."""
+NEEDS_GP = "needs search.policy: gp, the only policy that a prior guides"
 
 
 def parameter_problems(partial: PartialModel[Spec], spec: Spec, name: str) -> Iterator[Problem]:
@@ -37,9 +38,10 @@ def parameter_problems(partial: PartialModel[Spec], spec: Spec, name: str) -> It
         return
     yield from _fixed_problems(partial, name)
     if isinstance(parameter, CategoricalParameter):
-        yield from _choice_problems(partial, path, parameter)
+        broken = list(_choice_problems(partial, path, parameter))
     else:
-        yield from _range_problems(partial, path, parameter)
+        broken = list(_range_problems(partial, path, parameter))
+    yield from broken or _prior_problems(partial, spec, name)
     yield from _setting_problems(partial, name, parameter)
     yield from _condition_problems(partial, spec, name)
 
@@ -148,6 +150,16 @@ def _setting_problems(partial: PartialModel[Spec], name: str, parameter: Paramet
     for where, rule in rules.items():
         if rule is not None:
             yield partial.problem(("space", name, *where), f"must be {rule}, like {name}")
+
+
+def _prior_problems(partial: PartialModel[Spec], spec: Spec, name: str) -> Iterator[Problem]:
+    parameter, path = spec.space[name], ("space", name, "prior")
+    if parameter.prior is None:
+        return
+    if spec.search.policy != "gp" and partial.is_valid("search.policy"):
+        yield partial.problem(path, NEEDS_GP, f"set search.policy: gp, which is {spec.search.policy} now, or remove it")
+    if not parameter.contains(parameter.prior.center):
+        yield partial.problem((*path, "center"), f"is outside the space: must be {describe(parameter)}")
 
 
 def _condition_problems(partial: PartialModel[Spec], spec: Spec, name: str) -> Iterator[Problem]:

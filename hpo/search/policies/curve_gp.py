@@ -35,7 +35,8 @@ class CurveGPSampler(SeededSampler):
         if self._objectives:
             view = replace(view, trials=scalarised(view.trials, self._objectives, rng))
         curves = [self._curve(trial, history.sign) for trial in view.trials]
-        point = propose(view, curves, horizon=self._options.horizon, rng=rng, past=past)
+        prior = self._prior(history.space)
+        point = propose(view, curves, horizon=self._options.horizon, rng=rng, past=past, prior=prior)
         return None if point is None else history.space.decode(point[None])[0]
 
     def _curve(self, trial: Seen, sign: float) -> dict[int, float]:

@@ -10,6 +10,9 @@ Trials of earlier studies join with their scores among the trials of their own s
 study. The length scale of that feature says how far the study is evidence for this one; it is fitted like the others,
 and becomes so short that the study has no influence if the two disagree. The more trials this study has completed, the
 fewer trials of earlier studies the model gets.
+
+Priors multiply the expected improvement by a power of their density, which fades with evidence: see
+`hpo.search.policies.prior`.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from scipy.stats import rankdata
 from hpo.ledger.transfer import Past, thinned
 from hpo.search.policies.gp_regression import Posterior, fit
 from hpo.search.policies.history import View, even, shares
+from hpo.search.policies.prior import PriorDensity, fading
 from hpo.search.policies.seen import Seen
 from hpo.search.unit_cube import Array, UnitCube
 
@@ -51,6 +55,7 @@ def propose(
     horizon: int,
     rng: np.random.Generator,
     past: Sequence[Past] = (),
+    prior: PriorDensity | None = None,
 ) -> Array | None:
     """The point of the unit cube with the greatest expected improvement at `horizon`; None while there are too few
     trials to learn from.
@@ -60,6 +65,7 @@ def propose(
         curves: of these trials, as `curve` makes them.
         horizon: epochs of a full training.
         past: trials of earlier studies; larger values are better.
+        prior: where good values are expected.
     """
     space, cube = view.space, view.cube
     if sum(map(bool, curves)) < (1 if past else MIN_TRIALS):
@@ -90,8 +96,12 @@ def propose(
         space=space,
         sources=len(sources),
         horizon=horizon,
+        prior=prior,
+        prior_weight=fading(sum(max(curve, default=0) for curve in curves) / horizon),
     )
     leaders = cube[np.argsort(-final, kind="stable")[:LEADERS]]
+    if prior is not None:
+        leaders = np.vstack([leaders, prior.center])
     point = maximise(acquisition, space, leaders, rng)
     if space.keys(point[None])[0] in acquisition.tried:  # no point that it looked at was new
         point = maximise(replace(acquisition, tried=frozenset()), space, leaders, rng)
@@ -154,6 +164,9 @@ class Acquisition:
     sources: int
     """Number of earlier studies."""
     horizon: int
+    prior: PriorDensity | None = None
+    prior_weight: float = 0.0
+    """The power to which the prior's density is raised, 0 to 1."""
 
     def __call__(self, points: Array) -> Array:
         """For points of the unit cube; minus infinity for those that are excluded."""
@@ -162,7 +175,10 @@ class Acquisition:
         excluded = distance(features, self.pending) < SEPARATION
         if self.tried:
             excluded |= np.array([key in self.tried for key in self.space.keys(points)])
-        return np.where(excluded, -np.inf, log_expected_improvement(mean, deviation, self.best))
+        value = log_expected_improvement(mean, deviation, self.best)
+        if self.prior is not None:
+            value = value + self.prior_weight * self.prior.log(points)
+        return np.where(excluded, -np.inf, value)
 
 
 def _with_sources(features: Array, count: int, source: int | None = None) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ from hpo.ledger.records import TrialRecord
 from hpo.ledger.transfer import TRANSFER_KEY, Past, Transfer
 from hpo.search.policies.history import History
 from hpo.search.policies.linear_algebra import one_thread
+from hpo.search.policies.prior import PriorDensity
 from hpo.search.policies.seen import Seen
 from hpo.search.trial_views import of_frozen, of_record
 from hpo.search.unit_cube import Active, Array, UnitCube
 from hpo.spec.objectives import Objective
+from hpo.spec.parameters import Prior
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class SamplerOptions:
     """Which parameters are active beside given values; None: all that `distributions` names."""
     objectives: Sequence[Objective] = ()
     """The objectives of a study with several; samplers read their values from the ledger's records."""
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+    """Where good values are expected, by parameter; for `gp` only."""
 
     def __post_init__(self) -> None:
         seed, horizon, startup_trials, random_share = self.seed, self.horizon, self.startup_trials, self.random_share
@@ -123,11 +127,23 @@ class SeededSampler(BaseSampler):
         space, rng = history.space, np.random.default_rng((self._options.seed, number))
         if not self._is_spread(number, rng) and (proposal := self._propose(history, number, rng, past)) is not None:
             return Suggestion(proposal, learned=True)
-        point = space.settle(self._spread(len(space), number))
+        point = space.settle(self._placed(self._spread(len(space), number), space, number))
         if space.keys(point)[0] in history.tried:
             untried = space.untried(history.tried, rng)
             point = point if untried is None else untried
         return Suggestion(space.decode(point)[0], learned=False)
+
+    def _placed(self, point: Array, space: UnitCube, number: int) -> Array:
+        """An evenly spread point, moved where the priors want it if trial `number` is every second of the first ones.
+
+        The others, and the random ones later, stay spread over the whole space: they show the model what lies outside
+        of the priors, and recover from wrong ones.
+        """
+        prior = self._prior(space) if number < self._options.startup_trials and number % 2 else None
+        return point if prior is None else prior.place(point)
+
+    def _prior(self, space: UnitCube) -> PriorDensity | None:
+        return PriorDensity(space, self._options.priors) if self._options.priors else None
 
     def is_spread(self, number: int) -> bool:
         """Whether trial `number` is among those that are spread evenly, whatever the results."""
@@ -188,6 +204,14 @@ class RandomSampler(SeededSampler):
     def learned(self, number: int) -> bool:
         """Always False."""
         return False
+
+    def _placed(self, point: Array, space: UnitCube, number: int) -> Array:
+        """An evenly spread point where the priors want it, if trial `number` is every second of the first ones. The
+        others, and the random ones later, stay spread over the whole space: they show the model what lies outside of
+        the priors, and recover from wrong ones."""
+        if not self._options.priors or number >= self._options.startup_trials or number % 2 == 0:
+            return point
+        return PriorDensity(space, self._options.priors).place(point)
 
     def is_spread(self, number: int) -> bool:
         """Always True."""

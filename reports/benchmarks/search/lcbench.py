@@ -6,7 +6,7 @@ Epoch 1 of the surrogate is an untrained network, so its epochs 2 to 51 are used
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,6 +101,11 @@ class Task:
         seconds, accuracy = self._surrogate.metrics(self.name, rows)
         seconds = np.maximum.accumulate(seconds)
         return Curve(np.maximum(seconds[1:], 1e-3), accuracy[1:])
+
+    def finals(self, configurations: Sequence[Mapping[str, Any]]) -> Array:
+        """Return the accuracies after the last epoch."""
+        rows = [[EPOCHS + 1.0, *(float(params[name]) for name in _ORDER)] for params in configurations]
+        return self._surrogate.metrics(self.name, np.array(rows))[1]
 
     def regret(self, accuracy: float) -> float:
         """Return (best - accuracy) / (best - median) of 10,000 random configurations; below 0: better than all."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hpo.errors import UsageError
-from hpo.spec.parameters import CategoricalParameter
+from hpo.spec.parameters import CategoricalParameter, Prior
 from hpo.spec.paths import training_with_absolute_paths, with_absolute_paths, with_absolute_tracking
 from hpo.spec.training import Training
 from tests.conftest import synthetic_spec
@@ -63,7 +63,7 @@ def test_the_setting_goes_before_the_variable_that_names_a_cluster(
     assert synthetic_spec(ray={"address": setting}).ray.cluster() == cluster
 
 
-def test_searched_weights_become_absolute_in_choices_conditions_and_enqueued_configurations(
+def test_searched_weights_become_absolute_in_choices_priors_conditions_and_enqueued_configurations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A resume, a worker and an exported file read them in another folder."""
@@ -72,7 +72,11 @@ def test_searched_weights_become_absolute_in_choices_conditions_and_enqueued_con
     when = {"model.pretrained": {"in": ["mine.pt", True], "ne": "other.pt"}}
     spec = synthetic_spec(
         space={
-            "model.pretrained": {"type": "categorical", "choices": [False, True, "mine.pt", mine, "other.pt"]},
+            "model.pretrained": {
+                "type": "categorical",
+                "choices": [False, True, "mine.pt", mine, "other.pt"],
+                "prior": {"center": "mine.pt"},
+            },
             "extra.quality": {"type": "float", "low": 0.0, "high": 1.0, "when": when},
             "extra.file": {"type": "categorical", "choices": ["mine.pt"]},
         },
@@ -82,6 +86,7 @@ def test_searched_weights_become_absolute_in_choices_conditions_and_enqueued_con
     weights = found.space["model.pretrained"]
     assert isinstance(weights, CategoricalParameter)
     assert weights.choices == (False, True, mine, other)
+    assert weights.prior == Prior(center=mine)
     assert found.space["extra.quality"].when["model.pretrained"].tests() == {"in": (mine, True), "ne": other}
     assert found.space["extra.file"] == spec.space["extra.file"]  # which only the study's own trainer understands
     assert found.enqueue == ({"model.pretrained": mine, "extra.quality": 0.5, "extra.file": "mine.pt"},)

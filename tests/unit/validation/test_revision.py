@@ -34,6 +34,13 @@ def test_a_change_that_makes_trials_incomparable_is_refused_and_shown(override: 
     assert "s3" not in str(refused.value)
 
 
+def test_a_resume_changes_no_prior() -> None:
+    spec = synthetic_spec("kept", search={"policy": "gp"}, enqueue=[{"extra.quality": 0.5}])
+    for override in ("search.prior=baseline", "space.extra.quality.prior={center: 0.5}"):
+        with pytest.raises(UsageError, match=rf"{override.partition('=')[0]}: None -> "):
+            revise(spec, [override])
+
+
 def test_budgets_concurrency_and_resources_may_change() -> None:
     changed = revise(SPEC, ["budget.trials=99", "budget.hours=2", "concurrency=1", "resources.cpus=1", "retries=0"])
     assert (changed.budget.trials, changed.budget.hours, changed.concurrency, changed.retries) == (99, 2.0, 1, 0)
@@ -48,6 +55,14 @@ def test_a_resume_may_relabel_the_baseline() -> None:
 def test_a_specification_recorded_before_baselines_had_labels_opens() -> None:
     recorded = json.loads(SPEC.to_json())
     del recorded["baseline"]
+    assert Spec.from_json(json.dumps(recorded)) == SPEC
+
+
+def test_a_specification_recorded_before_there_were_priors_opens() -> None:
+    recorded = json.loads(SPEC.to_json())
+    del recorded["search"]["prior"]
+    for parameter in recorded["space"].values():
+        del parameter["prior"]
     assert Spec.from_json(json.dumps(recorded)) == SPEC
 
 

@@ -67,6 +67,26 @@ SPACE_BROKEN = [
         "must be less than train.epochs",
         "train.warmup_epochs = 50",
     ),
+    (
+        "train.momentum: {type: float, low: 0, high: 0.9, prior: {center: 1}}",
+        ".prior.center",
+        "number from 0 to 0",
+        None,
+    ),
+    (
+        "train.accumulate: {type: int, low: 1, high: 4, prior: {center: 2.5}}",
+        ".prior.center",
+        "outside the space",
+        None,
+    ),
+    ("train.optimizer: {type: categorical, choices: [sgd], prior: {center: adamw}}", ".prior.center", "outside", None),
+    ("train.momentum: {type: float, low: 0, high: 0.9, prior: {}}", ".prior.center", "is required", None),
+    (
+        "train.momentum: {type: float, low: 0, high: 0.9, prior: {center: 0.5, confidence: hihg}}",
+        ".prior.confidence",
+        "low, medium or high",
+        "did you mean high?",
+    ),
     ("train.score: {type: categorical, choices: [raw, ema]}", "", "decay is 0", "train.score = ema"),
     ("train.progressive.stages: {type: int, low: 1, high: 16}", None, "", None),
     ("train.progressive.size.start: {type: int, low: 64, high: 320}", "", "shrink", "size.start = 320"),
@@ -110,6 +130,22 @@ def test_enqueued_configurations_must_lie_in_the_space(entry: str, path: str, ru
     assert problem.path == path
     assert rule in problem.rule
     assert problem.line == 7
+
+
+@pytest.mark.parametrize("policy", ["random", "tpe"])
+def test_only_the_gp_accepts_priors(policy: str) -> None:
+    prior = "  train.momentum: {type: float, low: 0, high: 0.9, prior: {center: 0.5}}\n"
+    problem = only(f"{GOOD}{prior}search: {{policy: {policy}}}\n")
+    assert (problem.path, problem.line) == ("space.train.momentum.prior", 5)
+    assert "needs search.policy: gp" in problem.rule
+    baseline = "enqueue: [{train.lr: 0.001}]\n"
+    problem = only(f"{GOOD}{baseline}search: {{policy: {policy}, prior: baseline}}\n")
+    assert (problem.path, "needs search.policy: gp" in problem.rule) == ("search.prior", True)
+
+
+def test_priors_around_the_baseline_need_one() -> None:
+    problem = only(f"{GOOD}search: {{prior: baseline}}\n")
+    assert (problem.path, "needs a baseline" in problem.rule) == ("search.prior", True)
 
 
 def test_an_enqueued_configuration_may_have_a_label_and_settings_that_are_not_searched() -> None:
