@@ -14,20 +14,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import optuna
 
-from hpo.search.policies import prior as shipped
+from hpo.search.policies import prior
 from hpo.search.samplers import make_sampler
 from hpo.search.unit_cube import UnitCube
 from hpo.spec.parameters import Prior
 from reports.benchmarks.search.lcbench import DEVELOPMENT, EPOCHS, Surrogate, Task
-from reports.benchmarks.search.simulation import FULL_TRAININGS, OwnSearch, simulate
-from reports.benchmarks.search.summary import MEASURES, estimate
+from reports.benchmarks.search.simulation import FULL_TRAININGS, OwnSearch, Run, simulate
+from reports.benchmarks.search.summary import MEASURES, Array, estimate
 
 NONE = "none"
 KINDS = (NONE, "good", "blurred", "wrong")
@@ -45,6 +46,8 @@ class Result:
 
     task: str
     seed: int
+    beta: float
+    """How slowly the priors faded: see `hpo.search.policies.prior`."""
     centers: dict[str, float]
     """The regret of the configuration at the centre of each kind of prior."""
     regrets: dict[str, dict[str, list[float]]]
@@ -58,42 +61,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, required=True, help="folder with model.onnx and encoding.json")
     parser.add_argument("--tasks", default=",".join(DEVELOPMENT), help="OpenML task ids (the development tasks)")
     parser.add_argument("--seeds", type=int, default=5, help="runs per task and kind of prior (5)")
-    parser.add_argument("--first-seed", type=int, default=0, help="the first of these seeds (0)")
-    parser.add_argument("--beta", type=float, default=shipped.BETA, help=f"how slowly priors fade ({shipped.BETA:g})")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="kinds of priors (all)")
+    parser.add_argument(
+        "--beta", type=float, nargs="+", default=[prior.BETA], help="how slowly priors fade (as shipped)"
+    )
     parser.add_argument("--json", type=Path, help="file for all results, written anew after each")
     options = parser.parse_args(arguments)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    shipped.BETA = options.beta
-    surrogate, results = Surrogate(options.model), []
+    surrogate, results = Surrogate(options.model), list[Result]()
     tasks = [Task(surrogate, name) for name in options.tasks.split(",")]
-    for seed in range(options.first_seed, options.first_seed + options.seeds):
+    for seed in range(options.seeds):
         for task in tasks:
-            results.append(result(task, seed, options.kinds))
-            print(results[-1], flush=True)
-            if options.json:
-                options.json.write_text(document(results, options.beta))
+            for beta in options.beta:
+                results.append(result(task, seed, beta))
+                print(results[-1], flush=True)
+                if options.json:
+                    options.json.write_text(document(results))
     print(table(results))
     return 0
 
 
-def result(task: Task, seed: int, kinds: Sequence[str] = KINDS) -> Result:
+def result(task: Task, seed: int, beta: float, kinds: Sequence[str] = KINDS) -> Result:
     """One simulated study with each kind of prior."""
-    priors = priors_of(task, seed)
+    priors = {kind: given for kind, given in priors_of(task, seed).items() if kind in kinds}
     centers = {
-        kind: task.regret(float(task.curve({name: prior.center for name, prior in given.items()}).accuracy[-1]))
+        kind: task.regret(float(task.curve({name: one.center for name, one in given.items()}).accuracy[-1]))
         for kind, given in priors.items()
-        if kind != NONE and kind in kinds
+        if given
     }
-    regrets = {}
-    for kind in kinds:
-        space = task.distributions
-        sampler = make_sampler("gp", seed=seed, horizon=EPOCHS, distributions=space, priors=priors[kind])
-        run = simulate(task, OwnSearch(sampler, space))
-        regrets[kind] = {
-            measure: [round(getattr(run, measure).regret_at(share), 5) for share in SHARES] for measure in MEASURES
-        }
-    return Result(task.name, seed, {kind: round(regret, 5) for kind, regret in centers.items()}, regrets)
+    with mock.patch.object(prior, "BETA", beta):
+        runs = {kind: _run(task, seed, given) for kind, given in priors.items()}
+    regrets: dict[str, dict[str, list[float]]] = {
+        kind: {measure: [round(getattr(run, measure).regret_at(share), 5) for share in SHARES] for measure in MEASURES}
+        for kind, run in runs.items()
+    }
+    return Result(task.name, seed, beta, {kind: round(regret, 5) for kind, regret in centers.items()}, regrets)
+
+
+def _run(task: Task, seed: int, priors: Mapping[str, Prior]) -> Run:
+    space = task.distributions
+    return simulate(
+        task, OwnSearch(make_sampler("gp", seed=seed, horizon=EPOCHS, distributions=space, priors=priors), space)
+    )
 
 
 def priors_of(task: Task, seed: int) -> dict[str, dict[str, Prior]]:
@@ -104,7 +112,7 @@ def priors_of(task: Task, seed: int) -> dict[str, dict[str, Prior]]:
     best, worst = cube[[np.argmax(finals)]], cube[[np.argmin(finals)]]
     beside = best + np.where((best + SHIFT > 1) | ((best >= SHIFT) & (rng.random(best.shape) < 0.5)), -SHIFT, SHIFT)
 
-    def around(point: np.ndarray, confidence: str) -> dict[str, Prior]:
+    def around(point: Array, confidence: str) -> dict[str, Prior]:
         values = space.decode(space.settle(point))[0]
         return {
             name: Prior.model_validate({"center": value, "confidence": confidence}) for name, value in values.items()
@@ -113,30 +121,37 @@ def priors_of(task: Task, seed: int) -> dict[str, dict[str, Prior]]:
     return {NONE: {}, "good": around(best, "high"), "blurred": around(beside, "low"), "wrong": around(worst, "high")}
 
 
-def document(results: Sequence[Result], beta: float) -> str:
+def document(results: Sequence[Result]) -> str:
     """All results as JSON, one on a line."""
-    head = json.dumps({"beta": beta, "shares": SHARES, "pool": POOL, "shift": SHIFT})
+    head = json.dumps({"shares": SHARES, "pool": POOL, "shift": SHIFT})
     lines = ",\n  ".join(json.dumps(asdict(one)) for one in results)
     return f'{head[:-1]}, "results": [\n  {lines}\n]}}\n'
 
 
 def table(results: Sequence[Result]) -> str:
     """The regrets as Markdown, and their paired differences to the search without priors."""
-    kinds = list(results[0].regrets)
-    tasks = len({one.task for one in results})
-    lines = [f"{tasks} tasks, {len(results)} pairs of task and seed; regret ± standard error over tasks."]
+    tasks, pairs = {one.task for one in results}, {(one.task, one.seed) for one in results}
+    lines = [f"{len(tasks)} tasks, {len(pairs)} pairs of task and seed; regret ± standard error over tasks."]
     for measure in MEASURES:
         lines += ["", f"| {measure} | " + " | ".join(f"{share * FULL_TRAININGS:.3g}" for share in SHARES) + " |"]
         lines.append("|---|" + "---|" * len(SHARES))
-        by_kind = {kind: _by_task(results, kind, measure) for kind in kinds}
-        lines += [_row(kind, values) for kind, values in by_kind.items()]
-        if NONE in kinds:
-            others = {kind: values for kind, values in by_kind.items() if kind != NONE}
-            lines += [_row(f"{kind} minus {NONE}", values - by_kind[NONE]) for kind, values in others.items()]
+        for beta in dict.fromkeys(one.beta for one in results):
+            lines += _rows([one for one in results if one.beta == beta], measure)
     return "\n".join(lines)
 
 
-def _by_task(results: Sequence[Result], kind: str, measure: str) -> np.ndarray:
+def _rows(results: Sequence[Result], measure: str) -> list[str]:
+    """Of one beta: the regrets, then the differences."""
+    beta, by_kind = results[0].beta, {kind: _by_task(results, kind, measure) for kind in results[0].regrets}
+    without = by_kind.pop(NONE)
+    return [
+        _row(NONE, without),
+        *(_row(f"{kind}, beta {beta:g}", values) for kind, values in by_kind.items()),
+        *(_row(f"{kind}, beta {beta:g}, minus {NONE}", values - without) for kind, values in by_kind.items()),
+    ]
+
+
+def _by_task(results: Sequence[Result], kind: str, measure: str) -> Array:
     """Mean regrets over the seeds of each task, (tasks, shares)."""
     tasks = list(dict.fromkeys(one.task for one in results))
     return np.array(
@@ -144,7 +159,7 @@ def _by_task(results: Sequence[Result], kind: str, measure: str) -> np.ndarray:
     )
 
 
-def _row(name: str, values: np.ndarray) -> str:
+def _row(name: str, values: Array) -> str:
     return f"| {name} | {' | '.join(str(estimate(column)) for column in values.T)} |"
 
 

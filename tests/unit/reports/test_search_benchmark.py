@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
@@ -22,7 +22,7 @@ from hpo.search.policies import history
 from hpo.search.policies.seeded import SeededSampler
 from hpo.search.samplers import make_sampler
 from hpo.validation.loader import load_spec
-from reports.benchmarks.search import bounds, crowd, page
+from reports.benchmarks.search import bounds, crowd, page, priors
 from reports.benchmarks.search import latency as search_latency
 from reports.benchmarks.search.lcbench import EPOCHS, Curve
 from reports.benchmarks.search.simulation import AheadSearch, Incumbents, OwnSearch, Run, StockSearch, simulate
@@ -39,6 +39,9 @@ class Peak:
     def curve(self, params: Mapping[str, Any]) -> Curve:
         epochs = np.arange(1.0, EPOCHS + 1)
         return Curve(epochs, (1 - abs(params["x"] - 0.3)) * (1 - 0.5 / epochs))
+
+    def finals(self, configurations: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        return np.array([self.curve(params).accuracy[-1] for params in configurations])
 
     def regret(self, accuracy: float) -> float:
         return (0.99 - accuracy) / 0.25
@@ -225,3 +228,30 @@ def test_pairs_with_and_without_suggestions_made_ahead_are_compared_over_tasks()
     ]
     assert "| difference | 0.200 ± 0.100 | 0.000 ± 0.000 | 0.000 ± 0.000 |" in crowd.table(pairs, options)
     assert [row["task"] for row in json.loads(crowd.document(pairs, options))["pairs"]] == ["2", "10"]
+
+
+def test_priors_of_a_good_a_vague_and_a_wrong_mind_lie_where_they_should() -> None:
+    task: Any = Peak()
+    task.name = "1"
+    kinds = priors.priors_of(task, 0)
+    centers = {kind: of["x"].center for kind, of in kinds.items() if of}
+    assert kinds["none"] == {}
+    assert centers["good"] == pytest.approx(0.3, abs=0.01)
+    assert abs(centers["blurred"] - centers["good"]) == pytest.approx(priors.SHIFT)
+    assert centers["wrong"] == pytest.approx(1.0, abs=0.01)
+    assert [kinds[kind]["x"].confidence for kind in ("good", "blurred", "wrong")] == ["high", "low", "high"]
+
+
+def test_studies_with_and_without_priors_are_compared_over_tasks() -> None:
+    def regrets(known: float) -> dict[str, list[float]]:
+        return {"known": [known] * len(priors.SHARES), "delivered": [1.0] * len(priors.SHARES)}
+
+    results = [
+        priors.Result(task, seed, 0.5, {}, {"none": regrets(0.5), "good": regrets(0.5 - gain)})
+        for task, gain in (("2", 0.1), ("10", 0.3))
+        for seed in (0, 1)
+    ]
+    table = priors.table(results)
+    assert "| good, beta 0.5, minus none | -0.200 ± 0.100 |" in table
+    assert "2 tasks, 4 pairs of task and seed" in table
+    assert [row["task"] for row in json.loads(priors.document(results))["results"]] == ["2", "2", "10", "10"]

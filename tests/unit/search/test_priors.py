@@ -38,7 +38,8 @@ def test_the_density_of_a_number_is_a_truncated_normal_one_with_a_bit_everywhere
     space = UnitCube({"x": FloatDistribution(0, 1)})
     points = np.linspace(0.0005, 0.9995, 1_000)[:, None]
     for center, confidence, deviation in ((0.3, "high", 0.125), (0.0, "medium", 0.25), (0.9, "low", 0.5)):
-        density = PriorDensity(space, {"x": Prior(center=center, confidence=confidence)})
+        prior = Prior.model_validate({"center": center, "confidence": confidence})
+        density = PriorDensity(space, {"x": prior})
         normal = truncnorm((0 - center) / deviation, (1 - center) / deviation, center, deviation).pdf(points[:, 0])
         expected = (1 - ANYWHERE) * normal + ANYWHERE
         np.testing.assert_allclose(np.exp(density.log(points)), expected, rtol=1e-3)
@@ -97,7 +98,7 @@ def _asked(sampler: Any, count: int) -> list[Any]:
 
 def _suggested(epochs: int, center: float | None) -> float:
     """Where the gp looks next, after 8 trials of so many epochs of 50 whose values rise towards x = 0.8."""
-    own = {} if center is None else {"priors": {"x": Prior(center=center, confidence="high")}}
+    own: dict[str, Any] = {} if center is None else {"priors": {"x": Prior(center=center, confidence="high")}}
     one = study(
         "gp", startup_trials=0, random_share=0.0, distributions={"x": FloatDistribution(0, 1)}, active=None, **own
     )
