@@ -17,7 +17,7 @@ from hpo.search.unit_cube import Array, UnitCube
 from hpo.spec.parameters import Prior
 
 BETA = 0.5
-"""The density counts in full until so many full trainings' worth of epochs are known."""
+"""The density counts in full until so many full trainings' worth of epochs are known; see the benchmark of priors."""
 DEVIATION = {"low": 0.5, "medium": 0.25, "high": 0.125}
 """Standard deviation by confidence, as a share of the range: the figures of NePS' PriorBand."""
 ODDS = {"low": 2.0, "medium": 4.0, "high": 6.0}
