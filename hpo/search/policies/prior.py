@@ -19,9 +19,9 @@ from hpo.spec.parameters import Prior
 BETA = 0.5
 """The density counts in full until so many full trainings' worth of epochs are known; see the benchmark of priors."""
 DEVIATION = {"low": 0.5, "medium": 0.25, "high": 0.125}
-"""Standard deviation by confidence, as a share of the range: the figures of NePS' PriorBand."""
+"""Standard deviation by confidence, as a share of the range. The words are those of NePS; the figures are ours."""
 ODDS = {"low": 2.0, "medium": 4.0, "high": 6.0}
-"""How many times as likely the expected choice is as another one, also as in NePS."""
+"""How many times as likely the expected choice is as another one."""
 ANYWHERE = 0.05
 """Share of a uniform density, so that a wrong prior excludes nothing."""
 BINS = 1_000
