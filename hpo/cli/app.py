@@ -6,8 +6,9 @@ import gc
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -150,6 +151,7 @@ def main() -> None:
     _replace_closed_streams()
     _show_every_character()
     _ignore_a_width_of_nothing()
+    _show_own_warnings_as_sentences()
     try:
         _run()
     except BrokenPipeError:
@@ -205,6 +207,19 @@ def _ignore_a_width_of_nothing() -> None:
     for name in ("COLUMNS", "LINES"):
         if os.environ.get(name, "").isdigit() and int(os.environ[name]) == 0:
             del os.environ[name]
+
+
+def _show_own_warnings_as_sentences() -> None:
+    """Of this project's warnings people see the text alone; Python adds the place in the code and a line of it."""
+    inherited = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if category.__module__.partition(".")[0] in {"hpo", "trainers", "reports"}:
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            inherited(message, category, *place, **more)
+
+    warnings.showwarning = show
 
 
 def _drop_output() -> None:
