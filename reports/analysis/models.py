@@ -19,6 +19,8 @@ from trainers import schedule
 
 NAME = "model.name"
 Cost: TypeAlias = Literal["macs", "seconds"]
+UNEVEN = 2
+"""So many times as long an epoch may be as another like it, before the page says so."""
 COSTS: tuple[Cost, ...] = ("macs", "seconds")
 
 
@@ -163,6 +165,20 @@ def of_best(study: StudyRecord, rows: Sequence[Candidate]) -> list[tuple[Candida
             last = schedule.stages(config.train.progressive, config.train.epochs)[-1]
             found.append((row, config.model.pretrained, config.train.eval_size or last.size))
     return found
+
+
+def uneven(rows: Sequence[Candidate]) -> tuple[float, float] | None:
+    """The shortest and the longest epoch, in seconds, of the model whose epochs at one image size differ most; None if
+    none is twice as long as another. Then other work slowed the machine, or some workers are slower."""
+    alike: dict[tuple[str, int | None], list[float]] = {}
+    for row in rows:
+        for one in (metrics for trial in row.trials for metrics in trial.metrics):
+            if one.seconds:
+                alike.setdefault((row.name, one.image_size), []).append(one.seconds)
+    low, high = max(
+        ((min(own), max(own)) for own in alike.values()), key=lambda ends: ends[1] / ends[0], default=(1, 1)
+    )
+    return (low, high) if high > UNEVEN * low else None
 
 
 def machines(rows: Sequence[Candidate]) -> set[tuple[str | None, str | None]]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.redact import redact
+from hpo.results.intervals import wilson
+from hpo.results.winner import validation_images
 from reports.analysis.models import COSTS, Candidate, Cost, candidates, short_name, steps, trial_cost
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Lines, Mark, Missing, Panel, Plot, Points
@@ -31,8 +33,8 @@ def model_plot(study: StudyRecord, key: str) -> Plot | Missing | None:
         key,
         TITLE,
         [_panel(study, rows, of) for of in known],
-        "Large: the best complete trial of each model. Small: its other complete trials. Line, the Pareto front: what "
-        "a budget can buy; where it rises, a model is better than all cheaper ones, noise aside.",
+        "Large: the best complete trial of each model. Small: its other complete trials. Steps, the Pareto front: "
+        "what a budget can buy; where they rise, a model is better than all cheaper ones, noise aside.",
         columns=len(known),
         height=420,
     )
@@ -46,7 +48,21 @@ def _panel(study: StudyRecord, rows: Sequence[Candidate], of: Cost) -> Panel:
     heights = [_height(study, step.candidate.best) for step in front]
     x = [*(step.cost / _UNIT[of] for step in front), right]
     marks: list[Mark] = [Lines("Pareto front", [(x, [*heights, *heights[-1:]])], palette.GREY, 1.5, steps=True)]
-    return Panel(Axis(_AXES[of], (0.0, right)), Axis(study.spec.objective.axis), [*marks, *points])
+    return Panel(
+        Axis(_AXES[of], (0.0, right)), Axis(study.spec.objective.axis), [*marks, *_intervals(study, rows, of), *points]
+    )
+
+
+def _intervals(study: StudyRecord, rows: Sequence[Candidate], of: Cost) -> list[Lines]:
+    """The interval of each best trial as an upright line, so that a difference within noise looks like one."""
+    images, plotted = validation_images(study), study.spec.objective.plotted
+    ends = [
+        (cost / _UNIT[of], wilson(row.score, images))
+        for row in rows
+        if images and row.best and row.score is not None and (cost := trial_cost(row.best, of)) is not None
+    ]
+    paths = [((at, at), (plotted(interval.low), plotted(interval.high))) for at, interval in ends]
+    return [Lines("95 % interval", paths, palette.GREY, 1.2, opacity=0.7)] if paths else []
 
 
 def _points(study: StudyRecord, row: Candidate, of: Cost, index: int, name: str) -> list[Points]:

@@ -10,7 +10,7 @@ from hpo.ledger.records import StudyRecord
 from hpo.redact import redact
 from hpo.results.intervals import wilson
 from hpo.results.winner import validation_images
-from reports.analysis.models import COSTS, Candidate, Cost, Step, candidates, machines, of_best, steps, worth_it
+from reports.analysis.models import COSTS, Candidate, Cost, Step, candidates, machines, of_best, steps, uneven, worth_it
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,11 @@ def _cautions(study: StudyRecord, found: Sequence[Candidate]) -> Iterator[str]:
     places = machines(done)
     if len(places) > 1:
         yield f"The seconds are from {len(places)} kinds of workers, so they cannot be compared exactly."
+    elif ends := uneven(found):
+        yield (
+            f"Epochs of one model and one image size took {ends[0]:,.0f} to {ends[1]:,.0f} s, so other work slowed the "
+            "machine: the seconds, and the answer by training, are rough."
+        )
 
 
 def _few(done: Sequence[Candidate]) -> str:

@@ -153,6 +153,12 @@ def test_seconds_of_two_machines_are_told_apart() -> None:
     assert any("from 2 kinds of workers" in text for text in found.cautions)
 
 
+def test_seconds_that_other_work_changed_are_called_rough() -> None:
+    (caution,) = [text for text in section(study(*THREE.trials, trial(4, LITE, 0.6, 40.0))).cautions if "rough" in text]
+    assert caution.startswith("Epochs of one model and one image size took 8 to 40 s")
+    assert not any("rough" in text for text in section(THREE).cautions), "epochs of other models may be longer"
+
+
 def test_a_study_of_one_model_has_no_section_and_no_figure() -> None:
     record = study(trial(0, LITE, 0.8), trial(1, LITE, 0.9))
     assert models_section(record) is None
@@ -182,8 +188,9 @@ def test_the_figure_marks_the_best_of_each_model_and_what_a_budget_can_buy() -> 
     plot = model_plot(study(*THREE.trials, trial(4, LITE, 0.65)), "models-1")
     assert isinstance(plot, Plot)
     macs, seconds = plot.panels
-    (front,) = [mark for mark in macs.marks if isinstance(mark, Lines)]
+    front, intervals = [mark for mark in macs.marks if isinstance(mark, Lines)]
     ((x, y),) = front.paths
+    assert sorted(round((low + high) / 2) for _, (low, high) in intervals.paths) == [70, 80, 90]
     assert (list(x)[:3], list(y)[:3]) == ([31.0, 60.5, 231.0], [70.0, 80.0, 90.0])
     points = [mark for mark in macs.marks if isinstance(mark, Points)]
     names = ["densenet121", "tf_efficientnet_lite0", "tf_efficientnetv2_b0"]
