@@ -46,6 +46,7 @@ __all__ = [
     "OutOfMemory",
     "Progressive",
     "RateRamp",
+    "RecordingFailed",
     "SizeRamp",
     "TrainConfig",
     "Trainer",
@@ -78,6 +79,11 @@ class OutOfMemory(TrainerError):
     """The device or the host ran out of memory. The text names the stage, image size and batch size."""
 
 
+class RecordingFailed(TrainerError):
+    """A CUDA graph could not be recorded. The process is not sound any more; the training goes on in a new process from
+    its last checkpoint, and no graph of this network is recorded there."""
+
+
 class CheckpointError(TrainerError):
     """A checkpoint belongs to another configuration or seed."""
 
@@ -103,9 +109,9 @@ class EpochMetrics:
     train_loss: float | None = None
     """Mean loss of the epoch's steps, nats."""
     val_accuracy_raw: float | None = None
-    """Validation accuracy of the raw weights, 0 to 1."""
+    """Validation accuracy of the raw weights, 0 to 1, in the epochs in which they are evaluated."""
     val_accuracy_ema: float | None = None
-    """Validation accuracy of the averaged weights, 0 to 1."""
+    """Validation accuracy of the averaged weights, 0 to 1, likewise."""
     stage: int | None = None
     """Stage of progressive learning, from 0."""
     image_size: int | None = None
@@ -135,7 +141,8 @@ class EpochMetrics:
     compute: float | None = None
     """Images x px^2 since the first epoch, in units of one epoch at the largest size (`TrainConfig.compute_size`)."""
     checkpoint: str | None = None
-    """SHA-256 of the checkpoint that was saved after this epoch, or None."""
+    """SHA-256 of a checkpoint that has become complete since the last report, or None. On a CUDA device it is that of
+    an earlier epoch, because the training goes on while it is written; in the last epoch it is the last one."""
     own: Mapping[str, float] | None = None
     """Other metrics, by name. Each is logged under its name and may be the study's objective. The shipped trainer
     reports `val_balanced_accuracy` and `val_macro_f1` here, each from 0 to 1."""

@@ -138,6 +138,9 @@ class Progressive:
     """Training image size, pixels."""
     sizes: tuple[Annotated[int, Range(ge=16, le=1024)], ...] | None = None
     """Image size of every stage, pixels, instead of `size`: one number per stage, none smaller than the one before."""
+    size_multiple: Annotated[int, Range(ge=1, le=64)] = 1
+    """Round the sizes between the first and the last of `size` to multiples of this, pixels; 1: to whole pixels. With
+    32, the stride of most networks, no feature map has an odd side, and GPUs compute such sizes faster."""
     randaugment: MagnitudeRamp = field(default_factory=MagnitudeRamp)
     """RandAugment magnitude; 0 switches RandAugment off."""
     dropout: RateRamp = field(default_factory=lambda: RateRamp(start=0.1, end=0.3))
@@ -203,9 +206,11 @@ class TrainConfig:
     batch_size: Annotated[int, Range(ge=1)] | Literal["auto"] = 128
     """Images per optimiser step. `auto`: the largest batch of the last stage that fits into the GPU's memory; `lr` then
     applies to 128 images and is scaled to the actual batch, as `grow_batch` does."""
-    accumulate: Annotated[int, Range(ge=1)] = 1
+    accumulate: Annotated[int, Range(ge=1)] | Literal["auto"] = 1
     """Parts of a batch that are computed one after another to save memory; their gradients are added. There are fewer
-    parts if they would have one image, because batch normalisation needs two."""
+    parts if they would have one image, because batch normalisation needs two. `auto`: in each stage the fewest parts
+    that fit into the GPU's memory, measured once per image size; on the CPU one. Batch normalisation sees one part at a
+    time, so another GPU may train slightly other weights; a resumed training keeps its parts."""
     optimizer: Literal["adamw", "sgd", "rmsprop", "lamb", "muon"] = "adamw"
     """Optimiser, as timm implements it. `sgd` has Nesterov's or classical momentum; see `nesterov`."""
     lr: Annotated[float, Range(gt=0)] = 1e-3
@@ -235,7 +240,8 @@ class TrainConfig:
     """Exponential moving average of the weights."""
     score: Literal["auto", "raw", "ema"] = "auto"
     """Weights that `val_accuracy` refers to. `auto`: the averaged weights if EMA is on, because they rank trials better
-    early in a training; otherwise the raw weights. With EMA, both accuracies are reported."""
+    early in a training; otherwise the raw weights. With EMA, the other weights are evaluated at the end of each stage,
+    and both accuracies are reported there."""
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
     """`auto`: bf16 autocast on GPUs that support it, otherwise fp32. With fp16, adamw and sgd skip a step whose
     gradients overflow; rmsprop, lamb and muon make the step with gradients of 0."""
@@ -243,10 +249,11 @@ class TrainConfig:
     """Store images and convolution weights channel by channel within a pixel, which is faster on most devices."""
     compile: bool = False
     """Use torch.compile: one graph per image size."""
-    cuda_graphs: bool = False
-    """Record the forward and backward pass once per image size as a CUDA graph and replay it. Faster for small networks
-    and images on a fast GPU, where starting kernels takes longer than running them. Needs more memory; no effect on the
-    CPU."""
+    cuda_graphs: bool | Literal["auto"] = "auto"
+    """Record whole training steps and evaluation batches once per image size as CUDA graphs and replay them. Faster on
+    GPUs, where starting kernels one by one takes longer than running them. `auto`: on CUDA devices, unless `compile` is
+    on. If a network cannot be recorded, the trial goes on in a new process without graphs, and this machine does not
+    try that network again. No effect on the CPU."""
     eval_size: Annotated[int, Range(ge=16, le=1024)] | None = None
     """Image size of every evaluation, pixels; null: the size of the last stage. If a study searches the size of the
     last stage, set the largest size here, so that all trials are evaluated in the same way."""
@@ -320,10 +327,5 @@ def cross_checks(config: TrialConfig) -> Iterator[tuple[str, str]]:
         )
     if config.train.score == "ema" and config.train.ema.decay == 0:
         yield "train.score", "ema needs averaged weights, but train.ema.decay is 0 (off)"
-    if config.train.cuda_graphs and config.train.compile:
+    if config.train.cuda_graphs is True and config.train.compile:
         yield "train.cuda_graphs", "cannot be combined with train.compile; choose one of them"
-    if config.train.cuda_graphs and config.train.batch_size == "auto":
-        yield (
-            "train.cuda_graphs",
-            "cannot be combined with train.batch_size: auto, which ignores the graphs' memory; give a number",
-        )

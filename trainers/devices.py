@@ -6,6 +6,8 @@ import sys
 
 CUDA_OUT_OF_MEMORY = 2
 """CUDA's error number `cudaErrorMemoryAllocation`."""
+PROBE_NUMBERS = 2**20
+"""Random numbers that the test of a device draws: more than a block of memory that is at hand."""
 
 
 def gpu_count() -> int:
@@ -33,8 +35,9 @@ def device_error(device: str) -> str | None:
 
     After an illegal memory access, a failed kernel launch, an uncorrectable memory error or the loss of the device,
     every later CUDA call of the process fails. Libraries report these errors as exceptions of many types, so the only
-    reliable test is a small computation. A device that is only out of memory counts as working. If the process has not
-    imported torch, it has not used the device either: the result is None.
+    reliable test is a small computation. It allocates memory and draws random numbers, because the allocator and the
+    generator may stay in the mode of a recording that has failed. A device that is only out of memory counts as
+    working. If the process has not imported torch, it has not used the device either: the result is None.
     """
     if not device.startswith("cuda") or "torch" not in sys.modules:
         return None
@@ -42,7 +45,7 @@ def device_error(device: str) -> str | None:
 
     try:
         torch.cuda.synchronize(device)
-        torch.ones(1, device=device).add_(1).item()
+        torch.rand(PROBE_NUMBERS, device=device).add_(1)[0].item()
     except torch.OutOfMemoryError:
         return None
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA

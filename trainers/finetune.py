@@ -16,16 +16,18 @@ from trainers import data
 from trainers.api import CheckpointError, Context, Diverged, EpochMetrics, ModelConfig, TrialConfig
 from trainers.loop.engine import Engine, TrainedEpoch
 from trainers.loop.evaluate import Score
+from trainers.loop.saving import CheckpointWriter
 from trainers.network import model_size, weights
 from trainers.numerics import memory_errors, numerics_of, session
 from trainers.schedule import compute
 
 
-def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
+def train(config: TrialConfig, context: Context, *, score_both: bool = False) -> Iterator[EpochMetrics]:
     """Train from the newest checkpoint, or from the start; yield the metrics of each epoch (`trainers.api.Trainer`).
 
-    torch's process-wide settings (threads, precision) are changed only while an epoch runs, and restored before each
-    `yield`.
+    With averaged weights, those weights that `train.score` names are evaluated in every epoch, and the others at the
+    end of each stage; with `score_both`, both are in every epoch. torch's process-wide settings (threads, precision)
+    are changed only while an epoch runs, and restored before each `yield`.
 
     Raises:
         DataError, WeightsError: before the first epoch.
@@ -39,15 +41,18 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
             config.data, context.cache_dir, context.device, context.device_share
         )
         engine = Engine(config, context, numerics, images)
-    with closing(engine):
+    owner = identity(config, context.seed)
+    with closing(engine), checkpoint_writer(context) as writer:
         with session(context, numerics):
-            resumed = resume(engine, context, identity(config, context.seed))
+            resumed = resume(engine, context, owner)
         if resumed:
             yield resumed
         for epoch in range(resumed.epoch + 1 if resumed else 1, config.train.epochs + 1):
             with session(context, numerics):
-                metrics = _epoch(engine, epoch, validation, context)
-            yield metrics
+                started = time.perf_counter()
+                metrics = _epoch(engine, epoch, validation, score_both=score_both)
+                checkpoint = save(engine, writer, owner, metrics)
+            yield dataclasses.replace(metrics, checkpoint=checkpoint, seconds=time.perf_counter() - started)
 
 
 def prove(config: TrialConfig, context: Context) -> None:
@@ -75,7 +80,10 @@ def identity(config: TrialConfig, seed: int, part: str = "train") -> str:
     """
     default = TrialConfig()
     placeless = dataclasses.replace(config.data, root=default.data.root, download=default.data.download)
-    chosen = _differences(dataclasses.replace(config, data=placeless), default)
+    # `false` was the default of `cuda_graphs` once, and recorded steps compute the same.
+    graphs = config.train.cuda_graphs or default.train.cuda_graphs
+    train = dataclasses.replace(config.train, cuda_graphs=graphs)
+    chosen = _differences(dataclasses.replace(config, data=placeless, train=train), default)
     return hashlib.sha256(json.dumps([chosen, seed, part], sort_keys=True).encode()).hexdigest()
 
 
@@ -106,38 +114,46 @@ def resume(engine: Engine, context: Context, identity: str) -> EpochMetrics | No
     return EpochMetrics(**{**state["metrics"], "checkpoint": state.get("checkpoint")})
 
 
-def save(engine: Engine, context: Context, identity: str, metrics: EpochMetrics) -> str:
-    """Store everything that `resume` needs; return the SHA-256 of the checkpoint."""
-    state: dict[str, Any] = {
-        **engine.state(),
-        "identity": identity,
-        "metrics": dataclasses.asdict(metrics),
-    }
-    return context.checkpoints.save(metrics.epoch, engine.tensors(), state)
+def checkpoint_writer(context: Context) -> CheckpointWriter:
+    """Return the writer of a training's checkpoints. A GPU computes on while they are written; a CPU has no time."""
+    return CheckpointWriter(context.checkpoints, overlapped=context.device.startswith("cuda"))
 
 
-def _epoch(engine: Engine, epoch: int, validation: data.Images, context: Context) -> EpochMetrics:
+def save(engine: Engine, writer: CheckpointWriter, identity: str, metrics: EpochMetrics) -> str | None:
+    """Store everything that `resume` needs, if the epoch of `metrics` is one of those that are saved.
+
+    Returns the SHA-256 of a checkpoint that has become complete since the last call: on a CUDA device that of an
+    earlier epoch, except in the last one.
+    """
+    train = engine.config.train
+    last = metrics.epoch == train.epochs
+    with memory_errors(f"saving the checkpoint of epoch {metrics.epoch}"):
+        if last or metrics.epoch % train.checkpoint_every == 0:
+            state: dict[str, Any] = {**engine.state(), "identity": identity, "metrics": dataclasses.asdict(metrics)}
+            writer.save(metrics.epoch, engine.tensors(), state)
+        if last:
+            writer.wait()
+        return writer.written()
+
+
+def _epoch(engine: Engine, epoch: int, validation: data.Images, *, score_both: bool) -> EpochMetrics:
     started = time.perf_counter()
     trained = engine.run_epoch(epoch)
     scoring = time.perf_counter()
-    raw = engine.score(validation)
+    by_average = engine.average is not None and engine.config.train.score != "raw"
+    both = score_both or epoch == trained.stage.last_epoch
+    raw = engine.score(validation) if both or not by_average else None
     averaged = None
-    if engine.average:
+    if engine.average and (both or by_average):
         with memory_errors("evaluating averaged weights"), engine.average.applied():
             averaged = engine.score(validation)
-    scored = averaged if averaged and engine.config.train.score != "raw" else raw
+    scored = averaged if by_average else raw
+    assert scored is not None
     if not math.isfinite(scored.loss):
         raise Diverged(f"the validation loss became {scored.loss} in epoch {epoch}")
     now = time.perf_counter()
-    metrics = dataclasses.replace(
-        describe(engine, trained, scored, raw, averaged), eval_seconds=now - scoring, seconds=now - started
-    )
-    train = engine.config.train
-    if epoch % train.checkpoint_every and epoch != train.epochs:
-        return metrics
-    with memory_errors(f"saving the checkpoint of epoch {epoch}"):
-        digest = save(engine, context, identity(engine.config, context.seed), metrics)
-    return dataclasses.replace(metrics, checkpoint=digest, seconds=time.perf_counter() - started)
+    metrics = describe(engine, trained, scored, raw, averaged)
+    return dataclasses.replace(metrics, eval_seconds=now - scoring, seconds=now - started)
 
 
 def describe(
@@ -145,9 +161,11 @@ def describe(
 ) -> EpochMetrics:
     """Return the metrics to report for an epoch.
 
-    `scored` becomes `val_accuracy` and `val_loss`; `raw` and `averaged` are the scores of both kinds of weights.
+    `scored` becomes `val_accuracy` and `val_loss`; `raw` and `averaged` are the scores of both kinds of weights, None
+    where they were not evaluated.
     """
     stage = trained.stage
+    chosen = {"accumulate": float(trained.parts)} if engine.config.train.accumulate == "auto" else {}
     return EpochMetrics(
         epoch=trained.epoch,
         val_accuracy=scored.accuracy,
@@ -167,5 +185,5 @@ def describe(
         params=model_size.parameters(engine.model),
         macs=model_size.macs(engine.model, engine.eval_size),
         compute=compute(engine.plan, trained.epoch, engine.config.train.compute_size),
-        own=scored.by_class,
+        own={**(scored.by_class or {}), **chosen} or None,
     )

@@ -12,9 +12,10 @@ import torch
 
 from trainers.api import Context, OutOfMemory, TrainConfig
 
-KERNEL_SEARCH_STEPS = 10_000
-"""Fewest optimiser steps of a stage for which cuDNN first tries all of its kernels. On an H100 this took 13 to 25 s for
-each new image size, as long as about 400 steps, too long for a search with several sizes per trial."""
+KERNEL_SEARCH_PASSES = 10_000
+"""Fewest forward and backward passes of one shape, those of all micro-batches of a stage, for which cuDNN first tries
+all of its kernels. On an H100 this took 13 to 25 s for each new image size, as long as about 400 steps, too long for a
+search with several sizes per trial."""
 
 HOST_MEMORY = "can't allocate memory"
 MEMORY_WORDS = (
@@ -37,6 +38,8 @@ class Numerics:
     tf32: bool
     """Whether float32 matrix products and convolutions may use TF32."""
     memory_format: torch.memory_format
+    resident: bool = False
+    """Whether numbers that change from step to step are tensors on the device, so that a step can be recorded there."""
 
     @property
     def scaled(self) -> bool:
@@ -61,6 +64,7 @@ def numerics_of(train: TrainConfig, device: str) -> Numerics:
         autocast_dtype={"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision),
         tf32=precision == "tf32",
         memory_format=torch.channels_last if train.channels_last else torch.contiguous_format,
+        resident=device.startswith("cuda"),
     )
 
 
@@ -68,28 +72,34 @@ def numerics_of(train: TrainConfig, device: str) -> Numerics:
 def session(context: Context, settings: Numerics) -> Iterator[None]:
     """Set the threads, the float32 precision and cuDNN's choice of kernels of this training; restore them afterwards.
 
-    cuDNN chooses kernels by its heuristics, except inside `search_kernels`.
+    cuDNN chooses kernels by its heuristics, except inside `search_kernels`. The precision is set through `allow_tf32`
+    alone: after a part of the newer `fp32_precision` is set, torch refuses to read `allow_tf32`, so that
+    `torch.backends.cudnn.flags()` fails too. What is set through `allow_tf32` can be read both ways.
     """
     cudnn: Any = torch.backends.cudnn
-    matmul, conv = torch.backends.cuda.matmul, cudnn.conv
-    before = (torch.get_num_threads(), matmul.fp32_precision, conv.fp32_precision, cudnn.benchmark)
+    matmul: Any = torch.backends.cuda.matmul
+    users = {kind: kind.fp32_precision for kind in (matmul, cudnn.conv, cudnn.rnn)}
+    before = (torch.get_num_threads(), cudnn.benchmark)
     if context.threads is not None:
         torch.set_num_threads(context.threads)
-    matmul.fp32_precision = conv.fp32_precision = "tf32" if settings.tf32 else "ieee"
+    matmul.allow_tf32 = cudnn.allow_tf32 = settings.tf32
     cudnn.benchmark = False
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        matmul.fp32_precision, conv.fp32_precision, cudnn.benchmark = before[1:]
+        cudnn.benchmark = before[1]
+        matmul.allow_tf32, cudnn.allow_tf32 = users[matmul] == "tf32", users[cudnn.conv] == "tf32"
+        for kind, precision in users.items():
+            kind.fp32_precision = precision
 
 
 @contextmanager
-def search_kernels(steps: int) -> Iterator[None]:
-    """Let cuDNN try all kernels inside the block if there are enough `steps` of one shape to make that worthwhile."""
+def search_kernels(passes: int) -> Iterator[None]:
+    """Let cuDNN try all kernels inside the block if there are enough `passes` of one shape to make that worthwhile."""
     cudnn: Any = torch.backends.cudnn
     before = cudnn.benchmark
-    cudnn.benchmark = steps >= KERNEL_SEARCH_STEPS
+    cudnn.benchmark = passes >= KERNEL_SEARCH_PASSES
     try:
         yield
     finally:

@@ -118,12 +118,12 @@ def _epochs(engine: Engine, context: Context) -> Iterator[EpochMetrics]:
     resumed = finetune.resume(engine, context, identity)
     if resumed:
         yield resumed
-    for epoch in range(resumed.epoch + 1 if resumed else 1, train.epochs + 1):
-        started = time.perf_counter()
-        metrics = finetune.describe(engine, engine.run_epoch(epoch), NO_SCORE)
-        if epoch % train.checkpoint_every == 0 or epoch == train.epochs:
-            metrics = dataclasses.replace(metrics, checkpoint=finetune.save(engine, context, identity, metrics))
-        yield dataclasses.replace(metrics, seconds=time.perf_counter() - started)
+    with finetune.checkpoint_writer(context) as writer:
+        for epoch in range(resumed.epoch + 1 if resumed else 1, train.epochs + 1):
+            started = time.perf_counter()
+            metrics = finetune.describe(engine, engine.run_epoch(epoch), NO_SCORE)
+            checkpoint = finetune.save(engine, writer, identity, metrics)
+            yield dataclasses.replace(metrics, checkpoint=checkpoint, seconds=time.perf_counter() - started)
 
 
 def _write(

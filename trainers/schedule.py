@@ -147,8 +147,16 @@ def _size(progressive: Progressive, index: int) -> int:
         return progressive.sizes[index]
     start, end, count = progressive.size.start, progressive.size.end, progressive.stages
     if progressive.form == "google":
-        return int(start + (end - start) * (index + 1) / count)
-    return round(_ramp(start, end, index, count))
+        size = int(start + (end - start) * (index + 1) / count)
+    else:
+        size = round(_ramp(start, end, index, count))
+    return size if size in (start, end) else _multiple(size, progressive)
+
+
+def _multiple(size: int, progressive: Progressive) -> int:
+    """The nearest multiple of `size_multiple`, not beyond the first and the last size."""
+    unit = progressive.size_multiple
+    return min(max(round(size / unit) * unit, progressive.size.start), progressive.size.end)
 
 
 def _dropout(progressive: Progressive, index: int) -> float:

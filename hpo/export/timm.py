@@ -98,9 +98,10 @@ def _optimizer(training: Training) -> dict[str, Any]:
 
     train = training.train
     batch = train.batch_size if isinstance(train.batch_size, int) else AUTO_BATCH_SIZE
+    parts = train.accumulate if isinstance(train.accumulate, int) else 1
     settings: dict[str, Any] = {
-        "batch_size": max(1, batch // train.accumulate),
-        "grad_accum_steps": train.accumulate,
+        "batch_size": max(1, batch // parts),
+        "grad_accum_steps": parts,
         "validation_batch_size": train.eval_batch_size,
         "opt": timm_name(train),
         "lr": train.lr,
@@ -232,6 +233,8 @@ def _schedule_differences(train: TrainConfig) -> Iterator[str]:
         yield f"timm's warm-up is a whole number of epochs; train.warmup_epochs was {train.warmup_epochs:g}"
     if train.batch_size == "auto":
         yield f"the batch size is {AUTO_BATCH_SIZE}; train.batch_size was auto, so hpo chose it at run time"
+    elif train.accumulate == "auto":
+        yield "there are no micro-batches; train.accumulate was auto, so hpo chose them at run time"
     elif train.batch_size % train.accumulate:
         yield f"timm's micro-batches have equal sizes; {train.accumulate} do not divide {train.batch_size}"
 

@@ -32,7 +32,6 @@ _CROSS_CHECKED = (
     "train.ema.",
     "train.compile",
     "train.cuda_graphs",
-    "train.batch_size",
 )
 
 NO_OBJECTIVES = ("val_accuracy", "epoch", "checkpoint", "own")

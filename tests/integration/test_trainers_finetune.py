@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import hashlib
 import math
 import resource
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,8 @@ from trainers.api import (
     TrialConfig,
 )
 from trainers.checkpoint import DirectoryStore
-from trainers.loop import cuda_graphs
-from trainers.loop.cuda_graphs import GraphedStep
 from trainers.loop.engine import Engine
+from trainers.loop.saving import CheckpointWriter
 from trainers.network import model as models
 from trainers.numerics import numerics_of
 
@@ -89,7 +88,6 @@ def test_the_trainer_reports_every_epoch_with_its_stage(whole: tuple) -> None:
     assert items[-1].learning_rate == pytest.approx(TINY.train.lr * TINY.train.min_lr_ratio)
     for metrics in items:
         assert metrics.val_accuracy == metrics.val_accuracy_ema
-        assert metrics.val_accuracy_raw is not None
         assert metrics.checkpoint
         assert metrics.train_seconds + metrics.eval_seconds < metrics.seconds
         assert metrics.images_per_second == pytest.approx(160 / metrics.train_seconds)
@@ -214,6 +212,44 @@ def test_a_half_precision_training_resumes_with_its_scaler(cache: str, tmp_path:
     assert_equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
 
 
+@pytest.mark.parametrize("score", ["auto", "raw"])
+def test_the_weights_that_do_not_count_are_evaluated_at_the_end_of_each_stage(
+    score: str, cache: str, tmp_path: Path
+) -> None:
+    items = run(changed(score=score), cache, tmp_path / "once")
+    always = [metrics.val_accuracy_raw if score == "raw" else metrics.val_accuracy_ema for metrics in items]
+    other = [metrics.val_accuracy_ema if score == "raw" else metrics.val_accuracy_raw for metrics in items]
+    assert always == [metrics.val_accuracy for metrics in items]
+    assert [accuracy is not None for accuracy in other] == [False, True, False, True]
+    where = context(cache, tmp_path / "both")
+    both = list(finetune.train(changed(score=score), where, score_both=True))
+    assert all(metrics.val_accuracy_raw is not None and metrics.val_accuracy_ema is not None for metrics in both)
+    assert [metrics.val_accuracy for metrics in both] == always
+
+
+def test_checkpoints_written_during_the_training_equal_those_that_it_waits_for(
+    whole: tuple, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU; the report of an epoch names a checkpoint only when it is complete."""
+    folder, items = whole
+    monkeypatch.setattr(
+        finetune, "checkpoint_writer", lambda where: CheckpointWriter(where.checkpoints, overlapped=True)
+    )
+    reported = []
+    for metrics in finetune.train(TINY, context(cache, tmp_path)):
+        written = {hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.glob("*.json")}
+        assert metrics.checkpoint is None or metrics.checkpoint in written
+        reported.append(comparable(metrics))
+    assert reported == [comparable(metrics) for metrics in items]
+    assert metrics.checkpoint is not None
+    assert_equal(weights(tmp_path), weights(folder))
+    cut = tmp_path / "cut"
+    run(TINY, cache, cut, epochs=2)
+    assert DirectoryStore(str(cut)).epochs()[-1] == 2, "closing the training waits for its checkpoint"
+    assert [comparable(metrics) for metrics in run(TINY, cache, cut)] == reported[1:]
+    assert_equal(weights(cut), weights(folder))
+
+
 def test_micro_batches_give_the_same_weights_as_the_whole_batch(cache: str, tmp_path: Path) -> None:
     """Without batch norm's coupling and any chance, three parts of 40 images are one batch of 40."""
     plain = replace(
@@ -288,40 +324,10 @@ def test_images_augmented_together_are_all_trained_once(
     parts = list(engine.batches.parts(positions, 32, stage, rng.generator(0)))
     assert [len(pixels) for pixels, _ in parts] == [11, 11, 10] * 3
     assert [len(targets) for _, targets in parts] == [11, 11, 10] * 3
-    assert [len(positions) for positions in seen] == [43, 43, 10]
+    assert [len(positions) for positions in seen] == [32, 32, 32], "whole batches, whatever their parts are"
     assert torch.equal(torch.cat(seen), positions)
     assert all(pixels.is_contiguous(memory_format=torch.channels_last) for pixels, _ in parts)
     assert run(config, cache, tmp_path / "whole")[-1].epoch == config.train.epochs
-
-
-def test_recorded_steps_train_to_the_same_weights(cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything about recorded steps but CUDA's own recording, for which the work is simply done again."""
-    recorded: list[int] = []
-
-    def record(work: Callable[[], torch.Tensor], device: str) -> tuple[torch.Tensor, Callable[[], None]]:
-        results = [work() for _ in range(cuda_graphs.WARM_UP + 1)]
-        recorded.append(len(results))
-        return results[-1], lambda: results[-1].copy_(work())
-
-    config = changed(accumulate=3, batch_size=32)
-    run(config, cache, tmp_path / "plain")
-    monkeypatch.setattr(cuda_graphs, "record", record)
-    monkeypatch.setattr(Engine, "_graphed", lambda self, device: GraphedStep(self.model.net, device))
-    run(replace(config, train=replace(config.train, cuda_graphs=True)), cache, tmp_path / "recorded")
-    assert len(recorded) == 4, "two sizes of micro-batches in each of two stages"
-    assert_equal(weights(tmp_path / "recorded"), weights(tmp_path / "plain"))
-
-
-def test_the_error_for_a_network_that_cannot_be_recorded_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    def waits(pixels: torch.Tensor, targets: torch.Tensor, share: float) -> torch.Tensor:
-        raise RuntimeError("operation not permitted when stream is capturing\nmore")
-
-    monkeypatch.setattr(cuda_graphs, "record", lambda work, device: (work(), work))
-    step = GraphedStep(torch.nn.Linear(2, 2), "cpu")
-    with pytest.raises(
-        TrainerError, match=r"cuda_graphs: a step of Linear .*is capturing\); set train\.cuda_graphs to false"
-    ):
-        step(waits, torch.zeros(1, 3, 8, 8), torch.zeros(1, 2), 1.0)
 
 
 def test_a_finished_training_frees_its_memory_at_once(cache: str, tmp_path: Path) -> None:
@@ -333,7 +339,7 @@ def test_a_finished_training_frees_its_memory_at_once(cache: str, tmp_path: Path
         images, _ = data.train_and_validation(TINY.data, cache, "cpu")
         engine = Engine(TINY, context(cache, tmp_path), numerics, images)
         engine.run_epoch(1)
-        first = next(iter(engine.optimizer.state.values()))["exp_avg"]
+        first = next(iter(engine.step.optimizer.state.values()))["exp_avg"]
         gone = [weakref.ref(engine), weakref.ref(first), weakref.ref(engine.average)]
         del first
         engine.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.api import Context, EpochMetrics, TrialConfig
+from trainers.api import Context, EpochMetrics, RecordingFailed, TrialConfig
 
 
 class Mute(Exception):
@@ -48,6 +48,8 @@ def report(mistake: str, epoch: int) -> Any:
             raise KeyboardInterrupt
         case "files":
             raise OSError(errno.EMFILE, "Too many open files", "/data/one")
+        case "recording":
+            raise RecordingFailed("the work of a network cannot be recorded as a CUDA graph")
         case "long":
             raise RuntimeError(bytes(100_000).hex())
     raise ValueError(mistake)

@@ -10,24 +10,23 @@ from torch import Tensor
 from trainers.api import Context, TrainConfig
 from trainers.augment import Augmenter
 from trainers.data import Images
+from trainers.loop.ahead import ahead, recut
 from trainers.network import batchnorm
 from trainers.network.model import Model
 from trainers.rng import derive, generator
 from trainers.schedule import Stage
 
-AUGMENTED_AT_ONCE = 1 / 256
-"""Share of a GPU's memory that the images of one augmentation may fill (float32). Augmenting several micro-batches at
-once pays off for small images, whose kernels take longer to start than to run. The peak is a few times this share. A
-GPU of another memory size forms other groups, and so draws other random numbers."""
+PIXELS_AT_ONCE = 8_000_000
+"""Pixels (images x side^2) to augment at once on a GPU: about 100 MB in float32, and a few times that at the peak. For
+small images, several batches at once pay off, because their kernels take longer to start than to run. The number is the
+same for every GPU, because other groups draw other random numbers."""
 BYTES_PER_PIXEL = 3 * 4
+"""Of an augmented image, which is float32."""
 
 
-def pixels_at_once(device: str, share: float) -> int:
-    """Pixels (images x side^2) to augment at once if a training has `share` (0 to 1) of the device; 0 on the CPU."""
-    if not device.startswith("cuda"):
-        return 0
-    memory = torch.cuda.get_device_properties(device).total_memory
-    return int(AUGMENTED_AT_ONCE * share * memory / BYTES_PER_PIXEL)
+def pixels_at_once(device: str) -> int:
+    """Pixels (images x side^2) to augment at once; 0 on the CPU, which augments one micro-batch at a time."""
+    return PIXELS_AT_ONCE if device.startswith("cuda") else 0
 
 
 def micro_batches(batch: int, accumulate: int) -> list[int]:
@@ -66,15 +65,30 @@ class Batches:
     def parts(
         self, positions: Tensor, batch: int, stage: Stage, chance: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the micro-batches of the images at `positions`, which fill whole batches; augment several at once."""
-        sizes = micro_batches(batch, self.accumulate)
-        together = max(1, self.pixels_at_once // (sizes[0] * stage.size**2))
-        sizes *= len(positions) // batch
-        groups = [sizes[start : start + together] for start in range(0, len(sizes), together)]
-        totals = [sum(group) for group in groups]
-        for group, (now, images) in zip(groups, self._groups(positions, totals), strict=True):
-            pixels, targets = self.augmented(now, images, stage, chance)
-            yield from zip(torch.split(pixels, group), torch.split(targets, group), strict=True)
+        """Yield the micro-batches of the images at `positions`, which fill whole batches."""
+        steps = len(positions) // batch
+        groups = self._augmented_groups(positions, self._together(batch, steps, stage.size), stage, chance)
+        if self.device.startswith("cuda") and self.images.place == "device":  # others are sent ahead already
+            groups = ahead(groups, self.device)
+        return recut(groups, micro_batches(batch, self.accumulate) * steps)
+
+    def _together(self, batch: int, steps: int, size: int) -> list[int]:
+        """How many images are augmented together. On a GPU that does not depend on the micro-batches, which depend on
+        its memory with `accumulate: auto`."""
+        if not self.pixels_at_once:
+            return micro_batches(batch, self.accumulate) * steps
+        images = max(self.pixels_at_once // size**2, 2)
+        if images < batch:
+            return micro_batches(batch, -(-batch // images)) * steps
+        together = min(images // batch, steps)
+        whole, rest = divmod(steps, together)
+        return [together * batch] * whole + ([rest * batch] if rest else [])
+
+    def _augmented_groups(
+        self, positions: Tensor, counts: list[int], stage: Stage, chance: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for now, images in self._groups(positions, counts):
+            yield self.augmented(now, images, stage, chance)
 
     def for_statistics(self, epoch: int, stage: Stage, batch: int) -> Iterator[Tensor]:
         """Yield the pixels of a few micro-batches, to re-estimate batch-norm statistics at the start of `epoch`.
@@ -130,6 +144,6 @@ def batches_of(images: Images, model: Model, train: TrainConfig, context: Contex
         augmenter,
         seed=context.seed,
         device=context.device,
-        accumulate=train.accumulate,
-        pixels_at_once=pixels_at_once(context.device, context.device_share),
+        accumulate=1 if train.accumulate == "auto" else train.accumulate,
+        pixels_at_once=pixels_at_once(context.device),
     )

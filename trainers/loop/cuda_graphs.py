@@ -1,126 +1,174 @@
-"""Forward and backward pass as one CUDA graph per shape, started by one call instead of kernel by kernel.
+"""Work on the GPU that is recorded once per shape and then started by one call instead of kernel by kernel.
 
-With a small network, a fast GPU waits for the host, which starts about a thousand kernels per step. A recorded step
-starts with one call and computes the same, random numbers included (https://pytorch.org/docs/stable/notes/cuda.html,
-"CUDA Graphs"). The optimiser, the averaged weights and the augmentation are not recorded: they start few kernels and
-read numbers that change.
+A training step starts thousands of kernels, and a fast GPU waits for the host meanwhile. A recording is one call and
+computes the same, random numbers included (https://pytorch.org/docs/stable/notes/cuda.html, "CUDA Graphs"). It reads
+and writes the same memory every time: so inputs are copied to one place, and numbers that change are tensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from trainers.api import TrainerError
-from trainers.numerics import lacks_memory
+from trainers.api import RecordingFailed, TrialConfig
+from trainers.files import replace_atomically
+from trainers.loop import optimizers
+from trainers.loop.step import TrainingStep
+from trainers.numerics import Numerics
 
-Step = Callable[[Tensor, Tensor, float], Tensor]
-"""`step(images, targets, share)` adds the gradient of `share` times the mean loss to the parameters' gradients and
-returns that loss."""
+Work: TypeAlias = Callable[[], None]
+Recorder: TypeAlias = Callable[[Work, int], Work]
+"""`recorder(work, size)` runs `work`, which computes on images of `size` pixels, to warm up, records it and returns
+what repeats it. It raises `RecordingFailed` if that is not possible."""
 
 WARM_UP = 3
-"""Steps before the recording, in which libraries choose kernels and allocate memory."""
+"""Times that work really runs before its recording. Libraries then choose kernels and allocate memory."""
+
+
+class GraphedStep:
+    """A `TrainingStep` that is recorded when a shape comes for the first time, and repeated from then on.
+
+    The whole step is recorded, or without its update if the optimiser needs the host. Only the recording of one shape
+    is kept, because a training does not return to an earlier size.
+    """
+
+    def __init__(self, step: TrainingStep, net: nn.Module, recorder: Recorder) -> None:
+        self._step, self._net, self._recorder = step, net, recorder
+        self._whole = optimizers.is_resident(step.optimizer)
+        self._recorded: _Recorded | None = None
+
+    def __call__(self, parts: Iterable[tuple[Tensor, Tensor]], batch: int) -> None:
+        """Make one step as `TrainingStep` does.
+
+        Raises:
+            RecordingFailed: the step cannot be recorded, e.g. because it waits for the device.
+        """
+        inputs = [tensor for part in parts for tensor in part]
+        shape = (batch, *(tensor.shape for tensor in inputs))
+        if self._recorded is None or self._recorded.shape != shape:
+            self.clear()  # frees memory before the next size needs it
+            self._recorded = self._record(shape, inputs, batch)
+        self._recorded(inputs)
+        if not self._whole:
+            self._step.update()
+
+    def keep(self, size: int) -> None:
+        """Free the recording unless it is of images of `size` pixels."""
+        if self._recorded and self._recorded.places[0].shape[-1] != size:
+            self.clear()
+
+    def clear(self) -> None:
+        """Free the recording and its memory, which includes the gradients."""
+        self._recorded = None
+        for parameter in self._step.parameters:
+            parameter.grad = None
+
+    def _record(self, shape: tuple[Any, ...], inputs: Sequence[Tensor], batch: int) -> _Recorded:
+        places = [tensor.clone() for tensor in inputs]
+        step = self._step if self._whole else self._step.gradients
+        work = partial(step, list(zip(places[::2], places[1::2], strict=True)), batch)
+        with self._unchanged():
+            repeat = self._recorder(work, inputs[0].shape[-1])
+        return _Recorded(shape, places, repeat)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """Undo what the block, which runs steps that do not count, has changed: tensors, scaler and random numbers."""
+        tensors, scaler, device = self._tensors(), self._step.scaler, self._step.losses.device
+        before, scale = [tensor.detach().clone() for tensor in tensors], scaler.state_dict()
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+        scaler.load_state_dict(scale)
+
+    def _tensors(self) -> list[Tensor]:
+        """All tensors that a step changes, except for the gradients, which it computes anew."""
+        states = [value for values in self._step.optimizer.state.values() for value in values.values()]
+        averages = self._step.average.state().values() if self._step.average else ()
+        tensors = [*self._net.parameters(), *self._net.buffers(), *states, *averages, self._step.losses]
+        return [tensor for tensor in tensors if isinstance(tensor, Tensor)]
 
 
 @dataclass(frozen=True)
 class _Recorded:
-    """A graph and the tensors that it reads and writes."""
+    shape: tuple[Any, ...]
+    places: list[Tensor]
+    """The tensors that the recording reads."""
+    repeat: Work
 
-    pixels: Tensor
-    targets: Tensor
-    loss: Tensor
-    replay: Callable[[], None]
+    def __call__(self, inputs: Sequence[Tensor]) -> None:
+        """Repeat the recorded work with the values of `inputs`."""
+        for place, value in zip(self.places, inputs, strict=True):
+            place.copy_(value)
+        self.repeat()
 
 
-class GraphedStep:
-    """Records a `Step` when a shape comes for the first time, and replays the recording from then on.
+class GraphedWork:
+    """Work on a batch that adds to some results, recorded once per shape of the batch."""
 
-    The gradients of the parameters are allocated once and stay in place. So a batch must begin with `zero_grad` of this
-    object, not of the optimiser. Only the graphs of one image size are kept, because a training does not
-    return to an earlier size.
-    """
-
-    def __init__(self, net: nn.Module, device: str) -> None:
-        self._net, self._device = net, device
+    def __init__(self, work: Callable[..., None], results: Sequence[Tensor], recorder: Recorder) -> None:
+        self._work, self._results, self._recorder = work, results, recorder
         self._recorded: dict[tuple[Any, ...], _Recorded] = {}
-        self._trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
-        for parameter in self._trained:
-            parameter.grad = torch.zeros_like(parameter)
 
-    def zero_grad(self) -> None:
-        """Set all gradients to zero, in place."""
-        torch._foreach_zero_(self._gradients())
-
-    def __call__(self, step: Step, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
-        """Return the loss of `step(pixels, targets, share)`; the next call overwrites it.
-
-        `step` must be the same in every call.
-
-        Raises:
-            TrainerError: the network cannot be recorded, e.g. because it waits for the device.
-        """
-        shape = (*pixels.shape, share)
+    def __call__(self, inputs: Sequence[Tensor], size: int) -> None:
+        """Do the work on `inputs`, whose images it computes at `size` pixels."""
+        shape = (size, *(tensor.shape for tensor in inputs))
         if shape not in self._recorded:
-            if any(earlier[1:-1] != shape[1:-1] for earlier in self._recorded):
-                self.clear()  # frees memory before the next size needs it
-            self._recorded[shape] = self._record(step, pixels, targets, share)
-        recorded = self._recorded[shape]
-        recorded.pixels.copy_(pixels)
-        recorded.targets.copy_(targets)
-        recorded.replay()
-        return recorded.loss
-
-    def clear(self) -> None:
-        """Free all graphs and their memory."""
-        self._recorded.clear()
-
-    def _gradients(self) -> list[Tensor]:
-        return [parameter.grad for parameter in self._trained if parameter.grad is not None]
-
-    def _record(self, step: Step, pixels: Tensor, targets: Tensor, share: float) -> _Recorded:
-        pixels, targets = pixels.clone(), targets.clone()
-        touched = [*self._net.buffers(), *self._gradients()]
-        before = [tensor.clone() for tensor in touched]
-        cuda = [torch.device(self._device)] if self._device.startswith("cuda") else []
-        try:
-            with torch.random.fork_rng(devices=cuda):
-                loss, replay = record(lambda: step(pixels, targets, share), self._device)
-        except RuntimeError as error:
-            for cause in (error, error.__context__):  # a lack of memory may also make the end of the recording fail
-                if isinstance(cause, RuntimeError) and lacks_memory(cause):
-                    raise cause from None
-            reason = str(error).strip().partition("\n")[0]
-            raise TrainerError(
-                f"train.cuda_graphs: a step of {type(self._net).__name__} cannot be recorded ({reason}); "
-                "set train.cuda_graphs to false"
-            ) from error
-        with torch.no_grad():
-            for tensor, value in zip(touched, before, strict=True):
-                tensor.copy_(value)
-        return _Recorded(pixels, targets, loss, replay)
+            places, before = ([tensor.clone() for tensor in tensors] for tensors in (inputs, self._results))
+            repeat = self._recorder(partial(self._work, *places), size)
+            self._recorded[shape] = _Recorded(shape, places, repeat)
+            for result, value in zip(self._results, before, strict=True):
+                result.copy_(value)
+        self._recorded[shape](inputs)
 
 
-def record(work: Callable[[], Tensor], device: str) -> tuple[Tensor, Callable[[], None]]:
-    """Record `work` after a warm-up that really runs it; return its result's tensor and a function that repeats it.
+class CudaRecorder:
+    """Records work as CUDA graphs. The graphs of one image size share their memory: no two of them run at once."""
 
-    The recording itself computes nothing. The graph keeps its memory as long as it exists.
-    """
-    with torch.cuda.device(device):
-        side, main = _stream(device), torch.cuda.current_stream()
-        side.wait_stream(main)
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                work()
-        main.wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=side):
-            result = work()
-    return result, graph.replay
+    def __init__(self, device: str, name: str) -> None:
+        self._device, self._name = device, name
+        self._pools: dict[int, Any] = {}
+
+    def __call__(self, work: Work, size: int) -> Work:
+        """Record `work` after a warm-up that really runs it; the recording itself computes nothing."""
+        cuda: Any = torch.cuda
+        with cuda.device(self._device):
+            side, main = _stream(self._device), cuda.current_stream()
+            side.wait_stream(main)
+            with cuda.stream(side):
+                for _ in range(WARM_UP):
+                    work()
+            main.wait_stream(side)
+            graph = cuda.CUDAGraph()
+            if size not in self._pools:
+                self._pools[size] = cuda.graph_pool_handle()
+            try:
+                # thread_local: the thread that writes a checkpoint may wait for the device meanwhile.
+                with cuda.graph(graph, pool=self._pools[size], stream=side, capture_error_mode="thread_local"):
+                    work()
+            except RuntimeError as error:
+                raise failed(self._name, str(error).strip().partition("\n")[0]) from error
+        replay: Work = graph.replay
+        return replay
+
+
+def failed(name: str, reason: str) -> RecordingFailed:
+    """Return the error that says that the work of the network `name` cannot be recorded, why, and what follows."""
+    return RecordingFailed(
+        f"the work of {name} cannot be recorded as a CUDA graph ({reason}); a new process goes on from the last "
+        "checkpoint without graphs (train.cuda_graphs: false avoids the attempt)"
+    )
 
 
 @cache
@@ -129,3 +177,34 @@ def _stream(device: str) -> Any:
     recording that meets a node of another stream fails."""
     cuda: Any = torch.cuda
     return cuda.Stream(device)
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What could not be recorded on this machine: a file each in the cache that all its trials share.
+
+    A process whose recording failed is not sound, so the next one has to know it before it records.
+    """
+
+    folder: Path
+    key: str
+
+    @classmethod
+    def of(cls, config: TrialConfig, numerics: Numerics, cache_dir: str) -> Refusals:
+        """Those of trainings with the network, the optimiser and the precision of `config` on a device of this kind."""
+        device = torch.cuda.get_device_name(numerics.device) if numerics.device.startswith("cuda") else "cpu"
+        what = [config.model.name, config.train.optimizer, str(numerics.autocast_dtype), device, torch.__version__]
+        key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+        return cls(Path(cache_dir).absolute() / "cuda_graphs", key)
+
+    def __bool__(self) -> bool:
+        return self._file.exists()
+
+    def add(self, reason: str) -> None:
+        """Keep that it failed, and why."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        replace_atomically(self._file, lambda path: path.write_text(f"{reason}\n", encoding="utf-8"))
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / f"{self.key}.txt"

@@ -9,22 +9,23 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from trainers import rng, schedule
-from trainers.api import Context, Diverged, TrialConfig
+from trainers.api import Context, Diverged, RecordingFailed, TrialConfig
 from trainers.data import Images
-from trainers.loop import auto_batch, compiling, optimizers
+from trainers.loop import compiling
+from trainers.loop.auto_batch import LR_BATCH, DeviceMemory
 from trainers.loop.batches import batches_of, micro_batches
-from trainers.loop.cuda_graphs import GraphedStep
-from trainers.loop.evaluate import Score, evaluate
+from trainers.loop.cuda_graphs import CudaRecorder, GraphedStep, Recorder, Refusals
+from trainers.loop.evaluate import Evaluator, Score
+from trainers.loop.step import TrainingStep
 from trainers.network import batchnorm
 from trainers.network import model as models
 from trainers.network.ema import WeightAverage
@@ -42,6 +43,8 @@ class TrainedEpoch:
     stage: Stage
     batch_size: int
     """Images per optimiser step."""
+    parts: int
+    """Micro-batches per optimiser step."""
     train_loss: float
     """Mean loss of the steps, nats."""
     learning_rate: float
@@ -81,16 +84,40 @@ class Engine:
                 sizes={self.eval_size, *(stage.size for stage in self.plan)},
             )
         models.freeze(self.model, train.freeze_blocks)
-        self.optimizer = optimizers.create(train, self.model.net, context.device)
-        self.scaler = torch.amp.GradScaler(torch.device(context.device).type, enabled=numerics.scaled)
-        self.average = WeightAverage(train.ema, self.model.net) if train.ema.decay else None
         self.batches = batches_of(images, self.model, train, context)
-        self.class_weights = class_weights(images) if config.data.class_weights == "balanced" else None
         self.forward: Callable[[Tensor], Tensor] = self.model.net
         if train.compile:
             self.forward = compiling.compiled(self.model, context.cache_dir)
-        self.batch_size = train.batch_size if train.batch_size != "auto" else self._fitting_batch()
-        self.graphed = self._graphed(context.device) if train.cuda_graphs else None
+        self.step = TrainingStep(
+            self.model,
+            train,
+            numerics,
+            forward=self.forward,
+            class_weights=class_weights(images) if config.data.class_weights == "balanced" else None,
+        )
+        self.refusals = Refusals.of(config, numerics, context.cache_dir)
+        recorder = self._recorder()
+        self.graphed = GraphedStep(self.step, self.model.net, recorder) if recorder else None
+        self.evaluator = Evaluator(
+            self.model,
+            len(images.classes),
+            size=self.eval_size,
+            batch_size=train.eval_batch_size,
+            numerics=numerics,
+            forward=self.forward,
+            recorder=recorder,
+        )
+        scored = train.eval_batch_size * self.eval_size**2
+        self.memory = DeviceMemory(self.model, self.step, self.batches, context, scored)
+        if train.batch_size == "auto":
+            self.batch_size = min(self.memory.batch(self.plan[-1], train.accumulate), len(self.batches))
+        else:
+            self.batch_size = train.batch_size
+
+    @property
+    def average(self) -> WeightAverage | None:
+        """The averaged weights, or None without them."""
+        return self.step.average
 
     def batch_of(self, stage: Stage) -> int:
         """Return the images per optimiser step of a stage, at most the number of training images."""
@@ -111,20 +138,24 @@ class Engine:
         batch = self.batch_of(stage)
         started = time.perf_counter()
         doing = f"training stage {stage.index} at {stage.size} px with batches of {batch}"
-        if self.config.train.accumulate > 1:
-            doing += f" in {self.config.train.accumulate} parts"
+        if self.graphed:
+            self.graphed.keep(stage.size)  # before the memory is measured
+        self.batches.accumulate = self.memory.parts(stage, batch, self.config.train.accumulate)
+        if self.batches.accumulate > 1:
+            doing += f" in {self.batches.accumulate} parts"
         single = batchnorm.single_value_errors(stage.size)
-        with memory_errors(doing), single, self._compiling("train", stage.size, batch):
+        with memory_errors(doing), single, self._compiling("train", stage.size, batch), self._recording():
             if self._size_changed(epoch, stage):
                 self._reestimate(epoch, stage, batch)
-            total, steps = self._steps(epoch, stage, batch)
-            loss = total.item() / steps
+            steps = self._steps(epoch, stage, batch)
+            loss = self.step.losses.item() / steps
         if not math.isfinite(loss):
             raise Diverged(f"the training loss became {loss} in epoch {epoch}")
         return TrainedEpoch(
             epoch=epoch,
             stage=stage,
             batch_size=batch,
+            parts=len(micro_batches(batch, self.batches.accumulate)),
             train_loss=loss,
             learning_rate=self._lr(epoch, batch),
             images=steps * batch,
@@ -138,15 +169,9 @@ class Engine:
         with (
             memory_errors(f"evaluating at {self.eval_size} px with batches of {batch}"),
             self._compiling("evaluate", self.eval_size, batch, len(images)),
+            self._recording(),
         ):
-            return evaluate(
-                self.model,
-                images,
-                size=self.eval_size,
-                batch_size=train.eval_batch_size,
-                numerics=self.numerics,
-                forward=self.forward,
-            )
+            return self.evaluator(images)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights, named `model.NAME`, and the averaged weights, named `ema.NAME`."""
@@ -157,102 +182,69 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """Return everything else that `load` needs. Random streams need no state: they follow from seed and epoch."""
-        return {
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "ema_steps": self.average.steps if self.average else 0,
-            "batch_size": self.batch_size,
-        }
+        return {**self.step.state(), "batch_size": self.batch_size, "fitting": self.memory.fitting}
 
     def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Continue from `tensors()` and `state()` of another engine with the same configuration and seed."""
         weights = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("model.")}
         self.model.net.load_state_dict(weights)
-        if self.average:
-            averages = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("ema.")}
-            self.average.load(averages, state["ema_steps"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        averages = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith("ema.")}
+        self.step.load(averages, state)
         self.batch_size = state["batch_size"]
+        self.memory.fitting = dict(state.get("fitting", {}))
 
     def close(self) -> None:
         """Free the memory that the next trial on this worker does not need. The engine cannot be used afterwards."""
         if self.graphed:
             self.graphed.clear()
-        self.graphed = self.average = None
-        self.optimizer.state.clear()
-        self.model.net.zero_grad(set_to_none=True)
+        self.graphed = None
+        self.evaluator.clear()
+        self.step.clear()
 
-    def _steps(self, epoch: int, stage: Stage, batch: int) -> tuple[Tensor, int]:
-        """Run the steps of an epoch; return the sum of their mean losses, on the device, and their number."""
+    def _steps(self, epoch: int, stage: Stage, batch: int) -> int:
+        """Run the steps of an epoch, which add up their losses on the device; return their number."""
         steps = len(self.batches) // batch
         parts = self.batches.epoch(epoch, stage, batch)
-        count = len(micro_batches(batch, self.config.train.accumulate))
-        total = torch.zeros((), device=self.device)
+        count = len(micro_batches(batch, self.batches.accumulate))
+        self.step.losses.zero_()
         self.model.train()
         self.model.dropout.set(stage.dropout)
-        whole = steps * (stage.last_epoch - stage.first_epoch + 1)
-        with rng.isolated(derive(self.seed, "dropout", epoch), self.device), search_kernels(whole):
+        passes = count * steps * (stage.last_epoch - stage.first_epoch + 1)
+        run = self.graphed or self.step
+        with rng.isolated(derive(self.seed, "dropout", epoch), self.device), search_kernels(passes):
             for step in range(steps):
-                optimizers.set_lr(self.optimizer, self._lr(epoch - 1 + step / steps, batch))
-                total += self._step(itertools.islice(parts, count), batch)
-        return total, steps
-
-    def _add_gradient(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
-        # Not stored in an attribute: a bound method would make a reference cycle, which delays freeing the memory.
-        if self.graphed:
-            return self.graphed(self._forward_backward, pixels, targets, share)
-        return self._forward_backward(pixels, targets, share)
-
-    def _forward_backward(self, pixels: Tensor, targets: Tensor, share: float) -> Tensor:
-        """Add the gradient of `share` times the mean loss; return that loss."""
-        with self.numerics.autocast():
-            logits = self.forward(pixels.contiguous(memory_format=self.numerics.memory_format))
-        loss = F.cross_entropy(logits.float(), targets, weight=self.class_weights) * share
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
-
-    def _graphed(self, device: str) -> GraphedStep | None:
-        """None on the CPU, where starting work costs nothing."""
-        return GraphedStep(self.model.net, device) if device.startswith("cuda") else None
-
-    def _step(self, parts: Iterable[tuple[Tensor, Tensor]], batch: int) -> Tensor:
-        if self.graphed:
-            self.graphed.zero_grad()
-        else:
-            self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        for pixels, targets in parts:
-            total += self._add_gradient(pixels, targets, len(pixels) / batch)
-        self._update()
-        return total
-
-    def _update(self) -> None:
-        zeroes = self.numerics.scaled and not optimizers.skips_overflow(self.optimizer)
-        if self.config.train.clip_grad or zeroes:
-            self.scaler.unscale_(self.optimizer)
-        if self.config.train.clip_grad:
-            torch.nn.utils.clip_grad_norm_(self.model.net.parameters(), self.config.train.clip_grad)
-        if zeroes:  # the scaler itself would wait for the device in every step
-            optimizers.zero_overflow(self.optimizer)
-            self.optimizer.step()
-        else:
-            self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.average:
-            self.average.update()
+                self.step.prepare(self._lr(epoch - 1 + step / steps, batch))
+                run(itertools.islice(parts, count), batch)
+        return steps
 
     def _lr(self, progress: float, batch: int) -> float:
         train = self.config.train
-        meant = auto_batch.LR_BATCH if train.batch_size == "auto" else min(train.batch_size, len(self.batches))
+        meant = LR_BATCH if train.batch_size == "auto" else min(train.batch_size, len(self.batches))
         factor = schedule.batch_lr_factor(batch / meant, train.optimizer)
         return train.lr * factor * schedule.lr_factor(train, progress)
 
     def _compiling(self, *shape: Any) -> AbstractContextManager[None]:
         if not self.config.train.compile:
             return nullcontext()
+        precision = self.numerics.autocast_dtype, self.numerics.tf32, self.numerics.memory_format
+        parts = self.batches.accumulate
+        return compiling.one_graph(self.config.model, self.config.train.freeze_blocks, parts, *precision, *shape)
+
+    def _recorder(self) -> Recorder | None:
+        """What records the work of this training; None on the CPU, where starting work costs nothing."""
         train = self.config.train
-        return compiling.one_graph(self.config.model, train.freeze_blocks, train.accumulate, *shape)
+        if not self.device.startswith("cuda") or train.compile or not train.cuda_graphs or self.refusals:
+            return None
+        return CudaRecorder(self.device, self.config.model.name)
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Let the next process know what could not be recorded."""
+        try:
+            yield
+        except RecordingFailed as error:
+            self.refusals.add(str(error))
+            raise
 
     def _size_changed(self, epoch: int, stage: Stage) -> bool:
         asked = self.config.train.progressive.reset_batchnorm and stage.index > 0
@@ -268,28 +260,3 @@ class Engine:
             changed = batchnorm.reestimate(self.model.net, forward, self.batches.for_statistics(epoch, stage, batch))
         if self.average:
             self.average.adopt(set(changed))
-
-    def _fitting_batch(self) -> int:
-        """The batch of `batch_size: auto` for the last stage. The model is restored afterwards."""
-        net = self.model.net
-        before = {name: value.clone() for name, value in net.state_dict().items()}
-        parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-        stage = self.plan[-1]
-
-        def step(count: int) -> None:
-            self.model.train()
-            pixels, targets = self.batches.sample(count, stage)
-            with rng.isolated(0, self.device):
-                self._forward_backward(pixels, targets, 1.0)
-
-        with memory_errors(f"searching the largest batch of stage {stage.index} at {stage.size} px"):
-            batch = auto_batch.largest(
-                step,
-                device=self.device,
-                share=self.device_share,
-                reserve=2 * sum(parameter.nbytes for parameter in parameters),
-                accumulate=self.config.train.accumulate,
-            )
-        net.load_state_dict(before)
-        net.zero_grad(set_to_none=True)
-        return min(batch, len(self.batches))

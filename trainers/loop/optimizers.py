@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from timm import optim
-from torch import nn
+from torch import Tensor, nn
 
 from trainers.api import TrainConfig
 from trainers.network.weight_fit import classifier_names
@@ -16,16 +17,24 @@ RMSPROP_EPS = 1e-3
 """RMSprop of TensorFlow, as in google/automl's EfficientNetV2 (decay 0.9, epsilon 0.001)."""
 
 
-def create(train: TrainConfig, model: nn.Module, device: str) -> torch.optim.Optimizer:
+FUSED = ("adamw", "sgd")
+"""The optimisers for which torch has fused kernels, on CUDA and on the CPU. They need nothing of the host in a step."""
+HOW = ("lr", "fused", "capturable")
+"""Options of an optimiser that depend on the device. `set_lr` sets the learning rate before every step."""
+
+
+def create(train: TrainConfig, model: nn.Module, *, resident: bool = False) -> torch.optim.Optimizer:
     """Return the optimiser for all parameters that are trained.
+
+    With `resident`, the learning rates of a fused optimiser are tensors on the device, and its state is there from the
+    beginning, so that a CUDA graph can record its steps.
 
     Normalisation layers and biases get no weight decay. With `layer_decay`, each group has an `lr_scale`: `layer_decay`
     to the power of its distance from the head (see `set_lr`). Muon orthogonalises the updates of matrices and
     convolutions; vectors and the classifier are trained by AdamW.
     """
     options = _options(train, model)
-    # torch has fused kernels for these two optimisers, on CUDA and on the CPU.
-    if train.optimizer in ("adamw", "sgd"):
+    if train.optimizer in FUSED:
         options["fused"] = True
     optimizer: torch.optim.Optimizer = optim.create_optimizer_v2(  # type: ignore[attr-defined]
         model,
@@ -37,6 +46,8 @@ def create(train: TrainConfig, model: nn.Module, device: str) -> torch.optim.Opt
     )
     if isinstance(optimizer, torch.optim.SGD) and train.momentum:
         _start_momentum(optimizer)
+    if resident and train.optimizer in FUSED:
+        _settle(optimizer)
     return optimizer
 
 
@@ -51,10 +62,62 @@ def _start_momentum(optimizer: torch.optim.SGD) -> None:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
+def _settle(optimizer: torch.optim.Optimizer) -> None:
+    """Give a fused optimiser all of its tensors, on the device of the parameters, where they stay."""
+    device = optimizer.param_groups[0]["params"][0].device
+    scales = [group.get("lr_scale", 1.0) for group in optimizer.param_groups]
+    # torch's kernels read the rate as float32 on CUDA, and as a number of Python's precision on the CPU.
+    kind = torch.float64 if device.type == "cpu" else torch.float32
+    rates = torch.zeros(len(scales), dtype=kind, device=device)
+    for group, rate in zip(optimizer.param_groups, rates.unbind(), strict=True):
+        group["lr"] = rate
+    settled: Any = optimizer
+    settled.rates, settled.scales = rates, torch.tensor(scales, dtype=kind, device=device)
+    if not isinstance(optimizer, torch.optim.AdamW):
+        return
+    for group in optimizer.param_groups:
+        group["capturable"] = device.type == "cuda"
+        for parameter in group["params"]:
+            optimizer.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+    # torch would warn that a step which can be recorded is not.
+    settled._warned_capturable_if_run_uncaptured = True
+
+
+def is_resident(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether a step of the optimiser reads and writes tensors of the device only."""
+    return isinstance(optimizer.param_groups[0]["lr"], Tensor)
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of the head; other groups get it times their `lr_scale`."""
+    if is_resident(optimizer):
+        settled: Any = optimizer
+        torch.mul(settled.scales, lr, out=settled.rates)
+        return
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)
+
+
+def load(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Continue from the `state_dict()` of another optimiser with the same settings.
+
+    The tensors that the optimiser has stay in place and get the values, because a recorded step reads them there. How
+    it computes stays as well, in case the other one ran on another device.
+    """
+    options = [{name: group[name] for name in HOW if name in group} for group in optimizer.param_groups]
+    present = {parameter: dict(values) for parameter, values in optimizer.state.items()}
+    optimizer.load_state_dict(dict(state))
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)
+    for parameter, values in present.items():
+        loaded = optimizer.state[parameter]
+        for name, value in values.items():
+            if isinstance(value, Tensor) and name in loaded:
+                loaded[name] = value.copy_(loaded[name])
 
 
 def skips_overflow(optimizer: torch.optim.Optimizer) -> bool:

@@ -18,22 +18,45 @@ class WeightAverage:
     the decay of step t is min(decay, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage.
     """
 
-    def __init__(self, config: Ema, model: nn.Module) -> None:
+    def __init__(self, config: Ema, model: nn.Module, *, resident: bool = False) -> None:
+        """
+        Args:
+            resident: whether the weight of an update is a tensor on the device, so that `add` can be recorded.
+        """
         self.config = config
         self.steps = 0
         self._names = [name for name, value in model.state_dict().items() if value.is_floating_point()]
         state = model.state_dict()
         self._live = [state[name] for name in self._names]
         self._average = [value.clone() for value in self._live]
+        self._weight: Tensor | float = torch.zeros((), device=self._live[0].device) if resident else 0.0
 
-    @torch.no_grad()
     def update(self) -> None:
         """Add the model's present state to the average, after each optimiser step. Never waits for the device."""
+        self.prepare()
+        self.add()
+
+    def prepare(self) -> None:
+        """The host's part of an update: set the weight that the model's state will have, and count the update."""
         decay = self.config.decay
         if self.config.warmup:
             decay = min(decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(self._average, self._live, 1 - decay)
+        if isinstance(self._weight, Tensor):
+            self._weight.fill_(1 - decay)
+        else:
+            self._weight = 1 - decay
         self.steps += 1
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """The device's part of an update."""
+        if not isinstance(self._weight, Tensor):
+            torch._foreach_lerp_(self._average, self._live, self._weight)
+            return
+        # With a tensor as its weight, `_foreach_lerp_` would start one kernel for each tensor.
+        change = torch._foreach_sub(self._live, self._average)
+        torch._foreach_mul_(change, self._weight)
+        torch._foreach_add_(self._average, change)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -64,7 +87,6 @@ class WeightAverage:
 
     @torch.no_grad()
     def _swap(self) -> None:
-        for live, average in zip(self._live, self._average, strict=True):
-            kept = live.clone()
-            live.copy_(average)
-            average.copy_(kept)
+        kept = [live.clone() for live in self._live]
+        torch._foreach_copy_(self._live, self._average)
+        torch._foreach_copy_(self._average, kept)

@@ -26,7 +26,7 @@ from hpo.ledger.outcome import Cause, cause_of
 from hpo.ledger.records import Phase
 from hpo.redact import LONGEST, shortened
 from trainers import devices
-from trainers.api import Context, EpochMetrics, Notice, Trainer, TrainerError, TrialConfig
+from trainers.api import Context, EpochMetrics, Notice, RecordingFailed, Trainer, TrainerError, TrialConfig
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 """Errors of a disk. No trial causes them, and the next trial would meet them too."""
@@ -40,7 +40,8 @@ class DeviceLost(Exception):
 
 
 class ProcessSpent(Exception):
-    """Earlier trials have used this process up. It ends like one of a lost device."""
+    """This process can serve no more trials, because of what earlier ones or this one did to it. It ends like one of
+    a lost device."""
 
 
 class Worker(tune.Trainable):
@@ -76,7 +77,7 @@ class Worker(tune.Trainable):
 
         Raises:
             DeviceLost: the failure made the device unusable, so the next trial would fail here too.
-            ProcessSpent: so would it for lack of file descriptors.
+            ProcessSpent: so would it for lack of file descriptors, or after a recording that failed.
         """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", Notice)
@@ -115,6 +116,8 @@ class Worker(tune.Trainable):
                 return self._disk_trouble(error)
             if isinstance(error, OSError) and error.errno == errno.EMFILE:
                 raise ProcessSpent("its process had too many open files, perhaps of earlier trials") from error
+            if isinstance(error, RecordingFailed):
+                raise ProcessSpent(str(error)) from error
             self._check_device(error)
             return self._failure(f"{described(error)}{trace}", cause_of(error))
         return self._report(metrics={k: v for k, v in dataclasses.asdict(metrics).items() if v is not None})

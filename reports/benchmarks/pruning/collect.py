@@ -192,7 +192,7 @@ def _train(settings: Settings, number: int, values: Mapping[str, Any], deadline:
     )
     began, epochs, failure = time.monotonic(), [], None
     try:
-        for metrics in finetune.train(settings.config(values), context):
+        for metrics in finetune.train(settings.config(values), context, score_both=True):
             epochs.append({key: getattr(metrics, key) for key in KEPT})
             if deadline and time.monotonic() > deadline and metrics.epoch < settings.epochs:
                 return None

@@ -112,7 +112,7 @@ def limit(case: Case) -> Contender:
         train, context = case.config().train, _context(case, "")
         numerics = numerics_of(train, case.device)
         network = _network(case, numerics)
-        optimizer = optimizers.create(train, network, case.device)
+        optimizer = optimizers.create(train, network)
         pixels = torch.randn(case.batch, 3, case.size, case.size, device=case.device)
         pixels = pixels.contiguous(memory_format=numerics.memory_format)
         targets = torch.full((case.batch, case.images[2]), 1 / case.images[2], device=case.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from hpo.driver.ray_backend.trainable import DeviceLost, ProcessSpent, Worker
 from tests.conftest import synthetic_spec
 from tests.support import in_process_driver
 from trainers import devices
+from trainers.api import RecordingFailed
 
 SAID = "CUDA error: an illegal memory access was encountered"
 
@@ -144,6 +146,15 @@ def test_a_process_without_file_descriptors_ends_and_its_trial_comes_again_in_an
     worker.step()
     with pytest.raises(ProcessSpent, match="too many open files"):
         worker.step()
+
+
+def test_a_process_whose_recording_failed_ends_and_its_trial_comes_again_in_another(tmp_path: Path) -> None:
+    """Its generator and its allocator may stay in the mode of the recording."""
+    worker = mistaken(tmp_path, "recording")
+    worker.step()
+    with pytest.raises(ProcessSpent, match="cannot be recorded") as caught:
+        worker.step()
+    assert isinstance(copy.copy(caught.value.__cause__), RecordingFailed), "Ray sends it, as pickle would"
 
 
 def test_a_text_without_end_is_bounded_in_the_worker(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def small(config: TrialConfig, root: str) -> TrialConfig:
             train,
             epochs=stages + 1,
             batch_size=20,
-            accumulate=min(train.accumulate, 2),
+            accumulate=train.accumulate if train.accumulate == "auto" else min(train.accumulate, 2),
             warmup_epochs=min(train.warmup_epochs, 1),
             eval_size=32 if train.eval_size else None,
             compute_size=32,

@@ -70,8 +70,13 @@ def test_the_baseline_of_the_gpu_studies_has_the_published_settings_at_the_study
         score="auto",  # with an average it is the same
         min_lr_ratio=0.01,  # of no effect at a constant rate
         compute_size=300,  # the study's unit of compute
+        accumulate="auto",  # what fits into the GPU's memory
+        checkpoint_every=4,
         progressive=dataclasses.replace(
-            recipe.train.progressive, dropout=RateRamp(start=0.1, end=0), randaugment=MagnitudeRamp(start=5, end=15)
+            recipe.train.progressive,
+            dropout=RateRamp(start=0.1, end=0),
+            randaugment=MagnitudeRamp(start=5, end=15),
+            size_multiple=32,  # of no effect with one stage
         ),
     )
     config = configure(spec.base(), second.values)

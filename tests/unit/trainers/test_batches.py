@@ -13,6 +13,7 @@ from trainers.data import Images
 from trainers.loop.batches import micro_batches
 from trainers.loop.engine import Engine
 from trainers.numerics import numerics_of
+from trainers.schedule import stages
 
 MODEL = ModelConfig(name="test_resnet", pretrained=False)
 """At 32 px its last feature map is one pixel: one image gives batch normalisation a single value."""
@@ -63,6 +64,21 @@ def test_a_batch_of_one_image_that_cannot_be_normalised_is_one_sentence(tmp_path
         engine(tmp_path, count, train).run_epoch(1)
     larger = TrainConfig(epochs=1, batch_size=batch, progressive=one_stage(64))
     assert engine(tmp_path, count, larger).run_epoch(1).images == count
+
+
+@pytest.mark.parametrize(("at_once", "size"), [(20 * 16**2, 16), (5 * 16**2, 16), (100 * 16**2, 16)])
+def test_the_images_of_a_gpu_do_not_depend_on_the_parts_of_a_batch(tmp_path: Path, at_once: int, size: int) -> None:
+    """The parts follow from its memory; a resume on another GPU repeats the same draws."""
+    pixels = []
+    for accumulate in (1, 3):
+        train = TrainConfig(epochs=1, batch_size=8, accumulate=accumulate, progressive=one_stage(size))
+        batches = engine(tmp_path, 40, train).batches
+        batches.pixels_at_once = at_once
+        stage = stages(train.progressive, 1)[0]
+        parts = list(batches.epoch(1, stage, 8))
+        assert [len(images) for images, _ in parts] == micro_batches(8, accumulate) * 5
+        pixels.append(torch.cat([images for images, _ in parts]))
+    assert torch.equal(*pixels)
 
 
 @pytest.mark.parametrize(

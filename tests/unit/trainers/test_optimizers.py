@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from trainers.network import batchnorm
 from trainers.network.ema import WeightAverage
 from trainers.network.model import Dropout, Model
 from trainers.network.weight_fit import classifier_names
-from trainers.numerics import KERNEL_SEARCH_STEPS, memory_errors, numerics_of, search_kernels, session
+from trainers.numerics import KERNEL_SEARCH_PASSES, memory_errors, numerics_of, search_kernels, session
 
 OPTIMIZERS = ["adamw", "sgd", "rmsprop", "lamb", "muon"]
 
@@ -40,7 +41,7 @@ def net() -> nn.Module:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_norms_and_biases_get_no_weight_decay(name: str, layer_decay: float, net: nn.Module) -> None:
     train = TrainConfig(optimizer=name, weight_decay=0.3, layer_decay=layer_decay)
-    optimizer = optimizers.create(train, net, "cpu")
+    optimizer = optimizers.create(train, net)
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert {id(p) for p in net.parameters()} == decays.keys()
     for parameter in net.parameters():
@@ -52,7 +53,7 @@ def test_norms_and_biases_get_no_weight_decay(name: str, layer_decay: float, net
 def test_every_optimizer_lowers_a_loss(name: str, momentum: float) -> None:
     net = timm.create_model("test_efficientnet", num_classes=10)
     train = TrainConfig(optimizer=name, momentum=momentum, lr=2e-3, weight_decay=0.0)
-    optimizer = optimizers.create(train, net, "cpu")
+    optimizer = optimizers.create(train, net)
     images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
     losses = []
     for _ in range(8):
@@ -65,7 +66,7 @@ def test_every_optimizer_lowers_a_loss(name: str, momentum: float) -> None:
 
 
 def test_with_layer_decay_layers_far_from_the_head_learn_slower(net: nn.Module) -> None:
-    optimizer = optimizers.create(TrainConfig(layer_decay=0.5), net, "cpu")
+    optimizer = optimizers.create(TrainConfig(layer_decay=0.5), net)
     optimizers.set_lr(optimizer, 0.8)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert rates[id(net.classifier.weight)] == 0.8
@@ -76,7 +77,7 @@ def test_with_layer_decay_layers_far_from_the_head_learn_slower(net: nn.Module) 
 def test_the_optimizer_leaves_out_frozen_parameters(net: nn.Module) -> None:
     net.conv_stem.weight.requires_grad_(False)
     try:
-        optimizer = optimizers.create(TrainConfig(), net, "cpu")
+        optimizer = optimizers.create(TrainConfig(), net)
     finally:
         net.conv_stem.weight.requires_grad_(True)
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -84,7 +85,7 @@ def test_the_optimizer_leaves_out_frozen_parameters(net: nn.Module) -> None:
 
 
 def test_muon_leaves_vectors_and_the_classifier_to_adamw(net: nn.Module) -> None:
-    optimizer = optimizers.create(TrainConfig(optimizer="muon"), net, "cpu")
+    optimizer = optimizers.create(TrainConfig(optimizer="muon"), net)
     fallback = {id(p) for group in optimizer.param_groups for p in group["params"] if group.get("use_fallback")}
     assert {id(p) for name, p in net.named_parameters() if name in classifier_names(net)} <= fallback
     assert id(net.conv_head.weight) not in fallback
@@ -97,7 +98,7 @@ def test_only_clip_grad_clips() -> None:
         with torch.no_grad():
             layer.weight.fill_(1.0)
             layer.bias.fill_(1.0)
-        optimizer = optimizers.create(TrainConfig(optimizer="lamb", lr=0.1, weight_decay=0.0), layer, "cpu")
+        optimizer = optimizers.create(TrainConfig(optimizer="lamb", lr=0.1, weight_decay=0.0), layer)
         for parameter in layer.parameters():
             parameter.grad = torch.full_like(parameter, scale)
         optimizer.step()
@@ -112,7 +113,7 @@ def test_only_clip_grad_clips() -> None:
 def test_sgd_has_nesterovs_or_classical_momentum_or_none(momentum: float, nesterov: bool, applied: bool) -> None:
     layer = nn.Linear(1, 1, bias=False)
     train = TrainConfig(optimizer="sgd", momentum=momentum, nesterov=nesterov, lr=0.1, weight_decay=0.0)
-    optimizer = optimizers.create(train, layer, "cpu")
+    optimizer = optimizers.create(train, layer)
     assert (optimizer.param_groups[0]["momentum"], optimizer.param_groups[0]["nesterov"]) == (momentum, applied)
     expected, velocity = layer.weight.item(), 0.0
     for gradient in (1.0, 3.0):
@@ -124,7 +125,7 @@ def test_sgd_has_nesterovs_or_classical_momentum_or_none(momentum: float, nester
 
 
 def test_adamw_takes_momentum_as_beta(net: nn.Module) -> None:
-    adamw = optimizers.create(TrainConfig(optimizer="adamw", momentum=0.8), net, "cpu").param_groups[0]
+    adamw = optimizers.create(TrainConfig(optimizer="adamw", momentum=0.8), net).param_groups[0]
     assert adamw["betas"] == (0.8, 0.999)
 
 
@@ -259,7 +260,7 @@ def test_the_loss_weighs_the_classes_as_asked(tmp_path: Path) -> None:
         engine = Engine(config, context(str(tmp_path), tmp_path), numerics_of(config.train, "cpu"), images)
         pixels, targets = torch.zeros(2, 3, 16, 16), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
         engine.model.net.eval()
-        losses[weights] = [engine._forward_backward(pixels[:1], target[None], 1.0).item() for target in targets]
+        losses[weights] = [engine.step.add_gradient(pixels[:1], target[None], 1.0).item() for target in targets]
     assert losses["balanced"] == pytest.approx([losses["none"][0] * 32 / 60, losses["none"][1] * 8])
 
 
@@ -270,7 +271,7 @@ def test_the_loss_weighs_the_classes_as_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 def test_an_overflowed_step_changes_nothing_though_the_optimiser_cannot_skip_it(name: str, bad: float) -> None:
     net = timm.create_model("test_efficientnet", num_classes=10)
-    optimizer = optimizers.create(TrainConfig(optimizer=name, weight_decay=0.0), net, "cpu")
+    optimizer = optimizers.create(TrainConfig(optimizer=name, weight_decay=0.0), net)
     assert not optimizers.skips_overflow(optimizer)
     before = [parameter.detach().clone() for parameter in net.parameters()]
     for overflows in (True, False):
@@ -286,7 +287,7 @@ def test_an_overflowed_step_changes_nothing_though_the_optimiser_cannot_skip_it(
 
 def test_torchs_fused_optimisers_skip_an_overflowed_step_themselves() -> None:
     for name in ("adamw", "sgd"):
-        assert optimizers.skips_overflow(optimizers.create(TrainConfig(optimizer=name), nn.Linear(2, 2), "cpu"))
+        assert optimizers.skips_overflow(optimizers.create(TrainConfig(optimizer=name), nn.Linear(2, 2)))
 
 
 @pytest.mark.parametrize(
@@ -331,7 +332,7 @@ def test_a_memory_error_keeps_no_memory_of_the_failed_step() -> None:
 
 def test_cudnn_tries_its_kernels_only_for_long_stages() -> None:
     seen = []
-    for steps in (KERNEL_SEARCH_STEPS - 1, KERNEL_SEARCH_STEPS):
+    for steps in (KERNEL_SEARCH_PASSES - 1, KERNEL_SEARCH_PASSES):
         with search_kernels(steps):
             seen.append(torch.backends.cudnn.benchmark)
     assert [*seen, torch.backends.cudnn.benchmark] == [False, True, False]
@@ -364,6 +365,19 @@ def test_torchs_settings_are_restored_even_after_an_error() -> None:
     assert settings() == before
 
 
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_torchs_older_settings_of_the_precision_can_be_read_within_a_training(precision: Any) -> None:
+    """A network or a library may ask for them; after a part of the newer ones is set, torch refuses to answer."""
+    context = Context(seed=0, checkpoints=object())  # type: ignore[arg-type]
+    with session(context, numerics_of(TrainConfig(precision=precision), "cpu")):
+        allowed = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+        with torch.backends.cudnn.flags(enabled=False):
+            pass
+        assert torch.get_float32_matmul_precision() == ("high" if precision == "tf32" else "highest")
+    assert allowed == (precision == "tf32",) * 2
+    assert torch.backends.cudnn.allow_tf32 is True
+
+
 def test_precisions_resolve_to_data_types_and_scaling() -> None:
     assert numerics_of(TrainConfig(), "cpu").autocast_dtype is None
     assert numerics_of(TrainConfig(precision="bf16"), "cpu").autocast_dtype is torch.bfloat16
@@ -389,7 +403,7 @@ def test_a_first_step_that_overflows_leaves_nothing_to_the_second(name: str) -> 
     for overflows in (1, 0):
         net = nn.Linear(2, 1, bias=False)
         nn.init.ones_(net.weight)
-        optimizer = optimizers.create(TrainConfig(optimizer=name, lr=0.1, weight_decay=0.0), net, "cpu")
+        optimizer = optimizers.create(TrainConfig(optimizer=name, lr=0.1, weight_decay=0.0), net)
         scaler = torch.amp.GradScaler("cpu")
         for gradient in [math.inf] * overflows + [1.0, 1.0]:
             optimizer.zero_grad()

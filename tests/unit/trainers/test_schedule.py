@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -65,6 +66,22 @@ def test_the_paper_form_of_the_small_model_has_the_published_sizes() -> None:
     assert column(plan, "size") == [128, 185, 243, 300]
     assert column(plan, "randaugment") == pytest.approx([5, 8 + 1 / 3, 11 + 2 / 3, 15])
     assert column(plan, "dropout") == pytest.approx([0.1, 0.1 + 0.2 / 3, 0.1 + 0.4 / 3, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("form", "size", "expected"),
+    [
+        ("paper", (128, 300), [128, 192, 256, 300]),
+        ("google", (128, 300), [160, 224, 256, 300]),
+        ("paper", (100, 110), [100, 100, 100, 110]),
+        ("paper", (224, 224), [224] * 4),
+    ],
+)
+def test_sizes_between_the_first_and_the_last_are_rounded_to_multiples(
+    form: str, size: tuple[int, int], expected: list[int]
+) -> None:
+    plain = ramps(form, size, (5, 15), (0.0, 0.2), (0.1, 0.3))
+    assert column(stages(replace(plain, size_multiple=32), 8), "size") == expected
 
 
 def test_the_google_form_starts_one_step_above_the_start_and_keeps_dropout_constant() -> None:

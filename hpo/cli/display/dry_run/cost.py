@@ -100,7 +100,8 @@ def _pixels(config: TrialConfig) -> float:
     train = config.train
     batch = train.batch_size if isinstance(train.batch_size, int) else 1
     last = schedule.stages(train.progressive, train.epochs)[-1]
-    return float(batch / train.accumulate * last.size**2)
+    parts = train.accumulate if isinstance(train.accumulate, int) else 1
+    return float(batch / parts * last.size**2)
 
 
 def _measure(config: TrialConfig, slots: Slots, home: Home, scratch: str) -> Cost:
