@@ -33,7 +33,7 @@ def of_mlflow(window: Any, home: Home, study: StudyRecord, folder: Path) -> None
         _save(window, folder / "mlflow-study.png")
         pages.trials(window, address, f"metrics.`{study.spec.objective.field}`")
         _save(window, folder / "mlflow-trials.png")
-        pages.all_charts(window, address, study.spec.objective.field)
+        pages.all_charts(window, address, study.spec.objective.field, least=1)
         _save(window, folder / "mlflow-charts.png")
         pages.comparison(window, address, runs[:MOST_COMPARED])
         _save(window, folder / "mlflow-comparison.png")
