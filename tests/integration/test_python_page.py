@@ -42,6 +42,7 @@ hpo.run(
         "train": {"epochs": 8, "progressive": {"stages": 1}},
         "extra": {"light": True, "gate": "never"},
         "space": {"extra.quality": {"type": "float", "low": 0.0, "high": 1.0}},
+        "asha": {"enabled": False},
         "tracking": {"enabled": False},
     }
 )

@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,10 @@ def listening(pids: Iterable[int]) -> set[tuple[str, int]]:
     """(IPv4 or IPv6 address in /proc's hexadecimal form, port) that these processes accept connections at."""
     inodes = set()
     for pid in pids:
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                target = os.readlink(descriptor)
-            except OSError:  # closed meanwhile
-                continue
-            inodes.add(target.removeprefix("socket:[").rstrip("]"))
+        with suppress(FileNotFoundError):  # the process has ended meanwhile
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):  # closed meanwhile
+                    inodes.add(os.readlink(descriptor).removeprefix("socket:[").rstrip("]"))
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:]:

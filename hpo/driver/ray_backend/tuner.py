@@ -102,9 +102,10 @@ def memory_kills_lose_workers() -> Iterator[None]:
     workers: Any = RayActorManager
     inherited = workers._actor_task_failed
 
-    def failed(manager: Any, task: Any, error: Exception) -> None:
-        lost = RayActorError(error_msg=str(error)) if isinstance(error, OutOfMemoryError) else error
-        inherited(manager, task, lost)
+    def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:  # the names are Ray's
+        if isinstance(exception, OutOfMemoryError):
+            exception = RayActorError(error_msg=str(exception))
+        inherited(manager, tracked_actor_task=tracked_actor_task, exception=exception)
 
     workers._actor_task_failed = failed
     try:

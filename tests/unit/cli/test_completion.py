@@ -51,7 +51,7 @@ def offered(words: str, path: str, folder: Path, **variables: str) -> list[str]:
         ("hpo resu", ["resume"]),
         ("hpo run quick", ["quickstart"]),
         ("hpo run cifar10", ["cifar10", "cifar100", "cifar100_cpu", "cifar10_cpu"]),
-        ("hpo run m", ["mine.yaml"]),
+        ("hpo run m", ["models_cpu", "mine.yaml"]),
         ("hpo run quickstart train.progressive.size.s", ["train.progressive.size.start="]),
         ("hpo validate quickstart budget.trials=3 train.mom", ["train.momentum="]),
         ("hpo run quickstart space.train.progressive.st", ["space.train.progressive.stages="]),

@@ -24,7 +24,7 @@ def fails() -> tuple[list[Exception], Callable[[Exception], None]]:
     task = SimpleNamespace(_tracked_actor=worker, _on_error=None)
     manager = RayActorManager(resource_manager=FixedResourceManager({"CPU": 1}))
     manager._cleanup_actor = lambda tracked_actor: None  # no worker was started
-    return told, lambda error: manager._actor_task_failed(task, error)
+    return told, lambda error: manager._actor_task_failed(tracked_actor_task=task, exception=error)  # as Ray calls it
 
 
 def test_a_worker_killed_for_the_memory_of_its_host_is_lost_and_the_study_goes_on(
