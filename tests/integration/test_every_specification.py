@@ -34,7 +34,7 @@ from trainers import finetune
 from trainers.api import Diverged, TrialConfig
 from trainers.loop import cost
 
-SPECIFICATIONS, SEED = int(os.environ.get("HPO_TEST_SPECIFICATIONS", "80")), 33
+SPECIFICATIONS, SEED = int(os.environ.get("HPO_TEST_SPECIFICATIONS", "80")), 30
 """With most other seeds it takes more specifications until each setting has been searched."""
 MEASURED = 20
 """One of so many trainings is also measured, as `hpo run --dry-run` does."""

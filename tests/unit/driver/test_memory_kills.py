@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.air.execution.resources import FixedResourceManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 
 from hpo.driver.ray_backend.tuner import memory_kills_lose_workers
@@ -22,7 +21,7 @@ def fails() -> tuple[list[Exception], Callable[[Exception], None]]:
     told: list[Exception] = []
     worker = SimpleNamespace(actor_id=1, _on_error=lambda _, error: told.append(error), _on_stop=None)
     task = SimpleNamespace(_tracked_actor=worker, _on_error=None)
-    manager = RayActorManager(resource_manager=FixedResourceManager({"CPU": 1}))
+    manager = RayActorManager(resource_manager=SimpleNamespace())  # a real one would start Ray
     manager._cleanup_actor = lambda tracked_actor: None  # no worker was started
     return told, lambda error: manager._actor_task_failed(tracked_actor_task=task, exception=error)  # as Ray calls it
 
