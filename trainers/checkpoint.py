@@ -74,13 +74,14 @@ class DirectoryStore:
         import torch
         from safetensors.torch import save as serialise
 
+        # First: a checkpoint that is written while those of its trial are dropped finds no folder, and leaves nothing.
+        self._files.makedirs(self._root, exist_ok=True)
         with io.BytesIO() as buffer:
             torch.save(dict(state), buffer)
             contents = {
                 f"{epoch:06}.pt": buffer.getvalue(),
                 f"{epoch:06}.safetensors": serialise(apart(tensors)),
             }
-        self._files.makedirs(self._root, exist_ok=True)
         hashes = {}
         for name, content in contents.items():
             self._write(name, content)

@@ -17,9 +17,10 @@ from trainers.rng import derive, generator
 from trainers.schedule import Stage
 
 PIXELS_AT_ONCE = 8_000_000
-"""Pixels (images x side^2) to augment at once on a GPU: about 100 MB in float32, and a few times that at the peak. For
-small images, several batches at once pay off, because their kernels take longer to start than to run. The number is the
-same for every GPU, because other groups draw other random numbers."""
+"""Pixels (images x side^2) to augment at once on a GPU: about 100 MB in float32, and a few times that at the peak. The
+side is that before or after the augmentation, whichever is larger. For small images, several batches at once pay off,
+because their kernels take longer to start than to run. The number is the same for every GPU, because other groups draw
+other random numbers."""
 BYTES_PER_PIXEL = 3 * 4
 """Of an augmented image, which is float32."""
 
@@ -77,7 +78,8 @@ class Batches:
         its memory with `accumulate: auto`."""
         if not self.pixels_at_once:
             return micro_batches(batch, self.accumulate) * steps
-        images = max(self.pixels_at_once // size**2, 2)
+        side = max(size, self.images.images.shape[-1])
+        images = max(self.pixels_at_once // side**2, 2)
         if images < batch:
             return micro_batches(batch, -(-batch // images)) * steps
         together = min(images // batch, steps)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ from trainers.api import RecordingFailed, TrialConfig
 from trainers.files import replace_atomically
 from trainers.loop import optimizers
 from trainers.loop.step import TrainingStep
-from trainers.numerics import Numerics
+from trainers.numerics import Numerics, lacks_memory
 
 Work: TypeAlias = Callable[[], None]
 Recorder: TypeAlias = Callable[[Work, int], Work]
@@ -138,10 +140,16 @@ class CudaRecorder:
 
     def __init__(self, device: str, name: str) -> None:
         self._device, self._name = device, name
-        self._pools: dict[int, Any] = {}
+        self._graphs: dict[int, WeakSet[Any]] = defaultdict(WeakSet)
+        """The graphs that are in use, by image size."""
 
     def __call__(self, work: Work, size: int) -> Work:
-        """Record `work` after a warm-up that really runs it; the recording itself computes nothing."""
+        """Record `work` after a warm-up that really runs it; the recording itself computes nothing.
+
+        Raises:
+            torch.OutOfMemoryError: the device has too little memory; another time it may suffice.
+            RecordingFailed: for any other reason.
+        """
         cuda: Any = torch.cuda
         with cuda.device(self._device):
             side, main = _stream(self._device), cuda.current_stream()
@@ -151,23 +159,36 @@ class CudaRecorder:
                     work()
             main.wait_stream(side)
             graph = cuda.CUDAGraph()
-            if size not in self._pools:
-                self._pools[size] = cuda.graph_pool_handle()
             try:
                 # thread_local: the thread that writes a checkpoint may wait for the device meanwhile.
-                with cuda.graph(graph, pool=self._pools[size], stream=side, capture_error_mode="thread_local"):
+                with cuda.graph(graph, pool=self._pool(size), stream=side, capture_error_mode="thread_local"):
                     work()
             except RuntimeError as error:
-                raise failed(self._name, str(error).strip().partition("\n")[0]) from error
+                cause = _cause(error)
+                if lacks_memory(cause):
+                    raise cause from None
+                raise failed(self._name, str(cause).strip().partition("\n")[0]) from error
+        self._graphs[size].add(graph)
         replay: Work = graph.replay
         return replay
+
+    def _pool(self, size: int) -> Any:
+        """The memory of the graphs of `size` that are in use; None: new memory, because torch refuses to take a pool
+        again whose last graph is gone."""
+        return next((graph.pool() for graph in self._graphs[size]), None)
+
+
+def _cause(error: RuntimeError) -> RuntimeError:
+    """The error of the recorded work. The end of its recording then fails too, and only says that something did."""
+    return error.__context__ if isinstance(error.__context__, RuntimeError) else error
 
 
 def failed(name: str, reason: str) -> RecordingFailed:
     """Return the error that says that the work of the network `name` cannot be recorded, why, and what follows."""
     return RecordingFailed(
         f"the work of {name} cannot be recorded as a CUDA graph ({reason}); a new process goes on from the last "
-        "checkpoint without graphs (train.cuda_graphs: false avoids the attempt)"
+        "checkpoint without graphs (if none starts by itself, run the command again; train.cuda_graphs: false avoids "
+        "the attempt)"
     )
 
 

@@ -71,7 +71,7 @@ class Engine:
     def __init__(self, config: TrialConfig, context: Context, numerics: Numerics, images: Images) -> None:
         train = config.train
         self.config, self.numerics = config, numerics
-        self.seed, self.device, self.device_share = context.seed, context.device, context.device_share
+        self.seed, self.device = context.seed, context.device
         self.plan = schedule.stages(train.progressive, train.epochs)
         self.eval_size = train.eval_size or self.plan[-1].size
         with memory_errors(f"building {config.model.name}"):

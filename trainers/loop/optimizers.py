@@ -83,8 +83,6 @@ def _settle(optimizer: torch.optim.Optimizer) -> None:
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
-    # torch would warn that a step which can be recorded is not.
-    settled._warned_capturable_if_run_uncaptured = True
 
 
 def is_resident(optimizer: torch.optim.Optimizer) -> bool:
