@@ -56,6 +56,8 @@ def describe(event: Event, horizon: int, objective: Objective = VAL_ACCURACY) ->
         attempt = next((attempt for attempt in reversed(trial.attempts) if attempt.lost), None)
         if attempt is None:
             return f"{trial.label} failed before its first report; the next trial on its node shows which is at fault"
+        if attempt.crowded:
+            return f"{trial.label} is tried again alone on a GPU ({first_line(attempt.lost)})"
         if attempt.put_back:
             return f"{trial.label} is put back ({first_line(attempt.lost)})"
         return f"{trial.label} lost its worker ({first_line(attempt.lost)}); it is retried"

@@ -48,6 +48,8 @@ class Assignment:
     number: int
     seed: int
     config: TrialConfig
+    alone: bool = False
+    """Whether it gets a whole GPU where trials share them."""
 
 
 class Conductor:
@@ -109,11 +111,14 @@ class Conductor:
             trial = self._admit() if admits else None
             if trial is not None:
                 self._attempts.begin(trial.number)
-                assignment = Assignment(trial.number, trial.seed or 0, configure(self._base, trial.assigned))
+                config = configure(self._base, trial.assigned)
+                assignment = Assignment(trial.number, trial.seed or 0, config, alone=trial.alone)
         return assignment
 
     def _admit(self) -> TrialRecord | None:
-        """Begin the next attempt at a trial; None if the budget has no trial left."""
+        """Begin the next attempt at a trial; None if the budget has no trial left, or while one waits for a GPU."""
+        if self._attempts.waits_for_gpu:
+            return None
         if (again := self._attempts.resume()) is not None:
             return again
         if self.tally.started >= self.spec.budget.trials:
@@ -188,10 +193,23 @@ class Conductor:
         elif self.stopping is not None or self.steering.may_rest(epoch, decision):
             self._attempts.rest(trial.number)
 
-    def on_failure(self, number: int, text: str, cause: Cause = Cause.UNCLEAR, place: Place | None = None) -> None:
+    def on_failure(
+        self,
+        number: int,
+        text: str,
+        cause: Cause = Cause.UNCLEAR,
+        place: Place | None = None,
+        *,
+        memory: bool = False,
+    ) -> None:
         """The trainer itself failed: recorded as such, and the study continues. Where the node may be to blame, the
-        trial waits for a verdict and may run once more elsewhere: see `hpo.driver.decisions.nodes`."""
-        failure = Failure(as_reason(text), cause)  # before the lock: masking a long text takes a while
+        trial waits for a verdict and may run once more elsewhere: see `hpo.driver.decisions.nodes`. Where other trials
+        on its GPU may be, it runs once more alone.
+
+        Args:
+            memory: whether the device had too little memory for it.
+        """
+        failure = Failure(as_reason(text), cause, memory=memory)  # before the lock: masking a long text takes a while
         with self._calls.one():
             if self.ledger.trial(number).outcome is None:
                 self._attempts.judge(number, failure, place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -52,20 +53,32 @@ class Cause(str, Enum):
 
 def cause_of(error: BaseException) -> Cause:
     """What an exception of a trainer says about its cause; the error that it was raised from counts, too."""
+    told = (cause for link in _chain(error) if (cause := _told_by(link)) is not None)
+    return next(told, Cause.UNCLEAR)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether a trainer's exception says that a device had too little memory, perhaps because of other trials on it."""
+    return any(map(_is_lack_of_memory, _chain(error)))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that it was raised from."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:  # `raise error from error` makes a circle
-        if (cause := _told_by(link)) is not None:
-            return cause
+        yield link
         seen.add(id(link))
         link = link.__cause__
-    return Cause.UNCLEAR
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    torchs = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return isinstance(error, OutOfMemory) or torchs
 
 
 def _told_by(error: BaseException) -> Cause | None:
-    if isinstance(error, OutOfMemory | Diverged | MemoryError | FloatingPointError):
-        return Cause.CONFIGURATION
-    if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):  # torch's
+    if _is_lack_of_memory(error) or isinstance(error, Diverged | MemoryError | FloatingPointError):
         return Cause.CONFIGURATION
     if isinstance(error, ImportError | OSError | DataError | WeightsError | CheckpointError):
         return Cause.MACHINE

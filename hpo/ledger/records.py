@@ -65,7 +65,10 @@ class Attempt:
     """When its worker was free again, in seconds since the epoch, if it was lost, interrupted or left by a dead driver.
     None for other ends, whose time is that of the trial, and in records that are older than this field."""
     put_back: bool = False
-    """Whether its node was at fault, as `lost` says. Such an attempt does not count against `retries`."""
+    """Whether its node or its neighbours were at fault, as `lost` says. Such an attempt does not count against
+    `retries`."""
+    crowded: bool = False
+    """Whether it ran out of memory on a GPU that it shared with other trials. The next attempt gets a whole one."""
     phase: Phase | None = None
     """What its worker does; None before there is one, and in records that are older than this field."""
     phase_since: float | None = None
@@ -189,6 +192,11 @@ class TrialRecord:
     def started(self) -> bool:
         """Whether an attempt has begun."""
         return bool(self.attempts)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it gets a whole GPU where trials share them, because it has run out of memory beside others."""
+        return any(attempt.crowded for attempt in self.attempts)
 
     @property
     def unfinished(self) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from hpo.clock import Clock
+from hpo.gpu_sharing import held
 from hpo.ledger import attributes
 from hpo.ledger.outcome import Ending, Outcome, optuna_state
 from hpo.ledger.records import Attempt, EpochRecord, Origin, Phase, RungDecision, TrialRecord
@@ -82,6 +83,11 @@ class TrialWriter:
     def spec(self) -> Spec:
         """The resolved specification."""
         return self._spec
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of each trial, unless the trial is to be alone on one."""
+        return 1.0 if self.spec.resources.gpus == "auto" else float(self.spec.resources.gpus)
 
     @property
     def sampler(self) -> BaseSampler:
@@ -182,17 +188,18 @@ class TrialWriter:
         return self._write(trial, names.OUTCOME_KEY, names.START_KEY, state=TrialState.RUNNING)
 
     def _begin(self, trial: TrialRecord) -> TrialRecord:
-        gpus = 1.0 if self.spec.resources.gpus == "auto" else float(self.spec.resources.gpus)
+        gpus = held(self.gpus, alone=trial.alone)
         attempt = Attempt(started=self.clock.now(), resumed_after=len(trial.epochs), gpus=gpus)
         return dataclasses.replace(trial, attempts=(*trial.attempts, attempt))
 
-    def lose(self, number: int, reason: str, *, put_back: bool = False) -> TrialRecord:
+    def lose(self, number: int, reason: str, *, put_back: bool = False, crowded: bool = False) -> TrialRecord:
         """Record that the current attempt lost its worker; `resume` begins the next one.
 
         Args:
-            put_back: whether the node was at fault, so that the attempt does not count.
+            put_back: whether the node or the neighbours were at fault, so that the attempt does not count.
+            crowded: whether it ran out of memory beside other trials, so that the next attempt gets a whole GPU.
         """
-        lost = self._rested(self._trials[number]).with_attempt(lost=reason, put_back=put_back)
+        lost = self._rested(self._trials[number]).with_attempt(lost=reason, put_back=put_back, crowded=crowded)
         return self._write(lost, names.START_KEY)
 
     def hold(self, number: int) -> TrialRecord:

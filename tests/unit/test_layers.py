@@ -27,6 +27,7 @@ LAYERS: list[set[str]] = [
         "hpo.sqlite_urls",
         "hpo.clock",
         "hpo.processes",
+        "hpo.gpu_sharing",
     },
     {"hpo.spec"},
     {"hpo.ledger", "hpo.validation"},

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from hpo.driver.decisions.nodes import STRIKES, Failure, Nodes, Place
 from hpo.driver.events import Announcer
+from hpo.gpu_sharing import places, shared
 from hpo.ledger.outcome import Cause, Outcome, classify
 from hpo.ledger.records import LeftNode, TrialRecord
 from hpo.ledger.writer import Ledger
@@ -50,8 +51,19 @@ class Attempts:
 
     @property
     def taking_room(self) -> int:
-        """Number of the trials that have a worker or wait for one; those on nodes that are left take no room there."""
-        return sum(self._places.get(number) not in self._nodes.left for number in list(self._running))
+        """For how many trials those that have a worker or wait for one take the room; those on nodes that are left take
+        none there."""
+        there = [number for number in list(self._running) if self._places.get(number) not in self._nodes.left]
+        return sum(self._room(number) for number in there)
+
+    @property
+    def waits_for_gpu(self) -> bool:
+        """Whether a trial that is to have a GPU alone waits for one. No other may begin then, or no GPU might ever
+        become free."""
+        return any(self._room(number) > 1 and number not in self._places for number in list(self._running))
+
+    def _room(self, number: int) -> int:
+        return places(self._ledger.gpus, alone=self._ledger.trial(number).alone)
 
     @property
     def left_nodes(self) -> frozenset[str]:
@@ -129,6 +141,10 @@ class Attempts:
         run once more elsewhere: see `hpo.driver.decisions.nodes`."""
         trial = self._ledger.trial(number)
         self._running.discard(number)
+        if failure.memory and self._crowded(trial):
+            self._announce.trial("lost", self._ledger.lose(number, failure.text, put_back=True, crowded=True))
+            self._queue.insert(0, number)
+            return
         verdict = self._nodes.failed(trial, failure, place) if place else "final"
         if place is None or verdict == "final":
             if place is not None:  # a node that has gone shows nothing of those that were left
@@ -141,6 +157,12 @@ class Attempts:
             if verdict == "leave":
                 said = f"{STRIKES} trials in a row failed before their first report, the last one: "
                 self._leave(place, LeftNode(place.host, f"{said}{first_line(failure.text)}", proved=False))
+
+    def _crowded(self, trial: TrialRecord) -> bool:
+        """Whether other trials may have had the memory of the trial's GPU. On a cluster, where other studies may take
+        each part of a GPU that becomes free, no trial waits for a whole one."""
+        attempt = trial.attempts[-1]
+        return shared(attempt.gpus, attempt.device) and self._ledger.spec.ray.cluster() is None
 
     def put_back(self, number: int, reason: str, *, first: bool = False) -> None:
         """The trial runs again, elsewhere if possible; the attempt does not count."""

@@ -42,6 +42,8 @@ class Failure:
     cause: Cause
     lost: bool = False
     """Whether its worker was lost, so that the trial is tried again in any case."""
+    memory: bool = False
+    """Whether its device had too little memory for it."""
 
 
 class Nodes:

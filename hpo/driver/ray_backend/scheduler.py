@@ -120,7 +120,8 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
             return str(self.STOP)
         if result.get("failure"):
             where = self._place(result["host"], result["node"])
-            self._conductor.on_failure(number, result["failure"], Cause(result["cause"]), where)
+            cause, memory = Cause(result["cause"]), bool(result.get("memory"))
+            self._conductor.on_failure(number, result["failure"], cause, where, memory=memory)
             return str(self.STOP)
         prefix = "metrics/"
         values = {key[len(prefix) :]: value for key, value in result.items() if key.startswith(prefix)}

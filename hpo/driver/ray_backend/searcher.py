@@ -86,4 +86,5 @@ def _job(assignment: Assignment, checkpoints: str) -> dict[str, Any]:
         "seed": assignment.seed,
         "training": dataclasses.asdict(assignment.config),
         "checkpoints": f"{checkpoints}/{assignment.number:05d}",
-    }
+        "alone": assignment.alone,
+    } | ({"device_share": 1.0} if assignment.alone else {})

@@ -22,7 +22,7 @@ from ray import tune
 
 from hpo.driver.ray_backend.proof import Lacking, imported, proved
 from hpo.driver.ray_backend.trainer_report import as_iterator, checked, described
-from hpo.ledger.outcome import Cause, cause_of
+from hpo.ledger.outcome import Cause, cause_of, lacks_memory
 from hpo.ledger.records import Phase
 from hpo.redact import LONGEST, shortened
 from trainers import devices
@@ -119,7 +119,7 @@ class Worker(tune.Trainable):
             if isinstance(error, RecordingFailed):
                 raise ProcessSpent(str(error)) from error
             self._check_device(error)
-            return self._failure(f"{described(error)}{trace}", cause_of(error))
+            return self._failure(f"{described(error)}{trace}", cause_of(error), memory=lacks_memory(error))
         return self._report(metrics={k: v for k, v in dataclasses.asdict(metrics).items() if v is not None})
 
     def _check_device(self, error: BaseException) -> None:
@@ -181,8 +181,8 @@ class Worker(tune.Trainable):
         self._lock = _only_writer(job["checkpoints"])
         return as_iterator(train(config, context))
 
-    def _failure(self, text: str, cause: Cause) -> dict[str, Any]:
-        return self._report(failure=text, cause=cause.value)
+    def _failure(self, text: str, cause: Cause, *, memory: bool = False) -> dict[str, Any]:
+        return self._report(failure=text, cause=cause.value, **({"memory": True} if memory else {}))
 
     def _report(self, **report: Any) -> dict[str, Any]:
         report |= {key: shortened(report[key], LONGEST) for key in ("failure", "broken", "lacking") if key in report}

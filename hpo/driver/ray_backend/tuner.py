@@ -11,6 +11,7 @@ from typing import Any
 from hpo.driver.conductor import Conductor
 from hpo.driver.ray_backend.slots import Slots, present, wanted
 from hpo.errors import InfrastructureError
+from hpo.gpu_sharing import held
 from hpo.home import Home
 
 MOST_TRIALS = 100_000
@@ -49,10 +50,11 @@ def tune(conductor: Conductor, home: Home, slots: Slots, checkpoints: str, verbo
     }
 
     def request(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
-        """What a trial asks for: room on a node that was not left when it began."""
+        """What a trial asks for: room on a node that was not left when it began, or a whole GPU."""
         avoided = {NODE_LABEL: f"!in({', '.join(config['avoid'])})"} if config["avoid"] else {}
         return tune.PlacementGroupFactory(
-            [{"CPU": slots.cpus, "GPU": slots.gpus}], bundle_label_selector=[avoided] if avoided else None
+            [{"CPU": slots.cpus, "GPU": held(slots.gpus, alone=config["alone"])}],
+            bundle_label_selector=[avoided] if avoided else None,
         )
 
     def limit(fit: int) -> int:

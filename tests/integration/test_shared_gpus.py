@@ -1,0 +1,127 @@
+"""Trials that share a GPU, through Ray: the driver is a process of its own on a machine that pretends to have GPUs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hpo.home import Home
+from hpo.ledger.reader import load_study
+from hpo.ledger.records import StudyRecord, TrialRecord
+from hpo.ledger.storage import open_storage
+from hpo.spec.study import Spec
+from tests.conftest import synthetic_spec
+from tests.support.drivers import REPOSITORY
+from tests.support.pretended_gpus import environment
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+TRAINER = "tests.support.pretended_gpus:train"
+
+
+@contextmanager
+def driver(home: Home, *arguments: object, gpus: int = 1, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """`hpo ARGUMENTS` on a machine with so many GPUs. What it says is in `said`."""
+    command = [sys.executable, "-m", "tests.support.pretended_gpus", *map(str, arguments)]
+    known = {**os.environ, "HPO_HOME": str(home.path), **environment(gpus), **variables}
+    with said(home).open("a") as output:
+        process = subprocess.Popen(command, env=known, cwd=REPOSITORY, text=True, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def said(home: Home) -> Path:
+    return home.path.parent / "said.log"
+
+
+def until(home: Home, text: str) -> None:
+    """Wait until a driver has said it."""
+    deadline = time.monotonic() + 240
+    while text not in said(home).read_text():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no {text!r}:\n{said(home).read_text()[-3000:]}")
+        time.sleep(0.1)
+
+
+def written(folder: Path, **changes: object) -> Path:
+    """The file of a study in which trial 1 runs out of memory in its third epoch if it shares its GPU."""
+    baseline, crowded = {"extra.quality": 0.5}, {"extra.quality": 0.6, "extra.crowded_at": 3}
+    settings: dict[str, object] = {
+        "trainer": TRAINER,
+        "extra": {"seconds": 0.05, "light": True, "crowded_at": 0},
+        "enqueue": [baseline, crowded],
+        "resources": {"gpus": 0.5},
+        "budget": {"trials": 6},
+        "asha": {"enabled": False},
+        "tracking": {"enabled": False},
+    }
+    spec: Spec = synthetic_spec("sharing", **{**settings, **changes})
+    (folder / "spec.yaml").write_text(spec.to_yaml())
+    return folder / "spec.yaml"
+
+
+def record(home: Home) -> StudyRecord:
+    return load_study(open_storage(home.ledger_url), "sharing")
+
+
+def epochs_of_others(study: StudyRecord, alone: TrialRecord) -> list[int]:
+    """Trials that trained while the last attempt of `alone` did, on the only GPU."""
+    first = alone.epochs[alone.attempts[-1].resumed_after].recorded
+    last = alone.epochs[-1].recorded
+    others = [trial for trial in study.trials if trial.number != alone.number]
+    return [trial.number for trial in others for epoch in trial.epochs if first < epoch.recorded < last]
+
+
+def test_a_trial_that_runs_out_of_memory_beside_others_is_tried_again_alone(home: Home, tmp_path: Path) -> None:
+    with driver(home, "run", written(tmp_path)) as running:
+        assert running.wait(240) == 0, said(home).read_text()
+    study = record(home)
+    assert [trial.status for trial in study.trials] == ["complete"] * 6
+    crowded, again = study.trials[1].attempts
+    assert (crowded.gpus, crowded.crowded, crowded.put_back) == (0.5, True, True)
+    assert (crowded.lost or "").startswith("OutOfMemory: out of device memory with 0.5")
+    assert (again.gpus, again.resumed_after, again.lost) == (1.0, 2, None)
+    assert epochs_of_others(study, study.trials[1]) == []
+    assert [attempt.gpus for trial in study.trials[2:] for attempt in trial.attempts] == [0.5] * 4
+    assert "trial 1 is tried again alone on a GPU (OutOfMemory: out of device memory" in said(home).read_text()
+
+
+def test_a_driver_that_dies_meanwhile_leaves_the_trial_to_the_next_one(home: Home, tmp_path: Path) -> None:
+    with driver(home, "run", written(tmp_path, extra={"seconds": 0.3, "light": True, "crowded_at": 0})):
+        until(home, "trial 1 is tried again alone on a GPU")
+    with driver(home, "resume", "sharing") as running:
+        assert running.wait(240) == 0, said(home).read_text()
+    study = record(home)
+    assert [trial.status for trial in study.trials] == ["complete"] * 6
+    assert [attempt.crowded for attempt in study.trials[1].attempts].count(True) == 1
+    assert study.trials[1].attempts[-1].gpus == 1.0
+    assert epochs_of_others(study, study.trials[1]) == []
+
+
+def test_with_two_gpus_the_others_go_on_beside_the_trial_that_is_alone(home: Home, tmp_path: Path) -> None:
+    """It waits in the middle of its second attempt until trials that began after it are complete."""
+    gate = tmp_path / "gate"
+    crowded = {"extra.quality": 0.6, "extra.crowded_at": 2, "extra.gate": str(gate)}
+    changes = {
+        "extra": {"seconds": 0.05, "light": True, "crowded_at": 0, "gate": str(tmp_path)},
+        "enqueue": [{"extra.quality": 0.5}, crowded],
+        "budget": {"trials": 8},
+    }
+    with driver(home, "run", written(tmp_path, **changes), gpus=2) as running:
+        until(home, "trial 6 complete")
+        gate.touch()
+        assert running.wait(240) == 0, said(home).read_text()
+    study = record(home)
+    assert [trial.status for trial in study.trials] == ["complete"] * 8
+    assert study.trials[1].attempts[-1].gpus == 1.0
+    assert {4, 5, 6} <= set(epochs_of_others(study, study.trials[1]))
