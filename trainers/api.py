@@ -40,6 +40,7 @@ __all__ = [
     "Diverged",
     "Ema",
     "EpochMetrics",
+    "GpuUse",
     "MagnitudeRamp",
     "ModelConfig",
     "Notice",
@@ -186,12 +187,32 @@ class Context:
     """Folder for decoded data sets and compiled graphs, shared by all trials of a machine."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class GpuUse:
+    """What a training needs of a GPU, measured on some of its steps in a process of their own."""
+
+    gpu: str
+    """Name of the GPU."""
+    total_bytes: int
+    """Its memory."""
+    free_bytes: int
+    """Its memory that was free before the measurement, without what the process itself took."""
+    memory_bytes: int
+    """Peak of the memory that the process took, with that of its libraries and of CUDA itself."""
+    busy: float
+    """Share of the time of a step in which the GPU computes or copies, 0 to 1."""
+
+
 class Trainer(Protocol):
     """The callable that an orchestrator calls. The shipped trainer is `trainers.finetune.train`.
 
     Its module may also have a function `prove(config, context) -> None`, which the worker calls before each trial. It
     raises an OSError, ImportError, `DataError` or `WeightsError` if this machine lacks what trials need. That is no
     trial's failure: the trial runs on another machine, and this one gets no more trials.
+
+    It may have a function `gpu_use(config, context) -> GpuUse`, too. With `resources.gpus: auto` it is called before
+    the first trial, in a process of its own, with the largest configurations of the study. The answer decides how many
+    trials share a GPU; without the function, none do.
     """
 
     def __call__(self, config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:

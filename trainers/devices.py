@@ -30,6 +30,14 @@ def cuda_devices() -> list[str]:
     return lines
 
 
+def gpus() -> list[tuple[str, int]]:
+    """Return name and memory, bytes, of each CUDA device that torch can use on this machine. Imports torch."""
+    import torch
+
+    found = [torch.cuda.get_device_properties(index) for index in range(gpu_count())]
+    return [(properties.name, properties.total_memory) for properties in found]
+
+
 def device_error(device: str) -> str | None:
     """Return why this process cannot compute on `device`, in one line, or None if it can.
 

@@ -13,9 +13,10 @@ from contextlib import closing
 from typing import Any
 
 from trainers import data
-from trainers.api import CheckpointError, Context, Diverged, EpochMetrics, ModelConfig, TrialConfig
+from trainers.api import CheckpointError, Context, Diverged, EpochMetrics, GpuUse, ModelConfig, TrialConfig
 from trainers.loop.engine import Engine, TrainedEpoch
 from trainers.loop.evaluate import Score
+from trainers.loop.gpu_use import measure_gpu_use
 from trainers.loop.saving import CheckpointWriter
 from trainers.network import model_size, weights
 from trainers.numerics import memory_errors, numerics_of, session
@@ -70,6 +71,15 @@ def prove(config: TrialConfig, context: Context) -> None:
 def _prove_weights(name: str, pretrained: bool | str) -> None:
     """Once per process: a file is read to its end."""
     weights.check(ModelConfig(name=name, pretrained=pretrained))
+
+
+def gpu_use(config: TrialConfig, context: Context) -> GpuUse:
+    """Return what a training needs of a CUDA device, measured on steps of its last stage (`trainers.api.Trainer`).
+
+    Raises:
+        DataError, OutOfMemory, TrainerError: as `train`.
+    """
+    return measure_gpu_use(config, context)
 
 
 def identity(config: TrialConfig, seed: int, part: str = "train") -> str:

@@ -12,6 +12,7 @@ from functools import partial
 
 from hpo.driver.decisions.rounds import candidates, due, failures, refuse_counts, repeats, too_few, unfinished
 from hpo.driver.events import View
+from hpo.driver.gpus.measuring import packed
 from hpo.driver.notify.notifier import Notifier
 from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
 from hpo.driver.ray_backend.cluster import how_ray_starts, ray_session
@@ -77,9 +78,11 @@ def confirm(
             dead = lease.outwait(again, partial(last_holder, storage, again), say) if study.repeats else None
             home.study(again).mkdir(exist_ok=True)
             info = provenance() | info | {"identity": study.info.get("identity", "")}
+            place = study.info.get(BESIDE)
+            packing = packed(spec, str(home.cache), recorded=study.packing, beside=place, say=say)
             say(how_ray_starts(spec))
-            with ray_session(spec, verbose, lease.token, study.info.get(BESIDE)):
-                slots = plan_slots(spec)
+            with ray_session(spec, verbose, lease.token, place):
+                slots = plan_slots(spec, packing)
                 begin: Callable[[StudyRecord], None] = view.begin
                 while True:
                     sampler = study_sampler(spec)
@@ -88,6 +91,7 @@ def confirm(
                     else:
                         ledger = Ledger.create(storage, spec, info, sampler, lease, name=again)
                     ledger.plan(planned)
+                    ledger.pack(packing)
                     ledger.respecify(spec.model_copy(update={"budget": Budget(trials=len(ledger.trials))}))
                     begin(ledger.study)
                     with mlflow:

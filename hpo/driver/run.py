@@ -11,6 +11,7 @@ from typing import Any
 
 from hpo.driver.decisions.stopping import used_up
 from hpo.driver.events import Event, View
+from hpo.driver.gpus.measuring import packed
 from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
 from hpo.driver.ray_backend.cluster import how_ray_starts, ray_session
 from hpo.driver.ray_backend.slots import plan_slots
@@ -67,12 +68,14 @@ def run(
             refuse_existing(storage, name, home)
         transfer = gather(spec, home)
         info = provenance() | preflight(spec, home, mlflow, say) | ({BESIDE: str(beside.resolve())} if beside else {})
+        packing = packed(spec, str(home.cache), beside=info.get(BESIDE), say=say)
         say(how_ray_starts(spec))
         with ray_session(spec, verbose, lease.token, info.get(BESIDE)):
-            slots = plan_slots(spec)
+            slots = plan_slots(spec, packing)
             storage = storage or open_storage(url)
             home.remember_ledger(name, spec.storage.ledger)
             ledger = Ledger.create(storage, spec, info, study_sampler(spec), lease, transfer)
+            ledger.pack(packing)
             folder.keep()
             signals.farewell = continue_with(f"resume {name}", home)
             view.begin(ledger.study)
@@ -117,12 +120,15 @@ def resume(
             return ledger.study
         info = preflight(spec, home, mlflow, say)
         check_data(recorded, info)
+        place = recorded.info.get(BESIDE)
+        packing = packed(spec, str(home.cache), recorded=recorded.packing, beside=place, say=say)
         say(how_ray_starts(spec))
-        with ray_session(spec, verbose, lease.token, recorded.info.get(BESIDE)):
-            slots = plan_slots(spec)
+        with ray_session(spec, verbose, lease.token, place):
+            slots = plan_slots(spec, packing)
             ledger.sampler = study_sampler(spec)
             ledger.take_over(dead)
             ledger.respecify(spec)
+            ledger.pack(packing)
             view.begin(ledger.study)
             return drive(ledger, home, slots, view, signals, verbose, mlflow, figures)
 

@@ -17,6 +17,7 @@ from hpo.driver.ray_backend.watchdog import Watchdog
 from hpo.driver.signals import SignalGuard
 from hpo.driver.steering.helm import Helm
 from hpo.errors import NoTrialSucceeded
+from hpo.gpu_sharing import describe
 from hpo.home import Home, confirmed_study
 from hpo.ledger.outcome import SAME_FAILURES
 from hpo.ledger.records import StudyRecord
@@ -79,6 +80,8 @@ def drive(
     else:  # `hpo.driver.confirm` tells its end, after the last round, if it comes so far
         listeners.remove(notifier)
     signals.watch(conductor.stop)
+    if (packing := ledger.study.packing) is not None:
+        view(Event("notice", text=describe(packing)))
     for text in _warnings(ledger, home):
         view(Event("notice", text=f"warning: {text}"))
 

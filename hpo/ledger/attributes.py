@@ -9,6 +9,7 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hpo.gpu_sharing import Packing
 from hpo.ledger.outcome import Cause, Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, LeftNode, Origin, Pause, Repeat, RungDecision, TrialRecord
 from hpo.ledger.tables.names import (
@@ -42,7 +43,7 @@ OLDEST_SCHEMA = 1
 # Names of the attributes of a study in the Optuna storage:
 SCHEMA_KEY, SPEC_KEY, INFO_KEY, SESSIONS_KEY = "hpo:schema", "hpo:spec", "hpo:info", "hpo:sessions"
 ENDED_KEY, NODES_KEY, CLEANED_KEY, PAUSED_KEY = "hpo:ended", "hpo:left_nodes", "hpo:cleaned", "hpo:paused"
-STOPPING_KEY = "hpo:stopping"
+STOPPING_KEY, PACKING_KEY = "hpo:stopping", "hpo:packing"
 RUNS_KEY, HOLDER_KEY, RETRAININGS_KEY = "hpo:mlflow_runs", "hpo:holder", "hpo:retrainings"
 TEST_SET_PREFIX = "hpo:opening/"
 """Start of the names of test-set evaluations. Each has an attribute of its own, so none overwrites another."""
@@ -236,6 +237,12 @@ def trial_from_frozen(trial: FrozenTrial, late_runs: Mapping[str, str] = Mapping
 def left_nodes(attributes: Mapping[str, Any]) -> tuple[LeftNode, ...]:
     """The nodes that get no trials, from the study's attributes."""
     return tuple(LeftNode(**node) for node in attributes.get(NODES_KEY, ()))
+
+
+def packing(attributes: Mapping[str, Any]) -> Packing | None:
+    """How many trials share a GPU, from the study's attributes."""
+    stored = attributes.get(PACKING_KEY)
+    return Packing.from_json(stored) if stored else None
 
 
 def pause(attributes: Mapping[str, Any]) -> Pause | None:

@@ -150,6 +150,7 @@ def _study(storage: BaseStorage, name: str, stored: Mapping[str, Any], trials: t
         ended=stored.get(attributes.ENDED_KEY),
         driver=driver,
         left_nodes=attributes.left_nodes(stored),
+        packing=attributes.packing(stored),
         paused=attributes.pause(stored) if driver == "open" else None,
         stopping=attributes.stopping(stored) if driver == "open" else None,
         requests=requests_in(stored),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hpo.gpu_sharing import Packing
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.steering.requests import Request
 from hpo.ledger.transfer import NOTHING, Transfer
@@ -272,6 +273,8 @@ class StudyRecord:
     certainly died. What the ledger cannot tell, only watching can: a living driver's record changes."""
     left_nodes: tuple[LeftNode, ...] = ()
     """The nodes that get no trials of its newest driver."""
+    packing: Packing | None = None
+    """How many trials of its newest driver share a GPU; None where `resources.gpus: auto` did not decide that."""
     paused: Pause | None = None
     """Who paused it, and when; None while it is not paused. A study without a living driver is never paused."""
     stopping: str | None = None

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from hpo.clock import Clock
-from hpo.gpu_sharing import held
+from hpo.gpu_sharing import held, per_trial
 from hpo.ledger import attributes
 from hpo.ledger.outcome import Ending, Outcome, optuna_state
 from hpo.ledger.records import Attempt, EpochRecord, Origin, Phase, RungDecision, TrialRecord
@@ -69,6 +69,7 @@ class TrialWriter:
         """What every stamp of this driver is read from. It begins after all that is recorded, so that the stamps of a
         study are in order, whatever the clocks of its drivers say."""
         self._late_runs: dict[str, str] = study.user_attrs.get(attributes.RUNS_KEY, {})
+        self._packing = attributes.packing(study.user_attrs)
         self._stored = Trials(storage, study)
         self._trials: dict[int, TrialRecord] = {}
         self._watchers: list[Callable[[TrialRecord], None]] = []
@@ -87,7 +88,7 @@ class TrialWriter:
     @property
     def gpus(self) -> float:
         """GPUs of each trial, unless the trial is to be alone on one."""
-        return 1.0 if self.spec.resources.gpus == "auto" else float(self.spec.resources.gpus)
+        return per_trial(self.spec.resources.gpus, self._packing)
 
     @property
     def sampler(self) -> BaseSampler:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hpo.clock import Clock
+from hpo.gpu_sharing import Packing
 from hpo.home import Home
 from hpo.ledger import attributes
 from hpo.ledger.lock import Lease, Session
@@ -182,6 +183,7 @@ class Ledger(TrialWriter):
             repeats=self._repeats,
             ended=self._ended,
             left_nodes=self._left,
+            packing=self._packing,
             paused=self._paused,
             stopping=self.stopping,
             requests=self._answered,
@@ -219,6 +221,13 @@ class Ledger(TrialWriter):
         if (left := tuple(nodes)) != self._left:
             self._study.set_user_attr(attributes.NODES_KEY, [dataclasses.asdict(node) for node in left])
             self._left = left
+
+    @repeated
+    def pack(self, packing: Packing | None) -> None:
+        """Record how many trials share a GPU from now on; None: the specification says it, or there is no GPU."""
+        if packing != self._packing:
+            self._study.set_user_attr(attributes.PACKING_KEY, packing.to_json() if packing else None)
+            self._packing = packing
 
     @repeated
     def pause(self, pause: Pause | None) -> None:

@@ -181,7 +181,7 @@ def _phase(trial: TrialRecord) -> Phase | None:
 def _time_left(study: StudyRecord, counts: Counts, pace: Pace | None, elapsed: float, now: float) -> float | None:
     if study.paused or study.stopping:
         return None
-    left = time_left(study.spec, counts, pace or summed(Pace(), study.trials), elapsed, now)
+    left = time_left(study.spec, counts, pace or summed(Pace(), study.trials), elapsed, now, study.packing)
     hours = study.spec.budget.hours
     return left if left is None or hours is None else max(0.0, min(left, hours * 3600 - elapsed))
 

@@ -86,7 +86,8 @@ class Resources(Section):
     """CPU cores per trial."""
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     """GPUs per trial; with a fraction, several trials share one. The shipped trainer uses at most 1; your own may use
-    more. `auto`: 1 if the device is CUDA, else 0."""
+    more. `auto`: 0 on the CPU. On GPUs of this machine, what a trial needs is measured first, and as many share a GPU
+    as fit and are worth it; see the page on GPUs. On a cluster, and where a trainer cannot tell what it needs: 1."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where trials train. `auto`: CUDA if there is a CUDA device, else the CPU."""
 

@@ -44,6 +44,11 @@ def said(home: Home) -> Path:
     return home.path.parent / "said.log"
 
 
+def words(home: Home) -> str:
+    """What was said, without the ends of lines."""
+    return " ".join(said(home).read_text().split())
+
+
 def until(home: Home, text: str) -> None:
     """Wait until a driver has said it."""
     deadline = time.monotonic() + 240
@@ -125,3 +130,65 @@ def test_with_two_gpus_the_others_go_on_beside_the_trial_that_is_alone(home: Hom
     assert [trial.status for trial in study.trials] == ["complete"] * 8
     assert study.trials[1].attempts[-1].gpus == 1.0
     assert {4, 5, 6} <= set(epochs_of_others(study, study.trials[1]))
+
+
+def measured_by(folder: Path, busy: float = 0.4, gigabytes: float = 11.2, **changes: object) -> Path:
+    """The file of a study that has its use of the GPU measured, without a trial that lacks memory."""
+    journal = str(folder / "measured")
+    extra = {"seconds": 0.05, "light": True, "measured": journal, "gigabytes": gigabytes, "busy": busy}
+    settings: dict[str, object] = {
+        "extra": extra,
+        "enqueue": [{"extra.quality": 0.5}],
+        "resources": {"gpus": "auto"},
+        "budget": {"trials": 4},
+    }
+    return written(folder, **{**settings, **changes})
+
+
+def shares(study: StudyRecord) -> set[float | None]:
+    return {attempt.gpus for trial in study.trials for attempt in trial.attempts}
+
+
+def test_auto_measures_once_packs_says_so_and_keeps_to_it(home: Home, tmp_path: Path) -> None:
+    file = measured_by(tmp_path)
+    says = (
+        "2 trials per GPU: a trial needs 11.2 GB of the 80.0 GB that are free, and keeps the GPU 40 % busy; "
+        "expected, by estimate: 1.7 times the trials per hour; another trial would add less than half of the pace of "
+        "one"
+    )
+    with driver(home, "run", file, "--dry-run") as running:
+        assert running.wait(240) == 0, said(home).read_text()
+    assert says in words(home)
+    assert "2 trials at once on cuda; CPUs per trial: 1, GPUs per trial: 0.5" in words(home)
+    said(home).unlink()
+    with driver(home, "run", file, "budget.trials=2") as running:
+        assert running.wait(240) == 0, said(home).read_text()
+    assert says in words(home)
+    with driver(home, "resume", "sharing", "budget.trials=4") as running:
+        assert running.wait(240) == 0, said(home).read_text()
+    study = record(home)
+    assert [trial.status for trial in study.trials] == ["complete"] * 4
+    assert shares(study) == {0.5}
+    assert study.packing is not None
+    assert study.packing.measured is not None
+    lines = (tmp_path / "measured").read_text().splitlines()
+    assert len(lines) == 2, "the dry run's measurement, and that of the first driver"
+    assert {line.split()[1] for line in lines} == {"cuda"}
+    said(home).unlink()
+    with driver(home, "status", "sharing") as running:
+        assert running.wait(60) == 0
+    assert says in words(home)
+
+
+def test_a_trial_that_keeps_the_gpu_busy_has_it_alone(home: Home, tmp_path: Path) -> None:
+    with driver(home, "run", measured_by(tmp_path, busy=0.93)) as running:
+        assert running.wait(240) == 0, said(home).read_text()
+    assert shares(record(home)) == {1.0}
+
+
+def test_a_measurement_that_fails_ends_no_study(home: Home, tmp_path: Path) -> None:
+    extra = {"seconds": 0.0, "light": True, "measured": str(tmp_path / "no" / "folder"), "gigabytes": 1, "busy": 0.1}
+    with driver(home, "run", measured_by(tmp_path, extra=extra)) as running:
+        assert running.wait(240) == 0, said(home).read_text()
+    assert "1 trial per GPU: the measurement failed: FileNotFoundError" in said(home).read_text()
+    assert shares(record(home)) == {1.0}

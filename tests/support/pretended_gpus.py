@@ -2,6 +2,8 @@
 
 `python -m tests.support.pretended_gpus run spec.yaml` is `hpo run spec.yaml` on a machine with as many GPUs as the
 variable `PRETENDED_GPUS` says. A trial with `extra.crowded_at` runs out of memory in that epoch if it shares its GPU.
+What a trial needs of one is what `extra.gigabytes` and `extra.busy` say; each measurement adds a line to the file
+`extra.measured`.
 """
 
 from __future__ import annotations
@@ -10,12 +12,15 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+from hpo.driver.gpus import measuring
 from tests import synthetic
 from trainers import devices
-from trainers.api import Context, EpochMetrics, OutOfMemory, TrialConfig
+from trainers.api import Context, EpochMetrics, GpuUse, OutOfMemory, TrialConfig
 
 PRETENDED = "PRETENDED_GPUS"
+NAME, GIGABYTES = "Pretended GPU", 80
 
 devices.device_error = lambda device: None
 
@@ -28,6 +33,16 @@ def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
         yield metrics
 
 
+def gpu_use(config: TrialConfig, context: Context) -> GpuUse:
+    """What a trial would need."""
+    with Path(str(config.extra["measured"])).open("a") as file:
+        file.write(f"{os.getpid()} {context.device}\n")
+    whole = GIGABYTES * 10**9
+    needs = int(float(config.extra["gigabytes"]) * 10**9)
+    busy = float(config.extra["busy"])
+    return GpuUse(gpu=NAME, total_bytes=whole, free_bytes=whole, memory_bytes=needs, busy=busy)
+
+
 def environment(gpus: int) -> dict[str, str]:
     """What leads a driver, and the Ray that it starts, to believe in so many GPUs."""
     return {PRETENDED: str(gpus), "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": 4, "GPU": gpus})}
@@ -35,6 +50,8 @@ def environment(gpus: int) -> dict[str, str]:
 
 if __name__ == "__main__":
     devices.gpu_count = lambda: int(os.environ[PRETENDED])
+    devices.gpus = lambda: [(NAME, GIGABYTES * 10**9)] * devices.gpu_count()
+    measuring.gpu_names = lambda: [NAME] * devices.gpu_count()
     sys.argv[0] = "hpo"
     from hpo.cli import main
 

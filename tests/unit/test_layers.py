@@ -57,7 +57,7 @@ OWNERS: dict[str, list[str]] = {
     "datasets": ["trainers/data/hub.py"],
     "matplotlib": ["reports/drawing/"],
     "plotly": ["reports/drawing/", "reports/page/"],
-    "pynvml": ["hpo/cli/begin/version.py"],
+    "pynvml": ["hpo/driver/gpus/nvml.py"],
     "psutil": ["hpo/driver/ray_backend/"],
     "threadpoolctl": ["hpo/search/"],
     "pandas": ["hpo/results/tables/frames.py", "hpo/api/study.py"],

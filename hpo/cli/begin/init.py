@@ -206,7 +206,7 @@ def _say_next(file: Path, spec: Spec) -> None:
 
 
 def _default_device() -> str:
-    from hpo.cli.begin.version import gpu_names
+    from hpo.driver.gpus.nvml import gpu_names
 
     return "gpu" if gpu_names() else "cpu"
 

@@ -9,8 +9,10 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
+from hpo.driver.gpus.nvml import driver_version, gpu_names
 from hpo.ledger.provenance import TOOL, versions
 from hpo.processes import usable_cpus
 
@@ -69,29 +71,7 @@ def cuda() -> str:
 
 def gpus() -> str:
     """The names of the GPUs and the version of their driver."""
-    try:
-        import pynvml
-
-        names = gpu_names()
-        return f"{', '.join(names)}; driver {_text(pynvml.nvmlSystemGetDriverVersion())}" if names else "none"
-    except ImportError:
+    if find_spec("pynvml") is None:
         return "unknown: the package nvidia-ml-py is not installed"
-
-
-def gpu_names() -> list[str]:
-    """The names of the GPUs, as NVIDIA's library tells without torch; [] where there is no driver, or no library."""
-    try:
-        import pynvml
-    except ImportError:
-        return []
-    try:
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return [_text(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-    except pynvml.NVMLError:
-        return []
-
-
-def _text(value: str | bytes) -> str:
-    """Older versions of the library give bytes."""
-    return value.decode() if isinstance(value, bytes) else value
+    names = gpu_names()
+    return f"{', '.join(names)}; driver {driver_version()}" if names else "none"

@@ -17,6 +17,7 @@ from hpo.cli.display.studies import known_json
 from hpo.cli.display.tables import aligned, show
 from hpo.cli.programs import documents
 from hpo.files import folder_bytes
+from hpo.gpu_sharing import describe
 from hpo.home import Home, confirmation_of
 from hpo.ledger.outcome import Ending
 from hpo.ledger.reader import read_study
@@ -66,6 +67,8 @@ def show_study(home: Home, name: str, as_json: bool) -> None:
         console.print(escape(reason), highlight=False)
     again = f"; continue with: {home.command(f'resume {study.name}')}" if now.resumable else ""
     console.print(escape(f"state: {now.words}{again}"), highlight=False, soft_wrap=True)
+    if study.packing is not None:
+        console.print(escape(describe(study.packing)), highlight=False)
     for node in study.left_nodes:
         console.print(escape(f"no trials on {node.host}: {node.host} {node.reason}"), highlight=False)
     if lag := _lag(study, home):
@@ -222,6 +225,7 @@ def overview_json(study: StudyRecord, home: Home) -> dict[str, Any]:
         "ended": study.ended,
         "requests": [request.told() for request in study.requests],
         "mlflow_behind": untracked(study),
+        "gpu_sharing": describe(study.packing) if study.packing else None,
         "left_nodes": [dataclasses.asdict(node) for node in study.left_nodes],
         "pruning_cost": remark(study) or None,
         "confirmation": confirmation_json(confirmation(study)),

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from hpo.driver.ray_backend.cluster import ray_session
 from hpo.errors import UsageError
+from hpo.gpu_sharing import Packing, per_trial
 from hpo.processes import usable_cpus
 from hpo.spec.study import Spec
 
@@ -36,16 +37,19 @@ class Slots:
     """The setting `concurrency`; None for `auto`, which follows the cluster."""
 
 
-def plan_slots(spec: Spec) -> Slots:
+def plan_slots(spec: Spec, packing: Packing | None = None) -> Slots:
     """Plan the slots from the nodes that Ray sees.
+
+    Args:
+        packing: how many trials share a GPU with `resources.gpus: auto`; None for whole ones.
 
     Raises:
         UsageError: no single node has what one trial asks for.
     """
-    return _slots_on([node["Resources"] for node in _nodes() if node["Alive"]], spec)
+    return _slots_on([node["Resources"] for node in _nodes() if node["Alive"]], spec, packing)
 
 
-def survey(spec: Spec) -> Slots:
+def survey(spec: Spec, packing: Packing | None = None) -> Slots:
     """As `plan_slots`, but without starting Ray: only a cluster is asked, this machine's resources are counted.
 
     Raises:
@@ -57,7 +61,7 @@ def survey(spec: Spec) -> Slots:
             return plan_slots(spec)
     from trainers.devices import gpu_count
 
-    return _slots_on([{"CPU": float(usable_cpus()), "GPU": float(gpu_count())}], spec)
+    return _slots_on([{"CPU": float(usable_cpus()), "GPU": float(gpu_count())}], spec, packing)
 
 
 class Room:
@@ -169,13 +173,13 @@ def _nodes() -> Sequence[Node]:
     return ray.nodes()  # type: ignore[no-untyped-call, no-any-return]
 
 
-def _slots_on(nodes: list[dict[str, float]], spec: Spec) -> Slots:
+def _slots_on(nodes: list[dict[str, float]], spec: Spec, packing: Packing | None) -> Slots:
     most_gpus = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
     device = spec.resources.device
     if device == "auto":
         device = "cuda" if most_gpus and spec.resources.gpus != 0 else "cpu"
     asked = spec.resources.gpus
-    gpus = (1.0 if device == "cuda" else 0.0) if asked == "auto" else float(asked)
+    gpus = 0.0 if asked == "auto" and device == "cpu" else per_trial(asked, packing)
     cpus = spec.resources.cpus
     fits = [_fit(node, cpus, gpus) for node in nodes]
     if not sum(fits):

@@ -16,6 +16,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from hpo.gpu_sharing import Packing, per_trial
 from hpo.ledger.records import TrialRecord
 from hpo.results.sums.pace import Pace, epoch_seconds
 from hpo.results.sums.parts import Counts
@@ -27,13 +28,16 @@ CAUTION = 4.0
 """Weight of the rule of ASHA beside what was seen at a rung, in trials that pass."""
 
 
-def time_left(spec: Spec, counts: Counts, pace: Pace, elapsed: float, now: float) -> float | None:
+def time_left(
+    spec: Spec, counts: Counts, pace: Pace, elapsed: float, now: float, packing: Packing | None = None
+) -> float | None:
     """Seconds until the budget of trials is done; None before a trial has ended that trained an epoch.
 
     Args:
         counts, pace: of the same trials.
         elapsed: seconds that the study has taken.
         now: seconds since the epoch, by the driver's clock.
+        packing: how many trials share a GPU with `resources.gpus: auto`; None for whole ones.
     """
     unfinished = counts.unfinished
     if not pace.seconds or elapsed <= 0:
@@ -53,9 +57,9 @@ def time_left(spec: Spec, counts: Counts, pace: Pace, elapsed: float, now: float
         complete, begin = new * shares[-1], todo / rate * new / (new + len(running))
         ends.append((begin * complete / (complete + 1) + sum(costs), 1 - math.exp(-complete)))
     left = _latest([(seconds / pace.busy, chance) for seconds, chance in ends], todo / rate)
-    gpu_hours, gpus = spec.budget.gpu_hours, spec.resources.gpus
+    gpu_hours = spec.budget.gpu_hours
     if gpu_hours is not None:
-        used = done / pace.busy * (1.0 if gpus == "auto" else gpus)
+        used = done / pace.busy * per_trial(spec.resources.gpus, packing)
         left = min(left, max(0.0, gpu_hours * 3600 / used - 1) * done / rate) if used else left
     return left
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.cli.display.dry_run.cost import heaviest, trials_by_epoch
+from hpo.cli.display.dry_run.cost import trials_by_epoch
 from hpo.cli.display.dry_run.study import sample
+from hpo.driver.gpus.heaviest import heaviest
 from hpo.search.forecast import plan
 from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec

@@ -48,7 +48,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Ledger]:
         return ledger.study
 
     monkeypatch.setattr(run, "ray_session", lambda *ignored: nullcontext())
-    monkeypatch.setattr(run, "plan_slots", lambda spec: None)
+    monkeypatch.setattr(run, "plan_slots", lambda spec, packing: None)
     monkeypatch.setattr(run, "drive", drive)
     return ledgers
 

@@ -94,7 +94,7 @@ def forecast(home: Home, name: str, top: int, seeds: int) -> Forecast:
         tuple(missing(study, wanted, retry=True)),
         tuple(due(study, wanted, retry=True)),
         durations(study, trials),
-        survey(study.spec),
+        survey(study.spec, study.packing),
         _checkpoint_bytes(home, study, trials),
         too_few(study, trials, top),
     )

@@ -11,14 +11,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpo.driver.gpus.heaviest import heaviest
 from hpo.driver.ray_backend.slots import Slots
 from hpo.home import Home
 from hpo.ledger.records import TrialRecord
 from hpo.redact import redact
 from hpo.search.forecast import AshaPlan
 from hpo.spec.configure import configure
-from hpo.spec.corners import corners
-from hpo.spec.parameters import Choice
 from hpo.spec.study import Spec
 from hpo.text import duration, size
 from trainers import schedule
@@ -26,9 +25,6 @@ from trainers.api import Context, DataConfig, DataError, TrialConfig
 
 if TYPE_CHECKING:
     from trainers.loop.cost import Cost
-
-COSTLY = ("model.name", "train.batch_size", "train.accumulate", "train.progressive", "train.ema", "train.epochs")
-"""Beginnings of the parameters that change the cost of a step."""
 
 
 @dataclass(frozen=True)
@@ -78,44 +74,31 @@ def estimate(
     )
 
 
-def heaviest(spec: Spec) -> list[TrialConfig]:
-    """For each model of the space, the configuration with the most pixels per micro-batch in its last stage."""
-    base = spec.base()
-    costly = {name for name in spec.space if name.startswith(COSTLY)}
-    different = {repr(_only(corner, costly)): corner for corner in corners(spec.space).combinations}
-    heaviest_of: dict[str, TrialConfig] = {}
-    for values in different.values():
-        config = configure(base, values)
-        heaviest_so_far = heaviest_of.get(config.model.name)
-        if heaviest_so_far is None or _pixels(config) > _pixels(heaviest_so_far):
-            heaviest_of[config.model.name] = config
-    return list(heaviest_of.values())
+def prepared(config: DataConfig, home: Home, scratch: str) -> tuple[DataConfig, str]:
+    """The settings of the data as this machine has it, and the folder with the decoded images.
 
+    Raises:
+        DataError: the data is missing.
+    """
+    from trainers import data
 
-def _only(values: Mapping[str, Choice], names: set[str]) -> dict[str, Choice]:
-    return {name: value for name, value in values.items() if name in names}
-
-
-def _pixels(config: TrialConfig) -> float:
-    train = config.train
-    batch = train.batch_size if isinstance(train.batch_size, int) else 1
-    last = schedule.stages(train.progressive, train.epochs)[-1]
-    parts = train.accumulate if isinstance(train.accumulate, int) else 1
-    return float(batch / parts * last.size**2)
+    there = _data(config, scratch)
+    cache = data.place_to_check(there, str(home.cache), f"{scratch}/cache")
+    data.prepare(there, cache)
+    return there, cache
 
 
 def _measure(config: TrialConfig, slots: Slots, home: Home, scratch: str) -> Cost:
-    from trainers import data
     from trainers.checkpoint import DirectoryStore
     from trainers.loop.cost import measure
 
-    config = dataclasses.replace(config, data=_data(config.data, scratch))
-    cache = data.place_to_check(config.data, str(home.cache), f"{scratch}/cache")
-    data.prepare(config.data, cache)
+    images, cache = prepared(config.data, home, scratch)
+    config = dataclasses.replace(config, data=images)
     context = Context(
         seed=0,
         checkpoints=DirectoryStore(f"{scratch}/checkpoints"),
         device=slots.device,
+        device_share=min(slots.gpus, 1.0) or 1.0,
         threads=max(1, int(slots.cpus)) if slots.device == "cpu" else None,
         cache_dir=cache,
     )

@@ -11,9 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hpo.cli.display.dry_run.cost import Estimate, estimate
+from hpo.cli.display.dry_run.cost import Estimate, estimate, prepared
+from hpo.driver.gpus.measuring import packed
 from hpo.driver.ray_backend.slots import Slots, survey
 from hpo.driver.warm_start import gather
+from hpo.gpu_sharing import Packing, describe
 from hpo.home import Home
 from hpo.ledger.records import TrialRecord
 from hpo.ledger.storage import open_storage
@@ -52,8 +54,11 @@ def rehearse(spec: Spec, home: Home, command: str, *, full: bool = False) -> Ite
     """
     spec = with_absolute_paths(spec)
     expected, slots = plan(spec), survey(spec)
-    yield from _plan(spec, expected, slots)
+    yield from _plan(spec, expected)
     with tempfile.TemporaryDirectory(prefix="hpo-dry-run-") as scratch:
+        packing = _packing(spec, home, slots, scratch)
+        slots = survey(spec, packing)
+        yield from _place(spec, slots, packing)
         transfer = gather(spec, home)
         trials = sample(spec, scratch, transfer)
         cost: Estimate | TrainerError
@@ -93,6 +98,8 @@ def plan_json(spec: Spec, home: Home) -> dict[str, Any]:
     spec = with_absolute_paths(spec)
     expected, slots = plan(spec), survey(spec)
     with tempfile.TemporaryDirectory(prefix="hpo-dry-run-") as scratch:
+        packing = _packing(spec, home, slots, scratch)
+        slots = survey(spec, packing)
         trials = sample(spec, scratch, gather(spec, home))
         cost = _estimate(spec, home, trials, expected, slots, scratch)
     return {
@@ -111,7 +118,7 @@ def plan_json(spec: Spec, home: Home) -> dict[str, Any]:
         "gpu_hours": cost.gpu_hours,
         "memory_bytes": cost.memory_bytes,
         "disk_bytes": cost.disk_bytes,
-        "cost": list(cost.summary),
+        "cost": [*([describe(packing)] if packing else []), *cost.summary],
         "measured": list(cost.details),
         "warnings": [*advice(spec), *weights_warnings(spec)],
         "configurations": [_configuration(trial) for trial in trials],
@@ -122,8 +129,22 @@ def _configuration(trial: TrialRecord) -> dict[str, Any]:
     return {"trial": trial.number, "label": trial.title, "parameters": dict(trial.assigned)}
 
 
-def _plan(spec: Spec, expected: AshaPlan, slots: Slots) -> Iterator[Text]:
-    """The plan in four lines."""
+def _packing(spec: Spec, home: Home, slots: Slots, scratch: str) -> Packing | None:
+    """How many trials share a GPU, measured as before the first trial; None where they do not, or the data is missing,
+    of which the measurement of the cost tells."""
+    if slots.device == "cpu":
+        return None
+    if not spec.shipped:
+        return packed(spec, f"{scratch}/cache")
+    try:
+        images, cache = prepared(spec.data, home, scratch)
+    except TrainerError:
+        return None
+    return packed(spec.model_copy(update={"data": images}), cache)
+
+
+def _plan(spec: Spec, expected: AshaPlan) -> Iterator[Text]:
+    """The plan in three lines."""
     epochs = spec.train.epochs
     yield Text(f"{spec.study}: {spec.task}", style="bold")
     yield Text(
@@ -135,9 +156,15 @@ def _plan(spec: Spec, expected: AshaPlan, slots: Slots) -> Iterator[Text]:
         yield Text(f"pruning: about {expected.complete:.0f} trials train to the end; {share}")
     else:
         yield Text(f"pruning: none; {expected.trials * epochs} epochs")
+
+
+def _place(spec: Spec, slots: Slots, packing: Packing | None) -> Iterator[Text]:
+    """Where the trials run, and how many at once."""
     place = f"cluster {cluster}" if (cluster := spec.ray.cluster()) else "this machine"
     per_trial = f"CPUs per trial: {slots.cpus:g}, GPUs per trial: {slots.gpus:g}"
     yield Text(f"{place}: {slots.concurrency} trials at once on {slots.device}; {per_trial}")
+    if packing is not None:
+        yield Text(describe(packing))
 
 
 def _estimate(

@@ -275,6 +275,9 @@ class Status(Document, Known):
     """What was asked of its drivers, the oldest first."""
     mlflow_behind: int
     """Trials that MLflow does not have yet, or not as they are."""
+    gpu_sharing: str | None
+    """How many trials share a GPU by `resources.gpus: auto`, and what that rests on, in words; null where it did not
+    decide that."""
     left_nodes: list[LeftNode]
     """Nodes that get no trials."""
     pruning_cost: str | None
