@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -146,78 +144,9 @@ def test_compiled_training_gives_the_same_losses_as_eager_training(cache: str, t
     assert losses[True] == pytest.approx(losses[False], rel=0.05)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lamb"])
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_recorded_training_gives_the_same_losses_as_eager_training(
-    precision: str, optimizer: str, cache: str, tmp_path: Path
-) -> None:
-    """With dropout, stochastic depth, two sizes and unequal micro-batches; random numbers are the same ones."""
-    losses = {}
-    for cuda_graphs in (False, True):
-        config = changed(cuda_graphs=cuda_graphs, precision=precision, optimizer=optimizer, accumulate=3, batch_size=32)
-        stream = finetune.train(config, on_cuda(cache, tmp_path / str(cuda_graphs)))
-        losses[cuda_graphs] = [metrics.train_loss for metrics in stream]
-    # Other random numbers, or a step too many, would show in the first epoch; later ones drift by rounding.
-    assert losses[True][0] == pytest.approx(losses[False][0], rel=1e-3)
-    assert losses[True] == pytest.approx(losses[False], rel=0.02)
-
-
-def test_a_recorded_training_resumes_within_a_stage_to_the_same_losses(cache: str, tmp_path: Path) -> None:
-    config = changed(epochs=4, batch_size=32, accumulate=3)
-    whole = [metrics.train_loss for metrics in finetune.train(config, on_cuda(cache, tmp_path / "whole"))]
-    stream = finetune.train(config, on_cuda(cache, tmp_path / "cut"))
-    first = [next(stream).train_loss for _ in range(3)]
-    stream.close()
-    rest = [metrics.train_loss for metrics in finetune.train(config, on_cuda(cache, tmp_path / "cut"))]
-    assert [*first, *rest[1:]] == pytest.approx(whole, rel=0.02)
-
-
-FAILING = """
-import sys
-from pathlib import Path
-from dataclasses import replace
-import torch
-from tests.support.training import TINY, context
-from trainers import devices, finetune
-from trainers.api import RecordingFailed
-from trainers.loop.step import TrainingStep
-
-update = TrainingStep.update
-
-def waits(self):
-    self.losses.item()
-    update(self)
-
-TrainingStep.update = waits
-where = replace(context(sys.argv[1], Path(sys.argv[2])), device="cuda")
-try:
-    print("epochs", len(list(finetune.train(TINY, where))))
-except RecordingFailed as error:
-    print("failed", error, devices.device_error("cuda"))
-"""
-
-
-def test_after_a_failed_recording_another_process_goes_on_without_graphs(tmp_path: Path) -> None:
-    said = []
-    for _ in range(2):
-        command = [sys.executable, "-c", FAILING, str(tmp_path / "cache"), str(tmp_path / "trial")]
-        said.append(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)
-    assert "cannot be recorded" in said[0]
-    assert said[1].startswith("epochs 4")
-
-
 def test_the_parts_of_a_batch_follow_from_the_memory(small_memory: None, cache: str, tmp_path: Path) -> None:
     progressive = replace(TINY.train.progressive, sizes=(64, 512))
     config = changed(progressive=progressive, accumulate="auto", batch_size=160)
     parts = [metrics.own["accumulate"] for metrics in finetune.train(config, on_cuda(cache, tmp_path)) if metrics.own]
     assert parts[0] == parts[1] <= parts[2] == parts[3]
     assert parts[3] > 1
-
-
-def test_recorded_steps_free_their_memory(cache: str, tmp_path: Path) -> None:
-    memory = []
-    for trial in range(4):
-        list(finetune.train(changed(cuda_graphs=True), on_cuda(cache, tmp_path / str(trial))))
-        torch.cuda.empty_cache()
-        memory.append(torch.cuda.memory_reserved())
-    assert memory[-1] <= memory[0] + 2**24
