@@ -14,8 +14,9 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 
 from reports.benchmarks.environment import environment
 from reports.benchmarks.training import turnaround as training_turnaround
-from reports.benchmarks.training.contenders import Case, Contender, engine, limit, peer
+from reports.benchmarks.training.contenders import Case, Contender, engine, graph_limit, limit, peer
 from reports.benchmarks.training.memory import peak
 from reports.benchmarks.training.turnaround import Turnaround
 from trainers.api import DataConfig
@@ -39,6 +40,8 @@ DEFAULTS = {"cpu": {"batch": 64, "steps": 12}, "cuda": {"batch": 256, "steps": 6
 LARGE_MODEL_STEPS = 20
 """Steps for the S model on a GPU: its steps are long, so fewer are enough."""
 LEAST_REPEATS = 5
+LIMIT, GRAPH_LIMIT, PEER = "limit", "graph limit", "peer"
+"""The contenders to which the others are compared."""
 
 
 @dataclass(frozen=True)
@@ -60,43 +63,74 @@ class Row:
         pairs = zip(self.images_per_second[contender], self.images_per_second[base], strict=True)
         return statistics.median(rate / reference for rate, reference in pairs)
 
+    def record(self) -> dict[str, Any]:
+        """Return the row as JSON can keep it, with its medians and ratios, without the folders of this machine."""
+        names = self.images_per_second
+        bases = {"of_the_limit": LIMIT, "of_the_graph_limit": GRAPH_LIMIT, "of_the_peer": PEER}
+        ratios = {key: {name: self.ratio(name, base) for name in names} for key, base in bases.items() if base in names}
+        median = {name: self.median(name) for name in names}
+        return {**asdict(self), "case": _settings(self.case), "median": median, **ratios}
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Row:
+        """Return the row of a `record`."""
+        case = {**record["case"], "source": DataConfig(**record["case"]["source"]), "cache_dir": ""}
+        return cls(Case(**case), record["images_per_second"], record["peak_memory"])
+
 
 def measure(case: Case, repeats: int) -> Row:
     """Run all contenders in `repeats` + 1 rounds; the first round does not count."""
-    contenders = _contenders(case)
-    names = list(contenders)
+    (row,) = islice(rounds(case, contenders(case)), repeats - 1, repeats)
+    return row
+
+
+def rounds(case: Case, made: Mapping[str, Contender]) -> Iterator[Row]:
+    """Let all contenders measure in rounds without end; yield all measurements after each round but the first, which
+    does not count."""
+    names = list(made)
     rates: dict[str, list[float]] = {name: [] for name in names}
     memory: dict[str, int | None] = dict.fromkeys(names)
-    for round_ in range(repeats + 1):
+    for round_ in count():
         shift = round_ % len(names)
         for name in names[shift:] + names[:shift]:
             with peak(case.device) as bytes_used:
-                rate = contenders[name]()
+                rate = made[name]()
             print(f"{case.model} {case.size} px, round {round_}, {name}: {rate:.1f} images/s", file=sys.stderr)
             if round_:
                 rates[name].append(rate)
                 used = bytes_used()
                 memory[name] = max(used, memory[name] or 0) if used is not None else None
-    return Row(case, rates, memory)
+        if round_:
+            yield Row(case, {name: list(values) for name, values in rates.items()}, dict(memory))
 
 
-def _contenders(case: Case) -> dict[str, Contender]:
-    engines = {"engine": engine(case), "engine, EMA": engine(case, ema=True)}
-    if case.device.startswith("cuda"):
-        engines["engine, CUDA graphs"] = engine(case, cuda_graphs=True)
-        engines["engine, EMA, CUDA graphs"] = engine(case, ema=True, cuda_graphs=True)
-    return {"limit": limit(case), **engines, "peer": peer(case)}
+def contenders(case: Case) -> dict[str, Contender]:
+    """Return the contenders by name; CUDA graphs where the device has them."""
+    graphs = case.device.startswith("cuda")
+    recorded = {
+        "engine, CUDA graphs": engine(case, cuda_graphs=True),
+        "engine, EMA, CUDA graphs": engine(case, ema=True, cuda_graphs=True),
+    }
+    return {
+        LIMIT: limit(case),
+        **({GRAPH_LIMIT: graph_limit(case)} if graphs else {}),
+        "engine": engine(case),
+        "engine, EMA": engine(case, ema=True),
+        **(recorded if graphs else {}),
+        PEER: peer(case),
+    }
 
 
 def table(rows: Sequence[Row], turnaround: Turnaround | None, missing: Sequence[tuple[str, str, int]]) -> str:
     """Return a Markdown table of medians (images per second), ratios and peak memory."""
-    lines = [
-        "| device | model | px | contender | images/s | least to most | of the limit | of the peer | peak memory |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    bases = {LIMIT: 3, GRAPH_LIMIT: 3, PEER: 2}
+    shown = [base for base in bases if base != GRAPH_LIMIT or any(base in row.images_per_second for row in rows)]
+    titles = ["device", "model", "px", "contender", "images/s", "least to most", *(f"of the {base}" for base in shown)]
+    lines = [f"| {' | '.join([*titles, 'peak memory'])} |", f"|{'---|' * (len(titles) + 1)}"]
     for row in rows:
         for name, rates in row.images_per_second.items():
             used = row.peak_memory[name]
+            present = row.images_per_second
             cells = [
                 row.case.device,
                 row.case.model,
@@ -104,12 +138,12 @@ def table(rows: Sequence[Row], turnaround: Turnaround | None, missing: Sequence[
                 name,
                 f"{row.median(name):.1f}",
                 f"{min(rates):.1f} to {max(rates):.1f}",
-                f"{row.ratio(name, 'limit'):.3f}",
-                f"{row.ratio(name, 'peer'):.2f}",
+                *(f"{row.ratio(name, base):.{bases[base]}f}" if base in present else "" for base in shown),
                 f"{used / 2**20:,.0f} MiB" if used is not None else "not measured",
             ]
             lines.append(f"| {' | '.join(cells)} |")
-    lines += [f"| {device} | {model} | {size} | not measured | | | | | |" for device, model, size in missing]
+    empty = " |" * (len(shown) + 3)
+    lines += [f"| {device} | {model} | {size} | not measured |{empty}" for device, model, size in missing]
     if turnaround:
         lines += ["", *_turnaround_lines(turnaround)]
     return "\n".join(lines)
@@ -187,16 +221,7 @@ def _write(
         return
     report = {
         "environment": conditions,
-        "rows": [
-            {
-                **asdict(row),
-                "case": _settings(row.case),
-                "median": {name: row.median(name) for name in row.images_per_second},
-                "of_the_limit": {name: row.ratio(name, "limit") for name in row.images_per_second},
-                "of_the_peer": {name: row.ratio(name, "peer") for name in row.images_per_second},
-            }
-            for row in rows
-        ],
+        "rows": [row.record() for row in rows],
         "turnaround_seconds": asdict(turnaround) if turnaround else None,
         "not_measured": missing,
     }

@@ -43,6 +43,7 @@ from trainers.augment.magnitude import to_timm
 from trainers.augment.randaugment import MAGNITUDE_STD
 from trainers.checkpoint import DirectoryStore
 from trainers.loop import optimizers
+from trainers.loop.cuda_graphs import CudaRecorder, Recorder, Refusals, Work, failed
 from trainers.numerics import Numerics, numerics_of, session
 
 TIMM: Any = timm
@@ -105,27 +106,48 @@ Contender = Callable[[], float]
 """Makes one measurement; returns images per second."""
 
 
-def limit(case: Case) -> Contender:
-    """Return the contender of bare steps: forward, loss, backward and optimiser, on one fixed batch."""
+def limit(case: Case, recorder: Recorder | None = None) -> Contender:
+    """Return the contender of bare steps: forward, loss, backward and optimiser, on one fixed batch.
+
+    With a recorder, the step is recorded before the clock starts and then repeated: the limit of steps that the host
+    starts with one call.
+    """
 
     def measure() -> float:
         train, context = case.config().train, _context(case, "")
         numerics = numerics_of(train, case.device)
-        network = _network(case, numerics)
-        optimizer = optimizers.create(train, network)
-        pixels = torch.randn(case.batch, 3, case.size, case.size, device=case.device)
-        pixels = pixels.contiguous(memory_format=numerics.memory_format)
-        targets = torch.full((case.batch, case.images[2]), 1 / case.images[2], device=case.device)
-        with session(context, numerics), _clock(case) as seconds:
-            for _ in range(case.steps):
-                optimizer.zero_grad(set_to_none=True)
-                with numerics.autocast():
-                    logits = network(pixels)
-                F.cross_entropy(logits.float(), targets).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+        with session(context, numerics):
+            step = _bare_step(case, replace(numerics, resident=recorder is not None))
+            run = recorder(step, case.size) if recorder else step
+            with _clock(case) as seconds:
+                for _ in range(case.steps):
+                    run()
         return case.batch * case.steps / seconds()
 
     return measure
+
+
+def graph_limit(case: Case) -> Contender:
+    """Return the contender of bare steps that are one CUDA graph."""
+    return limit(case, CudaRecorder(case.device, case.model))
+
+
+def _bare_step(case: Case, numerics: Numerics) -> Work:
+    network, train = _network(case, numerics), case.config().train
+    optimizer = optimizers.create(train, network, resident=numerics.resident)
+    optimizers.set_lr(optimizer, train.lr)
+    pixels = torch.randn(case.batch, 3, case.size, case.size, device=case.device)
+    pixels = pixels.contiguous(memory_format=numerics.memory_format)
+    targets = torch.full((case.batch, case.images[2]), 1 / case.images[2], device=case.device)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with numerics.autocast():
+            logits = network(pixels)
+        F.cross_entropy(logits.float(), targets).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
 
 
 def engine(case: Case, **switches: bool) -> Contender:
@@ -133,11 +155,16 @@ def engine(case: Case, **switches: bool) -> Contender:
 
     `switches` are the arguments of `Case.config`. The speed is the one that the trainer reports for its last epoch,
     without evaluation and checkpoint.
+
+    The measurement raises `RecordingFailed` if the engine would not try to record, because it failed earlier here.
     """
 
     def measure() -> float:
+        config = case.config(**switches)
+        if config.train.cuda_graphs and Refusals.of(config, numerics_of(config.train, case.device), case.cache_dir):
+            raise failed(case.model, "as an earlier attempt has shown")
         with tempfile.TemporaryDirectory() as folder:
-            *_, metrics = finetune.train(case.config(**switches), _context(case, folder))
+            *_, metrics = finetune.train(config, _context(case, folder))
         assert metrics.images_per_second is not None
         return metrics.images_per_second
 

@@ -24,7 +24,6 @@ import torch
 from reports.benchmarks.environment import environment
 from reports.drawing import palette
 from reports.drawing.plot import Axis, Lines, Panel, Plot, Rule
-from reports.drawing.png import png
 from trainers import data, finetune
 from trainers.api import (
     AlphaRamp,
@@ -43,24 +42,31 @@ from trainers.api import (
 from trainers.checkpoint import DirectoryStore
 
 
-def configuration(options: argparse.Namespace) -> TrialConfig:
-    """Return the training: four sizes, a quarter of the epochs each, with growing regularisation."""
+def configuration(
+    source: DataConfig, *, model: str, epochs: int, batch: int, sizes: tuple[int, int], size_multiple: int = 1
+) -> TrialConfig:
+    """Return the training: four sizes, a quarter of the epochs each, with growing regularisation.
+
+    Args:
+        sizes: side of the images of the first and of the last stage, pixels.
+    """
     return TrialConfig(
-        data=DataConfig(name="cifar10", root=str(options.root), train_limit=options.train_limit),
-        model=ModelConfig(name=options.model, pretrained=False, bn_momentum=0.1),
+        data=source,
+        model=ModelConfig(name=model, pretrained=False, bn_momentum=0.1),
         train=TrainConfig(
-            epochs=options.epochs,
-            batch_size=options.batch,
+            epochs=epochs,
+            batch_size=batch,
             lr=2e-3,
             weight_decay=0.05,
-            warmup_epochs=min(2.0, options.epochs / 4),
+            warmup_epochs=min(2.0, epochs / 4),
             ema=Ema(decay=0.998),
             score="ema",
             eval_batch_size=1000,
-            checkpoint_every=options.epochs,
+            checkpoint_every=epochs,
             progressive=Progressive(
-                stages=min(4, options.epochs),
-                size=SizeRamp(start=options.sizes[0], end=options.sizes[1]),
+                stages=min(4, epochs),
+                size=SizeRamp(start=sizes[0], end=sizes[1]),
+                size_multiple=size_multiple,
                 randaugment=MagnitudeRamp(start=2, end=8),
                 dropout=RateRamp(start=0.1, end=0.3),
                 mixup=AlphaRamp(start=0.0, end=0.1),
@@ -107,7 +113,11 @@ def figure(epochs: Sequence[EpochMetrics], title: str) -> Plot:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, print a line per epoch and write the files."""
     options = _options(arguments)
-    config, conditions, epochs = configuration(options), environment(), []
+    source = DataConfig(name="cifar10", root=str(options.root), train_limit=options.train_limit)
+    config = configuration(
+        source, model=options.model, epochs=options.epochs, batch=options.batch, sizes=tuple(options.sizes)
+    )
+    conditions, epochs = environment(), []
     with tempfile.TemporaryDirectory() as scratch:
         cache = options.cache_dir or scratch
         data.prepare(config.data, cache)
@@ -135,6 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         title = f"{options.model} from random weights, {conditions['gpu'] or 'CPU'}, {seconds:.0f} s"
+        from reports.drawing.png import png  # matplotlib, which a machine that trains need not have
+
         options.json.with_suffix(".png").write_bytes(png(figure(epochs, title)))
 
 
