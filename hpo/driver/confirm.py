@@ -13,6 +13,7 @@ from functools import partial
 from hpo.driver.decisions.rounds import candidates, due, failures, refuse_counts, repeats, too_few, unfinished
 from hpo.driver.events import View
 from hpo.driver.gpus.measuring import packed
+from hpo.driver.gpus.mps import shared_by_mps
 from hpo.driver.notify.notifier import Notifier
 from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
 from hpo.driver.ray_backend.cluster import how_ray_starts, ray_session
@@ -81,7 +82,10 @@ def confirm(
             place = study.info.get(BESIDE)
             packing = packed(spec, str(home.cache), recorded=study.packing, beside=place, say=say)
             say(how_ray_starts(spec))
-            with ray_session(spec, verbose, lease.token, place):
+            mps = shared_by_mps(spec, packing, home.study(again))
+            with mps as sharing, ray_session(spec, verbose, lease.token, place):
+                if sharing:
+                    say(sharing)
                 slots = plan_slots(spec, packing)
                 begin: Callable[[StudyRecord], None] = view.begin
                 while True:

@@ -12,6 +12,7 @@ from typing import Any
 from hpo.driver.decisions.stopping import used_up
 from hpo.driver.events import Event, View
 from hpo.driver.gpus.measuring import packed
+from hpo.driver.gpus.mps import shared_by_mps
 from hpo.driver.preflight import alone, check_data, continue_with, guard, preflight
 from hpo.driver.ray_backend.cluster import how_ray_starts, ray_session
 from hpo.driver.ray_backend.slots import plan_slots
@@ -70,7 +71,8 @@ def run(
         info = provenance() | preflight(spec, home, mlflow, say) | ({BESIDE: str(beside.resolve())} if beside else {})
         packing = packed(spec, str(home.cache), beside=info.get(BESIDE), say=say)
         say(how_ray_starts(spec))
-        with ray_session(spec, verbose, lease.token, info.get(BESIDE)):
+        mps = shared_by_mps(spec, packing, home.study(name))
+        with mps as sharing, ray_session(spec, verbose, lease.token, info.get(BESIDE)):
             slots = plan_slots(spec, packing)
             storage = storage or open_storage(url)
             home.remember_ledger(name, spec.storage.ledger)
@@ -79,8 +81,9 @@ def run(
             folder.keep()
             signals.farewell = continue_with(f"resume {name}", home)
             view.begin(ledger.study)
-            for source in transfer.sources:
-                view(Event("notice", text=f"warm start from {source}"))
+            for text in (sharing, *(f"warm start from {source}" for source in transfer.sources)):
+                if text:
+                    view(Event("notice", text=text))
             return drive(ledger, home, slots, view, signals, verbose, mlflow, figures)
 
 
@@ -123,13 +126,16 @@ def resume(
         place = recorded.info.get(BESIDE)
         packing = packed(spec, str(home.cache), recorded=recorded.packing, beside=place, say=say)
         say(how_ray_starts(spec))
-        with ray_session(spec, verbose, lease.token, place):
+        mps = shared_by_mps(spec, packing, home.study(name))
+        with mps as sharing, ray_session(spec, verbose, lease.token, place):
             slots = plan_slots(spec, packing)
             ledger.sampler = study_sampler(spec)
             ledger.take_over(dead)
             ledger.respecify(spec)
             ledger.pack(packing)
             view.begin(ledger.study)
+            if sharing:
+                view(Event("notice", text=sharing))
             return drive(ledger, home, slots, view, signals, verbose, mlflow, figures)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from hpo.ledger.storage import open_storage
 from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
 from tests.support.drivers import REPOSITORY
+from tests.support.mps_control import install, path_with
 from tests.support.pretended_gpus import environment
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -178,6 +181,20 @@ def test_auto_measures_once_packs_says_so_and_keeps_to_it(home: Home, tmp_path: 
     with driver(home, "status", "sharing") as running:
         assert running.wait(60) == 0
     assert says in words(home)
+
+
+def test_workers_find_the_mps_daemon_of_their_study(tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="mps-", dir="/tmp"))  # sockets need short paths
+    home, pipes = Home.at(folder / "home").create(), tmp_path / "pipes"
+    journal = install(folder)
+    extra = {"seconds": 0.0, "light": True, "pipes": str(pipes), "crowded_at": 0}
+    with driver(home, "run", written(tmp_path, extra=extra), PATH=path_with(folder)) as running:
+        assert running.wait(240) == 0, said(home).read_text()
+    place = home.study("sharing") / "mps" / "pipes"
+    assert set(pipes.read_text().splitlines()) == {str(place)}
+    assert [line.split()[0] for line in journal.read_text().splitlines()] == ["start", "quit"]
+    assert "trials share a GPU by NVIDIA's MPS" in words(home)
+    shutil.rmtree(folder)
 
 
 def test_a_trial_that_keeps_the_gpu_busy_has_it_alone(home: Home, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 `python -m tests.support.pretended_gpus run spec.yaml` is `hpo run spec.yaml` on a machine with as many GPUs as the
 variable `PRETENDED_GPUS` says. A trial with `extra.crowded_at` runs out of memory in that epoch if it shares its GPU.
 What a trial needs of one is what `extra.gigabytes` and `extra.busy` say; each measurement adds a line to the file
-`extra.measured`.
+`extra.measured`. Each trial adds the folder of MPS's pipes, as its worker knows it, to the file `extra.pipes`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from hpo.driver.gpus import measuring
+from hpo.driver.gpus import measuring, mps
+from hpo.driver.gpus.mps import PIPES
 from tests import synthetic
 from trainers import devices
 from trainers.api import Context, EpochMetrics, GpuUse, OutOfMemory, TrialConfig
@@ -27,6 +28,9 @@ devices.device_error = lambda device: None
 
 def train(config: TrialConfig, context: Context) -> Iterator[EpochMetrics]:
     """Train as `tests.synthetic` does."""
+    if "pipes" in config.extra:
+        with Path(str(config.extra["pipes"])).open("a") as file:
+            file.write(f"{os.environ.get(PIPES)}\n")
     for metrics in synthetic.train(config, context):
         if metrics.epoch == config.extra.get("crowded_at") and context.device_share < 1:
             raise OutOfMemory(f"out of device memory with {context.device_share} of it")
@@ -51,7 +55,7 @@ def environment(gpus: int) -> dict[str, str]:
 if __name__ == "__main__":
     devices.gpu_count = lambda: int(os.environ[PRETENDED])
     devices.gpus = lambda: [(NAME, GIGABYTES * 10**9)] * devices.gpu_count()
-    measuring.gpu_names = lambda: [NAME] * devices.gpu_count()
+    measuring.gpu_names = mps.gpu_names = lambda: [NAME] * devices.gpu_count()
     sys.argv[0] = "hpo"
     from hpo.cli import main
 
