@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hpo.ledger.records import TrialRecord
-from hpo.search.policies.gp import LEADERS, log_expected_improvement, maximise
+from hpo.search.policies.acquisition import LEADERS, log_expected_improvement, maximise
 from hpo.search.policies.gp_regression import Posterior, fit
 from hpo.search.policies.linear_algebra import one_thread
 from hpo.search.unit_cube import Array, UnitCube

@@ -18,18 +18,18 @@ Priors multiply the expected improvement by a power of their density, which fade
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import TrialState
-from scipy.spatial.distance import cdist
-from scipy.special import erfcx, ndtri
+from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from hpo.ledger.transfer import Past, thinned
-from hpo.search.policies.gp_regression import Posterior, fit
+from hpo.search.policies.acquisition import LEADERS, distance, log_expected_improvement, maximise
+from hpo.search.policies.gp_regression import Kernel, Posterior, fit
 from hpo.search.policies.history import View, even, shares
 from hpo.search.policies.prior import PriorDensity, fading
 from hpo.search.policies.seen import Seen
@@ -45,7 +45,6 @@ MAX_PAST, PAST_PER_COMPLETE = 64, 8
 """Most observations of earlier studies, and how many fewer for each trial that this study has completed."""
 SEPARATION = 0.05
 """Least distance to running trials, in features: a twentieth of the range of one parameter."""
-CANDIDATES, NEIGHBOURS, LEADERS, ROUNDS = 400, 30, 5, 6
 
 
 def propose(
@@ -67,45 +66,82 @@ def propose(
         past: trials of earlier studies; larger values are better.
         prior: where good values are expected.
     """
-    space, cube = view.space, view.cube
-    if sum(map(bool, curves)) < (1 if past else MIN_TRIALS):
+    model = EndModel.of(view, curves, horizon=horizon, past=past)
+    if model is None:
         return None
-    sources = list(dict.fromkeys(trial.source for trial in past))
-    features = _with_sources(view.features, len(sources))
-    ours = Observations.of_study(features, curves, horizon)
-    complete = sum(max(curve, default=0) >= horizon for curve in curves)
-    earlier = Observations.of_earlier(space, past, sources, max(MAX_PAST - PAST_PER_COMPLETE * complete, 0))
-    fitted = ours.spread(MAX_FITTED - len(earlier.x) // 2) + earlier.spread(MAX_FITTED // 2)
-    owners = np.append(space.owners(), len(space) + np.arange(len(sources) + 1))
-    kernel = fit(fitted.x, fitted.y, owners)
-
-    known = ours + earlier
-    posterior = Posterior(kernel, known.x, known.y)
-    ends = _at(features, np.full(len(features), horizon), horizon)
-    final = posterior.mean(ends)
-    running = [index for index, trial in enumerate(view.trials) if not trial.ended]
-    if running:
-        known = known + Observations(ends[running], final[running])
-        posterior = Posterior(kernel, known.x, known.y, exact=len(running))
-
+    space, running = view.space, model.running
     acquisition = Acquisition(
-        posterior=posterior,
-        best=float(final.max()),
-        pending=features[running],
+        posterior=model.believed(),
+        best=float(model.final.max()),
+        pending=model.features[running],
         tried=view.tried,
         space=space,
-        sources=len(sources),
+        sources=model.sources,
         horizon=horizon,
         prior=prior,
         prior_weight=fading(sum(max(curve, default=0) for curve in curves) / horizon),
     )
-    leaders = cube[np.argsort(-final, kind="stable")[:LEADERS]]
+    leaders = view.cube[np.argsort(-model.final, kind="stable")[:LEADERS]]
     if prior is not None:
         leaders = np.vstack([leaders, prior.center])
     point = maximise(acquisition, space, leaders, rng)
     if space.keys(point[None])[0] in acquisition.tried:  # no point that it looked at was new
         point = maximise(replace(acquisition, tried=frozenset()), space, leaders, rng)
     return point
+
+
+@dataclass(frozen=True)
+class EndModel:
+    """What the model expects of configurations at the last epoch, in normal scores."""
+
+    kernel: Kernel
+    known: Observations
+    posterior: Posterior
+    """Given what was observed."""
+    features: Array
+    """Of the trials of the view, with one more for each earlier study."""
+    final: Array
+    """Mean of each of these trials at the last epoch."""
+    running: list[int]
+    """Which of them have not ended."""
+    sources: int
+    """Number of earlier studies."""
+    horizon: int
+
+    @classmethod
+    def of(
+        cls, view: View, curves: Sequence[Mapping[int, float]], *, horizon: int, past: Sequence[Past] = ()
+    ) -> EndModel | None:
+        """The model after these trials, as for `propose`; None while there are too few to learn from."""
+        if sum(map(bool, curves)) < (1 if past else MIN_TRIALS):
+            return None
+        space = view.space
+        sources = list(dict.fromkeys(trial.source for trial in past))
+        features = _with_sources(view.features, len(sources))
+        ours = Observations.of_study(features, curves, horizon)
+        complete = sum(max(curve, default=0) >= horizon for curve in curves)
+        earlier = Observations.of_earlier(space, past, sources, max(MAX_PAST - PAST_PER_COMPLETE * complete, 0))
+        fitted = ours.spread(MAX_FITTED - len(earlier.x) // 2) + earlier.spread(MAX_FITTED // 2)
+        kernel = fit(fitted.x, fitted.y, np.append(space.owners(), len(space) + np.arange(len(sources) + 1)))
+        known = ours + earlier
+        posterior = Posterior(kernel, known.x, known.y)
+        final = posterior.mean(_at(features, np.full(len(features), horizon), horizon))
+        running = [index for index, trial in enumerate(view.trials) if not trial.ended]
+        return cls(kernel, known, posterior, features, final, running, len(sources), horizon)
+
+    def believed(self) -> Posterior:
+        """The posterior if running trials end as predicted."""
+        if not self.running:
+            return self.posterior
+        known = self.known + Observations(self._ends(self.features[self.running]), self.final[self.running])
+        return Posterior(self.kernel, known.x, known.y, exact=len(self.running))
+
+    def predict(self, features: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation at the last epoch of configurations with these features of the space."""
+        return self.posterior.predict(self._ends(_with_sources(features, self.sources)))
+
+    def _ends(self, features: Array) -> Array:
+        return _at(features, np.full(len(features), self.horizon), self.horizon)
 
 
 @dataclass(frozen=True)
@@ -222,58 +258,6 @@ def thin(epoch: NDArray[np.intp], scores: Array, most: int, at_end: int | None =
 def normal_scores(values: Array) -> Array:
     """Standard normal quantiles of the values' ranks; equal values share their mean rank."""
     return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)))
-
-
-def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
-    """Logarithm of E[max(f - best, 0)] for normal f, accurate also far below `best` (Ament et al., arXiv 2310.20708,
-    equation 9)."""
-    z = (mean - best) / deviation
-    low = np.minimum(z, 0.0)
-    mills = math.sqrt(math.pi / 2) * erfcx(-low / math.sqrt(2))
-    far = -0.5 * low * low - 0.5 * math.log(2 * math.pi) + np.log(np.maximum(1 + low * mills, 1e-300))
-    high = np.maximum(z, 0.0)
-    density = np.exp(-0.5 * high * high) / math.sqrt(2 * math.pi)
-    near = np.log(density + high * (1 - density * math.sqrt(math.pi / 2) * erfcx(high / math.sqrt(2))))
-    return np.asarray(np.where(z < 0, far, near) + np.log(deviation))
-
-
-def distance(a: Array, b: Array) -> Array:
-    """Distance of each row of `a` to the nearest row of `b`; infinite if `b` has no rows."""
-    return np.asarray(cdist(a, b).min(axis=1, initial=np.inf))
-
-
-def maximise(value: Callable[[Array], Array], space: UnitCube, leaders: Array, rng: np.random.Generator) -> Array:
-    """The point with the greatest value: random search over the cube and around `leaders`, then smaller and smaller
-    steps around the best points.
-
-    It needs no gradients, so the space may have categorical, integer and conditional parameters.
-    """
-    around = _filled(leaders, rng).repeat(NEIGHBOURS, axis=0)
-    raw = np.vstack([rng.random((CANDIDATES, len(space))), _stepped(around, 0.15, rng)])
-    points = space.settle(raw)
-    values = value(points)
-    for round_ in range(ROUNDS):
-        top = np.argsort(-values, kind="stable")[:LEADERS]
-        around = _filled(points[top], rng).repeat(NEIGHBOURS, axis=0)
-        new = space.settle(_stepped(around, 0.12 * 0.6**round_, rng))
-        points, values = np.vstack([points[top], new]), np.append(values[top], value(new))
-    return np.asarray(points[np.argmax(values)])
-
-
-def _stepped(points: Array, size: float, rng: np.random.Generator) -> Array:
-    """Points with some coordinates moved by a normal step, reflected at the borders, or drawn anew."""
-    count, dimensions = points.shape
-    moved = rng.random(points.shape) < max(0.3, 1.5 / dimensions)
-    moved[np.arange(count), rng.integers(dimensions, size=count)] = True
-    stepped = np.abs(points + rng.normal(scale=size, size=points.shape))
-    stepped = np.where(stepped > 1, 2 - stepped, stepped)
-    anew = rng.random(points.shape) < 0.1
-    return np.where(moved, np.where(anew, rng.random(points.shape), stepped), points)
-
-
-def _filled(points: Array, rng: np.random.Generator) -> Array:
-    """Points with random inactive coordinates, because a step may activate them."""
-    return np.where(np.isnan(points), rng.random(points.shape), points)
 
 
 def _at(features: Array, epoch: NDArray[np.intp], horizon: int | NDArray[np.intp]) -> Array:

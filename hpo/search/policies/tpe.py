@@ -13,7 +13,8 @@ from optuna.study import Study, create_study
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.ledger.transfer import Past
-from hpo.search.policies.gp import SEPARATION, distance
+from hpo.search.policies.acquisition import distance
+from hpo.search.policies.gp import SEPARATION
 from hpo.search.policies.history import History
 from hpo.search.policies.seeded import SamplerOptions, SeededSampler
 from hpo.search.policies.seen import Seen

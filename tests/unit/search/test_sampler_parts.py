@@ -16,7 +16,8 @@ from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
-from hpo.search.policies.gp import log_expected_improvement, normal_scores, observations, thin
+from hpo.search.policies.acquisition import log_expected_improvement
+from hpo.search.policies.gp import normal_scores, observations, thin
 from hpo.search.policies.gp_regression import Kernel, Posterior, _loss, fit
 from hpo.search.policies.history import History, shares
 from hpo.search.policies.seen import Seen
