@@ -4,8 +4,9 @@
 
 Four workers train on the learning curves of LCBench's surrogate, whose seconds are the clock. The budget is 16 median
 full trainings; ASHA has reduction factor 4 and a grace period of 1 epoch. `random`, `tpe` and `gp` are the samplers of
-this project with its ASHA; `stock` is Ray's OptunaSearch with Ray's ASHAScheduler, as installed. The command needs
-`onnxruntime` besides the dependencies of `hpo`, and matplotlib for `--plot`.
+this project with its ASHA; `gp-landing` is `gp` whose free workers may also finish trials that ASHA stopped. `stock` is
+Ray's OptunaSearch with Ray's ASHAScheduler, as installed. The command needs `onnxruntime` besides the dependencies of
+`hpo`, and matplotlib for `--plot`.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
 from hpo.search.asha import AshaPruner, rung_levels
+from hpo.search.policies.curve_gp import CurveGPSampler
+from hpo.search.policies.seeded import SamplerOptions
 from hpo.search.samplers import make_sampler
+from reports.benchmarks.search.landing import LandingSearch
 from reports.benchmarks.search.lcbench import DEVELOPMENT, EPOCHS, Surrogate, Task
 from reports.benchmarks.search.page import plot, record, table
 from reports.benchmarks.search.simulation import GRACE, REDUCTION, OwnSearch, Run, Search, StockSearch, simulate
 from reports.benchmarks.search.summary import BASELINE, STOCK, summarize
 
 POLICIES = (BASELINE, STOCK, "tpe", "gp")
+LANDING = "gp-landing"
 MANY_TRIALS = 1000
 
 
@@ -44,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tasks = [Task(surrogate, name, options.log_weight_decay) for name in names]
     runs = {policy: _run(policy, tasks, options.seeds) for policy in options.policies}
     summaries = summarize(runs)
-    many = {policy: suggestion_seconds(policy, tasks[0]) for policy in options.policies if policy != STOCK}
+    many = {
+        policy: suggestion_seconds(policy, tasks[0]) for policy in options.policies if policy not in (STOCK, LANDING)
+    }
     print(table(summaries, many, names, seeds=options.seeds, log=options.log_weight_decay))
     if options.json:
         options.json.write_text(
@@ -61,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, required=True, help="folder with model.onnx and encoding.json")
     parser.add_argument("--tasks", default="dev", help="dev, all, or OpenML task ids separated by commas (dev)")
     parser.add_argument("--seeds", type=int, default=8, help="runs per task and policy (8)")
-    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=POLICIES, help="policies to compare (all)")
+    parser.add_argument(
+        "--policies", nargs="+", choices=(*POLICIES, LANDING), default=POLICIES, help=f"all but {LANDING}, or these"
+    )
     parser.add_argument("--log-weight-decay", action="store_true", help="search the weight decay on a log scale")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument(
@@ -92,6 +101,8 @@ def _run(policy: str, tasks: Sequence[Task], seeds: int) -> dict[str, list[Run]]
 def _search(policy: str, seed: int, space: Mapping[str, BaseDistribution]) -> Search:
     if policy == STOCK:
         return StockSearch(seed, space)
+    if policy == LANDING:
+        return LandingSearch(CurveGPSampler(SamplerOptions(seed=seed, horizon=EPOCHS, distributions=space)))
     return OwnSearch(make_sampler(policy, seed=seed, horizon=EPOCHS, distributions=space), space)
 
 

@@ -59,6 +59,10 @@ class Curve:
     seconds: Array
     accuracy: Array
 
+    def epoch_seconds(self, epoch: int) -> float:
+        """Seconds of one epoch, from 1."""
+        return float(self.seconds[epoch - 1] - (self.seconds[epoch - 2] if epoch > 1 else 0.0))
+
 
 class Surrogate:
     """The ONNX model in `folder`, run on one thread."""

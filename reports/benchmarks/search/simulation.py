@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import optuna
@@ -39,6 +39,23 @@ class Search(Protocol):
 
     def report(self, trial: int, epoch: int, value: float) -> bool:
         """Record a value; return whether the trial continues."""
+        ...
+
+
+@runtime_checkable
+class Lands(Protocol):
+    """A search that may finish a stopped trial in place of a new one (`reports.benchmarks.search.landing`)."""
+
+    def take_up(self, left: float) -> int | None:
+        """Return a stopped trial that a free worker continues where it stopped; None: it begins a new one.
+
+        Args:
+            left: seconds until the budget is spent.
+        """
+        ...
+
+    def spend(self, trial: int, seconds: float) -> None:
+        """The next report of a trial has taken so long."""
         ...
 
 
@@ -198,28 +215,39 @@ def simulate(task: Task, search: Search, full_trainings: float = FULL_TRAININGS,
     budget = full_trainings * task.full_training / workers
     known, delivered, waits = _Best(), _Best(), []
     curves: list[Curve] = []
-    queue: list[tuple[float, int, int]] = []
+    trained: list[int] = []
+    queue: list[tuple[float, int]] = []
 
     def start(now: float) -> None:
-        trial = len(curves)
         before = time.process_time()
-        params = search.suggest(trial)
-        waits.append(time.process_time() - before)
-        curves.append(task.curve(params))
-        heapq.heappush(queue, (now + curves[trial].seconds[0], trial, 1))
+        trial = search.take_up(budget - now) if isinstance(search, Lands) else None
+        if trial is None:
+            trial = len(curves)
+            params = search.suggest(trial)
+            waits.append(time.process_time() - before)
+            curves.append(task.curve(params))
+            trained.append(0)
+        train(now, trial)
+
+    def train(now: float, trial: int) -> None:
+        seconds = curves[trial].epoch_seconds(trained[trial] + 1)
+        heapq.heappush(queue, (now + seconds, trial))
 
     for _ in range(workers):
         start(0.0)
     while queue and queue[0][0] <= budget:
-        now, trial, epoch = heapq.heappop(queue)
+        now, trial = heapq.heappop(queue)
+        trained[trial] = epoch = trained[trial] + 1
         curve = curves[trial]
         value = float(curve.accuracy[epoch - 1])
         regret = task.regret(float(curve.accuracy[-1]))
         known.see(value, now / budget, regret)
         if epoch == EPOCHS:
             delivered.see(value, now / budget, regret)
+        if isinstance(search, Lands):
+            search.spend(trial, curve.epoch_seconds(epoch))
         if search.report(trial, epoch, value):
-            heapq.heappush(queue, (now + curve.seconds[epoch] - curve.seconds[epoch - 1], trial, epoch + 1))
+            train(now, trial)
         else:
             start(now)
     return Run(known.incumbents(), delivered.incumbents(), len(curves), np.array(waits))

@@ -19,11 +19,13 @@ from optuna import load_study
 from optuna.distributions import FloatDistribution
 
 from hpo.search.policies import history
-from hpo.search.policies.seeded import SeededSampler
+from hpo.search.policies.curve_gp import CurveGPSampler
+from hpo.search.policies.seeded import SamplerOptions, SeededSampler
 from hpo.search.samplers import make_sampler
 from hpo.validation.loader import load_spec
 from reports.benchmarks.search import bounds, crowd, page, priors
 from reports.benchmarks.search import latency as search_latency
+from reports.benchmarks.search.landing import LandingSearch
 from reports.benchmarks.search.lcbench import EPOCHS, Curve
 from reports.benchmarks.search.simulation import AheadSearch, Incumbents, OwnSearch, Run, StockSearch, simulate
 from reports.benchmarks.search.summary import SHARES, summarize
@@ -73,6 +75,46 @@ def test_sixteen_full_trainings_on_four_workers_are_the_budget() -> None:
     final = 1 - 0.5 / EPOCHS
     assert run.known.regret_at(0.25) == pytest.approx((0.99 - 0.9 * final) / 0.25)
     assert run.known.regret_at(1.0) == pytest.approx(0.0)
+
+
+class Returning(Recorded):
+    """It stops trial 0 after 10 epochs, takes it up as soon as half of the budget is spent, and begins no others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: list[float] = []
+        self.spent: dict[int, float] = dict.fromkeys(range(100), 0.0)
+
+    def take_up(self, left: float) -> int | None:
+        self.left.append(left)
+        return 0 if left <= 100 and self.left[-2] > 100 else None
+
+    def spend(self, trial: int, seconds: float) -> None:
+        self.spent[trial] += seconds
+
+    def report(self, trial: int, epoch: int, value: float) -> bool:
+        super().report(trial, epoch, value)
+        return epoch < EPOCHS and not (trial == 0 and epoch == 10)
+
+
+def test_a_trial_that_is_taken_up_goes_on_where_it_stopped_and_costs_only_the_rest() -> None:
+    returning = Returning()
+    simulate(Peak(), returning)
+    budget = 4.0 * EPOCHS
+    assert returning.left[:5] == [budget] * 4 + [budget - 10]
+    assert [epoch for trial, epoch, _ in returning.reports if trial == 0] == list(range(1, EPOCHS + 1))
+    assert returning.spent[0] == EPOCHS, "the last epochs were paid when it was taken up, the first ones before"
+    assert sum(returning.spent.values()) == len(returning.reports), "an epoch costs a second"
+
+
+def test_landing_finishes_trials_that_asha_stopped_and_delivers_them() -> None:
+    search = LandingSearch(CurveGPSampler(SamplerOptions(seed=3, horizon=EPOCHS, distributions=Peak.distributions)))
+    run = simulate(Peak(), search, full_trainings=6)
+    assert search.taken_up, "in this study, landing takes up a trial"
+    for number in search.taken_up:
+        assert search.trials[number].complete
+        assert [epoch.metrics.epoch for epoch in search.trials[number].epochs] == list(range(1, EPOCHS + 1))
+    assert run.trials == len(search.trials), "a trial that is taken up is no new one"
 
 
 def test_a_simulated_search_delivers_only_what_it_has_trained_to_the_end() -> None:
