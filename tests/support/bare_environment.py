@@ -9,21 +9,20 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, req
 from pathlib import Path
 
 ROOTS = ("torch", "torchvision", "timm", "safetensors", "numpy", "pytest")
-REFUSAL = '''
+SITE = """
 import sys
+from importlib.machinery import PathFinder
 
 NAMES = frozenset({names!r})
 
-class Refusal:
-    """Finds no package that this machine is to lack."""
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in NAMES else super().find_spec(name, path, target)
 
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in NAMES:
-            raise ModuleNotFoundError(f"No module named {{name!r}} (this machine lacks it)", name=name)
-        return None
-
-sys.meta_path.insert(0, Refusal())
-'''
+sys.meta_path[:] = [Bare if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+"""In the place of Python's finder one that does not find what the machine is to lack, neither to import nor to ask."""
 
 
 def variables(folder: Path) -> dict[str, str]:
@@ -31,7 +30,7 @@ def variables(folder: Path) -> dict[str, str]:
 
     Python imports `sitecustomize` from `PYTHONPATH` at its start, so that every process of such a program is bound.
     """
-    (folder / "sitecustomize.py").write_text(REFUSAL.format(names=sorted(missing())), encoding="utf-8")
+    (folder / "sitecustomize.py").write_text(SITE.format(names=sorted(missing())), encoding="utf-8")
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return {**os.environ, "PYTHONPATH": path}
 

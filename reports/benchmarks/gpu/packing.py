@@ -18,6 +18,7 @@ from typing import Any
 from reports.benchmarks.gpu import mps
 from reports.benchmarks.gpu.settings import MODEL, Send, Settings
 from reports.benchmarks.gpu.speed import case_of
+from reports.benchmarks.gpu.to_accuracy import records
 from reports.benchmarks.training.contenders import Case
 from trainers import finetune
 from trainers.api import Context
@@ -36,6 +37,8 @@ SIZE, STEPS = 64, 10
 class _Trial:
     connection: Connection
     process: Any
+    graphs: bool
+    """Whether its steps are CUDA graphs."""
 
 
 def run(settings: Settings, seconds: float, send: Send) -> None:
@@ -45,7 +48,8 @@ def run(settings: Settings, seconds: float, send: Send) -> None:
     with mps.service(settings.device, settings.scratch) as sharing:
         send("sharing", {"mps": sharing.mps, "why": sharing.said, "model": case.model, "size": case.size})
         trials = _started(case, sharing.variables)
-        send("processes", {"asked": max(COUNTS), "ready": len(trials)})
+        graphs = bool(trials) and all(trial.graphs for trial in trials)
+        send("processes", {"asked": max(COUNTS), "ready": len(trials), "cuda_graphs": graphs})
         counts = [count for count in COUNTS if count <= len(trials)]
         window = 0.3 if settings.tiny else WINDOW
         for number in range(1 if settings.tiny else ROUNDS):
@@ -63,22 +67,18 @@ def run(settings: Settings, seconds: float, send: Send) -> None:
 def _started(case: Case, variables: Mapping[str, str]) -> list[_Trial]:
     """The processes that train. They are forked, so the present one must not have used the GPU."""
     forking = multiprocessing.get_context("fork")
-    trials = []
+    begun = []
     for number in range(max(COUNTS)):
         here, there = forking.Pipe()
         process = forking.Process(target=_train, args=(case, dict(variables), number, there), daemon=True)
         process.start()
         there.close()
-        trials.append(_Trial(here, process))
-    return [trial for trial in trials if _is_ready(trial)]
-
-
-def _is_ready(trial: _Trial) -> bool:
-    """Wait until a process has trained its first epochs; False if it has ended."""
-    with suppress(EOFError):
-        trial.connection.recv()
-        return True
-    return False
+        begun.append((here, process))
+    trials = []
+    for connection, process in begun:
+        with suppress(EOFError):  # it has ended, e.g. for lack of memory
+            trials.append(_Trial(connection, process, connection.recv()))
+    return trials
 
 
 def _together(trials: Sequence[_Trial], seconds: float) -> float:
@@ -102,10 +102,11 @@ def _train(case: Case, variables: Mapping[str, str], number: int, connection: Co
         threads=max(case.threads // max(COUNTS), 1),
         cache_dir=case.cache_dir,
     )
-    stream = finetune.train(replace(config, train=train), context)
+    settled = replace(config, train=train)
+    stream = finetune.train(settled, context)
     for _ in range(2):  # the first epoch contains the recording
         next(stream)
-    connection.send("ready")
+    connection.send(records(settled, context))
     while True:
         window: float = connection.recv()
         started, images, taken = time.perf_counter(), 0, 0.0

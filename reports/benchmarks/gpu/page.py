@@ -112,7 +112,7 @@ def _training(content: dict[str, Any], curve: str | None) -> list[str]:
         best = max(100 * (metrics.val_accuracy or 0) for metrics in epochs)
         said = f"Not reached: at most {best:.2f} % in {len(epochs)} of {planned} epochs."
     lines = [
-        said,
+        said + _eagerly(content, results["plan"]),
         "The seconds are those of the clock from the building of the network on, with recording and evaluation.",
         "The first epoch at the target ends the training; the accuracy is that of validation images.",
         "",
@@ -128,6 +128,12 @@ def _training(content: dict[str, Any], curve: str | None) -> list[str]:
     return [*lines, "", f"![Learning curves]({curve})"] if curve else lines
 
 
+def _eagerly(content: dict[str, Any], result: dict[str, Any]) -> str:
+    """A sentence about figures of a GPU that are not those of graphs."""
+    graphs = result.get("cuda_graphs", True) or content["settings"]["device"] == "cpu"
+    return "" if graphs else " **Without CUDA graphs: their recording failed on this machine.**"
+
+
 def _packing(content: dict[str, Any]) -> list[str]:
     results = content["sections"].get("several trials", {}).get("results", {})
     measured = [result["images_per_second"] for key, result in results.items() if key.startswith("round ")]
@@ -135,7 +141,8 @@ def _packing(content: dict[str, Any]) -> list[str]:
     lines = []
     if sharing:
         how = "with" if sharing["mps"] else "without"
-        lines = [f"{sharing['model']} at {sharing['size']} px, {how} NVIDIA's MPS: {sharing['why']}.", ""]
+        eagerly = _eagerly(content, results.get("processes", {}))
+        lines = [f"{sharing['model']} at {sharing['size']} px, {how} NVIDIA's MPS: {sharing['why']}.{eagerly}", ""]
     lines += ["| trials at once | images/s together | of one trial | rounds |", "|---|---|---|---|"]
     for count in map(str, COUNTS):
         rates = [rates[count] for rates in measured if count in rates]

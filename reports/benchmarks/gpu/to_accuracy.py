@@ -14,6 +14,8 @@ from reports.benchmarks.training import full_training
 from trainers import data, finetune
 from trainers.api import Context, DataConfig, EpochMetrics, Progressive, SizeRamp, TrialConfig
 from trainers.checkpoint import DirectoryStore
+from trainers.loop.cuda_graphs import Refusals
+from trainers.numerics import numerics_of
 
 TARGET = 0.94
 EPOCHS = 10, 60
@@ -32,7 +34,8 @@ def run(settings: Settings, seconds: float, send: Send) -> None:
     images = data.prepare(config.data, settings.scratch).train_count
     rate = _images_per_second(settings, config)
     epochs = 2 if settings.tiny else fitting(ends - time.monotonic(), rate, images)
-    send("plan", {"epochs": epochs, "target": TARGET, "probed_images_per_second": rate, "training_images": images})
+    plan = {"epochs": epochs, "target": TARGET, "probed_images_per_second": rate, "training_images": images}
+    send("plan", {**plan, "cuda_graphs": records(config, _context(settings, "training"))})
     started = time.perf_counter()
     stream = finetune.train(configuration(settings, epochs), _context(settings, "training"))
     for metrics in stream:
@@ -59,6 +62,12 @@ def fitting(seconds: float, images_per_second: float, images: int) -> int:
     """Return how many epochs of so many images fit into `seconds`, within the bounds of `EPOCHS`."""
     fits = int((seconds - AROUND) * SHARE * images_per_second / images)
     return min(max(fits, EPOCHS[0]), EPOCHS[1])
+
+
+def records(config: TrialConfig, context: Context) -> bool:
+    """Return whether the steps of a training are CUDA graphs: on a GPU, unless a recording has failed earlier."""
+    numerics = numerics_of(config.train, context.device)
+    return context.device.startswith("cuda") and not Refusals.of(config, numerics, context.cache_dir)
 
 
 def _images_per_second(settings: Settings, config: TrialConfig) -> float:

@@ -82,8 +82,8 @@ def test_a_section_that_breaks_leaves_its_results_and_its_last_words(
 
 def test_a_section_that_stands_still_is_ended_with_all_that_it_started(processes: Processes) -> None:
     results: dict[str, Any] = {}
-    ended = processes.run("tests.support.odd_section", settings(), 20, {"how": "hang"}, results.__setitem__)
-    assert (ended.state, ended.why) == ("stopped", "its time of 20 s was over")
+    ended = processes.run("tests.support.odd_section", settings(), 12, {"how": "hang"}, results.__setitem__)
+    assert (ended.state, ended.why) == ("stopped", "its time of 12 s was over")
     child = results["child"]["pid"]
     deadline = time.monotonic() + 30
     while alive(child) and time.monotonic() < deadline:
@@ -108,6 +108,8 @@ def test_a_cut_record_says_what_it_lacks(tmp_path: Path) -> None:
     record.begin("speed", 50)
     measured = row(limit=[100.0], engine=[395.0], peer=[50.0])
     record.add("speed", "row", {**measured.record(), "case": {**measured.record()["case"]}})
+    record.add("several trials", "sharing", {"mps": False, "why": "no such program", "model": "m", "size": 64})
+    record.add("several trials", "processes", {"asked": 4, "ready": 2, "cuda_graphs": False})
     record.add("several trials", "round 1", {"images_per_second": {"1": 100.0, "2": 150.0}})
     text = page.write(tmp_path / "gpu.json").read_text()
     assert "1 failed, 1 passed." in text
@@ -116,6 +118,7 @@ def test_a_cut_record_says_what_it_lacks(tmp_path: Path) -> None:
     assert "| training | not run |" in text
     assert "| cpu | test_efficientnet | 32 | engine | 395.0 | 395.0 to 395.0 | 3.950 | 7.90 |" in text
     assert "| 2 | 150 | 1.50 | 1 |" in text
+    assert "m at 64 px, without NVIDIA's MPS: no such program. **Without CUDA graphs" in text
     assert "| 3 | not measured |" in text
     assert text.count("| not measured |") >= len(SPEEDS)
     assert not list(tmp_path.glob(".gpu*")), "no half-written file stays"
