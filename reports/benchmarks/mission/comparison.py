@@ -24,8 +24,8 @@ from reports.benchmarks.mission.page import Runs
 from reports.benchmarks.mission.pool import FULL_TRAININGS, PoolSearch, simulate, varied
 from reports.benchmarks.mission.table import Row, Table, read
 from reports.benchmarks.search.page import plot
-from reports.benchmarks.search.simulation import Run
 from reports.benchmarks.search.summary import BASELINE, REFERENCE
+from reports.benchmarks.search.virtual_time import Run
 
 LEAST_ROWS = 24
 """With fewer rows per study a pool has hardly anything to choose from."""

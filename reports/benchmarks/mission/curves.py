@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import fcntl
 import multiprocessing
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +29,7 @@ from hpo.spec.parameters import Choice
 from hpo.spec.seeds import derive_seed
 from hpo.spec.study import Spec
 from hpo.validation.loader import load_spec
+from reports.benchmarks.alone import alone
 from reports.benchmarks.environment import environment
 from reports.benchmarks.mission.table import Row, Table, read, write
 from reports.benchmarks.pruning.collect import NoCheckpoints
@@ -44,7 +43,7 @@ SETTINGS = ("model.name=tf_efficientnet_lite0", "data.train_limit=2000", "data.v
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    with _alone(options.out):
+    with alone(options.out):
         table = read(options.out) if options.out.exists() else begin(options)
         table = collect(table, options)
     print(f"{len(table.rows)} rows in {options.out}", file=sys.stderr)
@@ -66,17 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="seed of a new table (0)")
     add("--cache-dir", default=".cache", help="folder for decoded images (.cache)")
     return parser
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the table's lock, which the kernel releases when this process ends in any way."""
-    with path.with_name(f".{path.name}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SystemExit(f"{path}: another process is making this table") from None
-        yield
 
 
 def begin(options: argparse.Namespace) -> Table:

@@ -11,8 +11,8 @@ import numpy as np
 from reports.benchmarks.mission import agreement
 from reports.benchmarks.mission.pool import WORKERS, Scale
 from reports.benchmarks.mission.table import Table
-from reports.benchmarks.search.simulation import Run
 from reports.benchmarks.search.summary import MEASURES, REFERENCE, SHOWN, Estimate, Measure, Summary, summarize
+from reports.benchmarks.search.virtual_time import Run
 
 Runs: TypeAlias = Mapping[str, Mapping[str, Sequence[Run]]]
 """One run per seed, by variant and study."""

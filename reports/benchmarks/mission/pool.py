@@ -27,7 +27,7 @@ from hpo.search.unit_cube import Array, UnitCube
 from hpo.spec.seeds import is_control
 from hpo.spec.study import Spec
 from reports.benchmarks.mission.table import Row
-from reports.benchmarks.search.simulation import Incumbents, Run
+from reports.benchmarks.search.virtual_time import Incumbents, Run
 from trainers.api import EpochMetrics
 
 WORKERS = 2

@@ -32,8 +32,9 @@ from hpo.search.samplers import make_sampler
 from reports.benchmarks.search.landing import LandingSearch
 from reports.benchmarks.search.lcbench import DEVELOPMENT, EPOCHS, Surrogate, Task
 from reports.benchmarks.search.page import plot, record, table
-from reports.benchmarks.search.simulation import GRACE, REDUCTION, OwnSearch, Run, Search, StockSearch, simulate
+from reports.benchmarks.search.simulation import GRACE, REDUCTION, OwnSearch, Search, StockSearch, simulate
 from reports.benchmarks.search.summary import BASELINE, STOCK, summarize
+from reports.benchmarks.search.virtual_time import Run
 
 POLICIES = (BASELINE, STOCK, "tpe", "gp")
 LANDING = "gp-landing"

@@ -23,7 +23,8 @@ import optuna
 from hpo.search.policies.seeded import SeededSampler
 from hpo.search.samplers import make_sampler
 from reports.benchmarks.search.lcbench import DEVELOPMENT, EPOCHS, Surrogate, Task
-from reports.benchmarks.search.simulation import AheadSearch, OwnSearch, Run, simulate
+from reports.benchmarks.search.simulation import AheadSearch, OwnSearch, simulate
+from reports.benchmarks.search.virtual_time import Run
 
 SHARES = (0.2, 0.5, 1.0)
 

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from reports.benchmarks.search.simulation import Run
 from reports.benchmarks.search.summary import MEASURES, REFERENCE, SHARES, SHOWN, Estimate, Measure, Summary
+from reports.benchmarks.search.virtual_time import Run
 
-_TITLES: Mapping[Measure, str] = {
+TITLES: Mapping[Measure, str] = {
     "delivered": "delivered: the best complete trial",
     "known": "known: the best value at any epoch",
 }
@@ -47,7 +47,7 @@ def table(
 
 def _regrets(summaries: Sequence[Summary], measure: Measure) -> Iterator[str]:
     """One row for each policy, and one for its paired difference to the reference."""
-    yield f"| {_TITLES[measure]} | {' | '.join(f'{share:.0%}' for share in SHOWN)} | at stock's final by |"
+    yield f"| {TITLES[measure]} | {' | '.join(f'{share:.0%}' for share in SHOWN)} | at stock's final by |"
     yield "|---|" + "---|" * (len(SHOWN) + 1)
     for summary in summaries:
         regret = summary.regret[measure]
@@ -124,7 +124,7 @@ def plot(summaries: Sequence[Summary], path: Path) -> None:
             (line,) = axes.plot(100 * SHARES, regret.curve, label=summary.policy)
             low, high = regret.curve - regret.curve_error, regret.curve + regret.curve_error
             axes.fill_between(100 * SHARES, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        axes.set(title=_TITLES[measure], xlabel="share of the budget, %", xlim=(0, 100), ylim=(0, None))
+        axes.set(title=TITLES[measure], xlabel="share of the budget, %", xlim=(0, 100), ylim=(0, None))
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("mean normalised regret")
     figure.axes[-1].legend()

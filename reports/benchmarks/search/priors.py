@@ -27,8 +27,9 @@ from hpo.search.samplers import make_sampler
 from hpo.search.unit_cube import UnitCube
 from hpo.spec.parameters import Prior
 from reports.benchmarks.search.lcbench import DEVELOPMENT, EPOCHS, Surrogate, Task
-from reports.benchmarks.search.simulation import FULL_TRAININGS, OwnSearch, Run, simulate
+from reports.benchmarks.search.simulation import OwnSearch, simulate
 from reports.benchmarks.search.summary import MEASURES, Array, estimate
+from reports.benchmarks.search.virtual_time import FULL_TRAININGS, Run
 
 NONE = "none"
 KINDS = (NONE, "good", "blurred", "wrong")

@@ -1,33 +1,26 @@
-"""A search in virtual time: four workers or more, learning curves instead of trainings, and the real search objects."""
+"""The search objects of this project, and Ray's with Optuna, in a study in virtual time (`virtual_time`)."""
 
 from __future__ import annotations
 
 import dataclasses
-import heapq
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, TrialRecord
 from hpo.search.ahead import Ahead
 from hpo.search.asha import AshaPruner, rung_levels
 from hpo.search.policies.seeded import SeededSampler
-from reports.benchmarks.search.lcbench import EPOCHS, Curve, Task
+from reports.benchmarks.search.lcbench import EPOCHS, Task
+from reports.benchmarks.search.peers.protocol import CONTINUE, PAUSE, STOP, Answer, Start
+from reports.benchmarks.search.virtual_time import FULL_TRAININGS, WORKERS, Run, drive
 from trainers.api import EpochMetrics
 
-WORKERS = 4
-FULL_TRAININGS = 16
-"""Budget, in median full trainings."""
 GRACE, REDUCTION = 1, 4
-
-Array = NDArray[np.float64]
 
 
 class Search(Protocol):
@@ -160,94 +153,31 @@ class _Handle:
     trial_id: str
 
 
-@dataclass(frozen=True)
-class Incumbents:
-    """The best configurations of a run, one after the other."""
+class Stopping:
+    """A search of this file as a peer: its trials train to their end, or are stopped, for good unless it lands.
 
-    times: Array
-    """Times at which the incumbent changed, as shares of the budget."""
-    regrets: Array
-    """Normalised regret from each of these times."""
+    Args:
+        budget: seconds of the study on the clock, which a search that lands asks for.
+    """
 
-    def regret_at(self, share: float) -> float:
-        """Return the regret of the incumbent at a share of the budget; 1.0 before there is an incumbent."""
-        index = int(np.searchsorted(self.times, share, side="right")) - 1
-        return float(self.regrets[index]) if index >= 0 else 1.0
+    def __init__(self, search: Search, budget: float = float("nan")) -> None:
+        self._search, self._budget = search, budget
+        self._params: list[Mapping[str, Any]] = []
 
+    def ask(self, spent: float) -> Start:
+        trial = self._search.take_up(self._budget * (1 - spent)) if isinstance(self._search, Lands) else None
+        if trial is None:
+            trial = len(self._params)
+            self._params.append(self._search.suggest(trial))
+        return Start(trial, self._params[trial], EPOCHS)
 
-@dataclass(frozen=True)
-class Run:
-    """One simulated study. The score of a configuration is its value after the last epoch."""
-
-    known: Incumbents
-    """Those with the best value so far at any epoch: what the search knows."""
-    delivered: Incumbents
-    """The best complete trials so far: what a user gets."""
-    trials: int
-    suggestion_seconds: Array
-    """Processor time of each suggestion, seconds. Other load on the machine does not change it."""
-
-    def regret_at(self, share: float) -> float:
-        """Return the known regret at a share of the budget."""
-        return self.known.regret_at(share)
-
-
-class _Best:
-    """The best value so far, and when it changed."""
-
-    def __init__(self) -> None:
-        self._value = -np.inf
-        self._changes: list[tuple[float, float]] = []
-
-    def see(self, value: float, share: float, regret: float) -> None:
-        """A value at a share of the budget, and the regret of the configuration that has it."""
-        if value > self._value:
-            self._value = value
-            self._changes.append((share, regret))
-
-    def incumbents(self) -> Incumbents:
-        times, regrets = np.array(self._changes).reshape(-1, 2).T
-        return Incumbents(times, regrets)
+    def tell(self, trial: int, epoch: int, value: float) -> Answer:
+        if self._search.report(trial, epoch, value):
+            return CONTINUE
+        return PAUSE if isinstance(self._search, Lands) and epoch < EPOCHS else STOP
 
 
 def simulate(task: Task, search: Search, full_trainings: float = FULL_TRAININGS, workers: int = WORKERS) -> Run:
     """Run a study until the budget is spent. What is running then is lost."""
-    budget = full_trainings * task.full_training / workers
-    known, delivered, waits = _Best(), _Best(), []
-    curves: list[Curve] = []
-    trained: list[int] = []
-    queue: list[tuple[float, int]] = []
-
-    def start(now: float) -> None:
-        before = time.process_time()
-        trial = search.take_up(budget - now) if isinstance(search, Lands) else None
-        if trial is None:
-            trial = len(curves)
-            params = search.suggest(trial)
-            waits.append(time.process_time() - before)
-            curves.append(task.curve(params))
-            trained.append(0)
-        train(now, trial)
-
-    def train(now: float, trial: int) -> None:
-        seconds = curves[trial].epoch_seconds(trained[trial] + 1)
-        heapq.heappush(queue, (now + seconds, trial))
-
-    for _ in range(workers):
-        start(0.0)
-    while queue and queue[0][0] <= budget:
-        now, trial = heapq.heappop(queue)
-        trained[trial] = epoch = trained[trial] + 1
-        curve = curves[trial]
-        value = float(curve.accuracy[epoch - 1])
-        regret = task.regret(float(curve.accuracy[-1]))
-        known.see(value, now / budget, regret)
-        if epoch == EPOCHS:
-            delivered.see(value, now / budget, regret)
-        if isinstance(search, Lands):
-            search.spend(trial, curve.epoch_seconds(epoch))
-        if search.report(trial, epoch, value):
-            train(now, trial)
-        else:
-            start(now)
-    return Run(known.incumbents(), delivered.incumbents(), len(curves), np.array(waits))
+    peer = Stopping(search, full_trainings * task.full_training / workers)
+    return drive(task, peer, full_trainings, workers, spend=search.spend if isinstance(search, Lands) else None)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.benchmarks.search.simulation import Run
+from reports.benchmarks.search.virtual_time import Run
 
 Array = NDArray[np.float64]
 

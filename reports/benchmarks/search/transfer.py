@@ -31,8 +31,9 @@ from scipy.stats import spearmanr
 from hpo.ledger.transfer import TRANSFER_KEY, Past, Transfer, thinned
 from hpo.search.samplers import make_sampler
 from reports.benchmarks.search.lcbench import DEVELOPMENT, EPOCHS, Curve, Surrogate, Task
-from reports.benchmarks.search.simulation import OwnSearch, Run, simulate
+from reports.benchmarks.search.simulation import OwnSearch, simulate
 from reports.benchmarks.search.summary import SHOWN, estimate
+from reports.benchmarks.search.virtual_time import Run
 
 SOURCE_TRAININGS = 6
 """Budget of an earlier study in median full trainings; the study itself has 16."""

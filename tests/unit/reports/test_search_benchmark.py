@@ -27,8 +27,9 @@ from reports.benchmarks.search import bounds, crowd, page, priors
 from reports.benchmarks.search import latency as search_latency
 from reports.benchmarks.search.landing import LandingSearch
 from reports.benchmarks.search.lcbench import EPOCHS, Curve
-from reports.benchmarks.search.simulation import AheadSearch, Incumbents, OwnSearch, Run, StockSearch, simulate
+from reports.benchmarks.search.simulation import AheadSearch, OwnSearch, StockSearch, simulate
 from reports.benchmarks.search.summary import SHARES, summarize
+from reports.benchmarks.search.virtual_time import Incumbents, Run
 
 
 class Peak:

@@ -1,0 +1,1 @@
+"""One file for each tool: its searches behind `Peer`. A child process imports only the file that it needs."""
