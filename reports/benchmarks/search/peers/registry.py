@@ -28,7 +28,7 @@ ENVIRONMENTS = {
             *("numpy", "dill", "pandas", "typing-extensions", "sortedcontainers", "statsmodels", "scikit-learn"),
             *("tqdm", "psutil", "huggingface-hub"),
         ),
-        alone=("syne-tune==0.16.0",),
+        alone=("syne-tune==0.16.0", "xgboost"),
     ),
     "dehb": Recipe(("dehb==0.1.2",)),
     "smac": Recipe(("smac==2.4.1",)),
