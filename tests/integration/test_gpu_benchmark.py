@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from reports.benchmarks.gpu.processes import PRELOADED
 from tests.conftest import REPOSITORY
 from tests.support import bare_environment
 
@@ -65,3 +68,52 @@ def test_a_machine_without_a_gpu_gets_a_page_that_says_so(tmp_path: Path) -> Non
     kept = run(tmp_path, "-m", "reports.benchmarks.gpu", "--json", str(file), timeout=280)
     assert (kept.returncode, file.read_text()) == (2, "figures of another day")
     assert "torch finds no CUDA device" in kept.stderr
+
+
+FORKED = """
+import importlib, os, sys, torch
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+if not os.fork():
+    print("bad fork:", torch.cuda._is_in_bad_fork(), flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_processes_may_use_the_gpu_after_they_are_forked(tmp_path: Path) -> None:
+    """Importing what is loaded ahead, and the sections that fork again, does not even ask whether there is a GPU."""
+    done = run(tmp_path, "-c", FORKED, *PRELOADED, "reports.benchmarks.gpu.packing", timeout=250)
+    assert done.stdout == "bad fork: False\n", done.stderr
+
+
+def test_a_stopped_command_leaves_its_results_and_no_process(tmp_path: Path) -> None:
+    file = tmp_path / "gpu.json"
+    words = f"-m reports.benchmarks.gpu --device cpu --tiny --json {file}"
+    command = subprocess.Popen(
+        [sys.executable, *words.split()], cwd=REPOSITORY, stderr=subprocess.PIPE, start_new_session=True, text=True
+    )
+    assert command.stderr
+    while "speed" not in command.stderr.readline():
+        assert command.poll() is None
+    command.terminate()
+    said = command.communicate(timeout=120)[1]
+    assert (command.returncode, "has what was measured" in said) == (130, True)
+    content = json.loads(file.read_text())
+    states = [section["state"] for section in content["sections"].values()]
+    assert states == ["complete", "running", "not run", "not run", "not run"]
+    deadline = time.monotonic() + 60
+    while (left := processes_of(command.pid)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def processes_of(session: int) -> list[str]:
+    """The processes of a session that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(of) == session and state != "Z":
+                found.append(stat.parent.name)
+    return found

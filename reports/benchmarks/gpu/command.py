@@ -92,8 +92,8 @@ def _measure(processes: Processes, settings: Settings, record: Record, ends: flo
                 section.name, section.absent or f"{max(left, 0):.0f} s were left, and it takes {section.least:.0f}"
             )
             continue
-        print(f"{section.name}: up to {seconds:.0f} s", file=sys.stderr, flush=True)
         record.begin(section.name, seconds)
+        print(f"{section.name}: up to {seconds:.0f} s", file=sys.stderr, flush=True)
         started = time.monotonic()
         add = partial(record.add, section.name)
         ended = processes.run(section.module, settings, seconds, section.arguments, add)

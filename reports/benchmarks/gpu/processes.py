@@ -67,12 +67,13 @@ class Processes:
                 target=_work, args=(module, settings, seconds, dict(arguments), sender, str(printed))
             )
             deadline = time.monotonic() + seconds
-            process.start()
-            sender.close()
             try:
+                process.start()
+                sender.close()
                 in_time = _pass_on(process, receiver, deadline, received)
             finally:
-                _end(process)
+                if process.pid is not None:
+                    _end(process)
                 _drain(receiver, received)
             return _ended(in_time, process.exitcode, seconds, printed)
 
@@ -112,7 +113,7 @@ def _pass_on(
 
 def _end(process: BaseProcess) -> None:
     """End the process and all that it has started."""
-    assert process.pid is not None
+    assert process.pid is not None, "it has been started"
     with suppress(ProcessLookupError, PermissionError):  # it has not become a leader yet, or all are gone
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
