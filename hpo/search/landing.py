@@ -3,6 +3,9 @@
 A study delivers complete trials only. The rule compares what each choice adds to the best complete trial, per second of
 a worker. It has one form for the whole study: a pruned trial that promises most is taken up at once, and near the end,
 where a new trial has no time to finish, the best remainders that fit come first.
+
+Simulated studies use it, and no driver does: as it is, it delivers no more than `gp` without it
+(reports/benchmarks/search/search.md).
 """
 
 from __future__ import annotations
