@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -12,6 +13,13 @@ from scipy.special import erfcx
 from hpo.search.unit_cube import Array, UnitCube
 
 CANDIDATES, NEIGHBOURS, LEADERS, ROUNDS = 400, 30, 5, 6
+
+
+class Prediction(NamedTuple):
+    """What a model expects of a configuration at its last epoch; larger is better."""
+
+    mean: float
+    deviation: float
 
 
 def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from optuna.trial import TrialState
 
 from hpo.ledger.transfer import Past
-from hpo.search.landing import Prediction
+from hpo.search.policies.acquisition import Prediction
 from hpo.search.policies.gp import EndModel, curve, propose
 from hpo.search.policies.history import History, View
 from hpo.search.policies.linear_algebra import one_thread

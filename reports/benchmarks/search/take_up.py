@@ -13,24 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from hpo.search.policies.acquisition import log_expected_improvement
+from hpo.search.policies.acquisition import Prediction, log_expected_improvement
 from hpo.search.policies.gp_regression import Posterior, fit
 from hpo.search.policies.linear_algebra import one_thread
 from hpo.search.unit_cube import Array, UnitCube
 
 LEAST_COSTS, MOST_COSTS = 3, 64
 """Fewest trials from which costs are learned, and the number of the newest ones that are used."""
-
-
-class Prediction(NamedTuple):
-    """What a model expects of a configuration at its last epoch; larger is better."""
-
-    mean: float
-    deviation: float
 
 
 @dataclass(frozen=True)
