@@ -29,7 +29,7 @@ from hpo.search.asha import AshaPruner, rung_levels
 from hpo.search.policies.curve_gp import CurveGPSampler
 from hpo.search.policies.seeded import SamplerOptions
 from hpo.search.samplers import make_sampler
-from reports.benchmarks.search.landing import LandingSearch
+from reports.benchmarks.search.landing.search import LandingSearch
 from reports.benchmarks.search.lcbench import DEVELOPMENT, EPOCHS, Surrogate, Task
 from reports.benchmarks.search.page import plot, record, table
 from reports.benchmarks.search.simulation import GRACE, REDUCTION, OwnSearch, Search, StockSearch, simulate

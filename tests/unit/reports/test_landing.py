@@ -15,7 +15,7 @@ from hpo.search.policies.curve_gp import CurveGPSampler
 from hpo.search.policies.seeded import SamplerOptions
 from hpo.search.policies.seen import Seen
 from hpo.search.unit_cube import UnitCube
-from reports.benchmarks.search.take_up import Choice, EpochSeconds, incumbent, next_up
+from reports.benchmarks.search.landing.rule import Choice, EpochSeconds, incumbent, next_up
 
 GOOD, FAIR, POOR = Prediction(2.0, 0.2), Prediction(1.2, 0.2), Prediction(-1.0, 0.2)
 SPACE = {"x": FloatDistribution(0.0, 1.0)}

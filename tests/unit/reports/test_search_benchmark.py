@@ -25,7 +25,7 @@ from hpo.search.samplers import make_sampler
 from hpo.validation.loader import load_spec
 from reports.benchmarks.search import bounds, crowd, page, priors
 from reports.benchmarks.search import latency as search_latency
-from reports.benchmarks.search.landing import LandingSearch
+from reports.benchmarks.search.landing.search import LandingSearch
 from reports.benchmarks.search.lcbench import EPOCHS, Curve
 from reports.benchmarks.search.simulation import AheadSearch, OwnSearch, StockSearch, simulate
 from reports.benchmarks.search.summary import SHARES, summarize

@@ -1,4 +1,4 @@
-"""A search with landing (`reports.benchmarks.search.take_up`): a free worker may finish a trial that ASHA stopped."""
+"""A search with landing (`reports.benchmarks.search.landing.rule`): a free worker may finish a trial that ASHA stopped."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hpo.search.policies.acquisition import Prediction
 from hpo.search.policies.curve_gp import CurveGPSampler
 from hpo.search.policies.history import History
 from hpo.search.policies.seeded import Suggestion
+from reports.benchmarks.search.landing.rule import LEAST_COSTS, Choice, EpochSeconds, incumbent, next_up
 from reports.benchmarks.search.lcbench import EPOCHS
 from reports.benchmarks.search.simulation import GRACE, REDUCTION
-from reports.benchmarks.search.take_up import LEAST_COSTS, Choice, EpochSeconds, incumbent, next_up
 from trainers.api import EpochMetrics
 
 
