@@ -1,4 +1,4 @@
-"""A search with landing (`reports.benchmarks.search.landing.rule`): a free worker may finish a trial that ASHA stopped."""
+"""A search with landing (`landing.rule`): a free worker may finish a trial that ASHA stopped."""
 
 from __future__ import annotations
 
