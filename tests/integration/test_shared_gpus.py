@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,11 +23,16 @@ from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
 from tests.support.drivers import REPOSITORY
 from tests.support.mps_control import install, path_with
-from tests.support.pretended_gpus import environment
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 TRAINER = "tests.support.pretended_gpus:train"
+"""In processes of its own alone: whoever imports that module believes in its GPUs from then on."""
+
+
+def environment(gpus: int) -> dict[str, str]:
+    """What leads a driver, and the Ray that it starts, to believe in so many GPUs."""
+    return {"PRETENDED_GPUS": str(gpus), "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": 4, "GPU": gpus})}
 
 
 @contextmanager

@@ -8,7 +8,6 @@ What a trial needs of one is what `extra.gigabytes` and `extra.busy` say; each m
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -45,11 +44,6 @@ def gpu_use(config: TrialConfig, context: Context) -> GpuUse:
     needs = int(float(config.extra["gigabytes"]) * 10**9)
     busy = float(config.extra["busy"])
     return GpuUse(gpu=NAME, total_bytes=whole, free_bytes=whole, memory_bytes=needs, busy=busy)
-
-
-def environment(gpus: int) -> dict[str, str]:
-    """What leads a driver, and the Ray that it starts, to believe in so many GPUs."""
-    return {PRETENDED: str(gpus), "RAY_OVERRIDE_RESOURCES": json.dumps({"CPU": 4, "GPU": gpus})}
 
 
 if __name__ == "__main__":

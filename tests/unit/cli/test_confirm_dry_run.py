@@ -51,7 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 def show(monkeypatch: pytest.MonkeyPatch, record: StudyRecord, slots: Slots = CPU) -> None:
     monkeypatch.setattr(confirm, "read_study", lambda home, name: record)
-    monkeypatch.setattr(confirm, "survey", lambda spec: slots)
+    monkeypatch.setattr(confirm, "survey", lambda spec, packing: slots)
 
 
 def test_every_configuration_and_the_baseline_get_every_seed(place: Home) -> None:

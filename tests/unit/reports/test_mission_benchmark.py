@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hpo.spec.study import Spec
+from reports.benchmarks.alone import alone
 from reports.benchmarks.mission import agreement, comparison, curves
 from reports.benchmarks.mission.pool import FreeRows, PoolSearch, Scale, simulate, varied
 from reports.benchmarks.mission.table import Row, Table, read, write
@@ -132,7 +133,7 @@ def test_an_interrupted_table_is_continued_without_making_a_row_twice(
 
 def test_two_commands_cannot_make_one_table(tmp_path: Path) -> None:
     path = tmp_path / "curves.json"
-    with curves._alone(path), pytest.raises(SystemExit, match="another process"), curves._alone(path):
+    with alone(path), pytest.raises(SystemExit, match="another process"), alone(path):
         pass
 
 
