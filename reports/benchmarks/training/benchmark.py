@@ -78,9 +78,9 @@ class Row:
         return cls(Case(**case), record["images_per_second"], record["peak_memory"])
 
 
-def measure(case: Case, repeats: int) -> Row:
+def measure(case: Case, made: Mapping[str, Contender], repeats: int) -> Row:
     """Run all contenders in `repeats` + 1 rounds; the first round does not count."""
-    (row,) = islice(rounds(case, contenders(case)), repeats - 1, repeats)
+    (row,) = islice(rounds(case, made), repeats - 1, repeats)
     return row
 
 
@@ -181,7 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 source=DataConfig(name=options.data, root=options.root),
                 cache_dir=cache,
             )
-            rows.append(measure(case, options.repeats))
+            made = contenders(case) | ({"engine, compiled": engine(case, compiled=True)} if options.compile else {})
+            rows.append(measure(case, made, options.repeats))
             _write(options.json, conditions, rows)  # keeps the finished cases if a later case fails
         turnaround = None
         if not options.no_turnaround:
@@ -247,6 +248,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--root", default="data", help="folder of the CIFAR files")
     parser.add_argument("--cache-dir", help="folder for decoded images (a temporary folder)")
     parser.add_argument("--json", type=Path, help="write all figures to this file, and the table beside it as .md")
+    parser.add_argument("--compile", action="store_true", help="measure the engine with torch.compile, too")
     parser.add_argument("--no-turnaround", action="store_true", help="leave out the time between trials")
     options = parser.parse_args(arguments)
     if options.repeats < LEAST_REPEATS:

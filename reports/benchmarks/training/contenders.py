@@ -68,13 +68,13 @@ class Case:
     source: DataConfig
     cache_dir: str
 
-    def config(self, *, ema: bool = False, cuda_graphs: bool = False) -> TrialConfig:
+    def config(self, *, ema: bool = False, cuda_graphs: bool = False, compiled: bool = False) -> TrialConfig:
         """Return the engine's configuration: RandomResizedCrop, flips, RandAugment, mixup, label smoothing."""
         return TrialConfig(
             data=replace(self.source, train_limit=self.batch * self.steps, validation_limit=10),
             model=ModelConfig(name=self.model, pretrained=False),
             train=TrainConfig(
-                epochs=2 if cuda_graphs else 1,  # the first epoch contains the recording
+                epochs=2 if cuda_graphs or compiled else 1,  # the first contains the recording or the compilation
                 batch_size=self.batch,
                 optimizer="adamw",
                 lr=1e-4,
@@ -83,6 +83,7 @@ class Case:
                 label_smoothing=SMOOTHING,
                 ema=Ema(decay=0.999 if ema else 0),
                 cuda_graphs=cuda_graphs,
+                compile=compiled,
                 eval_size=32,
                 augment=Augment(crop="resized", randaugment_layers=LAYERS),
                 progressive=Progressive(
@@ -207,7 +208,7 @@ def _timm_loader(case: Case) -> Any:
     images, labels, classes = case.images
     described = TIMM.create_model(case.model)
     return TIMM.data.create_loader(
-        _Pictures(images, labels),
+        Pictures(images, labels),
         input_size=(3, case.size, case.size),
         batch_size=case.batch,
         is_training=True,
@@ -225,7 +226,7 @@ def _timm_loader(case: Case) -> Any:
     )
 
 
-class _Pictures(torch.utils.data.Dataset[tuple[Any, int]]):
+class Pictures(torch.utils.data.Dataset[tuple[Any, int]]):
     """Pillow images for timm's transforms; `create_loader` sets `transform`."""
 
     transform: Callable[[Image.Image], Any]
