@@ -27,7 +27,7 @@ from hpo.search.unit_cube import Array, UnitCube
 from hpo.spec.seeds import is_control
 from hpo.spec.study import Spec
 from reports.benchmarks.mission.table import Row
-from reports.benchmarks.search.virtual_time import Incumbents, Run
+from reports.benchmarks.search.virtual_time import Best, Run
 from trainers.api import EpochMetrics
 
 WORKERS = 2
@@ -143,7 +143,7 @@ def simulate(
     """Run a study until the budget is spent or no row is left. What is running then is lost."""
     scale = Scale.of(rows)
     budget = full_trainings * scale.full_training / workers
-    known, delivered = _Best(), _Best()
+    known, delivered = Best(), Best()
     waits: list[float] = []
     queue: list[tuple[float, int, int]] = []
     trained: list[Row] = []
@@ -169,23 +169,6 @@ def simulate(
         else:
             start(now)
     return Run(known.incumbents(), delivered.incumbents(), len(trained), np.array(waits))
-
-
-class _Best:
-    """The row with the best value so far, and when it changed."""
-
-    def __init__(self) -> None:
-        self._value = -np.inf
-        self._changes: list[tuple[float, float]] = []
-
-    def see(self, value: float, share: float, regret: float) -> None:
-        if value > self._value:
-            self._value = value
-            self._changes.append((share, regret))
-
-    def incumbents(self) -> Incumbents:
-        times, regrets = np.array(self._changes, dtype=float).reshape(-1, 2).T
-        return Incumbents(times, regrets)
 
 
 def varied(spec: Spec, seed: int, changes: dict[str, Any]) -> Spec:

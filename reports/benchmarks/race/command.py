@@ -25,6 +25,7 @@ from reports.benchmarks.environment import environment
 from reports.benchmarks.race.course import Course, Epoch, Finish
 from reports.benchmarks.race.studies import bare_rate, by_hand, ours
 from trainers import data
+from trainers.api import DataError
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         race = _read(options.json)
     else:
         with tempfile.TemporaryDirectory(prefix="hpo-race-") as scratch:
-            race = run(_course(options, f"{scratch}/cache"), Path(scratch))
+            course = _course(options, f"{scratch}/cache")
+            try:
+                data.prepare(course.source, course.cache_dir)
+            except DataError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 2
+            race = run(course, Path(scratch))
     if options.json:
         options.json.write_text(json.dumps(asdict(race), indent=1) + "\n", encoding="utf-8")
         options.json.with_suffix(".md").write_text(page(race), encoding="utf-8")
@@ -85,9 +92,8 @@ def _course(options: argparse.Namespace, cache: str) -> Course:
 
 
 def run(course: Course, folder: Path) -> Race:
-    """Measure both studies, and the bare steps around them."""
+    """Measure both studies, and the bare steps around them. The images are decoded before: see `main`."""
     conditions = environment()
-    data.prepare(course.source, course.cache_dir)
     limits, finishes = [bare_rate(course)], []
     for name, study in (("hpo", ours), ("stock", by_hand)):
         (folder / name).mkdir()

@@ -52,7 +52,7 @@ class Run:
         return self.known.regret_at(share)
 
 
-class _Best:
+class Best:
     """The best value so far, and when it changed."""
 
     def __init__(self) -> None:
@@ -92,8 +92,8 @@ class _Study:
     trials: dict[int, _Training] = field(default_factory=dict)
     queue: list[tuple[float, int]] = field(default_factory=list)
     """Ends of the running epochs: (time, trial)."""
-    known: _Best = field(default_factory=_Best)
-    delivered: _Best = field(default_factory=_Best)
+    known: Best = field(default_factory=Best)
+    delivered: Best = field(default_factory=Best)
     waits: list[float] = field(default_factory=list)
 
     def ask(self, now: float) -> bool:

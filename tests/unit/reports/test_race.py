@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pytest
+
 from hpo.validation.loader import load_spec
 from reports.benchmarks.race import command
 from reports.benchmarks.race.course import Course, Epoch, Finish
@@ -53,3 +55,10 @@ def test_the_study_of_this_tool_is_valid(tmp_path: Path) -> None:
     file.write_text(json.dumps(specification(COURSE)))
     spec = load_spec(str(file), [])
     assert (spec.budget.trials, spec.base().train.progressive.size.end, len(spec.space)) == (3, 32, 3)
+
+
+def test_images_that_are_missing_are_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--root", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: cifar10: ")
+    assert "is missing" in line
