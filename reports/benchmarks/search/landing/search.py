@@ -1,4 +1,4 @@
-"""A search with landing (`landing.rule`): a free worker may finish a trial that ASHA stopped."""
+"""A search with landing (`hpo.search.landing`): a free worker may finish a trial that ASHA stopped."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from hpo.ledger.outcome import Ending, Outcome
 from hpo.ledger.records import Attempt, EpochRecord, TrialRecord
 from hpo.search.asha import AshaPruner, rung_levels
+from hpo.search.landing import LEAST_COSTS, Choice, EpochSeconds, incumbent, next_up
 from hpo.search.policies.acquisition import Prediction
 from hpo.search.policies.curve_gp import CurveGPSampler
 from hpo.search.policies.history import History
 from hpo.search.policies.seeded import Suggestion
-from reports.benchmarks.search.landing.rule import LEAST_COSTS, Choice, EpochSeconds, incumbent, next_up
 from reports.benchmarks.search.lcbench import EPOCHS
 from reports.benchmarks.search.simulation import GRACE, REDUCTION
 from trainers.api import EpochMetrics

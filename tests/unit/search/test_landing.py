@@ -10,12 +10,12 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from hpo.search.landing import Choice, EpochSeconds, incumbent, next_up
 from hpo.search.policies.acquisition import Prediction
 from hpo.search.policies.curve_gp import CurveGPSampler
 from hpo.search.policies.seeded import SamplerOptions
 from hpo.search.policies.seen import Seen
 from hpo.search.unit_cube import UnitCube
-from reports.benchmarks.search.landing.rule import Choice, EpochSeconds, incumbent, next_up
 
 GOOD, FAIR, POOR = Prediction(2.0, 0.2), Prediction(1.2, 0.2), Prediction(-1.0, 0.2)
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
