@@ -11,13 +11,14 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from hpo.api.figures import plots
-from hpo.api.messages import Begun, Confirm, Done, Failed, Request, Run
+from hpo.api.messages import Begun, Confirm, Done, Failed, Request, Resume, Run
 from hpo.api.sender import Sender
 from hpo.driver.confirm import confirm
 from hpo.driver.run import resume, run
@@ -27,6 +28,7 @@ from hpo.ledger.reader import ledger_with, read_study
 from hpo.ledger.records import StudyRecord
 from hpo.spec.paths import with_absolute_paths
 from hpo.spec.study import Spec
+from hpo.tracking.process.child import Child
 from hpo.validation.loader import load_spec, parse_spec
 from hpo.validation.problems import SpecificationError
 from hpo.validation.revision import continued, revise
@@ -68,16 +70,24 @@ def _stop_with_the_caller(connection: Connection[Any, Any]) -> None:
 
 
 def _perform(request: Request, view: Sender) -> StudyRecord:
-    home, verbose = request.home, request.verbose
     if isinstance(request, Confirm):
+        home, verbose = request.home, request.verbose
         view.send(Begun(request.name))
         return confirm(
             request.name, home, top=request.top, seeds=request.seeds, view=view, say=view.say, verbose=verbose
         )
+    with Child() as mlflow:
+        return _run_or_resume(request, view, mlflow)
+
+
+def _run_or_resume(request: Run | Resume, view: Sender, mlflow: Child) -> StudyRecord:
+    home, verbose = request.home, request.verbose
     if isinstance(request, Run):
-        spec, beside = _specification(request)
+        spec, beside = _specification(request, lambda spec: mlflow.load(spec, home))
         if not request.resume or ledger_with(home, spec.study) is None:
-            return run(spec, home, view=view, figures=plots, say=view.say, verbose=verbose, beside=beside)
+            return run(
+                spec, home, view=view, figures=plots, say=view.say, verbose=verbose, beside=beside, mlflow=mlflow
+            )
         name, changes = spec.study, partial(continued, revised=with_absolute_paths(spec, home.path))
         recorded = read_study(home, name)
         if recorded.ended and recorded.driver == "none" and changes(recorded.spec) == recorded.spec:
@@ -85,16 +95,16 @@ def _perform(request: Request, view: Sender) -> StudyRecord:
     else:
         name, changes = request.name, partial(revise, overrides=request.overrides)
     view.send(Begun(name))
-    return resume(name, home, view=view, changes=changes, figures=plots, say=view.say, verbose=verbose)
+    return resume(name, home, view=view, changes=changes, figures=plots, say=view.say, verbose=verbose, mlflow=mlflow)
 
 
-def _specification(request: Run) -> tuple[Spec, Path | None]:
+def _specification(request: Run, meanwhile: Callable[[Spec], None]) -> tuple[Spec, Path | None]:
     """The study, and the folder where its own trainer may lie."""
     if request.text is None:
-        spec = load_spec(request.source, request.overrides)
+        spec = load_spec(request.source, request.overrides, meanwhile)
         return spec, Path(request.source).parent if Path(request.source).is_file() and not spec.shipped else None
     try:
-        spec = parse_spec(request.text, request.source, request.overrides)
+        spec = parse_spec(request.text, request.source, request.overrides, meanwhile)
     except SpecificationError as error:
         raise SpecificationError((problem.without_line() for problem in error.problems), error.source) from None
     return spec, None if spec.shipped else Path.cwd()

@@ -35,32 +35,46 @@ def run(
 
     Trials run until the budget is used up. Ctrl-C stops the study in order; hpo resume continues it.
     """
-    if not dry_run:
-        _say("reading the specification")  # importing what reads it is most of that
-
-    from hpo.cli.display.live import console_view
-    from hpo.driver.run import run as run_study
-    from hpo.home import Home
-    from hpo.validation.loader import load_spec
-
-    loaded = load_spec(spec, overrides or [])
-    place = Home.at(home)
     if dry_run:
-        if as_json:
-            if full:
-                raise UsageError("--full and --json exclude each other; leave one of them out")
-            from hpo.cli.display.dry_run.study import plan_json
-
-            documents.show("plan", plan_json(loaded, place))
-            return
-        _rehearse(loaded, place, shlex.join(["run", spec, *(overrides or [])]), full)
+        _plan(spec, overrides or [], home, full, as_json)
         return
     if full:
         raise UsageError("--full belongs to --dry-run; add --dry-run, or leave --full out")
-    with console_view(place, verbose=verbose) as view:
+    _say("reading the specification")  # importing what reads it is most of that
+
+    from hpo.home import Home
+    from hpo.tracking.process.child import Child
+    from hpo.validation.loader import load_spec
+
+    place = Home.at(home)
+    with Child() as mlflow:
+        loaded = load_spec(spec, overrides or [], lambda valid: mlflow.load(valid, place))
         beside = Path(spec).parent if Path(spec).is_file() and not loaded.shipped else None
-        study = run_study(loaded, place, view=view, figures=plots, say=_say, verbose=verbose, beside=beside)
+
+        from hpo.cli.display.live import console_view
+        from hpo.driver.run import run as run_study
+
+        with console_view(place, verbose=verbose) as view:
+            study = run_study(
+                loaded, place, view=view, figures=plots, say=_say, verbose=verbose, beside=beside, mlflow=mlflow
+            )
     _close(study, place, as_json)
+
+
+def _plan(spec: str, overrides: list[str], home: Path | None, full: bool, as_json: bool) -> None:
+    """`run --dry-run`."""
+    from hpo.home import Home
+    from hpo.validation.loader import load_spec
+
+    loaded, place = load_spec(spec, overrides), Home.at(home)
+    if not as_json:
+        _rehearse(loaded, place, shlex.join(["run", spec, *overrides]), full)
+        return
+    if full:
+        raise UsageError("--full and --json exclude each other; leave one of them out")
+    from hpo.cli.display.dry_run.study import plan_json
+
+    documents.show("plan", plan_json(loaded, place))
 
 
 def _close(study: StudyRecord, home: Home, as_json: bool) -> None:

@@ -69,15 +69,19 @@ def preflight(spec: Spec, home: Home, mlflow: Child, say: Callable[[str], None] 
         check_tensorboard()
     if spec.tracking.enabled:
         mlflow.ask(spec, home)
-    if spec.trainer == SHIPPED_TRAINER:
-        say("importing torch")
-        from trainers import data  # loads torch, which other trainers need not have, while that process loads MLflow
-        from trainers.network import weights
-    if spec.tracking.enabled:
+    info = _prepared(spec, home, say) if spec.trainer == SHIPPED_TRAINER else {}
+    if spec.tracking.enabled:  # its process loads MLflow meanwhile
         say("asking MLflow")
         mlflow.answer()
-    if spec.trainer != SHIPPED_TRAINER:
-        return {}
+    return info
+
+
+def _prepared(spec: Spec, home: Home, say: Callable[[str], None]) -> dict[str, Any]:
+    """The data set and the weights of the shipped trainer, checked and ready for the workers."""
+    say("importing torch")
+    from trainers import data  # loads torch, which other trainers need not have
+    from trainers.network import weights
+
     place = f" in {spec.data.root}" if spec.data.name == "folder" else ""
     say(f"checking the data set {spec.data.name}{place} and the weights")
     info = data.prepare(spec.data, str(home.cache))

@@ -45,11 +45,13 @@ def run(
     say: Callable[[str], None] = lambda text: None,
     verbose: bool = False,
     beside: Path | None = None,
+    mlflow: Child | None = None,
 ) -> StudyRecord:
     """Create a study and run it to its end.
 
     Args:
         beside: the folder of the specification, where the study's own trainer may lie. It is recorded for `resume`.
+        mlflow: the process that talks to MLflow, if it has been started already.
         figures: draws the plots that MLflow shows of the study; None for none.
         say: tells the person what the start is doing, before the view begins.
 
@@ -62,7 +64,11 @@ def run(
     spec = with_absolute_paths(spec, home.path)
     name, url = spec.study, spec.storage.ledger or home.ledger_url
     lease = Lease.here(str(home.study(name)))
-    with guard(NOTHING_RECORDED, lease) as signals, new_study_folder(home, name, lease) as folder, Child() as mlflow:
+    with (
+        guard(NOTHING_RECORDED, lease) as signals,
+        new_study_folder(home, name, lease) as folder,
+        mlflow or Child() as mlflow,
+    ):
         say("reading the ledger")
         storage = open_if_there(url)
         if storage is not None:
@@ -96,6 +102,7 @@ def resume(
     figures: Figures | None = None,
     say: Callable[[str], None] = lambda text: None,
     verbose: bool = False,
+    mlflow: Child | None = None,
 ) -> StudyRecord:
     """Continue a study: unfinished trials first, from their last checkpoints.
 
@@ -104,6 +111,7 @@ def resume(
     Args:
         changes: the specification to continue with, given the recorded one.
         say: tells the person what the start is doing or waits for, before the view begins.
+        mlflow: as of `run`.
 
     Raises:
         As `run`; UsageError also when there is no such study.
@@ -112,8 +120,13 @@ def resume(
         raise UsageError(f"{name} is a confirmation; continue it by `{home.command(f'confirm {confirmed}')}`")
     lease = Lease.here(str(home.study(name)))
     farewell = continue_with(f"resume {name}", home)
-    with guard(farewell, lease) as signals, _read(home, name, lease, say) as (ledger, dead), Child() as mlflow:
+    with (
+        guard(farewell, lease) as signals,
+        _read(home, name, lease, say) as (ledger, dead),
+        mlflow or Child() as mlflow,
+    ):
         recorded = ledger.study
+        mlflow.load(recorded.spec, home)
         spec = with_absolute_tracking(changes(recorded.spec))
         if reason := used_up(dataclasses.replace(recorded, spec=spec), recorded.seconds):
             ledger.take_over(dead)

@@ -55,6 +55,14 @@ def check_tracking(spec: Spec, home: Home) -> None:
     check_store(tracking_uri(home, spec), experiment, spec.storage.ledger or home.ledger_url)
 
 
+def load(uri: str) -> None:
+    """Import what MLflow needs for this URI, which takes seconds."""
+    import mlflow.store.tracking.rest_store
+
+    if _is_database(uri):
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
 def check_store(uri: str, experiment: str = "Default", ledger: str | None = None) -> None:
     """Fail within seconds if MLflow cannot be used at this URI.
 
@@ -64,13 +72,11 @@ def check_store(uri: str, experiment: str = "Default", ledger: str | None = None
     Raises:
         UsageError, InfrastructureError: as `check_tracking`.
     """
-    # These imports take seconds that are not the server's.
-    import mlflow.store.tracking.rest_store
+    load(uri)  # it takes seconds that are not the server's
     from mlflow import MlflowClient
 
     if _is_database(uri):
         _refuse_place(uri)
-        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
     def ask() -> None:
         if ledger is not None and same_database(uri, ledger):

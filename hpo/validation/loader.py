@@ -34,19 +34,26 @@ from hpo.validation.yaml_reader import MAX_BYTES, read
 Check: TypeAlias = Callable[[PartialModel[Model], Model], Iterable[Problem]]
 
 
-def load_spec(source: str, overrides: Sequence[str] = ()) -> Spec:
+def load_spec(
+    source: str, overrides: Sequence[str] = (), meanwhile: Callable[[Spec], None] = lambda spec: None
+) -> Spec:
     """The study in a YAML file, or the shipped study of that name, with overrides `dotted.key=value`.
+
+    Args:
+        meanwhile: called before the checks that take seconds, with a study that has passed all others.
 
     Raises SpecificationError with all problems.
     """
-    return parse_spec(_text(source, search_spaces.studies()), source, overrides)
+    return parse_spec(_text(source, search_spaces.studies()), source, overrides, meanwhile)
 
 
-def parse_spec(text: str, source: str, overrides: Sequence[str] = ()) -> Spec:
-    """The study in a YAML text; error messages call the text `source`. Raises SpecificationError."""
+def parse_spec(
+    text: str, source: str, overrides: Sequence[str] = (), meanwhile: Callable[[Spec], None] = lambda spec: None
+) -> Spec:
+    """The study in a YAML text; error messages call the text `source`. See `load_spec`."""
     checks = (study_problems, study_machine_problems)
     last = (study_network_problems, study_weights_problems)
-    return _parse(text, source, overrides, Spec, {"study": "study", "space": {}}, checks, last)
+    return _parse(text, source, overrides, Spec, {"study": "study", "space": {}}, checks, last, meanwhile)
 
 
 def load_training(source: str, overrides: Sequence[str] = ()) -> Training:
@@ -81,6 +88,7 @@ def _parse(
     placeholders: Mapping[str, Any],
     checks: Sequence[Check[Model]],
     last: Sequence[Check[Model]],
+    meanwhile: Callable[[Model], None] = lambda model: None,
 ) -> Model:
     """The valid model. Each of the `last` checks takes seconds, so it waits until there is no other problem."""
     document = read(text)
@@ -90,6 +98,8 @@ def _parse(
     if partial.model is not None:
         for check in checks:
             problems += check(partial, partial.model)
+        if not problems:
+            meanwhile(partial.model)
         for check in last:
             problems = problems or list(check(partial, partial.model))
         if not problems:

@@ -117,3 +117,25 @@ def test_a_check_in_the_process_refuses_as_it_does_in_the_driver(home: Home) -> 
         with pytest.raises(InfrastructureError, match=r"does not answer.*start it, or set tracking\.uri") as refused:
             child.answer()
     assert "s3cret" not in str(refused.value)
+
+
+def test_a_process_that_only_loads_mlflow_ends_with_its_driver_at_once(tmp_path: Path) -> None:
+    spec, home = synthetic_spec("early"), Home.at(tmp_path)
+    with Child() as child:
+        child.load(spec, home)
+        process = child._process
+        assert process is not None
+        assert process.poll() is None
+    assert process.poll() == -signal.SIGKILL, "an import would go on for seconds"
+
+
+def test_a_process_that_has_loaded_mlflow_answers_as_any_other(tmp_path: Path) -> None:
+    spec, home = synthetic_spec("early"), Home.at(tmp_path)
+    with Child() as child:
+        child.load(spec, home)
+        child.ask(spec, home)
+        child.answer()
+    off = spec.model_copy(update={"tracking": spec.tracking.model_copy(update={"enabled": False})})
+    with Child() as child:
+        child.load(off, home)
+        assert child._process is None

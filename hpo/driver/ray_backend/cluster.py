@@ -29,6 +29,9 @@ SHUTDOWN_S = 20.0
 PRESTARTS = ("RAY_enable_worker_prestart", "RAY_prestart_worker_first_driver")
 """Unless these variables are 0, Ray starts one process per CPU of the machine before anybody asks for one. Each takes
 half a second of processor time and 90 MB, and a study uses few of them."""
+NICENESS = "RAY_worker_niceness"
+"""Ray's default of 15 gives a worker 3 % of a core that any other program wants too, and a GPU waits for its host
+meanwhile. With 0 they share it evenly. A person who works on the machine may set the variable."""
 SPARE = ("start_monitor", "start_api_server")
 """Ray's own starts of its autoscaler and its dashboard's process. That one sends usage statistics where no dashboard is
 wanted. A study's own Ray has no use for either, and each takes more than a second of processor time."""
@@ -59,8 +62,8 @@ def ray_session(spec: Spec, verbose: bool, token: str | None = None, beside: str
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         os.environ[MARK] = token
-        for prestart in PRESTARTS:
-            os.environ.setdefault(prestart, "0")
+        for setting in (*PRESTARTS, NICENESS):
+            os.environ.setdefault(setting, "0")
     os.environ.update(
         TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",  # MLflow and the ledger hold what those files would
         TUNE_DISABLE_SIGINT_HANDLER="1",  # signals are ours: hpo.driver.signals

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -21,7 +22,8 @@ from hpo.errors import InfrastructureError
 from hpo.home import Home
 from hpo.redact import as_reason
 from hpo.spec.study import Spec
-from hpo.tracking.process.messages import Check
+from hpo.tracking.process.messages import Check, Load
+from hpo.tracking.runs import tracking_uri
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What the process ignores: its driver decides how a study ends."""
@@ -38,6 +40,8 @@ class Child:
         self._errors: IO[bytes] | None = None
         """What it wrote to its standard error stream: nothing, unless Python itself failed."""
         self.closed = False
+        self._only_loads = True
+        """Whether it was asked nothing yet."""
 
     def __enter__(self) -> Child:
         return self
@@ -48,6 +52,13 @@ class Child:
         self.close()
 
     # -------------------------------------------------------------------------------------- messages
+
+    def load(self, spec: Spec, home: Home) -> None:
+        """Let it import MLflow while this process does something else, because it will be asked. Nothing can go wrong
+        here that `ask` does not find, too."""
+        if spec.tracking.enabled:
+            with suppress(OSError):
+                self.send(Load(tracking_uri(home, spec)))
 
     def ask(self, spec: Spec, home: Home) -> None:
         """Let it check, as `check_tracking` does, that MLflow can take the study; `answer` tells what it found.
@@ -88,6 +99,7 @@ class Child:
         if self.closed:
             raise BrokenPipeError("closed")
         (self._connection or self._start()).send(message)
+        self._only_loads = self._only_loads and isinstance(message, Load)
 
     def receive(self) -> Any:
         """Wait for its next message.
@@ -149,6 +161,8 @@ class Child:
     def close(self) -> None:
         """Let it end, and start no other one. One that is still asking for `answer` ends after that."""
         self.closed = True
+        if self._only_loads:
+            self.kill()  # an import would go on for seconds
         self._disconnect()
         if self._process is not None:
             try:

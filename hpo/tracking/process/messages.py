@@ -20,6 +20,13 @@ is sent by its name."""
 
 
 @dataclass(frozen=True)
+class Load:
+    """MLflow will be asked soon, so it may be imported meanwhile. There is no answer."""
+
+    uri: str
+
+
+@dataclass(frozen=True)
 class Check:
     """Whether MLflow can take this study is asked; the answer is `Checked`."""
 

@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -17,8 +18,19 @@ from hpo.text import first_line
 from hpo.tracking.mirror import Mirror
 from hpo.tracking.periodic import Periodic
 from hpo.tracking.plots import Plots
-from hpo.tracking.preflight import check_tracking
-from hpo.tracking.process.messages import Begin, Changes, Check, Checked, End, Ended, Progress, Respecified, Taken
+from hpo.tracking.preflight import check_tracking, load
+from hpo.tracking.process.messages import (
+    Begin,
+    Changes,
+    Check,
+    Checked,
+    End,
+    Ended,
+    Load,
+    Progress,
+    Respecified,
+    Taken,
+)
 from hpo.tracking.study_content import study_status
 from hpo.tracking.system_metrics import INTERVAL_S as SYSTEM_INTERVAL_S
 from hpo.tracking.system_metrics import SystemMonitor
@@ -37,8 +49,12 @@ def serve(connection: Connection[Any, Any], orphaned: Callable[[], None]) -> Non
         orphaned: called in a thread once the driver is gone.
     """
     try:
-        while isinstance(message := connection.recv(), Check):
-            connection.send(Checked(_refusal(message)))
+        while isinstance(message := connection.recv(), Load | Check):
+            if isinstance(message, Load):
+                with suppress(Exception):  # `Check` finds the same, and there is an answer to it
+                    load(message.uri)
+            else:
+                connection.send(Checked(_refusal(message)))
     except EOFError:
         return
     writer = Writer(message, connection.send)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
 
 from hpo.cli.tools import validate
+from hpo.spec.study import Spec
 from hpo.validation.loader import parse_spec, parse_training
 from hpo.validation.problems import SpecificationError
 from tests.support.specifications import TRAINER, only
@@ -146,3 +148,22 @@ def test_validate_warns_of_weights_that_may_belong_to_a_model_of_another_padding
     (warning,) = shown.err.splitlines()
     assert "weights of efficientnet_lite0 also fit tf_efficientnet_lite0" in warning
     assert "set model.name=efficientnet_lite0" in warning
+
+
+def test_what_takes_seconds_can_begin_with_a_study_whose_networks_are_not_checked_yet() -> None:
+    seen: list[str] = []
+    with pytest.raises(SpecificationError, match="drop_path"):
+        parse_spec(
+            study("vgg11").replace("pretrained: false", "pretrained: false, drop_path: 0.1"),
+            "a.yaml",
+            (),
+            seen_of(seen),
+        )
+    assert seen == ["small"]
+    with pytest.raises(SpecificationError, match="timm"):
+        parse_spec(study("no_such_model"), "a.yaml", (), seen_of(seen))
+    assert seen == ["small"], "a study with a simple mistake starts nothing"
+
+
+def seen_of(seen: list[str]) -> Callable[[Spec], None]:
+    return lambda spec: seen.append(spec.study)
