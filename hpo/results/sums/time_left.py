@@ -20,7 +20,7 @@ from hpo.gpu_sharing import Packing, per_trial
 from hpo.ledger.records import TrialRecord
 from hpo.results.sums.pace import Pace, epoch_seconds
 from hpo.results.sums.parts import Counts
-from hpo.search.forecast import plan
+from hpo.search.rungs import training_rungs
 from hpo.spec.study import Spec
 from trainers import schedule
 
@@ -158,4 +158,4 @@ def _passes_as(arrival: int, spec: Spec) -> float:
 
 def _rungs(spec: Spec) -> list[tuple[int, float]]:
     """The epoch after which the baseline is judged at each rung, and the rung."""
-    return [(rung.epoch, rung.level) for rung in plan(spec).rungs]
+    return list(training_rungs(spec, spec.base().train).items()) if spec.asha.enabled else []

@@ -14,6 +14,7 @@ from hpo.ledger.records import Pause
 from hpo.results.progress import progress
 from hpo.results.sums.pace import Pace
 from hpo.results.sums.parts import summed
+from hpo.results.sums.study import Sums
 from hpo.results.sums.time_left import _costs
 from hpo.spec.study import Spec
 from tests.support.sample_records import trial
@@ -37,10 +38,11 @@ LOOK_S = 10.0
 
 
 def estimates(spec: Spec, slots: int, seed: int = 0) -> tuple[list[tuple[float, float]], float]:
-    """(time, estimate) after each event that has one, and the time of the end."""
-    found, time = [], 0.0
+    """(time, estimate) after each event that has one, and the time of the end. Sums are kept as a screen does."""
+    found, time, sums = [], 0.0, Sums(spec)
     for time, record in simulate(spec, slots, seed=seed):
-        if (left := progress(record).left) is not None:
+        sums.update(*record.trials)
+        if (left := progress(record, counts=sums.counts, pace=sums.pace).left) is not None:
             found.append((time, left))
     return found, time
 
