@@ -1,4 +1,8 @@
-"""What ends a trial but not its study, and what is kept of it, through real Ray."""
+"""What ends a trial but not its study, and what is kept of it, through real Ray.
+
+One worker at a time, where none is killed beside another, and no MLflow: what it is told of each end is checked in
+`test_study.py`. Every further process takes more processor time than the study itself.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +35,19 @@ def reason(trial: TrialRecord) -> str:
     return trial.outcome.reason
 
 
+def small(name: str, **changes: object) -> Spec:
+    """A study for one worker, which imports no torch."""
+    settings = {"extra": {"seconds": 0.0, "light": True}, "concurrency": 1, "tracking": {"enabled": False}}
+    return synthetic_spec(name, **(settings | changes))
+
+
 def faulty(name: str, *faults: dict[str, int], **changes: object) -> Spec:
     """A study of one trial per fault, each a setting of the trainer and the epoch at which it goes wrong, and of a
     sound one after them."""
     none = {key: 0 for fault in faults for key in fault}
-    return synthetic_spec(
+    return small(
         name,
         **{
-            "extra": {"seconds": 0.0, "light": True},
             "space": {key: {"type": "int", "low": 0, "high": 9} for key in none},
             "enqueue": [*(none | fault for fault in faults), none],
             "budget": {"trials": len(faults) + 1},
@@ -52,7 +61,7 @@ def test_of_ended_trials_only_a_complete_one_keeps_its_last_checkpoint(
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing reads those of pruned and failed trials; and `hpo status` tells the disk that is used."""
-    spec = synthetic_spec(
+    spec = small(
         "bounded",
         extra={"seconds": 0.0, "light": True, "crash_at": 0},
         space={
@@ -66,7 +75,6 @@ def test_of_ended_trials_only_a_complete_one_keeps_its_last_checkpoint(
         ],
         budget={"trials": 3},
         asha={"reduction_factor": 2, "grace_period": 2},
-        concurrency=1,
     )
     study = run(spec, home, view=RecordingView())
     assert [trial.status for trial in study.trials] == ["complete", "pruned", "failed"]
@@ -106,23 +114,28 @@ def cgroup() -> Iterator[Path]:
         folder.rmdir()
 
 
-def test_running_out_of_memory_fails_the_trial_alone(home: Home) -> None:
-    """On the device, told by the trainer with the stage that was too large; and on the host, where Python cannot have
-    what it asks for. The study continues."""
-    spec = faulty("memory", {"extra.memory_at": 2}, {"extra.starve_at": 2})
-    study = run(spec, home, view=RecordingView())
-    assert [trial.status for trial in study.trials] == ["failed", "failed", "complete"]
-    assert reason(study.trials[0]).startswith("OutOfMemory: stage 0")
-    assert reason(study.trials[1]).startswith("MemoryError: the host is out of memory")
-    assert [len(trial.attempts) for trial in study.trials] == [1, 1, 1]
+def test_memory_and_numbers_that_run_out_fail_the_trial_alone(home: Home) -> None:
+    """Out of memory on the device, told by the trainer with the stage that was too large; and on the host, where Python
+    cannot have what it asks for. NaN and infinity are no values: neither is recorded as one. The study continues, in
+    the same process."""
+    faults = {"extra.memory_at": 2}, {"extra.starve_at": 2}, {"extra.nan_at": 3}, {"extra.infinite_at": 3}
+    study = run(faulty("alone", *faults), home, view=RecordingView())
+    assert [trial.status for trial in study.trials] == ["failed"] * 4 + ["complete"]
+    device, host, nan, infinite, _ = study.trials
+    assert reason(device).startswith("OutOfMemory: stage 0")
+    assert reason(host).startswith("MemoryError: the host is out of memory")
+    assert "nan after epoch 3" in reason(nan)
+    assert "inf after epoch 3" in reason(infinite)
+    assert [len(trial.attempts) for trial in study.trials] == [1] * 5
+    assert [len(trial.epochs) for trial in study.trials] == [1, 1, 2, 2, 8]
+    assert len({trial.attempts[0].pid for trial in study.trials}) == 1
 
 
 def test_a_lost_device_costs_its_process_and_no_other_trial(home: Home) -> None:
     """Every later call to the device would fail there. The trial continues in a new process, from its checkpoint, where
     the next trial's failure is its own."""
-    spec = synthetic_spec(
+    spec = small(
         "device",
-        extra={"seconds": 0.0, "light": True},
         space={
             "extra.device_at": {"type": "int", "low": 0, "high": 9},
             "extra.crash_at": {"type": "int", "low": 0, "high": 9},
@@ -130,7 +143,6 @@ def test_a_lost_device_costs_its_process_and_no_other_trial(home: Home) -> None:
         enqueue=[{"extra.device_at": 3, "extra.crash_at": 0}, {"extra.device_at": 0, "extra.crash_at": 2}],
         budget={"trials": 2},
         asha={"enabled": False},
-        concurrency=1,
     )
     study = run(spec, home, view=RecordingView())
     assert [trial.status for trial in study.trials] == ["complete", "failed"]
@@ -165,24 +177,9 @@ def test_a_trial_whose_worker_is_killed_fails_after_its_retries(home: Home) -> N
     assert [epoch.metrics.epoch for epoch in trial.epochs] == [1, 2, 3]
 
 
-def test_an_objective_without_a_number_fails_the_trial_alone(home: Home) -> None:
-    """NaN and infinity are no values: neither is recorded as one."""
-    spec = faulty("numberless", {"extra.nan_at": 3}, {"extra.infinite_at": 3})
-    study = run(spec, home, view=RecordingView())
-    assert [trial.status for trial in study.trials] == ["failed", "failed", "complete"]
-    assert "nan after epoch 3" in reason(study.trials[0])
-    assert "inf after epoch 3" in reason(study.trials[1])
-    assert [len(trial.epochs) for trial in study.trials] == [2, 2, 8]
-
-
 def test_checkpoints_elsewhere_are_counted_where_they_are(home: Home, tmp_path: Path) -> None:
     """The folder of `storage.checkpoints`, which nodes of a cluster share."""
-    spec = synthetic_spec(
-        "apart",
-        extra={"seconds": 0.0, "light": True},
-        budget={"trials": 1},
-        storage={"checkpoints": str(tmp_path / "shared")},
-    )
+    spec = small("apart", budget={"trials": 1}, storage={"checkpoints": str(tmp_path / "shared")})
     study = run(spec, home, view=RecordingView())
     taken = sum(path.stat().st_size for path in (tmp_path / "shared").rglob("*.json"))
     assert study_json(study, home)["checkpoint_bytes"] == taken > 0
@@ -195,8 +192,7 @@ def test_run_and_doctor_warn_about_a_ledger_on_a_network_file_system(
     monkeypatch.setattr("hpo.driver.session.network_file_system", lambda url: "nfs4")
     monkeypatch.setattr("hpo.ledger.sqlite.network_file_system", lambda url: "nfs4")
     view = RecordingView()
-    spec = synthetic_spec("afar", extra={"seconds": 0.0, "light": True}, budget={"trials": 1})
-    run(spec, home, view=view)
+    run(small("afar", budget={"trials": 1}), home, view=view)
     assert [text for text in view.texts if "network file system (nfs4)" in text]
     found = checks.ledger(home)
     assert found.state == "warning"
@@ -207,7 +203,7 @@ def test_a_study_whose_only_node_cannot_import_the_trainer_stops_and_fails_no_tr
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The message names the host, what is missing, and the remedy."""
-    spec = synthetic_spec("lost", trainer="tests.synthetic:no_such_function", budget={"trials": 5})
+    spec = small("lost", trainer="tests.synthetic:no_such_function", budget={"trials": 5})
     said = f"{socket.gethostname()} cannot import the trainer .*no_such_function.*; install it there"
     with pytest.raises(InfrastructureError, match=said):
         run(spec, home, view=RecordingView())
