@@ -52,6 +52,13 @@ STAGED: dict[str, Any] = {
     "asha": {"reduction_factor": 2, "resource": "compute", "align": "stages", "controls": 0.25},
 }
 """Every second run: trials that meet their rungs after different epochs, and some that nobody stops."""
+LANDING: dict[str, Any] = {
+    "space": {"extra.quality": QUALITY, "extra.speed": {"type": "float", "low": 0.1, "high": 3.0}},
+    "enqueue": [{"extra.quality": 0.2, "extra.speed": 3.0}],
+    "train": {"progressive": {"stages": 1}},
+    "search": {"policy": "gp", "landing": True},
+}
+"""Every fourth run: ASHA stops slow trials that promise much, and they are taken up again."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,8 @@ class Result:
     """Seconds from each kill to the next trained epoch."""
     repeated: int = 0
     """Epochs trained again."""
+    taken_up: int = 0
+    """Trials that ASHA had stopped and that went on."""
     seconds: float = 0.0
 
 
@@ -111,7 +120,7 @@ class Run:
         chance = random.Random(f"{seed}/{index}")
         self.plan = [self._kill(chance) for _ in range(chance.randint(1, 3))]
         self.plan.sort(key=lambda kill: -1 if kill.epochs is None else kill.epochs)
-        kind = STAGED if index % 2 else PLAIN
+        kind = STAGED if index % 2 else LANDING if index % 4 == 2 else PLAIN
         self.spec = synthetic_spec(
             self.name,
             extra={
@@ -213,6 +222,8 @@ class Run:
         self._check_mlflow(study)
         self._check_asha(study)
         self._check_checkpoints(study)
+        self.result.taken_up = sum(bool(trial.taken_up) for trial in study.trials)
+        self.result.wrong += [f"trial {trial.number} is still kept" for trial in study.trials if trial.kept]
         counts = Counter((trial, epoch) for trial, epoch, _, _ in self.trained())
         kills = self.result.kills.total()
         self.result.repeated = sum(counts.values()) - len(counts)
@@ -274,7 +285,7 @@ class Run:
         for trial in study.trials:
             passed = [level for epoch, level in self._rungs(trial).items() if epoch <= len(trial.epochs)]
             stopped = next((place for place, rung in enumerate(trial.rungs, start=1) if not rung.keep), len(passed))
-            passed = passed[:stopped]  # a control told to stop is not judged again
+            passed = passed[:stopped]  # a control told to stop is not judged again, nor is a trial that was taken up
             if [rung.rung for rung in trial.rungs] != passed:
                 self.result.wrong.append(f"ASHA: trial {trial.number} passed {passed}, recorded {trial.rungs}")
             if (trial.status == "pruned") != (trial.pruned_at is not None):
@@ -316,7 +327,8 @@ def _play(folder: Path, seed: int, index: int, ray: dict[str, str]) -> Result:
     kills = ", ".join(f"{count} {target}" for target, count in sorted(result.kills.items())) or "none"
     print(
         f"run {index}: kills {kills}; lost {len(result.lost)}, duplicates {len(result.duplicates)}, "
-        f"wrong {len(result.wrong)}; repeated {result.repeated} epochs; {result.seconds:.0f} s",
+        f"wrong {len(result.wrong)}; repeated {result.repeated} epochs; taken up {result.taken_up}; "
+        f"{result.seconds:.0f} s",
         *result.lost,
         *result.duplicates,
         *result.wrong,
@@ -338,6 +350,7 @@ def summary(results: list[Result]) -> dict[str, float]:
         "losses": sum(len(result.lost) for result in results),
         "duplicates": sum(len(result.duplicates) for result in results),
         "violations": sum(len(result.wrong) for result in results),
+        "taken_up": sum(result.taken_up for result in results),
         "repeated_epochs_per_kill": round(sum(result.repeated for result in results) / max(kills.total(), 1), 3),
         "seconds_lost_per_kill": round(statistics.mean(gaps), 2) if gaps else math.nan,
         "seconds_lost_per_kill_median": round(statistics.median(gaps), 2) if gaps else math.nan,

@@ -28,7 +28,7 @@ class PlainView:
 
     def __call__(self, event: Event) -> None:
         """Print one event. A change of the study comes with a notice, which says it."""
-        if event.kind in ("study", "placed"):
+        if event.kind in ("study", "placed", "let_go"):
             return
         self._line(describe(event, self._epochs, self._objective))
         trial = event.trial
@@ -65,7 +65,8 @@ def describe(event: Event, horizon: int, objective: Objective = VAL_ACCURACY) ->
         return f"{trial.label} {trial.outcome.ending.value}: {first_line(trial.outcome.reason)}"
     begins: str = event.kind
     if event.kind == "resumed":
-        begins = f"resumed after epoch {len(trial.epochs)}" if trial.epochs else "started again"
+        resumed = "taken up again" if trial.attempts[-1].taken_up else "resumed"
+        begins = f"{resumed} after epoch {len(trial.epochs)}" if trial.epochs else "started again"
     values = configuration(trial)
     named = " ".join(f"{name}={values[path]}" for path, name in short_names(values).items())
     return f"{trial.label} {begins}: {named}"

@@ -13,8 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hpo.driver.calls import Calls
+from hpo.driver.decisions.admission import Admission
 from hpo.driver.decisions.attempts import Attempts
 from hpo.driver.decisions.ending import Ending
+from hpo.driver.decisions.landing import Landing
 from hpo.driver.decisions.nodes import Failure, Place
 from hpo.driver.decisions.reports import fault
 from hpo.driver.decisions.steering import OVER, Steering
@@ -31,7 +33,6 @@ from hpo.search.prospect import prospect
 from hpo.search.rungs import RungJudge
 from hpo.search.samplers import draw, study_space
 from hpo.spec.configure import configure
-from hpo.spec.seeds import derive_seed
 from hpo.spec.study import Spec
 from trainers.api import EpochMetrics, TrialConfig
 
@@ -75,13 +76,17 @@ class Conductor:
         self._ahead = begin_ahead(ledger.sampler, ledger.study.transfer.history, limit=self.spec.budget.trials)
         if self._ahead is not None:
             ledger.watch(self._ahead.notice)
-        foresee = functools.partial(prospect, study_space(self.spec), self.spec.seed)
+        space = study_space(self.spec)
+        foresee = functools.partial(prospect, space, self.spec.seed)
         self._ending = Ending(ledger, self._announce, self.tally, foresee)
         self._attempts = Attempts(ledger, self._announce, self._ending.check_first_failures)
         self.steering = Steering(
             ledger, self._calls, self._announce, self._attempts, self._ending, self.tally, self._ahead
         )
         """What people ask of the study while it runs."""
+        landing = Landing(ledger, self._ahead, self.tally, space, self._seconds_left)
+        suggest = functools.partial(draw, space=self.spec.space)
+        self._admission = Admission(ledger, self._announce, self._attempts, self.tally, landing.choose, suggest)
 
     @property
     def spec(self) -> Spec:
@@ -108,29 +113,12 @@ class Conductor:
             self._check_clock()
             self._ending.check_patience(wait=not self._attempts.any_running)
             admits = self.stopping is None and self.ending is None and not self.steering.paused
-            trial = self._admit() if admits else None
+            trial = self._admission.next() if admits else None
             if trial is not None:
                 self._attempts.begin(trial.number)
                 config = configure(self._base, trial.assigned)
                 assignment = Assignment(trial.number, trial.seed or 0, config, alone=trial.alone)
         return assignment
-
-    def _admit(self) -> TrialRecord | None:
-        """Begin the next attempt at a trial; None if the budget has no trial left, or while one waits for a GPU."""
-        if self._attempts.waits_for_gpu:
-            return None
-        if (again := self._attempts.resume()) is not None:
-            return again
-        if self.tally.started >= self.spec.budget.trials:
-            if not self._attempts.any_running:
-                self._attempts.settle_doubts()
-            return self._attempts.resume()
-        trial = self.ledger.ask(
-            lambda asked: draw(asked, self.spec.space),
-            lambda number: derive_seed(self.spec.seed, number),
-        )
-        self._announce.trial("started", trial)
-        return trial
 
     @property
     def exhausted(self) -> bool:
@@ -306,12 +294,17 @@ class Conductor:
         with self._calls.one():
             if self._ahead is not None:
                 self._ahead.close()
-            if self.ending is None and (reason := all_trials_ended(self.ledger.study)):
+            reason = self.ending or all_trials_ended(self.ledger.study)
+            if reason is not None:
+                self._attempts.let_go()
                 self.ledger.end(reason)
             self.ledger.close()
         self._calls.raise_error()
 
     # ------------------------------------------------------------------------------------------ helpers
+
+    def _seconds_left(self) -> float:
+        return self._ending.left(self.ledger.gpus * (self._attempts.count + 1))
 
     def _check_clock(self) -> None:
         now = self._now()

@@ -14,8 +14,8 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 class Event:
     """Something that a person who watches wants to see."""
 
-    kind: Literal["started", "resumed", "placed", "epoch", "finished", "lost", "notice", "study"]
-    """`placed`: its worker has said what it does next."""
+    kind: Literal["started", "resumed", "placed", "epoch", "finished", "lost", "let_go", "notice", "study"]
+    """`placed`: its worker has said what it does next. `let_go`: it was pruned, and will not be taken up any more."""
     trial: TrialRecord | None = None
     """The trial as recorded after the event; None for a notice and for a change of the study."""
     text: str = ""
@@ -34,7 +34,7 @@ class Announcer:
         self._listener = listener
 
     def trial(
-        self, kind: Literal["started", "resumed", "placed", "epoch", "finished", "lost"], trial: TrialRecord
+        self, kind: Literal["started", "resumed", "placed", "epoch", "finished", "lost", "let_go"], trial: TrialRecord
     ) -> None:
         """Something has happened to a trial, which is given as recorded after it."""
         self._listener(Event(kind, trial))

@@ -159,7 +159,7 @@ class CheckpointCleaner:
 
     def __call__(self, event: Event) -> None:
         """Clean up after a trial that has just ended; returns at once."""
-        if event.kind == "finished" and event.trial is not None and _ended(event.trial):
+        if event.kind in ("finished", "let_go") and event.trial is not None and _ended(event.trial):
             self._thread.submit(self._guarded, self._drop, [event.trial])
             if self._until > self._noted + NOTE_S:
                 self.note()

@@ -91,8 +91,14 @@ def start_to_json(trial: TrialRecord) -> dict[str, Any]:
         "seed": trial.seed,
         "control": trial.control,
         "origin": dataclasses.asdict(trial.origin) if trial.origin else None,
-        "attempts": [dataclasses.asdict(attempt) for attempt in trial.attempts],
+        "attempts": [_attempt_to_json(attempt) for attempt in trial.attempts],
     }
+
+
+def _attempt_to_json(attempt: Attempt) -> dict[str, Any]:
+    """All fields, but for one that says nothing of most studies."""
+    stored = dataclasses.asdict(attempt)
+    return stored if attempt.taken_up else {key: value for key, value in stored.items() if key != "taken_up"}
 
 
 def outcome_to_json(outcome: Outcome, finished: float | None = None) -> dict[str, Any]:
@@ -103,13 +109,14 @@ def outcome_to_json(outcome: Outcome, finished: float | None = None) -> dict[str
     """
     cause = {"cause": outcome.cause.value} if outcome.cause else {}
     time = {"finished": finished} if finished is not None else {}
-    return {"ending": outcome.ending.value, "reason": outcome.reason, **cause, **time}
+    kept = {"kept": True} if outcome.kept else {}
+    return {"ending": outcome.ending.value, "reason": outcome.reason, **cause, **kept, **time}
 
 
 def outcome_from_json(stored: Mapping[str, Any]) -> Outcome:
     """Read the `outcome` attribute."""
     cause = Cause(stored["cause"]) if "cause" in stored else None
-    return Outcome(Ending(stored["ending"]), stored["reason"], cause)
+    return Outcome(Ending(stored["ending"]), stored["reason"], cause, bool(stored.get("kept")))
 
 
 STORED: Mapping[str, Callable[[TrialRecord], Any]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -96,11 +96,18 @@ class Outcome:
     """One sentence for a person."""
     cause: Cause | None = None
     """What made it fail; None for other ends, and in records that are older than this field."""
+    kept: bool = False
+    """Whether it was pruned, but may be taken up again until its study ends: see `search.landing`."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial trains no more, unless landing takes it up."""
+        return self.ending is not Ending.INTERRUPTED
 
     @property
     def final(self) -> bool:
         """Whether the trial will never train again."""
-        return self.ending is not Ending.INTERRUPTED
+        return self.ended and not self.kept
 
 
 _OPTUNA_STATE = {
@@ -124,6 +131,12 @@ def optuna_state(ending: Ending, *, judged: bool) -> str:
     return "FAIL" if ending is Ending.STOPPED and not judged else _OPTUNA_STATE[ending]
 
 
+def stored_state(outcome: Outcome, *, judged: bool) -> str:
+    """The name of the `TrialState` that the storage holds. Optuna lets no trial that has ended go on, so a pruned one
+    that is kept waits there until its study ends, though samplers see it as pruned: `optuna_state`."""
+    return _OPTUNA_STATE[Ending.INTERRUPTED] if outcome.kept else optuna_state(outcome.ending, judged=judged)
+
+
 MLFLOW_STATUS = {
     Ending.COMPLETE: "FINISHED",
     Ending.PRUNED: "KILLED",
@@ -142,6 +155,8 @@ def classify(
     failure: str | None = None,
     cause: Cause = Cause.UNCLEAR,
     pruned_at: float | None = None,
+    kept: bool = False,
+    taken_up: Sequence[int] = (),
 ) -> Outcome:
     """The outcome of a trial that is no longer training.
 
@@ -152,13 +167,16 @@ def classify(
         failure: why it failed; None if it did not fail.
         cause: of the failure.
         pruned_at: the rung at which ASHA stopped it; None if ASHA did not.
+        kept: whether it may be taken up again if ASHA stopped it.
+        taken_up: epochs after which that has happened.
     """
     if failure is not None:
         return Outcome(Ending.FAILED, failure, cause)
     if value is not None and not math.isfinite(value):
         return Outcome(Ending.FAILED, f"the objective is {value} after epoch {epochs}", Cause.CONFIGURATION)
     if epochs >= horizon:
-        return Outcome(Ending.COMPLETE, f"trained for all {horizon} epochs")
+        story = f"; ASHA had stopped it, and landing took it up after epoch {taken_up[0]}" if taken_up else ""
+        return Outcome(Ending.COMPLETE, f"trained for all {horizon} epochs{story}")
     if pruned_at is not None:
-        return Outcome(Ending.PRUNED, f"below the cutoff of the rung at {pruned_at:g}")
+        return Outcome(Ending.PRUNED, f"below the cutoff of the rung at {pruned_at:g}", kept=kept)
     return Outcome(Ending.INTERRUPTED, f"stopped after epoch {epochs} of {horizon}")

@@ -74,6 +74,8 @@ class Attempt:
     """What its worker does; None before there is one, and in records that are older than this field."""
     phase_since: float | None = None
     """When that began, in seconds since the epoch."""
+    taken_up: bool = False
+    """Whether landing took up the pruned trial with it (`search.landing`)."""
 
 
 @dataclass(frozen=True)
@@ -201,8 +203,23 @@ class TrialRecord:
 
     @property
     def unfinished(self) -> bool:
-        """Whether it has started and may train again: interrupted, running, or left by a dead driver."""
-        return self.started and (self.outcome is None or not self.outcome.final)
+        """Whether it has started and trains on when it can: interrupted, running, or left by a dead driver."""
+        return self.started and not self.ended
+
+    @property
+    def ended(self) -> bool:
+        """Whether it trains no more, unless landing takes it up."""
+        return self.outcome is not None and self.outcome.ended
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is pruned, and may be taken up again."""
+        return self.outcome is not None and self.outcome.kept
+
+    @functools.cached_property
+    def taken_up(self) -> tuple[int, ...]:
+        """The numbers of epochs after which landing took it up again, though ASHA had stopped it."""
+        return tuple(attempt.resumed_after for attempt in self.attempts if attempt.taken_up)
 
     def with_attempt(self, **changes: Any) -> TrialRecord:
         """The trial with other values of its current attempt."""
@@ -222,8 +239,9 @@ class TrialRecord:
 
     @functools.cached_property
     def pruned_at(self) -> float | None:
-        """The rung at which ASHA stopped it; None if ASHA did not."""
-        return None if self.control else next((rung.rung for rung in self.rungs if not rung.keep), None)
+        """The rung at which ASHA stopped it; None if ASHA did not, or if it was taken up again."""
+        spared = self.control or self.taken_up
+        return None if spared else next((rung.rung for rung in self.rungs if not rung.keep), None)
 
     @property
     def seconds(self) -> float:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 from hpo.clock import Clock
 from hpo.gpu_sharing import held, per_trial
 from hpo.ledger import attributes
-from hpo.ledger.outcome import Ending, Outcome, optuna_state
+from hpo.ledger.outcome import Ending, Outcome, stored_state
 from hpo.ledger.records import Attempt, EpochRecord, Origin, Phase, RungDecision, TrialRecord
 from hpo.ledger.storage import patiently
 from hpo.ledger.tables import names, recovery
@@ -115,17 +115,13 @@ class TrialWriter:
             watcher(trial)
 
     def unfinished(self) -> tuple[int, ...]:
-        """Numbers of the trials that have started and are not final: interrupted, or left by a dead driver."""
+        """Numbers of the trials that have started and train on when they can: interrupted, or left by a dead driver."""
         return tuple(trial.number for trial in self.trials if trial.unfinished)
 
     @property
     def searched(self) -> Study:
         """The study as samplers see it. It is kept in memory; do not change it."""
         return self._stored.study
-
-    def finished_trials(self) -> list[FrozenTrial]:
-        """Trials with a final outcome, as Optuna has them."""
-        return [trial for trial in self._stored.all() if trial.state.is_finished()]
 
     @repeated
     def ask(self, suggest: Suggest, seed: Callable[[int], int]) -> TrialRecord:
@@ -182,10 +178,13 @@ class TrialWriter:
         return self._stored.enqueue(values, stored, same=names.REQUESTED_KEY)
 
     def resume(self, number: int) -> TrialRecord:
-        """Begin another attempt at an unfinished trial. Its Optuna trial is RUNNING again."""
+        """Begin another attempt at a trial that is unfinished, or kept. Its Optuna trial is RUNNING again."""
         from optuna.trial import TrialState
 
-        trial = self._begin(dataclasses.replace(self._trials[number], outcome=None))
+        before = self._trials[number]
+        trial = self._begin(dataclasses.replace(before, outcome=None))
+        if before.kept:
+            trial = trial.with_attempt(taken_up=True)
         return self._write(trial, names.OUTCOME_KEY, names.START_KEY, state=TrialState.RUNNING)
 
     def _begin(self, trial: TrialRecord) -> TrialRecord:
@@ -253,7 +252,7 @@ class TrialWriter:
         if died is not None or not outcome.final:  # only a final outcome has a time of its own
             trial, keys = self._rested(trial, died), [names.START_KEY, *keys]
         finished = (trial.finished or self.clock.now()) if outcome.final else None
-        state = TrialState[optuna_state(outcome.ending, judged=bool(trial.rungs))]
+        state = TrialState[stored_state(outcome, judged=bool(trial.rungs))]
         return self._write(
             dataclasses.replace(trial, outcome=outcome, finished=finished),
             *keys,
@@ -314,7 +313,8 @@ class TrialWriter:
             died: when its workers were last known to train.
         """
         self._put_back_half_asked()
-        for repair in recovery.repairs(self._stored.all(), self._trials, self.spec.train.epochs):
+        horizon, keep = self.spec.train.epochs, self.spec.search.landing
+        for repair in recovery.repairs(self._stored.all(), self._trials, horizon, keep=keep):
             trial = repair.trial
             if repair.outcome is not None:
                 self._finish(trial, repair.outcome, died, repair.unreported)

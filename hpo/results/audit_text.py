@@ -18,7 +18,7 @@ def remarks(study: StudyRecord, audit: Audit) -> list[str]:
     """The findings in sentences, and how far to trust them."""
     if not study.spec.asha.enabled:
         return ["ASHA is off in this study: nothing is pruned."]
-    return [*_of_controls(study, audit), *_of_decisions(audit)]
+    return [*_of_controls(study, audit), *_of_landing(study, audit), *_of_decisions(audit)]
 
 
 def _of_controls(study: StudyRecord, audit: Audit) -> Iterator[str]:
@@ -61,6 +61,19 @@ def _setting(rehearsal: Rehearsal, objective: Objective) -> str:
     return (
         f"grace_period {rehearsal.grace_period}, reduction_factor {rehearsal.reduction_factor:g}, which trains "
         f"{rehearsal.share:.0%} of all epochs and costs {amount(rehearsal.cost, objective)} {unit} on average"
+    )
+
+
+def _of_landing(study: StudyRecord, audit: Audit) -> Iterator[str]:
+    """Trials that were taken up tell of the pruning, but not as controls do."""
+    if not audit.taken_up:
+        return
+    trials = "1 pruned trial was" if audit.taken_up == 1 else f"{audit.taken_up} pruned trials were"
+    best = study.best
+    won = f"; trial {best.number}, the best of the study, is one of them" if best is not None and best.taken_up else ""
+    yield (
+        f"Landing: {trials} taken up again, and {audit.landed} of them trained to the end{won}. They do not count as "
+        "controls, because they were chosen for what they promised."
     )
 
 

@@ -8,9 +8,9 @@ trial has started, and it is made anew whenever a trial that goes on has a resul
 was made while its own trial still trained. What that costs is measured in reports/benchmarks/search/search.md.
 
 A suggestion is *stale* when more than `MISSED` such results have arrived since it was asked for (any at all, where
-trials end slowly), or when a trial has failed since, so that what failed is not tried again. A stale one is never
-handed out. What is drawn at random whatever the results is never stale; nor are configurations that a person enqueued,
-which no policy suggests.
+trials end slowly), or when a trial has failed since, so that what failed is not tried again, or has been taken up again
+(`hpo.search.landing`). A stale one is never handed out. What is drawn at random whatever the results is never stale;
+nor are configurations that a person enqueued, which no policy suggests.
 
 Of two that are not stale the older one is handed out, whether or not the newer one is ready. So what is suggested
 depends on the order and the recorded times of results and trials only, never on how fast the thread is: the same study
@@ -21,15 +21,17 @@ would end the process of a worker that gets no trial at once, and a new one cost
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.samplers import BaseSampler
 
 from hpo.ledger.outcome import Ending
 from hpo.ledger.records import TrialRecord
 from hpo.ledger.transfer import Past, thinned
+from hpo.search.policies.acquisition import Ends
 from hpo.search.policies.seeded import SeededSampler, Suggestion
 
 FEW = 8
@@ -46,7 +48,8 @@ class _Request:
     number: int
     results: int
     """Results that were known then."""
-    failures: int
+    upsets: int
+    """Trials that had failed or had been taken up again until then."""
     spread: bool
     """Whether it is drawn at random whatever the results."""
     dropped: bool = False
@@ -72,7 +75,7 @@ class Ahead:
         self._news: dict[int, TrialRecord] = {}
         """Those whose change the thread has not been told."""
         self._running: set[int] = set()
-        self._results = self._failures = 0
+        self._results = self._upsets = 0
         self._ends: deque[float] = deque(maxlen=ENDS)
         """When the last trials ended, in seconds since the epoch."""
         self._waiting: list[_Request] = []
@@ -87,23 +90,25 @@ class Ahead:
         self._trials[trial.number] = self._news[trial.number] = trial
         goes_on = trial.outcome is None and trial.attempts[-1].ended is None
         (self._running.add if goes_on else self._running.discard)(trial.number)
-        known, failures = self._results, self._failures
+        known, upsets = self._results, self._upsets
         self._count(trial, before)
         if before is None:
             self._begin(trial.number + 1)
-        elif self._failures > failures or (self._results > known and goes_on and trial.pruned_at is None):
+        elif self._upsets > upsets or (self._results > known and goes_on and trial.pruned_at is None):
             self._begin_anew()
 
     def _count(self, trial: TrialRecord, before: TrialRecord | None) -> None:
-        """Count what is new in a record for the model: results and failures."""
+        """Count what is new in a record for the model: results and upsets."""
         epoch = len(trial.epochs)
         reported = epoch > (len(before.epochs) if before else 0)
-        ended = _is_final(trial) and not (before and _is_final(before))
+        ended = trial.ended and not (before and before.ended)
+        reopened = before is not None and before.ended and not trial.ended
         regular = epoch > 0 and thinned([epoch, epoch + 1])[0] == epoch
         self._results += (reported and regular) or (ended and not regular)
-        self._failures += ended and trial.status == Ending.FAILED.value
-        if ended and trial.finished is not None:
-            self._ends.append(trial.finished)
+        self._upsets += reopened or (ended and trial.status == Ending.FAILED.value)
+        end = trial.finished if trial.finished is not None else trial.attempts[-1].ended
+        if ended and end is not None:
+            self._ends.append(end)
 
     def take(self, number: int) -> Suggestion:
         """The suggestion for trial `number`, which is the next one.
@@ -111,13 +116,33 @@ class Ahead:
         Raises:
             Exception: any error of the sampler.
         """
+        suggestion = self.peek(number)
+        self._drop()
+        return suggestion
+
+    def peek(self, number: int) -> Suggestion:
+        """The same, which `take` still returns as long as nothing happens."""
         usable = [request for request in self._waiting if request.number == number and not self._is_stale(request)]
         request = usable[0] if usable else self._ask(number)
         self._drop(but=request)
+        self._waiting = [request]
         assert request.future is not None
         suggestion = request.future.result()
         assert suggestion is not None
         return suggestion
+
+    def ends(self, configurations: Sequence[Mapping[str, Any]]) -> Ends | None:
+        """What the model expects at the end of all trials and of other configurations; None while there are too few
+        trials to learn from. See `SeededSampler.ends`.
+
+        Raises:
+            Exception: any error of the sampler.
+        """
+        return self._thread.submit(self._predict, configurations, self._take_news()).result()
+
+    def _predict(self, configurations: Sequence[Mapping[str, Any]], news: Sequence[TrialRecord]) -> Ends | None:
+        self._history.take_in(map(self._sampler.seen, news))
+        return self._sampler.ends(self._history, configurations, self._past)
 
     def close(self) -> None:
         """End the thread after the suggestion that it makes. What is noticed later asks for none."""
@@ -127,7 +152,7 @@ class Ahead:
 
     def _is_stale(self, request: _Request) -> bool:
         missed = self._results - request.results
-        return not request.spread and (missed > (MISSED if self._end_fast else 0) or self._failures > request.failures)
+        return not request.spread and (missed > (MISSED if self._end_fast else 0) or self._upsets > request.upsets)
 
     @property
     def _end_fast(self) -> bool:
@@ -155,10 +180,13 @@ class Ahead:
         self._waiting = []
 
     def _ask(self, number: int) -> _Request:
-        request = _Request(number, self._results, self._failures, self._sampler.is_spread(number))
-        news, self._news = list(self._news.values()), {}
-        request.future = self._thread.submit(self._make, request, news)
+        request = _Request(number, self._results, self._upsets, self._sampler.is_spread(number))
+        request.future = self._thread.submit(self._make, request, self._take_news())
         return request
+
+    def _take_news(self) -> list[TrialRecord]:
+        news, self._news = list(self._news.values()), {}
+        return news
 
     def _make(self, request: _Request, news: Sequence[TrialRecord]) -> Suggestion | None:
         """Learn the news and make a suggestion, in the thread; None if nobody waits for it."""
@@ -177,7 +205,3 @@ def begin_ahead(sampler: BaseSampler, past: Sequence[Past], *, limit: int) -> Ah
     ahead = Ahead(sampler, past, limit=limit)
     sampler.source = ahead.take
     return ahead
-
-
-def _is_final(trial: TrialRecord) -> bool:
-    return trial.outcome is not None and trial.outcome.final

@@ -79,6 +79,11 @@ class Audit:
     """Recorded decisions of ASHA."""
     mismatches: tuple[Mismatch, ...]
     """The decisions that do not follow from the values recorded before them."""
+    taken_up: int = 0
+    """Trials that trained on after ASHA had stopped them, because landing took them up. They are no controls: it chose
+    them for what they promised."""
+    landed: int = 0
+    """Those of them that are complete."""
 
     @property
     def enough(self) -> bool:
@@ -100,6 +105,8 @@ def audit(study: StudyRecord) -> Audit:
         advised=None,
         decisions=len(decisions),
         mismatches=tuple(replay(decisions, study.spec.asha.reduction_factor)),
+        taken_up=sum(bool(trial.taken_up) for trial in study.trials),
+        landed=sum(bool(trial.taken_up) and trial.complete for trial in study.trials),
     )
     if not study.spec.asha.enabled or len(controls) < LEAST_CONTROLS:
         return result

@@ -34,7 +34,7 @@ def of_frozen(trial: FrozenTrial, objectives: Sequence[Objective] = ()) -> Seen:
     return Seen(
         number=trial.number,
         params=trial.params,
-        state=trial.state,
+        state=TrialState.PRUNED if _is_kept(trial) else trial.state,
         values=trial.intermediate_values,
         final=trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None,
         rungs={decision["rung"]: decision["value"] for decision in stored_rungs(attributes)},
@@ -122,6 +122,11 @@ def scalarised(trials: Sequence[Seen], objectives: Sequence[Objective], rng: np.
         replace(trial, values=curve, final=curve[max(curve)] if curve and trial.state == TrialState.COMPLETE else None)
         for trial, curve in zip(trials, curves, strict=True)
     ]
+
+
+def _is_kept(trial: FrozenTrial) -> bool:
+    """Whether it waits because it may be taken up again, though it was pruned."""
+    return trial.state == TrialState.WAITING and bool((trial.user_attrs.get(OUTCOME_KEY) or {}).get("kept"))
 
 
 def _is_accident(trial: FrozenTrial) -> bool:

@@ -46,6 +46,10 @@ class Search(Section):
     """`baseline`: each parameter that the baseline has, and that has no `prior` of its own, gets one of medium
     confidence around the baseline's value. It needs `policy: gp` and an enqueued configuration. null: only the
     parameters' own."""
+    landing: bool = False
+    """true: pruned trials keep their checkpoints while the study runs, and a free worker takes one up again and trains
+    it to its end where its predicted end promises more per second than a new trial, or where a new one could not be
+    complete in time. It needs `policy: gp`, ASHA and one objective."""
 
 
 class Baseline(Section):

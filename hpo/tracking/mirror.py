@@ -68,7 +68,7 @@ class Mirror:
             self._sync_first(trial)
         else:
             self._send(trial, len(synced.epochs))
-            if synced.status != trial.status:
+            if (synced.status, synced.kept) != (trial.status, trial.kept):
                 self._set_status(trial)
         self._synced[trial.number] = trial
 

@@ -247,8 +247,27 @@ def _budget_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Proble
 
 
 def _search_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Problem]:
-    if spec.search.prior is None or not partial.is_valid("search"):
+    if not partial.is_valid("search"):
         return
+    if spec.search.prior is not None:
+        yield from _shared_prior_problems(partial, spec)
+    if spec.search.landing:
+        yield from _landing_problems(partial, spec)
+
+
+def _landing_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Problem]:
+    path, off = ("search", "landing"), "remove search.landing"
+    if spec.search.policy != "gp":
+        rule = "needs search.policy: gp, the only policy that predicts how trials end"
+        yield partial.problem(path, rule, f"set search.policy: gp, which is {spec.search.policy} now, or {off}")
+    if not spec.asha.enabled and partial.is_valid("asha"):
+        rule = "needs ASHA: without it no trial is pruned, and none can be taken up again"
+        yield partial.problem(path, rule, f"set asha.enabled: true, or {off}")
+    if len(spec.objectives) > 1 and partial.is_valid("objectives"):
+        yield partial.problem(path, "must be false with several objectives, because it needs a single one", off)
+
+
+def _shared_prior_problems(partial: PartialModel[Spec], spec: Spec) -> Iterator[Problem]:
     if spec.search.policy != "gp":
         yield partial.problem(("search", "prior"), NEEDS_GP, "set search.policy: gp, or remove search.prior")
     if not spec.enqueue and partial.is_valid("enqueue"):

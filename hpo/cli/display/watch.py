@@ -130,7 +130,7 @@ def _changes(before: TrialRecord | None, after: TrialRecord) -> Iterator[Event]:
     if len(after.epochs) > (len(before.epochs) if before else 0):
         yield Event("epoch", after)
     if after.outcome is not None and after.outcome != (before.outcome if before else None):
-        yield Event("finished", after)
+        yield Event("let_go" if before is not None and before.kept else "finished", after)
 
 
 def _losses(trial: TrialRecord | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 
 from hpo.driver.decisions.nodes import STRIKES, Failure, Nodes, Place
@@ -91,6 +92,12 @@ class Attempts:
         self._announce.trial("resumed", trial)
         return trial
 
+    def take_up(self, number: int) -> TrialRecord:
+        """Begin the next attempt at a pruned trial that is kept: it trains on to its end."""
+        trial = self._ledger.resume(number)
+        self._announce.trial("resumed", trial)
+        return trial
+
     # ---------------------------------------------------------------------------------- how it goes
 
     def finish(
@@ -105,6 +112,8 @@ class Attempts:
             failure=failure,
             cause=cause,
             pruned_at=pruned_at,
+            kept=self._ledger.spec.search.landing,
+            taken_up=trial.taken_up,
         )
         self._running.discard(number)
         self._announce.trial("finished", self._ledger.finish(number, outcome))
@@ -121,6 +130,13 @@ class Attempts:
             self._queue.remove(number)
         self._nodes.waiting.pop(number, None)
         self._announce.trial("finished", self._ledger.finish(number, outcome))
+
+    def let_go(self) -> None:
+        """The study ends: pruned trials that are kept will not be taken up any more."""
+        for trial in self._ledger.trials:
+            if trial.outcome is not None and trial.kept:
+                outcome = dataclasses.replace(trial.outcome, kept=False)
+                self._announce.trial("let_go", self._ledger.finish(trial.number, outcome))
 
     def notice_loss(self, trial: TrialRecord, epoch: int) -> None:
         """Warn if a trial repeats more than its last epoch, which it repeats after every resume."""

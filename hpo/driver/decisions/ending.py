@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 
 from hpo.driver.decisions.patience import Foresee, Patience
@@ -60,6 +61,18 @@ class Ending:
         """While the driver rests, its time does not count."""
         self._resting = resting
         self._began = self._ledger.clock.now() - self._ledger.study.seconds
+
+    def left(self, gpus: float) -> float:
+        """Seconds until a part of the budget is reached; infinite without a budget of time.
+
+        Args:
+            gpus: that trials hold from now on.
+        """
+        budget, now = self._ledger.spec.budget, self._ledger.clock.now()
+        hours = math.inf if budget.hours is None else budget.hours * 3600 - (now - self._began)
+        if budget.gpu_hours is None or not gpus:
+            return hours
+        return min(hours, (budget.gpu_hours - self._tally.gpu_hours(now)) * 3600 / gpus)
 
     def check_budget(self) -> None:
         """Call this when a trial has trained, and every second or so where the budget is one of time."""

@@ -48,7 +48,7 @@ def reached(spec: Spec, seconds: float, charged: Callable[[], float], best: Tria
 def all_trials_ended(study: StudyRecord) -> str | None:
     """That every trial of the budget has ended, in words; None while one has not."""
     started = [trial for trial in study.trials if trial.started]
-    ended = all(trial.outcome is not None and trial.outcome.final for trial in started)
+    ended = all(trial.ended for trial in started)
     if ended and len(started) >= study.spec.budget.trials:
         return f"budget.trials: reached the budget of {_count(len(started), 'trial')}"
     return None

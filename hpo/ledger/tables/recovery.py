@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpo.ledger.attributes import of_trial
-from hpo.ledger.outcome import Outcome, classify, optuna_state
+from hpo.ledger.outcome import Outcome, classify, stored_state
 from hpo.ledger.records import EpochRecord, TrialRecord
 from hpo.ledger.tables.names import START_KEY
 
@@ -26,30 +26,39 @@ class Repair:
     """How the trial ended; None if that is recorded."""
 
 
-def repairs(stored: Iterable[FrozenTrial], trials: Mapping[int, TrialRecord], epochs: int) -> Iterator[Repair]:
+def repairs(
+    stored: Iterable[FrozenTrial], trials: Mapping[int, TrialRecord], epochs: int, *, keep: bool = False
+) -> Iterator[Repair]:
     """What is missing of each trial that has started and that Optuna does not call finished.
 
     Args:
         stored: the trials as Optuna has them.
         trials: their records by number.
         epochs: epochs of a full training.
+        keep: whether pruned trials may be taken up again.
     """
     for frozen in stored:
         trial = trials[frozen.number]
         if not trial.started or frozen.state.is_finished():
             continue
-        outcome = _outcome(trial, epochs)
-        recorded = trial.outcome == outcome and frozen.state.name == optuna_state(
-            outcome.ending, judged=bool(trial.rungs)
-        )
+        outcome = _outcome(trial, epochs, keep)
+        state = stored_state(outcome, judged=bool(trial.rungs))
+        recorded = trial.outcome == outcome and frozen.state.name == state
         unreported = tuple(epoch for epoch in trial.epochs if epoch.metrics.epoch not in frozen.intermediate_values)
         yield Repair(trial, unreported, None if recorded else outcome)
 
 
-def _outcome(trial: TrialRecord, epochs: int) -> Outcome:
-    if trial.outcome is not None and trial.outcome.final:
+def _outcome(trial: TrialRecord, epochs: int, keep: bool) -> Outcome:
+    if trial.outcome is not None and trial.outcome.ended:
         return trial.outcome
-    return classify(epochs=len(trial.epochs), horizon=epochs, value=trial.value, pruned_at=trial.pruned_at)
+    return classify(
+        epochs=len(trial.epochs),
+        horizon=epochs,
+        value=trial.value,
+        pruned_at=trial.pruned_at,
+        kept=keep,
+        taken_up=trial.taken_up,
+    )
 
 
 def half_asked(running: Iterable[FrozenTrial], trials: Mapping[int, TrialRecord]) -> Iterator[FrozenTrial]:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import InMemoryStorage, RDBStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from hpo.ledger.attributes import searched
+from hpo.ledger.attributes import of_trial, searched
 from hpo.ledger.storage import patiently
 from hpo.ledger.tables import reading, transactions
 from hpo.ledger.tables.changes import Change, send
+from hpo.ledger.tables.names import START_KEY
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.study import Study
-    from optuna.trial import Trial
 
 SCHEMAS = frozenset({"v3.2.0.a"})
 """Versions of Optuna's tables that this package reads and writes; others it leaves to Optuna's own interface."""
@@ -89,8 +89,18 @@ class Trials:
         return self.study.get_trials(deepcopy=False)
 
     def ask(self) -> Trial:
-        """Begin the next enqueued trial, else a new one. It is recorded when the change that begins it is written."""
-        return self.study.ask()
+        """Begin the next enqueued trial, else a new one. It is recorded when the change that begins it is written.
+
+        Optuna's own `ask` would begin any trial that waits, also one that has begun and is to be resumed."""
+        study, storage = self.study, self.study._storage
+        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        enqueued = [trial for trial in waiting if START_KEY not in of_trial(trial)]
+        if len(enqueued) == len(waiting):
+            return study.ask()
+        if not enqueued:
+            return Trial(study, storage.create_new_trial(study._study_id))
+        storage.set_trial_state_values(enqueued[0]._trial_id, TrialState.RUNNING)
+        return Trial(study, enqueued[0]._trial_id)
 
     def enqueue(self, values: Mapping[str, Any], attributes: Mapping[str, Any], *, same: str) -> FrozenTrial:
         """Add a trial that `ask` begins before any new one. Call it while no trial is being asked for.

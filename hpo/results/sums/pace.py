@@ -18,7 +18,7 @@ def epoch_seconds(trial: TrialRecord) -> list[float]:
 
 
 class Pace:
-    """Sums over trials that will never train again."""
+    """Sums over trials that train no more, unless landing takes them up."""
 
     def __init__(self) -> None:
         self.arrivals, self.kept = Counter[float](), Counter[float]()
@@ -35,7 +35,7 @@ class Pace:
 
     def add(self, trial: TrialRecord, times: int = 1) -> None:
         """Count a record (1), or no longer (-1)."""
-        if trial.outcome is None or not trial.outcome.final:
+        if not trial.ended:
             return
         for decision in trial.rungs:
             self.arrivals[decision.rung] += times

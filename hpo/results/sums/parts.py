@@ -39,7 +39,7 @@ class Counts:
     def __init__(self) -> None:
         self.statuses = Counter[str]()
         self.ended = 0
-        """Trials that will never train again."""
+        """Trials that train no more, unless landing takes them up."""
         self.epochs = 0
         """Of these trials."""
         self.newest = 0.0
@@ -60,7 +60,7 @@ class Counts:
         """Count a record (1), or no longer (-1)."""
         self.statuses[trial.status] += times
         self.newest = max(self.newest, trial.newest)
-        if trial.outcome is not None and trial.outcome.final:
+        if trial.ended:
             self.ended += times
             self.epochs += times * len(trial.epochs)
         elif times > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -20,6 +20,10 @@ class Prediction(NamedTuple):
 
     mean: float
     deviation: float
+
+
+Ends: TypeAlias = tuple[dict[int, Prediction], list[Prediction]]
+"""What is expected at the last epoch of trials, by number, and of other configurations."""
 
 
 def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:

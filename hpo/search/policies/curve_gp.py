@@ -10,7 +10,7 @@ import numpy as np
 from optuna.trial import TrialState
 
 from hpo.ledger.transfer import Past
-from hpo.search.policies.acquisition import Prediction
+from hpo.search.policies.acquisition import Ends, Prediction
 from hpo.search.policies.gp import EndModel, curve, propose
 from hpo.search.policies.history import History, View
 from hpo.search.policies.linear_algebra import one_thread
@@ -40,12 +40,9 @@ class CurveGPSampler(SeededSampler):
 
     def ends(
         self, history: History, configurations: Sequence[Mapping[str, Any]], past: Sequence[Past] = ()
-    ) -> tuple[dict[int, Prediction], list[Prediction]] | None:
+    ) -> Ends | None:
         """What the model expects at the last epoch of the trials that it sees, by number, and of other configurations,
         in normal scores; None while there are too few trials to learn from. For studies with one objective.
-
-        Args:
-            past: trials of earlier studies.
         """
         view, curves = self._shown(history, np.random.default_rng(self._options.seed))
         with one_thread():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -69,18 +69,34 @@ class History:
         """The rungs that were decided, ascending."""
 
     def has_ended(self, number: int) -> bool:
-        """Whether nothing about a trial changes any more."""
+        """Whether a trial has ended. Nothing about it changes any more, unless it is taken up again."""
         return number in self._trials and number not in self._open
 
     def take_in(self, trials: Iterable[Seen]) -> None:
-        """Take in trials as they are now; nothing is done for those that had ended already, and for references."""
-        new = [trial for trial in trials if not trial.reference and not self.has_ended(trial.number)]
+        """Take in trials as they are now; nothing is done for references, and for those that have ended as before."""
+        new = [trial for trial in trials if not trial.reference and not self._is_known(trial)]
+        for trial in new:
+            if self.has_ended(trial.number):
+                self.reopen(trial.number)
         unknown = [trial for trial in new if not self._is_encoded(trial)]
         for trial in unknown:
             self.forget(trial.number)
         self._encode(unknown)
         for trial in new:
             self._put(trial)
+
+    def _is_known(self, trial: Seen) -> bool:
+        """Whether a trial had ended already, and has not been taken up again since."""
+        before = self._trials.get(trial.number)
+        same = before is not None and (before.state, len(before.values)) == (trial.state, len(trial.values))
+        return same and self.has_ended(trial.number)
+
+    def reopen(self, number: int) -> None:
+        """A trial that has ended goes on: it leaves the orders of those that have."""
+        trial = self._trials[number]
+        self._open.add(number)
+        for order, place in self._places(trial):
+            del order[bisect.bisect_left(order, place)]
 
     def _is_encoded(self, trial: Seen) -> bool:
         before = self._trials.get(trial.number)
@@ -146,21 +162,26 @@ class History:
 
     def _rank(self, trial: Seen) -> None:
         """Put a trial that has ended into the orders."""
+        for order, place in self._places(trial):
+            bisect.insort(order, place)
+
+    def _places(self, trial: Seen) -> Iterator[tuple[list[Any], Any]]:
+        """The orders that a trial belongs to if it has ended, and what stands for it there."""
         number, last = trial.number, trial.last
         value = self.sign * last[1] if last is not None and math.isfinite(last[1]) else -math.inf
         if trial.state == TrialState.COMPLETE and trial.final is not None:
             value = self.sign * trial.final
         elif trial.state == TrialState.FAIL:
             value = -math.inf
-        bisect.insort(self._levels.setdefault(self._level(trial), []), (value, number))
+        yield self._levels.setdefault(self._level(trial), []), (value, number)
         if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
             return
-        bisect.insort(self._comparable, number)
+        yield self._comparable, number
         rung = max(trial.rungs, default=-math.inf if last is None else last[0])
         if trial.state == TrialState.COMPLETE:
             rung = math.inf
         for ranked, score in zip(self._ranked, (value, *trial.beside), strict=True):
-            bisect.insort(ranked, (rung, -math.inf if math.isnan(score) else score, number))
+            yield ranked, (rung, -math.inf if math.isnan(score) else score, number)
 
     def _level(self, trial: Seen) -> int:
         """How far a trial got: k from epoch 4^k on, -1 for an accident or without a value."""

@@ -21,6 +21,7 @@ from scipy.stats import qmc
 
 from hpo.ledger.records import TrialRecord
 from hpo.ledger.transfer import TRANSFER_KEY, Past, Transfer
+from hpo.search.policies.acquisition import Ends
 from hpo.search.policies.history import History
 from hpo.search.policies.linear_algebra import one_thread
 from hpo.search.policies.prior import PriorDensity
@@ -123,6 +124,17 @@ class SeededSampler(BaseSampler):
         with one_thread():
             return self._suggest(history, number, past)
 
+    def ends(
+        self, history: History, configurations: Sequence[Mapping[str, Any]], past: Sequence[Past] = ()
+    ) -> Ends | None:
+        """What is expected at the last epoch of the trials of the history, by number, and of other configurations; None
+        while there is too little to learn from, and always if the policy predicts no ends.
+
+        Args:
+            past: trials of earlier studies.
+        """
+        return None
+
     def _suggest(self, history: History, number: int, past: Sequence[Past]) -> Suggestion:
         space, rng = history.space, np.random.default_rng((self._options.seed, number))
         if not self._is_spread(number, rng) and (proposal := self._propose(history, number, rng, past)) is not None:
@@ -168,7 +180,8 @@ class SeededSampler(BaseSampler):
             sign = -1.0 if study.directions[0] == StudyDirection.MINIMIZE else 1.0
             self._history = self.history(space, sign)
         history, trials = self._history, study.get_trials(deepcopy=False)
-        changed = [trial for trial in trials if not history.has_ended(trial.number) and trial.params]
+        settled = [trial.state.is_finished() and history.has_ended(trial.number) for trial in trials]
+        changed = [trial for trial, known in zip(trials, settled, strict=True) if not known and trial.params]
         history.take_in([of_frozen(trial, self._objectives) for trial in changed])
         return history
 

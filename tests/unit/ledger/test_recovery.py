@@ -58,6 +58,23 @@ def test_a_trial_that_a_rung_had_stopped_is_pruned() -> None:
     assert endings(record(2, rungs=(stop,)), stored(epochs=2)) == [Ending.PRUNED]
 
 
+def test_with_landing_a_trial_that_a_rung_had_stopped_is_kept_until_it_is_taken_up() -> None:
+    stop = RungDecision(rung=2.0, value=0.2, cutoff=0.3, order=0, keep=False)
+    stopped = record(2, rungs=(stop,))
+    (repair,) = repairs([stored(epochs=2)], {0: stopped}, EPOCHS, keep=True)
+    kept = repair.outcome
+    assert kept is not None
+    assert kept.kept
+    known = dataclasses.replace(stopped, outcome=kept)
+    assert [one.outcome for one in repairs([stored(TrialState.WAITING, 2)], {0: known}, EPOCHS, keep=True)] == [None]
+    assert [one.outcome for one in repairs([stored(epochs=2)], {0: known}, EPOCHS, keep=True)] == [kept]
+    again = Attempt(started=20.0, resumed_after=2, taken_up=True)
+    trained = record(3, rungs=(stop,), attempts=(Attempt(started=10.0), again))
+    (repair,) = repairs([stored(epochs=3)], {0: trained}, EPOCHS, keep=True)
+    assert repair.outcome is not None
+    assert repair.outcome.ending is Ending.INTERRUPTED
+
+
 def test_an_end_that_was_recorded_but_not_told_to_optuna_stays_what_it_was() -> None:
     failed = Outcome(Ending.FAILED, "out of memory")
     (repair,) = repairs([stored(epochs=1)], {0: record(1, outcome=failed)}, EPOCHS)

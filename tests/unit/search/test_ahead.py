@@ -71,6 +71,13 @@ class Study:
         self.trials[number] = dataclasses.replace(self.trials[number], outcome=outcome, finished=finished)
         self.ahead.notice(self.trials[number])
 
+    def take_up(self, number: int) -> None:
+        """Let a trial that was pruned go on."""
+        trial = self.trials[number]
+        again = Attempt(0.0, len(trial.epochs), taken_up=True)
+        self.trials[number] = dataclasses.replace(trial, outcome=None, finished=None, attempts=(*trial.attempts, again))
+        self.ahead.notice(self.trials[number])
+
     def settle(self) -> None:
         """Wait until the thread has done all that it was asked for."""
         self.ahead._thread.submit(lambda: None).result()
@@ -186,7 +193,14 @@ def test_no_suggestion_is_made_beyond_the_budget(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("results", "made"),
-    [(["epoch"], [29]), (["epoch"] * 2, [29, 29]), (["later"] * 6, []), (["end"] * 2, []), (["failure"], [29])],
+    [
+        (["epoch"], [29]),
+        (["epoch"] * 2, [29, 29]),
+        (["later"] * 6, []),
+        (["end"] * 2, []),
+        (["failure"], [29]),
+        (["end", "again"], [29]),
+    ],
 )
 def test_a_waiting_suggestion_is_made_anew_with_each_result_of_a_trial_that_goes_on_and_after_a_failure(
     crowd: Study, results: list[str], made: list[int], monkeypatch: pytest.MonkeyPatch
@@ -205,6 +219,8 @@ def test_a_waiting_suggestion_is_made_anew_with_each_result_of_a_trial_that_goes
         elif kind == "end":
             crowd.report(10 + index, 3)
             crowd.end(10 + index)
+        elif kind == "again":
+            crowd.take_up(10)
         else:
             crowd.end(20 + index, FAILED)
         crowd.settle()
@@ -259,6 +275,19 @@ def test_suggestions_for_many_workers_keep_their_distance() -> None:
     points = [(trial.values["x"], trial.values["y"]) for trial in study.trials[20:]]
     near = [abs(a - c) + abs(b - d) for i, (a, b) in enumerate(points) for c, d in points[:i]]  # type: ignore[operator]
     assert min(near) >= 0.05
+
+
+def test_what_was_made_before_a_trial_was_taken_up_is_not_handed_out(crowd: Study) -> None:
+    crowd.report(10, 1)
+    crowd.end(10)
+    number = len(crowd.trials)
+    before = crowd.ahead.peek(number)
+    assert crowd.ahead.peek(number) is before
+    assert crowd.ahead.ends([before.values]) is not None
+    assert crowd.ahead._history.has_ended(10)
+    crowd.take_up(10)
+    assert crowd.ahead.peek(number) is not before
+    assert not crowd.ahead._history.has_ended(10)
 
 
 def test_an_error_of_the_sampler_in_the_thread_reaches_who_takes_the_suggestion(

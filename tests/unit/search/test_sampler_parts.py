@@ -194,6 +194,33 @@ def test_a_history_forgets_the_points_of_suggestions_that_were_not_used():
     assert len(history.tried) == 2
 
 
+def test_a_history_with_trials_that_were_taken_up_is_that_of_one_that_sees_only_their_ends():
+    """Also if it missed that they went on, and where it saw them in between."""
+
+    def seen(number, epochs, state=TrialState.PRUNED):
+        values = {epoch: 0.1 * number + 0.01 * epoch for epoch in range(1, epochs + 1)}
+        final = values[epochs] if state is TrialState.COMPLETE else None
+        return Seen(number, {"x": 0.1 * number}, state, values, final, rungs={1.0: values[1]})
+
+    def views(history):
+        shown = history.spread_over_numbers(), history.spread_over_values()
+        return [[trial.number for trial in view.trials] for view in shown]
+
+    pruned = [seen(number, 1 + number % 2 * 4) for number in range(9)]
+    ends = [seen(2, 50, TrialState.COMPLETE), seen(3, 50, TrialState.COMPLETE)]
+    history, fresh = (History(UnitCube({"x": FloatDistribution(0, 1)}), horizon=50) for _ in range(2))
+    history.take_in(pruned)
+    history.take_in([seen(3, 10, TrialState.RUNNING)])
+    assert not history.has_ended(3)
+    assert len(history.spread_over_values().trials) == 9, "it is seen, as one that runs"
+    history.take_in(ends)
+    fresh.take_in([trial for trial in pruned if trial.number not in (2, 3)] + ends)
+    assert (history._comparable, history._ranked) == (fresh._comparable, fresh._ranked)
+    assert {level: order for level, order in history._levels.items() if order} == fresh._levels
+    assert views(history) == views(fresh)
+    assert history.has_ended(3)
+
+
 def test_thinning_keeps_long_trainings_and_both_extremes_of_the_short_ones():
     epoch = np.array([50, 16, *[1] * 100])
     scores = np.array([0.0, 1.0, *np.linspace(-2, 2, 100)])

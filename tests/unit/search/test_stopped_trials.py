@@ -23,7 +23,7 @@ def test_optuna_the_records_and_the_samplers_say_the_same_of_a_stopped_trial(jud
     decision = RungDecision(rung=1.0, value=0.25, cutoff=None, order=0, keep=True) if judged else None
     ledger.record(trial.number, EpochMetrics(epoch=1, val_accuracy=0.25), decision)
     ended = ledger.finish(trial.number, Outcome(Ending.STOPPED, "stopped by ann@login1 after epoch 1"))
-    (frozen,) = ledger.finished_trials()
+    (frozen,) = ledger.searched.get_trials(deepcopy=False)
     assert frozen.state is (TrialState.PRUNED if judged else TrialState.FAIL)
     assert dataclasses.asdict(of_frozen(frozen)) == dataclasses.asdict(of_record(ended))
     (seen,) = without_accidents([of_record(ended)])

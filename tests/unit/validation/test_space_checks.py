@@ -204,3 +204,16 @@ def test_fixed_sizes_exclude_searched_ones() -> None:
     text = GOOD + "  train.progressive.size.start: {type: int, low: 32, high: 64}\n"
     text += "train: {progressive: {stages: 2, sizes: [32, 64]}}\n"
     assert any(problem.path == "train.progressive.sizes" for problem in problems(text))
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ("search: {landing: true, policy: tpe}", "needs search.policy: gp"),
+        ("search: {landing: true}\nasha: {enabled: false}", "needs ASHA"),
+        ("search: {landing: true}\nobjectives: [val_accuracy, params]", "must be false with several objectives"),
+    ],
+)
+def test_landing_needs_predicted_ends_pruned_trials_and_one_objective(settings: str, rule: str) -> None:
+    problem = only(f"{GOOD}{settings}\n")
+    assert (problem.path, rule in problem.rule) == ("search.landing", True)

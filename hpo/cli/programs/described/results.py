@@ -309,6 +309,10 @@ class AuditDocument(Document):
     """The cheapest setting that rarely prunes the winner."""
     decisions: int
     """Recorded decisions of ASHA."""
+    taken_up: int
+    """Trials that trained on after ASHA had stopped them, because landing took them up."""
+    landed: int
+    """Those of them that are complete."""
     mismatches: list[Mismatch]
     """Decisions that do not follow from the values that were recorded before them."""
     remarks: list[str]

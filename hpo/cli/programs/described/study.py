@@ -139,6 +139,8 @@ class Trial(Part):
     """The value of the objective after each epoch; null where it was not a number."""
     attempts: int
     """How often it began."""
+    taken_up: list[int]
+    """Epochs after which landing took it up again, though ASHA had stopped it."""
     seconds: float | None
     """What its worker spent on the epochs; null where the trainer reports no time."""
     started: Time | None

@@ -1,0 +1,45 @@
+"""Pruned trials that are taken up again, through real Ray, Optuna on SQLite and MLflow on SQLite."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo.driver import run as launch
+from hpo.home import Home
+from hpo.ledger.storage import open_storage
+from hpo.search.asha import replay
+from tests.conftest import synthetic_spec
+from tests.integration.test_study import assert_mlflow_agrees, reason
+from tests.support.in_process_driver import told
+from tests.support.views import RecordingView
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+
+def test_a_trial_that_was_taken_up_is_one_trial_and_one_run(home: Home) -> None:
+    spec = synthetic_spec(
+        "landing",
+        train={"epochs": 4, "progressive": {"stages": 1}},
+        search={"policy": "gp", "landing": True},
+        space={
+            "extra.quality": {"type": "float", "low": 0.0, "high": 1.0},
+            "extra.speed": {"type": "float", "low": 0.1, "high": 3.0},
+        },
+        enqueue=[{"extra.quality": 0.2, "extra.speed": 3.0}],
+        budget={"trials": 7},
+        concurrency=1,
+    )
+    view = RecordingView()
+    study = launch.run(spec, home, view=view)
+    again = [trial for trial in study.trials if trial.taken_up]
+    assert again, "the only worker takes up a trial that promises more than a new one"
+    for trial in again:
+        assert trial.complete
+        assert "ASHA had stopped it, and landing took it up after epoch 1" in reason(trial)
+    assert study.count("pruned") > 0, "the others stay pruned"
+    assert replay([(trial.number, rung) for trial in study.trials for rung in trial.rungs], 2) == []
+    told(open_storage(home.ledger_url), study)
+    assert_mlflow_agrees(study, home)
+    for trial in study.trials:
+        kept = sorted(path.name for path in home.study("landing").glob(f"checkpoints/{trial.number:05d}/*"))
+        assert bool(kept) == trial.complete, "checkpoints of the others are deleted with the end of the study"
