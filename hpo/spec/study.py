@@ -87,7 +87,8 @@ class Resources(Section):
     """The resources of one trial."""
 
     cpus: float = Field(default=1, gt=0)
-    """CPU cores per trial."""
+    """CPU cores per trial. A trial on the CPU trains with as many threads, and with fewer while other programs take its
+    cores."""
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     """GPUs per trial; with a fraction, several trials share one. The shipped trainer uses at most 1; your own may use
     more. `auto`: 0 on the CPU. On GPUs of this machine, what a trial needs is measured first, and as many share a GPU

@@ -23,6 +23,7 @@ from trainers.data import Images
 from trainers.loop import compiling
 from trainers.loop.auto_batch import LR_BATCH, DeviceMemory
 from trainers.loop.batches import batches_of, micro_batches
+from trainers.loop.cores import Cores
 from trainers.loop.cuda_graphs import CudaRecorder, GraphedStep, Recorder, Refusals
 from trainers.loop.evaluate import Evaluator, Score
 from trainers.loop.step import TrainingStep
@@ -72,6 +73,7 @@ class Engine:
         train = config.train
         self.config, self.numerics = config, numerics
         self.seed, self.device = context.seed, context.device
+        self.cores = Cores(context.device)
         self.plan = schedule.stages(train.progressive, train.epochs)
         self.eval_size = train.eval_size or self.plan[-1].size
         with memory_errors(f"building {config.model.name}"):
@@ -211,10 +213,12 @@ class Engine:
         self.model.dropout.set(stage.dropout)
         passes = count * steps * (stage.last_epoch - stage.first_epoch + 1)
         run = self.graphed or self.step
+        self.cores.begin()
         with rng.isolated(derive(self.seed, "dropout", epoch), self.device), search_kernels(passes):
             for step in range(steps):
                 self.step.prepare(self._lr(epoch - 1 + step / steps, batch))
                 run(itertools.islice(parts, count), batch)
+                self.cores.look()
         return steps
 
     def _lr(self, progress: float, batch: int) -> float:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from reports.benchmarks.training import benchmark as training
+from reports.benchmarks.training import busy_cores
 from reports.benchmarks.training.contenders import Case
 from reports.benchmarks.training.memory import peak
 from reports.benchmarks.training.turnaround import Turnaround
 from trainers.api import DataConfig
+from trainers.loop import cores
 
 CASE = Case(
     model="test_efficientnet",
@@ -77,3 +79,19 @@ def test_the_training_benchmark_writes_every_measurement(tmp_path: Path, capsys:
     assert measured["of_the_limit"]["limit"] == 1
     assert len(report["not_measured"]) == 6
     assert report["environment"]["torch"]
+
+
+def test_the_benchmark_of_busy_cores_trains_in_turns_and_writes_its_page(tmp_path: Path) -> None:
+    found = tmp_path / "busy.json"
+    few = ["--model", "test_efficientnet", "--size", "32", "--steps", "2", "--repeats", "2", "--busy", "0", "1"]
+    assert busy_cores.main([*few, "--json", str(found)]) == 0
+    rates = json.loads(found.read_text())["images_per_second"]
+    assert {name: len(values) for name, values in rates["1"].items()} == {"fixed": 2, "adapted": 2}
+    page = found.with_suffix(".md").read_text()
+    assert "| busy programs | fixed, images/s |" in page
+    assert cores.LOOK_S < 60
+
+
+def test_the_ratio_of_busy_cores_is_that_of_neighbours() -> None:
+    text = busy_cores.table({1: {"fixed": [100.0, 10.0, 50.0], "adapted": [200.0, 20.0, 100.0]}})
+    assert text.endswith("| 1 | 50.0 | 100.0 | 2.00 |")
