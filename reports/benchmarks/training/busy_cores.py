@@ -2,9 +2,9 @@
 
     python -m reports.benchmarks.training.busy_cores --json reports/benchmarks/training/busy_cores.json
 
-*fixed* keeps as many threads as the trial was given. *adapted* is the engine as it is: as many threads as other programs
-leave cores (`trainers.loop.cores`). Both train in turns, one epoch of 12 steps of 64 images each, on as many threads as
-there are cores; a first epoch is discarded.
+*fixed* keeps as many threads as the trial was given. *adapted* is the engine as it is: as many threads as other
+programs leave cores (`trainers.loop.cores`). Both train in turns, one epoch of 12 steps of 64 images each, on as many
+threads as there are cores; a first epoch is discarded.
 """
 
 from __future__ import annotations
