@@ -16,8 +16,8 @@ from trainers import data
 from trainers.api import CheckpointError, Context, Diverged, EpochMetrics, GpuUse, ModelConfig, TrialConfig
 from trainers.loop.engine import Engine, TrainedEpoch
 from trainers.loop.evaluate import Score
-from trainers.loop.gpu_use import measure_gpu_use
 from trainers.loop.saving import CheckpointWriter
+from trainers.measure.gpu_use import measure_gpu_use
 from trainers.network import model_size, weights
 from trainers.numerics import memory_errors, numerics_of, session
 from trainers.schedule import compute

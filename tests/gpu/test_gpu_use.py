@@ -12,7 +12,7 @@ from hpo.gpu_sharing import describe, packing
 from tests.support.training import TINY, context
 from trainers.api import GpuUse
 from trainers.finetune import gpu_use
-from trainers.loop.gpu_use import CONTEXT_BYTES, busy_seconds
+from trainers.measure.gpu_use import CONTEXT_BYTES, busy_seconds
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from hpo.cli.app import app
 from hpo.errors import UsageError
 from tests.support.training import TINY, context
-from trainers.loop.cost import measure
+from trainers.measure.cost import measure
 
 SMALL = """
 study: small

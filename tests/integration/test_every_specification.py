@@ -32,7 +32,7 @@ from tests.support import generated_specifications
 from tests.support.training import context
 from trainers import finetune
 from trainers.api import Diverged, TrialConfig
-from trainers.loop import cost
+from trainers.measure import cost
 
 SPECIFICATIONS, SEED = int(os.environ.get("HPO_TEST_SPECIFICATIONS", "80")), 30
 """With most other seeds it takes more specifications until each setting has been searched."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainers.loop.gpu_use import covered
+from trainers.measure.gpu_use import covered
 
 
 @pytest.mark.parametrize(

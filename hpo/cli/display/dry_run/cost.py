@@ -24,7 +24,7 @@ from trainers import schedule
 from trainers.api import Context, DataConfig, DataError, TrialConfig
 
 if TYPE_CHECKING:
-    from trainers.loop.cost import Cost
+    from trainers.measure.cost import Cost
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def prepared(config: DataConfig, home: Home, scratch: str) -> tuple[DataConfig, 
 
 def _measure(config: TrialConfig, slots: Slots, home: Home, scratch: str) -> Cost:
     from trainers.checkpoint import DirectoryStore
-    from trainers.loop.cost import measure
+    from trainers.measure.cost import measure
 
     images, cache = prepared(config.data, home, scratch)
     config = dataclasses.replace(config, data=images)
