@@ -26,7 +26,7 @@ Ends: TypeAlias = tuple[dict[int, Prediction], list[Prediction]]
 """What is expected at the last epoch of trials, by number, and of other configurations."""
 
 
-def log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
+def log_expected_improvement(mean: Array, deviation: Array, best: float | Array) -> Array:
     """Logarithm of E[max(f - best, 0)] for normal f, accurate also far below `best` (Ament et al., arXiv 2310.20708,
     equation 9)."""
     z = (mean - best) / deviation

@@ -110,9 +110,19 @@ class EndModel:
 
     @classmethod
     def of(
-        cls, view: View, curves: Sequence[Mapping[int, float]], *, horizon: int, past: Sequence[Past] = ()
+        cls,
+        view: View,
+        curves: Sequence[Mapping[int, float]],
+        *,
+        horizon: int,
+        past: Sequence[Past] = (),
+        kernel: Kernel | None = None,
     ) -> EndModel | None:
-        """The model after these trials, as for `propose`; None while there are too few to learn from."""
+        """The model after these trials, as for `propose`; None while there are too few to learn from.
+
+        Args:
+            kernel: of an earlier model, which saves the time to fit one.
+        """
         if sum(map(bool, curves)) < (1 if past else MIN_TRIALS):
             return None
         space = view.space
@@ -121,8 +131,9 @@ class EndModel:
         ours = Observations.of_study(features, curves, horizon)
         complete = sum(max(curve, default=0) >= horizon for curve in curves)
         earlier = Observations.of_earlier(space, past, sources, max(MAX_PAST - PAST_PER_COMPLETE * complete, 0))
-        fitted = ours.spread(MAX_FITTED - len(earlier.x) // 2) + earlier.spread(MAX_FITTED // 2)
-        kernel = fit(fitted.x, fitted.y, np.append(space.owners(), len(space) + np.arange(len(sources) + 1)))
+        if kernel is None:
+            fitted = ours.spread(MAX_FITTED - len(earlier.x) // 2) + earlier.spread(MAX_FITTED // 2)
+            kernel = fit(fitted.x, fitted.y, np.append(space.owners(), len(space) + np.arange(len(sources) + 1)))
         known = ours + earlier
         posterior = Posterior(kernel, known.x, known.y)
         final = posterior.mean(_at(features, np.full(len(features), horizon), horizon))
@@ -140,8 +151,12 @@ class EndModel:
         """Mean and standard deviation at the last epoch of configurations with these features of the space."""
         return self.posterior.predict(self._ends(_with_sources(features, self.sources)))
 
+    def at(self, features: Array, epochs: Sequence[int]) -> Array:
+        """Where the posterior has the values of the trials with these features (of the model) after so many epochs."""
+        return _at(features, np.asarray(epochs, dtype=np.intp), self.horizon)
+
     def _ends(self, features: Array) -> Array:
-        return _at(features, np.full(len(features), self.horizon), self.horizon)
+        return self.at(features, [self.horizon] * len(features))
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ class Kernel:
         correlation *= self.scale
         return correlation
 
+    def pairs(self, a: Array, b: Array) -> Array:
+        """Covariance between each row of `a` and the same row of `b`, (n,)."""
+        squared = (((a - b) / self.lengths[self.owners]) ** 2).sum(1)
+        return self.scale * _matern(squared)[0]
+
 
 class Posterior:
     """A Gaussian process with prior mean zero, given observations `y` (n,) at features `x` (n, features).
@@ -75,6 +80,13 @@ class Posterior:
         explained = blas.dtrsm(1.0, self._factor, cross.T, lower=True, overwrite_b=True)
         variance = self.kernel.scale - np.einsum("ij,ij->j", explained, explained)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
+
+    def covariances(self, a: Array, b: Array) -> Array:
+        """Covariance of the noise-free function between each row of `a` and the same row of `b`, (n,)."""
+        both = self.kernel(np.vstack([a, b]), self._x)
+        explained = blas.dtrsm(1.0, self._factor, both.T, lower=True, overwrite_b=True)
+        before = self.kernel.pairs(a, b)
+        return np.asarray(before - np.einsum("ij,ij->j", explained[:, : len(a)], explained[:, len(a) :]))
 
 
 def fit(x: Array, y: Array, owners: NDArray[np.intp]) -> Kernel:

@@ -4,14 +4,16 @@
 
 Four workers train on the learning curves of LCBench's surrogate, whose seconds are the clock. The budget is 16 median
 full trainings; ASHA has reduction factor 4 and a grace period of 1 epoch. `random`, `tpe` and `gp` are the samplers of
-this project with its ASHA; `gp-landing` is `gp` whose free workers may also finish trials that ASHA stopped. `stock` is
-Ray's OptunaSearch with Ray's ASHAScheduler, as installed. The command needs `onnxruntime` besides the dependencies of
-`hpo`, and matplotlib for `--plot`.
+this project with its ASHA. `gp-landing` is `gp` whose free workers may also finish trials that ASHA stopped.
+`gp-freeze-thaw` is `gp` without ASHA: after some epochs a trial may have to pause for one that promises more per
+second. `stock` is Ray's OptunaSearch with Ray's ASHAScheduler, as installed. The command needs `onnxruntime` besides
+what `hpo` depends on, and matplotlib for `--plot`.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
@@ -29,6 +31,7 @@ from hpo.search.asha import AshaPruner, rung_levels
 from hpo.search.policies.curve_gp import CurveGPSampler
 from hpo.search.policies.seeded import SamplerOptions
 from hpo.search.samplers import make_sampler
+from reports.benchmarks.search.freeze_thaw.search import STARTUP_TRIALS, FreezeThawSearch
 from reports.benchmarks.search.landing.search import LandingSearch
 from reports.benchmarks.search.lcbench import DEVELOPMENT, EPOCHS, Surrogate, Task
 from reports.benchmarks.search.page import plot, record, table
@@ -37,7 +40,9 @@ from reports.benchmarks.search.summary import BASELINE, STOCK, summarize
 from reports.benchmarks.search.virtual_time import Run
 
 POLICIES = (BASELINE, STOCK, "tpe", "gp")
-LANDING = "gp-landing"
+LANDING, FREEZE_THAW = "gp-landing", "gp-freeze-thaw"
+SIMULATED_ONLY = (STOCK, LANDING, FREEZE_THAW)
+"""Their suggestions cannot be timed in a study of many trials that ASHA has judged."""
 MANY_TRIALS = 1000
 
 
@@ -50,9 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tasks = [Task(surrogate, name, options.log_weight_decay) for name in names]
     runs = {policy: _run(policy, tasks, options.seeds) for policy in options.policies}
     summaries = summarize(runs)
-    many = {
-        policy: suggestion_seconds(policy, tasks[0]) for policy in options.policies if policy not in (STOCK, LANDING)
-    }
+    many = {policy: suggestion_seconds(policy, tasks[0]) for policy in options.policies if policy not in SIMULATED_ONLY}
     print(table(summaries, many, names, seeds=options.seeds, log=options.log_weight_decay))
     if options.json:
         options.json.write_text(
@@ -70,7 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tasks", default="dev", help="dev, all, or OpenML task ids separated by commas (dev)")
     parser.add_argument("--seeds", type=int, default=8, help="runs per task and policy (8)")
     parser.add_argument(
-        "--policies", nargs="+", choices=(*POLICIES, LANDING), default=POLICIES, help=f"all but {LANDING}, or these"
+        "--policies",
+        nargs="+",
+        choices=(*POLICIES, LANDING, FREEZE_THAW),
+        default=POLICIES,
+        help=f"({' '.join(POLICIES)})",
     )
     parser.add_argument("--log-weight-decay", action="store_true", help="search the weight decay on a log scale")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
@@ -102,8 +109,11 @@ def _run(policy: str, tasks: Sequence[Task], seeds: int) -> dict[str, list[Run]]
 def _search(policy: str, seed: int, space: Mapping[str, BaseDistribution]) -> Search:
     if policy == STOCK:
         return StockSearch(seed, space)
+    options = SamplerOptions(seed=seed, horizon=EPOCHS, distributions=space)
     if policy == LANDING:
-        return LandingSearch(CurveGPSampler(SamplerOptions(seed=seed, horizon=EPOCHS, distributions=space)))
+        return LandingSearch(CurveGPSampler(options))
+    if policy == FREEZE_THAW:
+        return FreezeThawSearch(CurveGPSampler(dataclasses.replace(options, startup_trials=STARTUP_TRIALS)))
     return OwnSearch(make_sampler(policy, seed=seed, horizon=EPOCHS, distributions=space), space)
 
 

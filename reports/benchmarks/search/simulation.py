@@ -47,8 +47,8 @@ class Lands(Protocol):
         """
         ...
 
-    def spend(self, trial: int, seconds: float) -> None:
-        """The next report of a trial has taken so long."""
+    def spend(self, trial: int, seconds: float, left: float) -> None:
+        """The next report of a trial has taken so long, and the budget is spent in `left` seconds."""
         ...
 
 

@@ -88,7 +88,7 @@ class _Study:
     peer: Peer
     budget: float
     """Seconds on the clock."""
-    spend: Callable[[int, float], None] | None
+    spend: Callable[[int, float, float], None] | None
     trials: dict[int, _Training] = field(default_factory=dict)
     queue: list[tuple[float, int]] = field(default_factory=list)
     """Ends of the running epochs: (time, trial)."""
@@ -122,7 +122,7 @@ class _Study:
         if training.epoch == EPOCHS:
             self.delivered.see(value, now / self.budget, regret)
         if self.spend is not None:
-            self.spend(trial, training.curve.epoch_seconds(training.epoch))
+            self.spend(trial, training.curve.epoch_seconds(training.epoch), self.budget - now)
         answer = self.peer.tell(trial, training.epoch, value)
         if answer == CONTINUE:
             if training.epoch == training.until:
@@ -154,12 +154,12 @@ def drive(
     peer: Peer,
     full_trainings: float = FULL_TRAININGS,
     workers: int = WORKERS,
-    spend: Callable[[int, float], None] | None = None,
+    spend: Callable[[int, float, float], None] | None = None,
 ) -> Run:
     """Run a study until the budget is spent. What is running then is lost.
 
     Args:
-        spend: gets the seconds of each epoch by trial, before its value is told.
+        spend: gets trial, seconds of its epoch and seconds until the budget is spent, before the value is told.
 
     Raises:
         PeerError: The peer broke a rule of the protocol, or has nothing to train while nothing runs.

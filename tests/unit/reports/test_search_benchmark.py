@@ -90,7 +90,7 @@ class Returning(Recorded):
         self.left.append(left)
         return 0 if left <= 100 and self.left[-2] > 100 else None
 
-    def spend(self, trial: int, seconds: float) -> None:
+    def spend(self, trial: int, seconds: float, left: float) -> None:
         self.spent[trial] += seconds
 
     def report(self, trial: int, epoch: int, value: float) -> bool:

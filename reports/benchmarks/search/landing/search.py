@@ -52,7 +52,7 @@ class LandingSearch:
         self.trials[trial] = TrialRecord(trial, self._next.values, attempts=(Attempt(0.0),))
         return self._next.values
 
-    def spend(self, trial: int, seconds: float) -> None:
+    def spend(self, trial: int, seconds: float, left: float) -> None:
         """Note the cost of a trial."""
         self._seconds[trial] += seconds
 
