@@ -16,6 +16,9 @@ WARM = 4
 """Epochs after which the later half of a trial's epochs is taken for those to come."""
 LEAST_SHARE = 0.05
 """A later epoch takes at least this share of the mean of all: a measured time may be 0."""
+FLOOR = 0.1
+"""An epoch counts as at least this share of the median one. Else trainings that cost next to nothing, which LCBench
+has, would be begun by the hundred."""
 FARTHEST = 0.01, 10.0
 """Bounds of the ratio of later epochs to the ones so far."""
 
@@ -39,10 +42,13 @@ class Costs:
         """
         self._seconds = seconds
         self._ratios: dict[int, float] = {}
+        self._floor = FLOOR * float(np.median([self._expected(one) for one in seconds.values()])) if seconds else 0.0
 
     def per_epoch(self, number: int) -> float:
         """Expected seconds of a later epoch of a trial."""
-        seconds = self._seconds[number]
+        return max(self._expected(self._seconds[number]), self._floor)
+
+    def _expected(self, seconds: Sequence[float]) -> float:
         return recent(seconds, len(seconds)) * self._ratio(len(seconds))
 
     @property
