@@ -18,6 +18,7 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import storage_errors
 from hpo.ledger.writer import Ledger
 from hpo.redact import redact
+from hpo.results.pruning.ends import predicted_ends
 from hpo.text import duration, first_line
 from hpo.tracking.tensorboard import EventFiles
 from hpo.tracking.tracker import CLOSE_LIMIT_S, Tracker
@@ -56,8 +57,15 @@ class BestFile:
         # The file tells of no other trials than these.
         trials = [*self._always, *([] if best.number in self._confirmed else [best])]
         trials.sort(key=lambda trial: trial.number)
-        self._file.update(dataclasses.replace(self._study, trials=tuple(trials)))
+        self._file.update(dataclasses.replace(self._study, trials=tuple(trials)), self._predicted(best))
         self._said = says
+
+    def _predicted(self, best: TrialRecord) -> str | None:
+        """What is expected of the best trial, if it is not complete and the study lands."""
+        if best.complete or not self._study.spec.search.landing:
+            return None
+        end = predicted_ends(dataclasses.replace(self._study, trials=self._tally.trials)).get(best.number)
+        return end.shown(self._study.spec.objective) if end else None
 
 
 @contextmanager

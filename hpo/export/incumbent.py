@@ -17,15 +17,18 @@ class Incumbent:
         self._home = home
         self._written: Training | None = None
 
-    def update(self, study: StudyRecord) -> None:
+    def update(self, study: StudyRecord, predicted: str | None = None) -> None:
         """Write the current best: the choice of a confirmation, else the best complete trial, else the incumbent.
+
+        Args:
+            predicted: what is expected of an incumbent that is not complete; None if that is not known.
 
         Raises:
             InfrastructureError: the file cannot be written.
         """
         if incumbent(study) is None:
             return
-        best = training(study, partial=True)
+        best = training(study, partial=True, predicted=predicted)
         if best == self._written:
             return
         try:

@@ -11,7 +11,12 @@ from hpo.spec.training import Provenance, Training
 
 
 def training(
-    study: StudyRecord, number: int | None = None, *, search_best: bool = False, partial: bool = False
+    study: StudyRecord,
+    number: int | None = None,
+    *,
+    search_best: bool = False,
+    partial: bool = False,
+    predicted: str | None = None,
 ) -> Training:
     """The resolved training configuration of a trial, by default of the best one.
 
@@ -19,6 +24,7 @@ def training(
         number: the trial's number; None for the best trial.
         search_best: take the best trial of the search, whatever a confirmation says.
         partial: take the incumbent if no trial is complete yet.
+        predicted: what is expected of it at its last epoch, for a description; None if it is complete.
 
     Raises:
         UsageError: there is no such trial, or no trial is complete yet.
@@ -54,17 +60,18 @@ def training(
             versions=versions,
             trainer=study.spec.trainer,
         ),
-        description=_description(study, trial, confirmed),
+        description=_description(study, trial, confirmed, predicted),
     )
 
 
-def _description(study: StudyRecord, trial: TrialRecord, confirmed: Confirmed | None) -> str:
+def _description(study: StudyRecord, trial: TrialRecord, confirmed: Confirmed | None, predicted: str | None) -> str:
     text, goal = f"Trial {trial.number} of study {study.name}", study.spec.objective
     text += f" ({trial.title})" if trial.title else ""
     if confirmed:
         return f"{text}, mean {goal.label} over new seeds {goal.show_score(confirmed.mean)}"
     progress = "" if trial.complete else f" after {len(trial.epochs)} of {study.spec.train.epochs} epochs"
-    return f"{text}, {goal.label} {goal.show_score(trial.value)}{progress}"
+    expected = f", {predicted}" if predicted else ""
+    return f"{text}, {goal.label} {goal.show_score(trial.value)}{progress}{expected}"
 
 
 def standing(study: StudyRecord) -> list[Confirmed]:

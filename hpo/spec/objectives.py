@@ -105,6 +105,12 @@ class Objective:
         """The value of a score for people."""
         return self.show(None if score is None else self.score(score))
 
+    def show_estimate(self, score: float, deviation: float) -> str:
+        """The value of a score that is not certain, for people: `93.1 ± 0.6 %`."""
+        if self.is_accuracy:
+            return f"{100 * score:.1f} ± {100 * deviation:.1f} %"
+        return f"{self.show_score(score)} ± {deviation:.2g}"
+
     def show_gain(self, gain: float) -> str:
         """A difference of scores for people: `+0.80 points`, or one of values: `-0.031 (lower is better)`."""
         if self.is_accuracy:

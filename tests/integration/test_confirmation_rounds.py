@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.driver.decisions.rounds import Planned, candidates, due, failures, repeats, unfinished
+from hpo.driver.decisions.rounds import Planned, candidates, due, failures, repeats, too_few, unfinished
 from hpo.errors import UsageError
 from hpo.home import Home
 from hpo.ledger.outcome import Ending, Outcome
@@ -16,10 +16,12 @@ from hpo.ledger.storage import open_storage
 from hpo.ledger.writer import Ledger
 from hpo.results.best import best_first, pick, training
 from hpo.results.confirmation import confirmation, evaluate
+from hpo.results.pruning.ends import predicted_ends
 from reports.page.render import write_report
 from tests.conftest import synthetic_spec
 from tests.support.repeats import SIZES, again
 from tests.support.sample_records import BEGAN, SPEC, study, trial
+from tests.unit.results.test_predicted_ends import study as predicted_study
 from trainers.api import EpochMetrics
 
 
@@ -43,6 +45,16 @@ def test_candidates_are_different_configurations_and_the_baseline() -> None:
     assert [one.number for one in candidates(weak, 2)] == [3, 2, 0]
     with pytest.raises(UsageError, match="no complete trial"):
         candidates(study(trial(0, 4)), 3)
+
+
+def test_with_landing_candidates_are_chosen_by_their_predicted_ends_too() -> None:
+    record = predicted_study()
+    promise = {number: end.score for number, end in predicted_ends(record).items()}
+    ranks = {trial.number: trial.rank for trial in record.trials if trial.complete} | promise
+    wanted = sorted(ranks, key=lambda number: -ranks[number])[:4]
+    assert set(promise) & set(wanted), "a pruned trial is among them"
+    assert [one.number for one in candidates(record, 4)] == wanted
+    assert too_few(record, candidates(record, 4), 4) is None
 
 
 def test_repeats_share_their_seeds_and_are_planned_once() -> None:

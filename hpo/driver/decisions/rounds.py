@@ -8,6 +8,7 @@ from hpo.errors import UsageError
 from hpo.ledger.records import Repeat, StudyRecord, TrialRecord
 from hpo.results.best import leaders
 from hpo.results.confirmation import dropped_by_race, evaluate, latest
+from hpo.results.pruning.ends import predicted_ends
 from hpo.spec.parameters import Choice
 from hpo.spec.seeds import derive_seed
 from hpo.text import first_line
@@ -30,14 +31,18 @@ def refuse_counts(top: int, seeds: int) -> None:
 def candidates(study: StudyRecord, top: int) -> list[TrialRecord]:
     """The best `top` complete trials of different configurations, the best first, and the baseline.
 
-    The baseline is among them whenever the study has one, whatever its result. It stands for trials that have the same
+    With landing, trials that ASHA stopped are among them by their predicted ends: a confirmation trains all anew. The
+    baseline is among them whenever the study has one, whatever its result. It stands for trials that have the same
     configuration.
 
     Raises:
         UsageError: no trial is complete.
     """
     baseline, different = study.baseline, list[TrialRecord]()
-    for trial in leaders(study, len(study.trials)):
+    scores = {trial.number: trial.rank for trial in leaders(study, len(study.trials))}
+    scores |= {number: end.score for number, end in predicted_ends(study).items()}
+    trials = (trial for trial in study.trials if trial.number in scores)
+    for trial in sorted(trials, key=lambda trial: (-scores[trial.number], trial.number)):
         candidate = baseline if baseline is not None and trial.assigned == baseline.assigned else trial
         if all(candidate.assigned != other.assigned for other in different):
             different.append(candidate)
@@ -47,7 +52,7 @@ def candidates(study: StudyRecord, top: int) -> list[TrialRecord]:
 
 def too_few(study: StudyRecord, trials: Sequence[TrialRecord], top: int) -> str | None:
     """What a person must know if fewer configurations than `top` are complete; `trials` are the `candidates`."""
-    complete = sum(trial.complete for trial in trials)
+    complete = sum(trial.complete or trial.status == "pruned" for trial in trials)
     if complete >= top:
         return None
     if complete == 1:

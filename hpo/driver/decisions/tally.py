@@ -33,6 +33,11 @@ class Tally:
         self._meter.update(trial)
         self._leader.update(trial)
 
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """All trials by number."""
+        return tuple(self._trials[number] for number in sorted(self._trials))
+
     def gpu_hours(self, now: float) -> float:
         """GPU-hours of all trials until now, seconds since the epoch."""
         return self._meter.hours(now)

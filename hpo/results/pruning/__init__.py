@@ -1,4 +1,4 @@
-"""What the pruning of a study cost, in units of its objective.
+"""What the pruning of a study cost, and where pruned trials would end, in units of its objective.
 
 Never: decides what is pruned.
 """

@@ -11,9 +11,10 @@ from optuna.trial import TrialState
 
 from hpo.ledger.transfer import Past
 from hpo.search.policies.acquisition import Ends, Prediction
-from hpo.search.policies.gp import EndModel, curve, propose
+from hpo.search.policies.gp import EndModel, curve, observations, propose
 from hpo.search.policies.history import History, View
 from hpo.search.policies.linear_algebra import one_thread
+from hpo.search.policies.scores import Scale
 from hpo.search.policies.seeded import SamplerOptions, SeededSampler
 from hpo.search.policies.seen import Seen
 from hpo.search.trial_views import scalarised, without_accidents
@@ -54,6 +55,11 @@ class CurveGPSampler(SeededSampler):
         ends = [Prediction(*pair) for pair in zip(mean.tolist(), deviation.tolist(), strict=True)]
         of_trials = zip((trial.number for trial in view.trials), ends, strict=False)
         return dict(of_trials), ends[len(view.trials) :]
+
+    def scale(self, history: History) -> Scale:
+        """Turns the normal scores of `ends` into values of the objective, larger is better."""
+        _, curves = self._shown(history, np.random.default_rng(self._options.seed))
+        return Scale(observations(curves)[2])
 
     def _shown(self, history: History, rng: np.random.Generator) -> tuple[View, list[dict[int, float]]]:
         """The trials that the model sees, and their curves."""

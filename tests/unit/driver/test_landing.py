@@ -10,6 +10,8 @@ from optuna.trial import TrialState
 
 from hpo.driver.conductor import Conductor
 from hpo.driver.events import Event
+from hpo.driver.listeners import BestFile
+from hpo.home import Home
 from hpo.ledger.outcome import Ending
 from hpo.ledger.reader import load_study
 from hpo.ledger.records import StudyRecord
@@ -184,3 +186,18 @@ def test_the_audit_counts_a_trial_that_was_taken_up_apart(tmp_path: Path) -> Non
     assert found.pending == 0
     assert found.taken_up == 1
     assert found.mismatches == ()
+
+
+def test_best_yaml_tells_the_predicted_end_until_a_trial_is_complete(home: Home, tmp_path: Path) -> None:
+    spec = a_spec(asha={"reduction_factor": 4}, train={"epochs": 8, "progressive": {"stages": 1}})
+    home.study(spec.study).mkdir(parents=True)
+    files: list[BestFile] = []
+    conductor = Conductor(create(Mortal(), spec), listener=lambda event: files[0](event))
+    files.append(BestFile(conductor.ledger.study, conductor.tally, home))
+    said: list[str] = []
+    for _ in steps(conductor, tmp_path, slots=6):
+        said.append(home.incumbent(spec.study).read_text())
+    conductor.close()
+    assert "epochs, predicted" not in said[0], "nothing is learned yet"
+    assert any("of 8 epochs, predicted " in text for text in said)
+    assert "predicted" not in home.incumbent(spec.study).read_text()

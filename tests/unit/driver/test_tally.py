@@ -240,7 +240,7 @@ def test_the_time_is_checked_at_most_once_a_second(monkeypatch: pytest.MonkeyPat
 
 def test_best_yaml_is_written_only_when_what_it_says_changes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     updates: list[StudyRecord] = []
-    monkeypatch.setattr(Incumbent, "update", lambda self, study: updates.append(study))
+    monkeypatch.setattr(Incumbent, "update", lambda self, study, predicted: updates.append(study))
     conductor = grown(home, 40)
     assert len(updates) == 2, "the first trial leads, then it is complete; the others are as good as it"
     number = len(conductor.ledger.trials) - 2
