@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from hpo.ledger.records import StudyRecord
-from reports.page.render import write_report
 from tests.browser.simulation import simulated_study
+from tests.support.undrawn_report import write_undrawn
 
 FIGURES = ["history", "curves", "survival", "importances", "parallel", "slices", "contours", "time", "gantt-1"]
 MARKS = ".plot[data-plot='{}'] :is(.scatterlayer .trace, .barlayer .trace, .contourlayer path, .heatmaplayer image)"
@@ -28,7 +28,7 @@ def page(browser: Any, study: StudyRecord, tmp_path_factory: pytest.TempPathFact
     """The browser with the study's report open and drawn."""
     browser.get_log("browser")
     browser.get_log("performance")
-    open_report(browser, write_report([study], tmp_path_factory.mktemp("report")))
+    open_report(browser, write_undrawn([study], tmp_path_factory.mktemp("report")))
     return browser
 
 
@@ -176,7 +176,7 @@ def test_the_figures_follow_light_and_dark(page: Any) -> None:
 
 def test_every_figure_of_a_comparison_is_drawn(browser: Any, study: StudyRecord, tmp_path: Path) -> None:
     browser.get_log("browser")
-    open_report(browser, write_report([study, simulated_study("wider", trials=20, seed=3)], tmp_path))
+    open_report(browser, write_undrawn([study, simulated_study("wider", trials=20, seed=3)], tmp_path))
     assert browser.get_log("browser") == []
     for key in [*FIGURES, "gantt-2"]:
         assert browser.execute_script("return document.querySelectorAll(arguments[0]).length", MARKS.format(key)) > 0

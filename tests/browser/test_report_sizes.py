@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from hpo.results.best import leaders
-from reports.page.render import write_report
 from tests.browser.simulation import simulated_study
 from tests.browser.test_report_page import FIGURES, open_report
+from tests.support.undrawn_report import write_undrawn
 from tests.unit.reports.test_report_of_a_confirmation import baseline_of, confirmed, repeats
 
 WIDE, PHONE = 1280, 390
@@ -44,7 +44,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The report of a study with a long name of its baseline, beside one of the same length with few trials."""
     label = "AdamW, four stages, 128 to 300 px, as in the paper"
     study = simulated_study(baseline={"label": label})
-    return write_report([study], tmp_path_factory.mktemp("sizes"))
+    return write_undrawn([study], tmp_path_factory.mktemp("sizes"))
 
 
 @pytest.fixture(scope="module", params=[WIDE, PHONE], ids=["wide", "phone"])
@@ -182,7 +182,7 @@ def test_a_comparison_with_a_confirmation_fits_a_phone_and_follows_its_turning(b
     own = repeats(leaders(study, 1)[0], (0.98, 0.981, 0.982))
     found = confirmed(study, own, repeats(baseline_of(study), (0.9, 0.901, 0.902), baseline=True))
     resize(browser, PHONE)
-    open_report(browser, write_report([found, simulated_study("a_much_longer_name_of_a_study", trials=20)], tmp_path))
+    open_report(browser, write_undrawn([found, simulated_study("a_much_longer_name_of_a_study", trials=20)], tmp_path))
     fits = "return [document.documentElement.scrollWidth === innerWidth, document.documentElement.scrollWidth]"
     from selenium.webdriver.support.ui import WebDriverWait
 

@@ -17,10 +17,10 @@ from hpo.ledger.writer import Ledger
 from hpo.results.best import best_first, pick, training
 from hpo.results.confirmation import confirmation, evaluate
 from hpo.results.pruning.ends import predicted_ends
-from reports.page.render import write_report
 from tests.conftest import synthetic_spec
 from tests.support.repeats import SIZES, again
 from tests.support.sample_records import BEGAN, SPEC, study, trial
+from tests.support.undrawn_report import write_undrawn
 from tests.unit.results.test_predicted_ends import study as predicted_study
 from trainers.api import EpochMetrics
 
@@ -201,7 +201,7 @@ def test_a_report_starts_with_the_confirmed_figures(tmp_path: Path) -> None:
         ),
         info={"retrainings": [{"trial": 1, "test_accuracy": 0.8}]},
     )
-    page = write_report([found], tmp_path)
+    page = write_undrawn([found], tmp_path)
     for text in (page.read_text(), (tmp_path / "report.md").read_text().replace("\\", "")):
         assert "Trial 1 is confirmed: 81.33 % mean validation accuracy over 3 new seeds" in text
         assert "11.33 points above the baseline." in text

@@ -12,8 +12,8 @@ import pytest
 
 from hpo.ledger.records import StudyRecord
 from hpo.results.best import leaders
-from reports.page import render
 from tests.browser.simulation import simulated_study
+from tests.support.undrawn_report import write_undrawn
 from tests.unit.reports.test_models_by_cost import THREE
 from tests.unit.reports.test_report_of_a_confirmation import baseline_of, confirmed, repeats
 
@@ -112,11 +112,10 @@ def empty() -> StudyRecord:
     ],
     ids=["searched", "confirmed", "empty", "compared", "models"],
 )
-def written(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Parts, str]:
+def written(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Parts, str]:
     """The parts of the page, and the Markdown."""
-    monkeypatch.setattr(render, "_write_images", lambda figures, folder: None)  # drawing them takes long
     studies = [dataclasses.replace(make(), name=f"study{place}") for place, make in enumerate(request.param)]
-    page = render.write_report(studies, tmp_path)
+    page = write_undrawn(studies, tmp_path)
     parts = Parts(page.read_text(encoding="utf-8"))
     return parts, (tmp_path / "report.md").read_text(encoding="utf-8")
 

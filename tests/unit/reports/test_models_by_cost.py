@@ -15,10 +15,10 @@ from hpo.spec.study import Spec
 from reports.analysis.models import candidates, steps
 from reports.drawing.plot import Lines, Missing, Plot, Points
 from reports.figures.models import model_plot
-from reports.page import render
 from reports.page.finding import brief
 from reports.page.models import Models, models_section
 from reports.page.render import draw
+from tests.support.undrawn_report import write_undrawn
 from trainers.api import EpochMetrics
 
 LITE, B0, DENSE = "tf_efficientnet_lite0.in1k", "tf_efficientnetv2_b0.in1k", "densenet121.ra_in1k"
@@ -204,10 +204,9 @@ def test_the_figure_marks_the_best_of_each_model_and_what_a_budget_can_buy() -> 
     ]
 
 
-def test_page_markdown_terminal_and_json_have_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "_write_images", lambda figures, folder: None)  # drawing them takes long
+def test_page_markdown_terminal_and_json_have_the_answer(tmp_path: Path) -> None:
     answer = section(THREE).answers[0]
-    render.write_report([THREE], tmp_path)
+    write_undrawn([THREE], tmp_path)
     page, text = ((tmp_path / f"report.{kind}").read_text(encoding="utf-8") for kind in ("html", "md"))
     assert "<h2>Which model for your budget</h2>" in page
     assert answer in page

@@ -23,6 +23,7 @@ from reports.page.render import IMAGES, escape_markdown, fenced, write_report
 from reports.page.reproduce import reproduction
 from reports.page.sentences import headline, state
 from tests.browser.simulation import BEGIN, simulated_study, study_spec
+from tests.support.undrawn_report import write_undrawn
 from trainers.api import EpochMetrics
 
 HOSTILE = """<script>alert(1)</script> <img src=x onerror=alert(2)> | `rm` [a](javascript:x) $\\frac{"""
@@ -147,7 +148,7 @@ def test_html_and_markdown_say_the_same(study: StudyRecord, folder: Path) -> Non
 def test_the_label_of_the_baseline_is_shown_wherever_the_baseline_is(tmp_path: Path) -> None:
     study = simulated_study(trials=30, baseline={"label": "AdamW, four stages"})
     name = "baseline (AdamW, four stages)"
-    page = Page(write_report([study], tmp_path))
+    page = Page(write_undrawn([study], tmp_path))
     for text in (page.text, (tmp_path / "report.md").read_text(encoding="utf-8")):
         assert f"Gain over the {name}" in text
         assert re.search(rf"points (above|below) the {re.escape(name)}", text)
@@ -214,7 +215,7 @@ def test_a_report_of_another_trainer_names_that_trainer_and_no_network_data_or_r
     """The settings of network and data are not read by it, so their defaults say nothing of the study."""
     spec = study_spec().model_copy(update={"trainer": "mine.curves:train", "description": "Curves."})
     study = dataclasses.replace(simulated_study(trials=12), spec=spec, info={})
-    text = Page(write_report([study], tmp_path)).text
+    text = Page(write_undrawn([study], tmp_path)).text
     assert "mine.curves:train, 32 epochs per full training; 12 trials" in text
     assert "hpo retrain, which measures it, does not support mine.curves:train" in text
     said = text.partition("Specification with all defaults")[0]
@@ -245,7 +246,7 @@ def test_a_comparison_of_different_spaces_and_data_says_what_cannot_be_compared(
     spec = study_spec("alien", space={"train.momentum": {"type": "float", "low": 0.5, "high": 0.9}}, enqueue=[])
     spec = spec.model_copy(update={"data": dataclasses.replace(spec.data, name="cifar100")})
     trials = tuple(dataclasses.replace(trial, values={"train.momentum": 0.7}) for trial in study.trials[:9])
-    page = Page(write_report([study, dataclasses.replace(study, name="alien", spec=spec, trials=trials)], tmp_path))
+    page = Page(write_undrawn([study, dataclasses.replace(study, name="alien", spec=spec, trials=trials)], tmp_path))
     assert "no searched parameter in common" in page.text
     assert "different data (cifar10, cifar100), so their accuracies cannot be compared" in page.text
 
@@ -293,7 +294,7 @@ def test_passwords_are_masked_everywhere(study: StudyRecord, tmp_path: Path) -> 
         )
         for trial in study.trials
     )
-    write_report([dataclasses.replace(study, spec=spec, trials=trials)], tmp_path)
+    write_undrawn([dataclasses.replace(study, spec=spec, trials=trials)], tmp_path)
     for name in ("report.html", "report.md"):
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert "user:***@db.example" in text
@@ -317,7 +318,7 @@ def test_five_thousand_trials_stay_below_fifteen_megabytes(tmp_path: Path) -> No
         for trial in part.trials
     ]
     large = dataclasses.replace(part, trials=tuple(trials), sessions=((BEGIN, BEGIN + 20 * length),))
-    path = write_report([large], tmp_path)
+    path = write_undrawn([large], tmp_path)
     assert path.stat().st_size < 15e6
     page = Page(path)
     assert sum(tag == "tr" and "data-status" in attrs for tag, attrs in page.tags) == 1_000

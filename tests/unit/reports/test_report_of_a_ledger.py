@@ -13,8 +13,8 @@ from hpo.ledger.writer import Ledger
 from hpo.search.distributions import distributions
 from reports.analysis.answer import RETRAININGS_KEY, answer
 from reports.analysis.timeline import account
-from reports.page.render import write_report
 from tests.browser.simulation import INFO, study_spec
+from tests.support.undrawn_report import write_undrawn
 from trainers.api import EpochMetrics
 
 
@@ -48,7 +48,7 @@ def test_a_study_that_the_conductor_wrote_has_a_report(home: Home, tmp_path: Pat
     assert account(study).slots == 1
     assert study.count("pruned") > 0
     assert set(study.trials[1].values) <= set(distributions(spec.space))
-    page = write_report([study], tmp_path).read_text(encoding="utf-8")
+    page = write_undrawn([study], tmp_path).read_text(encoding="utf-8")
     assert "Trial 0 is best: 90.00 % validation accuracy. It is the baseline" in page
     assert "OutOfMemory: 300 px" in page
     assert "88.00 %" in page

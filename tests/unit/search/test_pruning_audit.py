@@ -26,9 +26,9 @@ from hpo.search.pruning_audit import ENOUGH_CONTROLS, TOLERATED, _controls, audi
 from hpo.search.rank_statistics import winner_weights
 from reports.drawing.plot import Bars, Plot
 from reports.figures.survival import survival_plot
-from reports.page.render import write_report
 from tests.conftest import synthetic_spec
 from tests.support import in_process_driver
+from tests.support.undrawn_report import write_undrawn
 from trainers.api import EpochMetrics
 
 EPOCHS = 16
@@ -224,7 +224,7 @@ def test_the_command_and_the_report_show_the_audit(home: Home, tmp_path) -> None
     assert (figures["decisions"], figures["mismatches"]) == (decisions, [])
     assert replayed in figures["remarks"]
     assert [rung["level"] for rung in figures["rungs"]] == [1, 2, 4, 8]
-    page = write_report([study], tmp_path).read_text(encoding="utf-8")
+    page = write_undrawn([study], tmp_path).read_text(encoding="utf-8")
     assert "Audit of the pruning" in page
     assert "Pruning cost nothing: no trial was pruned." in page
     assert replayed in page
