@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +17,12 @@ from hpo.ledger.records import StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
 from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
-from tests.support.drivers import REPOSITORY
+from tests.support.drivers import Driver
 from tests.support.mps_control import install, path_with
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
-TRAINER = "tests.support.pretended_gpus:train"
+PRETENDED = "tests.support.pretended_gpus"
 """In processes of its own alone: whoever imports that module believes in its GPUs from then on."""
 
 
@@ -36,42 +32,29 @@ def environment(gpus: int) -> dict[str, str]:
 
 
 @contextmanager
-def driver(home: Home, *arguments: object, gpus: int = 1, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """`hpo ARGUMENTS` on a machine with so many GPUs. What it says is in `said`."""
-    command = [sys.executable, "-m", "tests.support.pretended_gpus", *map(str, arguments)]
-    known = {**os.environ, "HPO_HOME": str(home.path), **environment(gpus), **variables}
-    with said(home).open("a") as output:
-        process = subprocess.Popen(command, env=known, cwd=REPOSITORY, text=True, stdout=output, stderr=output)
+def driver(home: Home, *arguments: object, gpus: int = 1, **variables: str) -> Iterator[Driver]:
+    """`hpo ARGUMENTS` on a machine with so many GPUs; killed at the end of the block if it still runs."""
+    known = {**environment(gpus), **variables}
+    running = Driver.start(*arguments, home=home.path, prepare=f"{PRETENDED}:pretend", **known)
     try:
-        yield process
+        yield running
     finally:
-        process.kill()
-        process.wait()
+        if running.process.is_alive():
+            running.kill()
 
 
-def said(home: Home) -> Path:
-    return home.path.parent / "said.log"
-
-
-def words(home: Home) -> str:
-    """What was said, without the ends of lines."""
-    return " ".join(said(home).read_text().split())
-
-
-def until(home: Home, text: str) -> None:
-    """Wait until a driver has said it."""
-    deadline = time.monotonic() + 240
-    while text not in said(home).read_text():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"no {text!r}:\n{said(home).read_text()[-3000:]}")
-        time.sleep(0.1)
+def finished(home: Home, *arguments: object, gpus: int = 1, **variables: str) -> str:
+    """What such a command that succeeds has written, without the ends of lines."""
+    with driver(home, *arguments, gpus=gpus, **variables) as running:
+        assert running.wait() == 0, running.text
+    return " ".join(running.text.split())
 
 
 def written(folder: Path, **changes: object) -> Path:
     """The file of a study in which trial 1 runs out of memory in its third epoch if it shares its GPU."""
     baseline, crowded = {"extra.quality": 0.5}, {"extra.quality": 0.6, "extra.crowded_at": 3}
     settings: dict[str, object] = {
-        "trainer": TRAINER,
+        "trainer": f"{PRETENDED}:train",
         "extra": {"seconds": 0.05, "light": True, "crowded_at": 0},
         "enqueue": [baseline, crowded],
         "resources": {"gpus": 0.5},
@@ -97,8 +80,7 @@ def epochs_of_others(study: StudyRecord, alone: TrialRecord) -> list[int]:
 
 
 def test_a_trial_that_runs_out_of_memory_beside_others_is_tried_again_alone(home: Home, tmp_path: Path) -> None:
-    with driver(home, "run", written(tmp_path)) as running:
-        assert running.wait(240) == 0, said(home).read_text()
+    said = finished(home, "run", written(tmp_path))
     study = record(home)
     assert [trial.status for trial in study.trials] == ["complete"] * 6
     crowded, again = study.trials[1].attempts
@@ -107,14 +89,13 @@ def test_a_trial_that_runs_out_of_memory_beside_others_is_tried_again_alone(home
     assert (again.gpus, again.resumed_after, again.lost) == (1.0, 2, None)
     assert epochs_of_others(study, study.trials[1]) == []
     assert [attempt.gpus for trial in study.trials[2:] for attempt in trial.attempts] == [0.5] * 4
-    assert "trial 1 is tried again alone on a GPU (OutOfMemory: out of device memory" in said(home).read_text()
+    assert "trial 1 is tried again alone on a GPU (OutOfMemory: out of device memory" in said
 
 
 def test_a_driver_that_dies_meanwhile_leaves_the_trial_to_the_next_one(home: Home, tmp_path: Path) -> None:
-    with driver(home, "run", written(tmp_path, extra={"seconds": 0.3, "light": True, "crowded_at": 0})):
-        until(home, "trial 1 is tried again alone on a GPU")
-    with driver(home, "resume", "sharing") as running:
-        assert running.wait(240) == 0, said(home).read_text()
+    with driver(home, "run", written(tmp_path, extra={"seconds": 0.3, "light": True, "crowded_at": 0})) as dying:
+        dying.until("trial 1 is tried again alone on a GPU")
+    finished(home, "resume", "sharing")
     study = record(home)
     assert [trial.status for trial in study.trials] == ["complete"] * 6
     assert [attempt.crowded for attempt in study.trials[1].attempts].count(True) == 1
@@ -132,9 +113,9 @@ def test_with_two_gpus_the_others_go_on_beside_the_trial_that_is_alone(home: Hom
         "budget": {"trials": 8},
     }
     with driver(home, "run", written(tmp_path, **changes), gpus=2) as running:
-        until(home, "trial 6 complete")
+        running.until("trial 6 complete")
         gate.touch()
-        assert running.wait(240) == 0, said(home).read_text()
+        assert running.wait() == 0, running.text
     study = record(home)
     assert [trial.status for trial in study.trials] == ["complete"] * 8
     alone, other = study.trials[1], study.trials[6]
@@ -167,16 +148,11 @@ def test_auto_measures_once_packs_says_so_and_keeps_to_it(home: Home, tmp_path: 
         "expected, by estimate: 1.7 times the trials per hour; another trial would add less than half of the pace of "
         "one"
     )
-    with driver(home, "run", file, "--dry-run") as running:
-        assert running.wait(240) == 0, said(home).read_text()
-    assert says in words(home)
-    assert "2 trials at once on cuda; CPUs per trial: 1, GPUs per trial: 0.5" in words(home)
-    said(home).unlink()
-    with driver(home, "run", file, "budget.trials=2") as running:
-        assert running.wait(240) == 0, said(home).read_text()
-    assert says in words(home)
-    with driver(home, "resume", "sharing", "budget.trials=4") as running:
-        assert running.wait(240) == 0, said(home).read_text()
+    planned = finished(home, "run", file, "--dry-run")
+    assert says in planned
+    assert "2 trials at once on cuda; CPUs per trial: 1, GPUs per trial: 0.5" in planned
+    assert says in finished(home, "run", file, "budget.trials=2")
+    finished(home, "resume", "sharing", "budget.trials=4")
     study = record(home)
     assert [trial.status for trial in study.trials] == ["complete"] * 4
     assert shares(study) == {0.5}
@@ -185,10 +161,7 @@ def test_auto_measures_once_packs_says_so_and_keeps_to_it(home: Home, tmp_path: 
     lines = (tmp_path / "measured").read_text().splitlines()
     assert len(lines) == 2, "the dry run's measurement, and that of the first driver"
     assert {line.split()[1] for line in lines} == {"cuda"}
-    said(home).unlink()
-    with driver(home, "status", "sharing") as running:
-        assert running.wait(60) == 0
-    assert says in words(home)
+    assert says in finished(home, "status", "sharing")
 
 
 def test_workers_find_the_mps_daemon_of_their_study(tmp_path: Path) -> None:
@@ -196,24 +169,21 @@ def test_workers_find_the_mps_daemon_of_their_study(tmp_path: Path) -> None:
     home, pipes = Home.at(folder / "home").create(), tmp_path / "pipes"
     journal = install(folder)
     extra = {"seconds": 0.0, "light": True, "pipes": str(pipes), "crowded_at": 0}
-    with driver(home, "run", written(tmp_path, extra=extra), PATH=path_with(folder)) as running:
-        assert running.wait(240) == 0, said(home).read_text()
+    said = finished(home, "run", written(tmp_path, extra=extra), PATH=path_with(folder))
     place = home.study("sharing") / "mps" / "pipes"
     assert set(pipes.read_text().splitlines()) == {str(place)}
     assert [line.split()[0] for line in journal.read_text().splitlines()] == ["start", "quit"]
-    assert "trials share a GPU by NVIDIA's MPS" in words(home)
+    assert "trials share a GPU by NVIDIA's MPS" in said
     shutil.rmtree(folder)
 
 
 def test_a_trial_that_keeps_the_gpu_busy_has_it_alone(home: Home, tmp_path: Path) -> None:
-    with driver(home, "run", measured_by(tmp_path, busy=0.93)) as running:
-        assert running.wait(240) == 0, said(home).read_text()
+    finished(home, "run", measured_by(tmp_path, busy=0.93))
     assert shares(record(home)) == {1.0}
 
 
 def test_a_measurement_that_fails_ends_no_study(home: Home, tmp_path: Path) -> None:
     extra = {"seconds": 0.0, "light": True, "measured": str(tmp_path / "no" / "folder"), "gigabytes": 1, "busy": 0.1}
-    with driver(home, "run", measured_by(tmp_path, extra=extra)) as running:
-        assert running.wait(240) == 0, said(home).read_text()
-    assert "1 trial per GPU: the measurement failed: FileNotFoundError" in said(home).read_text()
+    said = finished(home, "run", measured_by(tmp_path, extra=extra))
+    assert "1 trial per GPU: the measurement failed: FileNotFoundError" in said
     assert shares(record(home)) == {1.0}

@@ -6,6 +6,7 @@ start-up; everything else is the command as a person types it: its arguments, en
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import secrets
@@ -38,15 +39,22 @@ class Driver:
     started: float = field(default_factory=time.time)
 
     @classmethod
-    def start(cls, *arguments: object, home: Path, cwd: Path = REPOSITORY, **environment: str) -> Driver:
-        """Run `hpo ARGUMENTS` in a session of its own."""
+    def start(
+        cls, *arguments: object, home: Path, cwd: Path = REPOSITORY, prepare: str = "", **environment: str
+    ) -> Driver:
+        """Run `hpo ARGUMENTS` in a session of its own.
+
+        Args:
+            prepare: `module:function` that its process calls first.
+        """
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.support.driver_preload"])
         mark = uuid.uuid4().hex
         output = home.parent / f"{mark}.log"
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         variables = {"HPO_HOME": str(home), MARK: mark, "PYTHONPATH": path, **environment}
-        process = context.Process(target=_command, args=([str(one) for one in arguments], variables, output, cwd))
+        words = [str(one) for one in arguments]
+        process = context.Process(target=_command, args=(words, variables, output, cwd, prepare))
         process.start()
         return cls(process, output, mark)
 
@@ -112,7 +120,7 @@ def marked_processes(mark: str) -> dict[int, str]:
     return found
 
 
-def _command(arguments: Sequence[str], variables: dict[str, str], output: Path, cwd: Path) -> None:
+def _command(arguments: Sequence[str], variables: dict[str, str], output: Path, cwd: Path, prepare: str) -> None:
     os.setsid()
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(file, 1)
@@ -122,6 +130,9 @@ def _command(arguments: Sequence[str], variables: dict[str, str], output: Path, 
     sys.path[:0] = [folder for folder in variables["PYTHONPATH"].split(os.pathsep) if folder not in sys.path]
     os.chdir(cwd)
     sys.argv = ["hpo", *arguments]
+    if prepare:
+        module, function = prepare.split(":")
+        getattr(importlib.import_module(module), function)()
     from hpo.cli import main
 
     try:

@@ -1,15 +1,15 @@
 """The synthetic trainer for workers on GPUs that Ray was told of and that are not there; and `hpo` on such a machine.
 
-`python -m tests.support.pretended_gpus run spec.yaml` is `hpo run spec.yaml` on a machine with as many GPUs as the
-variable `PRETENDED_GPUS` says. A trial with `extra.crowded_at` runs out of memory in that epoch if it shares its GPU.
-What a trial needs of one is what `extra.gigabytes` and `extra.busy` say; each measurement adds a line to the file
-`extra.measured`. Each trial adds the folder of MPS's pipes, as its worker knows it, to the file `extra.pipes`.
+`Driver.start("run", "spec.yaml", prepare="tests.support.pretended_gpus:pretend")` is `hpo run spec.yaml` on a machine
+with as many GPUs as the variable `PRETENDED_GPUS` says. A trial with `extra.crowded_at` runs out of memory in that
+epoch if it shares its GPU. What a trial needs of one is what `extra.gigabytes` and `extra.busy` say; each measurement
+adds a line to the file `extra.measured`. Each trial adds the folder of MPS's pipes, as its worker knows it, to the
+file `extra.pipes`.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,11 +46,8 @@ def gpu_use(config: TrialConfig, context: Context) -> GpuUse:
     return GpuUse(gpu=NAME, total_bytes=whole, free_bytes=whole, memory_bytes=needs, busy=busy)
 
 
-if __name__ == "__main__":
+def pretend() -> None:
+    """Let this process find the GPUs."""
     devices.gpu_count = lambda: int(os.environ[PRETENDED])
     devices.gpus = lambda: [(NAME, GIGABYTES * 10**9)] * devices.gpu_count()
     measuring.gpu_names = mps.gpu_names = lambda: [NAME] * devices.gpu_count()
-    sys.argv[0] = "hpo"
-    from hpo.cli import main
-
-    main()
