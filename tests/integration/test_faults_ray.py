@@ -1,4 +1,4 @@
-"""Ray's own processes die: the head, a node."""
+"""Ray's own processes die: the head, a node. No study is tracked, because MLflow knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from tests.support.node_trainers import NO_FILE
 
 pytestmark = pytest.mark.ray
 
+UNTRACKED = {"asha": {"enabled": False}, "tracking": {"enabled": False}}
+
 
 def child(parent: int, name: str) -> psutil.Process:
     """A process's child of that name."""
@@ -29,7 +31,7 @@ def child(parent: int, name: str) -> psutil.Process:
 def test_a_driver_whose_ray_died_ends_at_once_and_in_order(home: Home, tmp_path: Path) -> None:
     """Whether its server or its scheduler dies, the driver leaves in order with a code of its own, at once."""
     spec = synthetic_spec(
-        "headless", extra={"seconds": 0.4, "light": True}, budget={"trials": 3}, asha={"enabled": False}, concurrency=2
+        "headless", extra={"seconds": 0.4, "light": True}, budget={"trials": 3}, concurrency=2, **UNTRACKED
     )
     (tmp_path / "spec.yaml").write_text(spec.to_yaml())
     drivers = []
@@ -52,7 +54,7 @@ def test_a_trial_of_a_lost_node_continues_on_another_node(home: Home, tmp_path: 
     """One of two nodes dies under its trial: the trial continues from its last checkpoint on the other."""
     gate = tmp_path / "gate"
     extra = {"seconds": 1.0, "light": True, "gate": str(gate)}
-    spec = synthetic_spec("nodes", extra=extra, budget={"trials": 3}, asha={"enabled": False}, retries=1)
+    spec = synthetic_spec("nodes", extra=extra, budget={"trials": 3}, retries=1, **UNTRACKED)
     (tmp_path / "spec.yaml").write_text(spec.to_yaml())
     with cluster(cpus=1) as ray, node(ray) as second:
         driver = Driver.start("run", tmp_path / "spec.yaml", home=home.path, **ray)
@@ -90,7 +92,7 @@ def test_a_node_that_fails_every_trial_is_left_and_no_trial_fails(home: Home, tm
         trainer="only_here:train",
         extra={"light": True, "marks": str(tmp_path / "marks"), "wait_for": 2},
         budget={"trials": 8},
-        asha={"enabled": False},
+        **UNTRACKED,
     )
     (tmp_path / "spec.yaml").write_text(spec.to_yaml())
     path = os.pathsep.join([str(tmp_path / "code"), str(REPOSITORY)])

@@ -66,7 +66,8 @@ def test_a_locked_database_is_waited_for_and_a_second_driver_is_refused(
     """Another process holds SQLite's lock for 10 s; meanwhile a second driver is refused; then the first is killed
     and its lock is taken over at once."""
     spec = tmp_path / "spec.yaml"
-    spec.write_text(synthetic_spec("locked", extra={"seconds": 0.3, "light": True}, concurrency=2).to_yaml())
+    settings = {"extra": {"seconds": 0.3, "light": True}, "concurrency": 2, "tracking": {"enabled": False}}
+    spec.write_text(synthetic_spec("locked", **settings).to_yaml())
     first = Driver.start("run", spec, home=home.path, **ray)
     first.until("val accuracy", count=2)
     other = sqlite3.connect(home.path / "optuna.db", timeout=30, isolation_level=None)
