@@ -18,7 +18,7 @@ from hpo.search.policies.gp import EndModel
 from hpo.search.policies.gp_regression import Kernel, Posterior
 from hpo.search.policies.seeded import SamplerOptions
 from hpo.search.policies.seen import Seen
-from reports.benchmarks.search.freeze_thaw.costs import Costs
+from reports.benchmarks.search.freeze_thaw.costs import FLOOR, Costs
 from reports.benchmarks.search.freeze_thaw.rule import AT_THE_END, COST_POWER, Choice, Outlook, log_rates, next_up
 from reports.benchmarks.search.freeze_thaw.search import DECISIONS, STARTUP_TRIALS, FreezeThawSearch
 from reports.benchmarks.search.lcbench import EPOCHS, Curve
@@ -99,6 +99,12 @@ def test_the_seconds_of_later_epochs_do_not_include_the_start() -> None:
     assert Costs({0: [4.0]}).per_epoch(0) == 4.0, "nothing else is known"
     assert Costs({0: [4.0, 2.0]}).per_epoch(0) == 2.0
     assert Costs({0: [4.0, 0.0]}).per_epoch(0) > 0, "no training is free"
+
+
+def test_an_epoch_counts_as_at_least_a_share_of_the_median_one() -> None:
+    costs = Costs({0: [1.0] * 8, 1: [1.0] * 8, 2: [0.001] * 8})
+    assert costs.per_epoch(0) == pytest.approx(1.0)
+    assert costs.per_epoch(2) == pytest.approx(FLOOR)
 
 
 def test_covariances_are_those_of_the_posterior() -> None:
