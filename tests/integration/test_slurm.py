@@ -43,7 +43,8 @@ class Job:
         (self.submitted / "gated.py").write_text(TRAINER)  # Ray ships it to the other nodes
         extra = {"light": True, "gate": str(self.gate), "journal": str(self.journal)}
         settings = {"trainer": "gated:train", "extra": extra, "budget": {"trials": 4}, "asha": {"enabled": False}}
-        spec = synthetic_spec("cifar10", **settings, **changes, storage={"checkpoints": str(folder / "checkpoints")})
+        settings |= {"storage": {"checkpoints": str(folder / "checkpoints")}, "tracking": {"enabled": False}}
+        spec = synthetic_spec("cifar10", **settings, **changes)
         (self.submitted / "cifar10").write_text(spec.to_yaml())  # comes before the shipped study of that name
 
     def submit(self, cluster: Slurm, *options: str) -> None:
