@@ -269,7 +269,10 @@ def _digest(lines: list[str]) -> str:
 
 
 def _up_to_date(run: Run, trial: TrialRecord) -> bool:
-    """Whether the run holds the trial's newest state, as its tags and its status say."""
+    """Whether the run holds the trial's newest state, as its tags, its status and its end say."""
+    final = trial.outcome is not None and trial.outcome.final
+    if final and run.info.end_time is None:  # a driver has died that might have taken it up again
+        return False
     return (
         run.data.tags.get(EPOCHS_TAG) == str(len(trial.epochs))
         and run.data.tags.get(OUTCOME_TAG) == trial.status

@@ -10,7 +10,7 @@ from hpo.ledger.storage import open_storage
 from hpo.search.asha import replay
 from hpo.validation.loader import parse_spec
 from tests.conftest import synthetic_spec
-from tests.integration.test_study import assert_mlflow_agrees, reason
+from tests.integration.test_study import assert_mlflow_agrees, reason, runs_by_trial
 from tests.support.in_process_driver import told
 from tests.support.views import RecordingView
 
@@ -60,6 +60,8 @@ def test_a_trial_that_was_taken_up_is_one_trial_and_one_run(home: Home) -> None:
     assert replay([(trial.number, rung) for trial in study.trials for rung in trial.rungs], 2) == []
     told(open_storage(home.ledger_url), study)
     assert_mlflow_agrees(study, home)
+    ends = [run.info.end_time for run in runs_by_trial(study, home).values()]
+    assert all(ends), "no run stays open"
     for trial in study.trials:
         kept = sorted(path.name for path in home.study("landing").glob(f"checkpoints/{trial.number:05d}/*"))
         assert bool(kept) == trial.complete, "checkpoints of the others are deleted with the end of the study"

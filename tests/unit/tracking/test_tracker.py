@@ -339,7 +339,7 @@ class Store:
     def create_child(self, name: str, tags: object, started: float) -> Any:
         self.client.calls.append("create_run")
         data = SimpleNamespace(metrics={}, tags={}, params={})
-        return SimpleNamespace(info=SimpleNamespace(run_id=name, status="RUNNING"), data=data)
+        return SimpleNamespace(info=SimpleNamespace(run_id=name, status="RUNNING", end_time=None), data=data)
 
 
 @pytest.fixture
@@ -352,6 +352,16 @@ def test_a_trial_that_has_ended_costs_three_calls_of_mlflow(mirror: Any) -> None
     for number in range(50):
         mirror.sync(trial(number, 16, ending=Ending.COMPLETE))
     assert mirror.store.client.calls == ["create_run", "log_batch", "set_terminated"] * 50
+
+
+def test_a_pruned_trial_ends_in_mlflow_when_it_can_be_taken_up_no_more(mirror: Any) -> None:
+    pruned = trial(0, 4, ending=Ending.PRUNED)
+    assert pruned.outcome is not None
+    kept = dataclasses.replace(pruned, outcome=dataclasses.replace(pruned.outcome, kept=True), finished=None)
+    for record in (kept, trial(0, 5), kept, pruned):
+        mirror.sync(record)
+    statuses = [call for call in mirror.store.client.calls if call in ("update_run", "set_terminated")]
+    assert statuses == ["update_run", "update_run", "update_run", "set_terminated"]
 
 
 def test_a_running_trial_costs_one_call_of_mlflow_per_report(mirror: Any) -> None:
