@@ -4,7 +4,7 @@ A study delivers complete trials only. The rule compares what each choice adds t
 a worker. It has one form for the whole study: a pruned trial that promises most is taken up at once, and near the end,
 where a new trial has no time to finish, the best remainders that fit come first.
 
-Simulated studies use it, and no driver does: as it is, it delivers no more than `gp` without it
+Simulated studies use it, and drivers do with `search.landing`, which is off: it delivers no more than `gp` without it
 (reports/benchmarks/search/search.md).
 """
 

@@ -32,11 +32,16 @@ class Costs:
 
     def whole(self, trial: TrialRecord) -> float:
         """Seconds of the whole training of a trial that has trained an epoch."""
-        return sum(epoch_seconds(trial)) / self._share(trial)[len(trial.epochs) - 1]
+        return sum(epoch_seconds(trial)) + self.rest(trial)
 
     def rest(self, trial: TrialRecord) -> float:
-        """Seconds until a trial is complete; 0 before its first epoch: nothing is known."""
-        return self.whole(trial) - sum(epoch_seconds(trial)) if trial.epochs else 0.0
+        """Seconds until a trial is complete; 0 before its first epoch: nothing is known. From 4 epochs on the earlier
+        half does not count, because the first epochs of a training may take several times as long as later ones."""
+        if not (done := len(trial.epochs)):
+            return 0.0
+        share, first = self._share(trial), done // 2 if done >= 4 else 0
+        seconds = sum(epoch_seconds(trial)[first:])
+        return seconds * (1 - share[done - 1]) / (share[done - 1] - (share[first - 1] if first else 0.0))
 
     def predict(self, trials: Sequence[TrialRecord], values: Mapping[str, Any]) -> float:
         """Seconds of a whole training with these values.

@@ -9,20 +9,23 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from hpo.driver.conductor import Conductor
+from hpo.driver.decisions.landing import Costs
 from hpo.driver.events import Event
 from hpo.driver.listeners import BestFile
 from hpo.home import Home
 from hpo.ledger.outcome import Ending
 from hpo.ledger.reader import load_study
-from hpo.ledger.records import StudyRecord
+from hpo.ledger.records import Attempt, EpochRecord, StudyRecord, TrialRecord
 from hpo.ledger.storage import open_storage
 from hpo.results.gpu_hours import released
 from hpo.search.asha import replay
 from hpo.search.pruning_audit import audit
+from hpo.search.unit_cube import UnitCube
 from hpo.spec.study import Spec
 from tests.conftest import synthetic_spec
 from tests.integration.test_resume import Mortal
 from tests.support.in_process_driver import Died, create, finish, reopen, steps, told
+from trainers.api import EpochMetrics
 
 TAKEN_UP, LEFT = 3, 4
 """Of the study below: the trial that landing takes up, and one that stays pruned."""
@@ -201,3 +204,17 @@ def test_best_yaml_tells_the_predicted_end_until_a_trial_is_complete(home: Home,
     assert "epochs, predicted" not in said[0], "nothing is learned yet"
     assert any("of 8 epochs, predicted " in text for text in said)
     assert "predicted" not in home.incumbent(spec.study).read_text()
+
+
+def test_what_is_left_of_a_training_is_not_measured_by_its_slow_first_epochs() -> None:
+    costs = Costs(a_spec(train={"epochs": 8, "progressive": {"stages": 1}}), UnitCube({}))
+    seconds = (10.0, 4.0, 2.0, 2.0)
+    epochs = [
+        EpochRecord(EpochMetrics(epoch=epoch, val_accuracy=0.5, seconds=took), 0.0)
+        for epoch, took in enumerate(seconds, 1)
+    ]
+    trials = [TrialRecord(number, attempts=(Attempt(0.0),), epochs=tuple(epochs[:number])) for number in range(5)]
+    assert costs.rest(trials[0]) == 0.0, "nothing is known"
+    assert costs.rest(trials[1]) == pytest.approx(70.0)
+    assert costs.rest(trials[4]) == pytest.approx(8.0)
+    assert costs.whole(trials[4]) == pytest.approx(26.0)
