@@ -69,16 +69,17 @@ def preflight(spec: Spec, home: Home, mlflow: Child, say: Callable[[str], None] 
         check_tensorboard()
     if spec.tracking.enabled:
         mlflow.ask(spec, home)
-    info = _prepared(spec, home, say) if spec.trainer == SHIPPED_TRAINER else {}
-    if spec.tracking.enabled:  # its process loads MLflow meanwhile
+    if spec.trainer == SHIPPED_TRAINER:
+        say("importing torch")
+        import trainers.data  # noqa: F401 - loads torch, while that process loads MLflow
+    if spec.tracking.enabled:  # before data are downloaded, which may take long
         say("asking MLflow")
         mlflow.answer()
-    return info
+    return _prepared(spec, home, say) if spec.trainer == SHIPPED_TRAINER else {}
 
 
 def _prepared(spec: Spec, home: Home, say: Callable[[str], None]) -> dict[str, Any]:
     """The data set and the weights of the shipped trainer, checked and ready for the workers."""
-    say("importing torch")
     from trainers import data  # loads torch, which other trainers need not have
     from trainers.network import weights
 

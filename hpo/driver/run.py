@@ -128,6 +128,8 @@ def resume(
         recorded = ledger.study
         mlflow.load(recorded.spec, home)
         spec = with_absolute_tracking(changes(recorded.spec))
+        if not spec.tracking.enabled:
+            mlflow.close()  # it would keep MLflow in memory as long as the study runs
         if reason := used_up(dataclasses.replace(recorded, spec=spec), recorded.seconds):
             ledger.take_over(dead)
             ledger.respecify(spec)

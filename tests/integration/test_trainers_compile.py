@@ -12,9 +12,10 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from tests.support.training import TINY, context
+from tests.unit.trainers.test_cores import busy_machine
 from trainers import finetune
 from trainers.api import RateRamp, TrialConfig
-from trainers.loop import compiling
+from trainers.loop import compiling, cores
 from trainers.network import model as models
 
 COMPILED = replace(TINY, train=replace(TINY.train, compile=True, epochs=2, checkpoint_every=99))
@@ -58,6 +59,16 @@ def test_torch_compile_makes_one_graph_per_image_size(
     progressive = replace(COMPILED.train.progressive, sizes=(40, 48))
     run(replace(COMPILED, train=replace(COMPILED.train, progressive=progressive)), cache, tmp_path / "size")
     assert counter.frame_count == 4
+
+
+def test_busy_cores_make_no_more_graphs(
+    counter: CompileCounterWithBackend, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch compiles anew for another number of threads."""
+    monkeypatch.setattr(cores, "LOOK_S", 0.0)
+    monkeypatch.setattr(cores, "usage", busy_machine())
+    list(finetune.train(COMPILED, replace(context(cache, tmp_path), threads=2)))
+    assert counter.frame_count == 3
 
 
 def test_more_graphs_than_shapes_are_an_error_instead_of_eager_mode(

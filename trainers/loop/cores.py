@@ -1,8 +1,8 @@
 """The number of threads of a training on a CPU that other programs use, too.
 
 At the end of every operator torch's threads wait for each other. If another program has one of their cores, all wait
-for it: on two cores beside one busy program, two threads train half as fast as one. So there are only as many threads
-as there are cores for them. The number can change the last bits of a result, as another processor can.
+for it: on two cores beside one busy program, two threads train at six tenths of the speed of one. So there are only as
+many threads as there are cores for them. The number can change the last bits of a result, as another processor can.
 """
 
 from __future__ import annotations
@@ -34,14 +34,25 @@ class Usage:
 
 
 def usage() -> Usage | None:
-    """Read the clocks now; None on a system that does not tell the idle time of its cores."""
+    """Read the clocks now; None on a system that does not tell the idle time of its cores.
+
+    Without it the number of threads would only ever fall. Some containers number the cores in the file anew (LXCFS),
+    or show zeros (gVisor).
+    """
     try:
-        cores = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-        lines = [line.split() for line in STAT.read_text().splitlines()]
-        ticks = sum(int(line[4]) + int(line[5]) for line in lines if line[0] in cores)  # idle, and waiting for a disk
-        return Usage(time.monotonic(), time.process_time(), ticks / os.sysconf("SC_CLK_TCK"))
-    except (OSError, AttributeError, ValueError, IndexError):
+        lines = {line.partition(" ")[0]: line.split() for line in STAT.read_text().splitlines()}
+        cores = [lines[f"cpu{number}"] for number in os.sched_getaffinity(0)]
+        ticks = sum(int(core[4]) + int(core[5]) for core in cores)  # idle, and waiting for a disk
+        seconds = ticks / os.sysconf("SC_CLK_TCK")
+        return Usage(time.monotonic(), time.process_time(), seconds) if ticks else None
+    except (OSError, AttributeError, ValueError, LookupError):
         return None
+
+
+def _bound(threads: int) -> bool:
+    """Whether the environment binds each thread to a core of its own (OMP_PROC_BIND), so that this one, which asks, is
+    shown fewer cores than there are threads."""
+    return hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < threads
 
 
 def fitting(before: Usage, now: Usage, most: int) -> int:
@@ -54,8 +65,11 @@ def fitting(before: Usage, now: Usage, most: int) -> int:
 class Cores:
     """Sets torch's threads while a training runs, to `most` at first. `trainers.numerics.session` restores them."""
 
-    def __init__(self, device: str, read: Callable[[], Usage | None] | None = None) -> None:
-        self._most = torch.get_num_threads() if device == "cpu" else 1
+    def __init__(self, device: str, read: Callable[[], Usage | None] | None = None, *, compiled: bool = False) -> None:
+        """`compiled`: the number stays, because torch compiles a graph for one number of threads."""
+        self._most = torch.get_num_threads() if device == "cpu" and not compiled else 1
+        if _bound(self._most):
+            self._most = 1
         self._read = read or usage
         self._threads = self._most
         self._before: Usage | None = None
@@ -64,7 +78,7 @@ class Cores:
         """Start an epoch with as many threads as the last one had in the end."""
         if self._most > 1:
             torch.set_num_threads(self._threads)
-            self._before = self._read()
+            self._before = self._before or self._read()  # epochs may be shorter than the time between two looks
 
     def look(self) -> None:
         """Between two steps: follow what other programs leave."""

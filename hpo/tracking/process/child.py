@@ -159,7 +159,10 @@ class Child:
         return f"the process that talks to MLflow {how}" + (f" ({as_reason(words)})" if words else "")
 
     def close(self) -> None:
-        """Let it end, and start no other one. One that is still asking for `answer` ends after that."""
+        """Let it end, and start no other one. One that is still asking for `answer` ends after that. Only the first
+        call waits."""
+        if self.closed:
+            return
         self.closed = True
         if self._only_loads:
             self.kill()  # an import would go on for seconds

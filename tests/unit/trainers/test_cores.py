@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,10 @@ def test_the_idle_time_is_that_of_the_cores_that_may_be_used(tmp_path: Path, mon
     found = usage()
     assert found is not None
     assert found.idle == pytest.approx(6.4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 4})
+    assert usage() is None, "a container has numbered its cores anew"
+    stat.write_text("cpu 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0\ncpu4 0 0 0 0 0 0\n")
+    assert usage() is None, "nothing is told"
     stat.unlink()
     assert usage() is None
 
@@ -89,6 +95,34 @@ def test_a_training_of_one_thread_or_on_a_gpu_looks_at_nothing(two_threads: None
         used.begin()
         used.look()
         assert torch.get_num_threads() == threads
+
+
+def test_a_compiled_training_keeps_its_threads(two_threads: None) -> None:
+    used = Cores("cpu", unreachable, compiled=True)
+    used.begin()
+    used.look()
+    assert torch.get_num_threads() == 2
+
+
+def test_threads_that_are_bound_to_cores_stay(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1})
+    used = Cores("cpu", unreachable)
+    used.begin()
+    used.look()
+    assert torch.get_num_threads() == 2
+
+
+def test_epochs_shorter_than_the_time_between_two_looks_are_looked_at_together(
+    two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    readings = iter([replace(START, clock=now), Usage(now + 2.0, 7.6, 100.0)])
+    used = Cores("cpu", lambda: next(readings))
+    for waited in (0.6, 1.2):
+        used.begin()
+        monkeypatch.setattr(time, "monotonic", lambda waited=waited: now + waited)
+        used.look()
+    assert torch.get_num_threads() == 1
 
 
 def test_a_system_that_tells_nothing_keeps_the_threads(two_threads: None) -> None:
