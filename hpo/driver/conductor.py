@@ -30,7 +30,7 @@ from hpo.ledger.writer import Ledger
 from hpo.redact import as_reason
 from hpo.search.ahead import begin_ahead
 from hpo.search.prospect import prospect
-from hpo.search.rungs import RungJudge
+from hpo.search.rungs import RungJudge, training_rungs
 from hpo.search.samplers import draw, study_space
 from hpo.spec.configure import configure
 from hpo.spec.study import Spec
@@ -178,8 +178,14 @@ class Conductor:
             self._attempts.finish(trial.number)
             self._ending.notice_complete(self.ledger.trial(trial.number))
             self._ending.check_budget()
-        elif self.stopping is not None or self.steering.may_rest(epoch, decision):
+        elif self.stopping is not None or self.steering.may_rest(epoch, at_rung=self._at_rung(trial, decision)):
             self._attempts.rest(trial.number)
+
+    def _at_rung(self, trial: TrialRecord, decision: RungDecision | None) -> bool:
+        """Whether the newest epoch of a trial has reached a rung; ASHA decides there no more if it was taken up."""
+        if decision is not None or not trial.taken_up or self.ending is None:
+            return decision is not None
+        return len(trial.epochs) in training_rungs(self.spec, configure(self._base, trial.assigned).train)
 
     def on_failure(
         self,
@@ -294,14 +300,20 @@ class Conductor:
         with self._calls.one():
             if self._ahead is not None:
                 self._ahead.close()
-            reason = self.ending or all_trials_ended(self.ledger.study)
-            if reason is not None:
+            if (reason := self._ended()) is not None:
                 self._attempts.let_go()
                 self.ledger.end(reason)
             self.ledger.close()
         self._calls.raise_error()
 
     # ------------------------------------------------------------------------------------------ helpers
+
+    def _ended(self) -> str | None:
+        """Why the study ends with this driver; None if the next one goes on. One that was stopped could not take up
+        pruned trials that are kept, so that is left to the next one."""
+        if self.ending is None and self.stopping is not None and any(trial.kept for trial in self.ledger.trials):
+            return None
+        return self.ending or all_trials_ended(self.ledger.study)
 
     def _seconds_left(self) -> float:
         return self._ending.left(self.ledger.gpus * (self._attempts.count + 1))

@@ -133,6 +133,7 @@ def resume(
         if reason := used_up(dataclasses.replace(recorded, spec=spec), recorded.seconds):
             ledger.take_over(dead)
             ledger.respecify(spec)
+            ledger.let_go()  # the driver that reached the budget may have died before it did so
             ledger.end(reason)
             ledger.close()
             return ledger.study

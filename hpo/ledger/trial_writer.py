@@ -237,6 +237,11 @@ class TrialWriter:
         ended = trial.outcome is not None and trial.outcome.final
         return trial if ended else self._finish(trial, outcome)
 
+    def let_go(self) -> list[TrialRecord]:
+        """The study ends: pruned trials that are kept will not be taken up any more. Returns them."""
+        kept = [(trial.number, trial.outcome) for trial in self.trials if trial.outcome is not None and trial.kept]
+        return [self.finish(number, dataclasses.replace(outcome, kept=False)) for number, outcome in kept]
+
     def _finish(
         self, trial: TrialRecord, outcome: Outcome, died: float | None = None, unreported: Sequence[EpochRecord] = ()
     ) -> TrialRecord:

@@ -124,7 +124,8 @@ def depths(spec: Spec) -> Callable[[TrialRecord], float]:
 def deepest_rungs(spec: Spec) -> Callable[[TrialRecord], float | None]:
     """Of the trials of one study: the highest rung that a trial has reached, None before the first.
 
-    Of controls also a rung without a decision: after a decision to stop a control, later rungs ignore it.
+    Of controls, and of trials that landing took up, also a rung without a decision: after a decision to stop one, later
+    rungs ignore it.
     """
     base, in_compute = spec.base(), rung_resource(spec) == "compute"
     levels = study_levels(spec.asha, spec.train.epochs)
@@ -137,7 +138,8 @@ def deepest_rungs(spec: Spec) -> Callable[[TrialRecord], float | None]:
         return (level for level in levels if reached(level, used))
 
     def deepest(trial: TrialRecord) -> float | None:
-        without = passed(trial, trial.last) if trial.control and trial.last is not None else ()
+        spared = trial.control or trial.taken_up
+        without = passed(trial, trial.last) if spared and trial.last is not None else ()
         return max((*trial.judged, *without), default=None)
 
     return deepest

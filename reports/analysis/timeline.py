@@ -191,7 +191,9 @@ def _most_at_once(attempts: Sequence[Span]) -> int:
 
 
 def ended(trial: TrialRecord) -> float | None:
-    """When a trial ended, or when it last reported."""
+    """When a trial ended, or when it last reported. Landing keeps a pruned one until its study ends."""
+    if trial.status == "pruned" and trial.attempts and trial.attempts[-1].ended is not None:
+        return trial.attempts[-1].ended
     if trial.finished is not None:
         return trial.finished
     return trial.epochs[-1].recorded if trial.epochs else None

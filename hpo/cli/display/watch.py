@@ -130,7 +130,8 @@ def _changes(before: TrialRecord | None, after: TrialRecord) -> Iterator[Event]:
     if len(after.epochs) > (len(before.epochs) if before else 0):
         yield Event("epoch", after)
     if after.outcome is not None and after.outcome != (before.outcome if before else None):
-        yield Event("let_go" if before is not None and before.kept else "finished", after)
+        let_go = before is not None and before.kept and after.status == "pruned"  # else it was taken up, or stopped
+        yield Event("let_go" if let_go else "finished", after)
 
 
 def _losses(trial: TrialRecord | None) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
 
 from hpo.driver.decisions.nodes import STRIKES, Failure, Nodes, Place
@@ -133,14 +132,13 @@ class Attempts:
 
     def let_go(self) -> None:
         """The study ends: pruned trials that are kept will not be taken up any more."""
-        for trial in self._ledger.trials:
-            if trial.outcome is not None and trial.kept:
-                outcome = dataclasses.replace(trial.outcome, kept=False)
-                self._announce.trial("let_go", self._ledger.finish(trial.number, outcome))
+        for trial in self._ledger.let_go():
+            self._announce.trial("let_go", trial)
 
     def notice_loss(self, trial: TrialRecord, epoch: int) -> None:
-        """Warn if a trial repeats more than its last epoch, which it repeats after every resume."""
-        if epoch < trial.attempts[-1].resumed_after and (trial.number, len(trial.attempts)) not in self._noticed:
+        """Warn if a trial continues before the epoch of its last checkpoint, which it repeats after every resume."""
+        every, after = self._ledger.spec.train.checkpoint_every, trial.attempts[-1].resumed_after
+        if epoch < max(1, after - after % every) and (trial.number, len(trial.attempts)) not in self._noticed:
             self._noticed.add((trial.number, len(trial.attempts)))
             self._announce.notice(
                 f"warning: trial {trial.number}: later checkpoints are lost or damaged; it continues from epoch {epoch}"

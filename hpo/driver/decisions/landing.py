@@ -12,7 +12,7 @@ from hpo.ledger.records import TrialRecord
 from hpo.ledger.writer import Ledger
 from hpo.results.sums.pace import epoch_seconds
 from hpo.search.ahead import Ahead
-from hpo.search.landing import LEAST_COSTS, Choice, EpochSeconds, incumbent, next_up
+from hpo.search.landing import LEAST_COSTS, MOST_COSTS, Choice, EpochSeconds, incumbent, next_up
 from hpo.search.policies.acquisition import Prediction
 from hpo.search.unit_cube import UnitCube
 from hpo.spec.configure import configure
@@ -27,7 +27,7 @@ class Costs:
         self._base = spec.base()
         self._own = spec.trainer != SHIPPED_TRAINER
         self._space = space
-        self._horizon = spec.train.epochs
+        self._horizon, self._every = spec.train.epochs, spec.train.checkpoint_every
         self._shares: dict[int, Sequence[float]] = {}
 
     def whole(self, trial: TrialRecord) -> float:
@@ -43,12 +43,18 @@ class Costs:
         seconds = sum(epoch_seconds(trial)[first:])
         return seconds * (1 - share[done - 1]) / (share[done - 1] - (share[first - 1] if first else 0.0))
 
+    def again(self, trial: TrialRecord) -> float:
+        """Seconds of the epochs that a trial repeats when it is taken up: those after its last checkpoint."""
+        done = len(trial.epochs)
+        return sum(epoch_seconds(trial)[done - done % self._every :])
+
     def predict(self, trials: Sequence[TrialRecord], values: Mapping[str, Any]) -> float:
         """Seconds of a whole training with these values.
 
         Args:
             trials: at least `LEAST_COSTS` that have trained an epoch, by number.
         """
+        trials = trials[-MOST_COSTS:]  # no others count
         cube = self._space.encode([trial.values for trial in trials])
         per_epoch = EpochSeconds(self._space, cube, np.array([self.whole(trial) / self._horizon for trial in trials]))
         return self._horizon * float(per_epoch.predict(self._space.encode([values]))[0])
@@ -113,13 +119,15 @@ class Landing:
             return None
         (ends, of_new), left = expected, self._left()
         best = incumbent(ends, list(self._landed(left)))
-        choices = {
-            number: Choice(ends[number], self._costs.rest(self._trials[number])) for number in self._kept & ends.keys()
-        }
+        choices = {number: Choice(ends[number], self._to_end(number)) for number in self._kept & ends.keys()}
         if not new:  # nothing else is to do, but a training costs: it has to promise a better trial
             choices = {number: choice for number, choice in choices.items() if choice.end.mean > best}
         fresh = [self._new(measured, values, end) for values, end in zip(new, of_new, strict=True)]
         return next_up(choices, fresh[0] if fresh else None, best, left)
+
+    def _to_end(self, number: int) -> float:
+        trial = self._trials[number]
+        return self._costs.again(trial) + self._costs.rest(trial)
 
     @property
     def _may_begin(self) -> bool:

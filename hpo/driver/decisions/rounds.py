@@ -40,7 +40,8 @@ def candidates(study: StudyRecord, top: int) -> list[TrialRecord]:
     """
     baseline, different = study.baseline, list[TrialRecord]()
     scores = {trial.number: trial.rank for trial in leaders(study, len(study.trials))}
-    scores |= {number: end.score for number, end in predicted_ends(study).items()}
+    pruned = {trial.number for trial in study.trials if trial.status == "pruned"}
+    scores |= {number: end.score for number, end in predicted_ends(study).items() if number in pruned}
     trials = (trial for trial in study.trials if trial.number in scores)
     for trial in sorted(trials, key=lambda trial: (-scores[trial.number], trial.number)):
         candidate = baseline if baseline is not None and trial.assigned == baseline.assigned else trial

@@ -14,7 +14,7 @@ from hpo.driver.decisions.tally import Tally
 from hpo.driver.events import Announcer
 from hpo.errors import InfrastructureError, UsageError
 from hpo.ledger.outcome import Ending, Outcome
-from hpo.ledger.records import Pause, RungDecision, TrialRecord
+from hpo.ledger.records import Pause, TrialRecord
 from hpo.ledger.writer import Ledger
 from hpo.search.ahead import Ahead
 from hpo.spec.parameters import Choice
@@ -252,12 +252,12 @@ class Steering:
         more = self._attempts.any_waiting or self._tally.started < self._ledger.spec.budget.trials
         return self._ending.reason is None and (self.paused or more)
 
-    def may_rest(self, epoch: int, decision: RungDecision | None) -> bool:
+    def may_rest(self, epoch: int, *, at_rung: bool) -> bool:
         """Whether a trial that could continue is interrupted here: the budget is reached, or the study is paused."""
         spec = self._ledger.spec
         if self.paused or (self._ending.reason is not None and spec.budget.when_reached == "checkpoint"):
             return epoch % spec.train.checkpoint_every == 0
-        return self._ending.reason is not None and decision is not None
+        return self._ending.reason is not None and at_rung
 
     def take_stopped(self) -> frozenset[int]:
         """Numbers of the trials whose workers are still to be ended; each is returned once."""

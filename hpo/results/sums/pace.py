@@ -47,6 +47,7 @@ class Pace:
             self._trained += times * seconds
         if took and trial.finished and len(trial.attempts) == 1:
             begun = trial.epochs[0].recorded - took[0]  # a worker starts once, and the next trials use it again
-            self._held += times * max(sum(took), trial.finished - begun)
+            # A pruned trial that landing kept until the end of its study held a worker for its attempt only.
+            self._held += times * max(sum(took), (trial.attempts[0].ended or trial.finished) - begun)
         else:
             self._held += times * sum(took)

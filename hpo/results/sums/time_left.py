@@ -80,7 +80,7 @@ def _whole(
 ) -> tuple[float, float]:
     """Seconds to the end of a running trial if it trains to the end, and the probability of that."""
     done = min(len(trial.epochs), len(costs) - 1)
-    return max(0.0, sum(costs[done:]) - under_way), 1.0 if trial.control else shares[-1] / shares[done]
+    return max(0.0, sum(costs[done:]) - under_way), 1.0 if _is_spared(trial) else shares[-1] / shares[done]
 
 
 def _latest(ends: Sequence[tuple[float, float]], least: float) -> float:
@@ -96,7 +96,12 @@ def _latest(ends: Sequence[tuple[float, float]], least: float) -> float:
 def _rest(trial: TrialRecord, costs: Sequence[float], shares: Sequence[float]) -> float:
     """Seconds of training that a trial which goes on after its newest epoch will probably need."""
     done = len(trial.epochs)
-    return sum(costs[done:]) if trial.control else _sum(costs, shares, done)
+    return sum(costs[done:]) if _is_spared(trial) else _sum(costs, shares, done)
+
+
+def _is_spared(trial: TrialRecord) -> bool:
+    """Whether ASHA stops the trial no more: a control, or one that landing took up."""
+    return trial.control or bool(trial.taken_up)
 
 
 def _sum(costs: Sequence[float], shares: Sequence[float], done: int) -> float:

@@ -152,7 +152,9 @@ def _disk(checkpoint_bytes: float, spec: Spec, slots: Slots, home: Home) -> str:
 
 def _kept(spec: Spec, slots: Slots) -> int:
     """How many checkpoints there are at most. A trial that ends keeps one. A running trial has two, and a third while
-    it writes."""
+    it writes. With landing, a pruned trial keeps its two until the study ends."""
+    if spec.search.landing:
+        return 2 * (spec.budget.trials + slots.concurrency)
     ended = slots.concurrency if spec.storage.keep == "unfinished" else spec.budget.trials
     return ended + 2 * slots.concurrency
 
