@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from trainers.api import Context
+
 LOOK_S = 1.0
 """Seconds between two looks at the cores."""
 ROUND_UP = 0.25
@@ -65,9 +67,15 @@ def fitting(before: Usage, now: Usage, most: int) -> int:
 class Cores:
     """Sets torch's threads while a training runs, to `most` at first. `trainers.numerics.session` restores them."""
 
-    def __init__(self, device: str, read: Callable[[], Usage | None] | None = None, *, compiled: bool = False) -> None:
-        """`compiled`: the number stays, because torch compiles a graph for one number of threads."""
-        self._most = torch.get_num_threads() if device == "cpu" and not compiled else 1
+    def __init__(
+        self, context: Context, read: Callable[[], Usage | None] | None = None, *, compiled: bool = False
+    ) -> None:
+        """
+        Args:
+            compiled: the number stays, because torch compiles a graph for one number of threads.
+        """
+        most = context.threads or torch.get_num_threads()
+        self._most = most if context.device == "cpu" and not compiled else 1
         if _bound(self._most):
             self._most = 1
         self._read = read or usage

@@ -73,7 +73,7 @@ class Engine:
         train = config.train
         self.config, self.numerics = config, numerics
         self.seed, self.device = context.seed, context.device
-        self.cores = Cores(context.device, compiled=train.compile)
+        self.cores = Cores(context, compiled=train.compile)
         self.plan = schedule.stages(train.progressive, train.epochs)
         self.eval_size = train.eval_size or self.plan[-1].size
         with memory_errors(f"building {config.model.name}"):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_the_true_clocks_go_forward() -> None:
 
 def test_a_training_gives_way_to_a_busy_program_and_takes_its_core_back(two_threads: None) -> None:
     readings = iter([START, Usage(12.0, 7.6, 100.0), Usage(14.0, 9.6, 101.9)])
-    used = Cores("cpu", lambda: next(readings))
+    used = Cores(asked(), lambda: next(readings))
     used.begin()
     assert torch.get_num_threads() == 2
     used.look()
@@ -91,14 +92,14 @@ def test_a_training_gives_way_to_a_busy_program_and_takes_its_core_back(two_thre
 def test_a_training_of_one_thread_or_on_a_gpu_looks_at_nothing(two_threads: None) -> None:
     for device, threads in (("cpu", 1), ("cuda", 2)):
         torch.set_num_threads(threads)
-        used = Cores(device, unreachable)
+        used = Cores(asked(device, threads), unreachable)
         used.begin()
         used.look()
         assert torch.get_num_threads() == threads
 
 
 def test_a_compiled_training_keeps_its_threads(two_threads: None) -> None:
-    used = Cores("cpu", unreachable, compiled=True)
+    used = Cores(asked(), unreachable, compiled=True)
     used.begin()
     used.look()
     assert torch.get_num_threads() == 2
@@ -106,7 +107,7 @@ def test_a_compiled_training_keeps_its_threads(two_threads: None) -> None:
 
 def test_threads_that_are_bound_to_cores_stay(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1})
-    used = Cores("cpu", unreachable)
+    used = Cores(asked(), unreachable)
     used.begin()
     used.look()
     assert torch.get_num_threads() == 2
@@ -117,7 +118,7 @@ def test_epochs_shorter_than_the_time_between_two_looks_are_looked_at_together(
 ) -> None:
     now = time.monotonic()
     readings = iter([replace(START, clock=now), Usage(now + 2.0, 7.6, 100.0)])
-    used = Cores("cpu", lambda: next(readings))
+    used = Cores(asked(), lambda: next(readings))
     for waited in (0.6, 1.2):
         used.begin()
         monkeypatch.setattr(time, "monotonic", lambda waited=waited: now + waited)
@@ -126,7 +127,7 @@ def test_epochs_shorter_than_the_time_between_two_looks_are_looked_at_together(
 
 
 def test_a_system_that_tells_nothing_keeps_the_threads(two_threads: None) -> None:
-    used = Cores("cpu", lambda: None)
+    used = Cores(asked(), lambda: None)
     used.begin()
     used.look()
     assert torch.get_num_threads() == 2
@@ -151,6 +152,11 @@ def test_an_epoch_begins_with_the_threads_of_the_last_one_and_the_process_gets_i
     for _ in finetune.train(three_epochs(), context):
         assert torch.get_num_threads() == outside
     assert seen == [2, 1, 1]
+
+
+def asked(device: str = "cpu", threads: int | None = None) -> Context:
+    store: Any = object()
+    return Context(seed=0, checkpoints=store, device=device, threads=threads)
 
 
 def busy_machine() -> Callable[[], Usage]:
