@@ -72,7 +72,7 @@ class FreezeThawSearch:
     def take_up(self, left: float) -> int | None:
         """Return the trial that a free worker goes on with; None: it begins a new one."""
         self._left = left
-        (number,) = self._chosen or (self._decide(None),)
+        (number,) = self._chosen or (self._decide(),)
         self._chosen = None
         if number is not None:
             self.trials[number].state = TrialState.RUNNING
@@ -105,14 +105,14 @@ class FreezeThawSearch:
         if epoch not in DECISIONS and not too_late:
             return True
         trial.state = TrialState.PRUNED
-        chosen = self._decide(number)
+        chosen = self._decide()
         if chosen == number:
             trial.state = TrialState.RUNNING
             return True
         self._chosen = (chosen,)
         return False
 
-    def _decide(self, asking: int | None) -> int | None:
+    def _decide(self) -> int | None:
         """What the worker of a trial, or a free one, trains next; None: a new trial."""
         self._age += 1
         if sum(bool(trial.values) for trial in self.trials.values()) < MIN_TRIALS:
